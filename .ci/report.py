@@ -1,8 +1,8 @@
 """The end of the log of `make test`: what failed, then one line per environment and one for all of them.
 
-`python .ci/report.py RESULT_JSON SECONDS [ENVIRONMENT...]` reads the file that `tox --result-json` wrote. A log is
-read from its end, so the last lines of every failed command are repeated here. The exit status is 0 when every
-environment that was asked for (by default those of env_list in tox.ini) has run and passed.
+`python .ci/report.py RESULT_JSON SECONDS [ENVIRONMENT...]` reads the file that `tox --result-json` wrote.
+A log is read from its end, so the last lines of every failed command are repeated here. The exit status is 0
+when every environment that was asked for (by default those of env_list in tox.ini) has run and passed.
 """
 
 import configparser

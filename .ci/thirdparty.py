@@ -1,8 +1,8 @@
 """Somebody else's plugin, as its users meet it: `python .ci/thirdparty.py SCRATCH_FOLDER`.
 
-Builds the wheels of the core and of examples/cola-circulant, installs the wheel *files* into a new environment
-(by path: an index could hold a stranger's `cola-core`), and runs the plugin's own tests there, in a folder
-from which the repository cannot be imported.
+Builds the wheels of the core and of examples/cola-circulant, installs the wheel *files* into a new
+environment (by path: an index could hold a stranger's `cola-core`), and runs the plugin's own tests there,
+in a folder from which the repository cannot be imported.
 """
 
 import os
