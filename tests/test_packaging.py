@@ -1,4 +1,4 @@
-"""The packages as metadata and as files: one version, sound entry points, wheels and sdists that are complete."""
+"""The packages as metadata and as files: one version, sound entry points, complete wheels and sdists."""
 
 import email
 import importlib

@@ -20,15 +20,13 @@ FORBIDDEN = {
 
 
 def committed() -> list[Path]:
-    """The files of the repository, as git lists them; in a copy without git, all but what is hidden or built."""
+    """The files of the repository, as git lists them; without git, all but what is built."""
     listed = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, text=True, check=False)
     if listed.returncode == 0 and listed.stdout:
         return [path for name in listed.stdout.split("\0") if name and (path := ROOT / name).is_file()]
-    built = {"build", "dist", "__pycache__", "demo-report", "bench-report"}
-    parts = ((path, path.relative_to(ROOT).parts) for path in ROOT.rglob("*") if path.is_file())
-    return [
-        path for path, p in parts if not built & {*p} and not any(x.startswith((".v", ".t", ".m")) for x in p)
-    ]
+    built = re.compile(r"\.venv.*|\.tox|\.git|\..*_cache|build|dist|__pycache__|.*-report")
+    files = [path for path in ROOT.rglob("*") if path.is_file()]
+    return [path for path in files if not any(map(built.fullmatch, path.relative_to(ROOT).parts))]
 
 
 def lines() -> list[tuple[str, int, str]]:
