@@ -1,0 +1,24 @@
+"""cola-gpu: mixed-precision solvers and differentiable LAPACK for cola-core, on whatever device there is.
+
+`MixedPrecisionCG` is an algorithm for `cola_core.solve`; `cola_gpu.lapack` holds the differentiable dense
+factorisations. Importing this module imports neither PyTorch nor JAX.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+__version__ = "0.1.0"
+__all__ = ["MixedPrecisionCG", "lapack"]
+
+
+def __getattr__(name: str) -> Any:
+    if name == "MixedPrecisionCG":
+        from .cg import MixedPrecisionCG
+
+        return MixedPrecisionCG
+    if name == "lapack":
+        from importlib import import_module
+
+        return import_module(".lapack", __name__)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -1,0 +1,121 @@
+"""The explicit adjoints: what a loss's derivative in the outputs becomes in the inputs.
+
+`f_backward(outputs or inputs of f, their cotangents)` returns the cotangents of the inputs of `f`, on arrays
+of any backend and over batch axes. Formulas and derivations: `formulas.py`. Cost: one to two times the
+forward's, BLAS-3 only.
+"""
+
+from __future__ import annotations
+
+import warnings
+from typing import Any
+
+from cola_core.backends import Backend
+from cola_core.errors import UnreliableResultWarning
+
+from . import formulas
+from .checks import matrix_backend
+
+__all__ = [
+    "gelqf_backward",
+    "potrf_backward",
+    "sumlogdiag_backward",
+    "syevd_backward",
+    "syevd_skipped",
+    "syrk_backward",
+    "trsm_backward",
+]
+
+Array = Any
+
+
+def gelqf_backward(Q: Array, L: Array, Qbar: Array, Lbar: Array) -> Array:
+    """`Abar = L^{-T} (Qbar + copyltu(M) Q)`, `M = L^T Lbar - Qbar Q^T`; shapes of `Q, L = gelqf(A)`, result
+    (*, m, n).
+
+    The upper triangle of Lbar is ignored. Source: arXiv:1710.08717.
+    """
+    bk = matrix_backend("gelqf_backward", Q=Q, L=L, Qbar=Qbar, Lbar=Lbar)
+    return formulas.gelqf_pullback(bk, Q, L, Qbar, Lbar)
+
+
+def potrf_backward(L: Array, Lbar: Array, *, lower: bool = True) -> Array:
+    """`Abar = 1/2 L^{-T} copyltu(L^T Lbar) L^{-1}`, symmetric (*, n, n); with `lower=False` of the upper
+    factor."""
+    bk = matrix_backend("potrf_backward", L=L, Lbar=Lbar)
+    return formulas.potrf_pullback(bk, L, Lbar) if lower else formulas.potrf_pullback(bk, L.mT, Lbar.mT)
+
+
+def trsm_backward(
+    A: Array,
+    X: Array,
+    Xbar: Array,
+    *,
+    transpose: bool = False,
+    rightside: bool = False,
+    lower: bool = True,
+    alpha: float = 1.0,
+) -> tuple[Array, Array]:
+    """Cotangents `(Abar, Bbar)` of `X = trsm(A, B, ...)`; Abar is zero outside the stored triangle.
+
+    Where A was broadcast against the batch of B, Abar is summed back to the shape of A (and Bbar keeps X's
+    shape).
+    """
+    bk = matrix_backend("trsm_backward", A=A, X=X, Xbar=Xbar)
+    if rightside:
+        X, Xbar = X.mT, Xbar.mT
+    Abar, Bbar = formulas.trsm_pullback(
+        bk, A, X, Xbar, transposed=transpose != rightside, lower=lower, alpha=alpha
+    )
+    return _sum_to(bk, Abar, tuple(A.shape)), (Bbar.mT if rightside else Bbar)
+
+
+def syevd_backward(
+    U: Array, lam: Array, Ubar: Array, lambar: Array, *, gap_tol: float | None = None
+) -> Array:
+    """`Abar = U^T (Y + diag(lambar)) U`, `Y_ij = (X_ij - X_ji) / (2 (lam_i - lam_j))`, `X = Ubar U^T`; tied
+    pairs 0.
+
+    Warns (UnreliableResultWarning) if the loss depends on the arbitrary basis of tied eigenvectors, see
+    `syevd_skipped`.
+    """
+    bk = matrix_backend("syevd_backward", U=U, Ubar=Ubar)
+    if U.shape[-1] and bk.is_concrete(Ubar):
+        skipped = float(bk.xp.max(formulas.syevd_skipped(bk, U, lam, Ubar, gap_tol)))
+        scale = float(bk.xp.max(bk.xp.abs(Ubar)))
+        if skipped > 1e3 * U.shape[-1] * float(bk.xp.finfo(U.dtype).eps) * scale:
+            warnings.warn(
+                "syevd_backward: the loss depends on the arbitrary basis of tied eigenvectors (asymmetry "
+                f"{skipped:.3g} against gradients of size {scale:.3g}); it has no derivative at this matrix.",
+                UnreliableResultWarning,
+                stacklevel=2,
+            )
+    return formulas.syevd_pullback(bk, U, lam, Ubar, lambar, gap_tol)
+
+
+def syevd_skipped(U: Array, lam: Array, Ubar: Array, *, gap_tol: float | None = None) -> Array:
+    """Largest `|X_ij - X_ji|`, `X = Ubar U^T`, over tied pairs, shape (*,): at rounding level the derivative
+    exists."""
+    bk = matrix_backend("syevd_skipped", U=U, Ubar=Ubar)
+    return formulas.syevd_skipped(bk, U, lam, Ubar, gap_tol)
+
+
+def syrk_backward(A: Array, Cbar: Array, *, transpose: bool = False, alpha: float = 1.0) -> Array:
+    """`alpha (Cbar + Cbar^T) A`, or `alpha A (Cbar + Cbar^T)` with `transpose`."""
+    bk = matrix_backend("syrk_backward", A=A, Cbar=Cbar)
+    S = Cbar + Cbar.mT
+    return alpha * (bk.xp.matmul(A, S) if transpose else bk.xp.matmul(S, A))
+
+
+def sumlogdiag_backward(A: Array, gbar: Array) -> Array:
+    """The diagonal matrix with entries `gbar / A_ii`; gbar has shape (*,)."""
+    bk = matrix_backend("sumlogdiag_backward", A=A)
+    return bk.matrix_diag(gbar[..., None] / bk.xp.linalg.diagonal(A))
+
+
+def _sum_to(bk: Backend, x: Array, shape: tuple[int, ...]) -> Array:
+    """Undo broadcasting: sum x over the axes along which `shape` was stretched."""
+    while len(x.shape) > len(shape):
+        x = bk.xp.sum(x, axis=0)
+    stretched = tuple(i for i, (have, want) in enumerate(zip(x.shape, shape, strict=True)) if have != want)
+    return bk.xp.sum(x, axis=stretched, keepdims=True) if stretched else x

@@ -1,0 +1,108 @@
+"""The factorisations as PyTorch functions: forward, reverse and second derivatives, `torch.func.vmap`.
+
+Each is an `autograd.Function` with `setup_context`, whose backward and jvp are the formulas of `formulas.py`
+written in torch operations, so that they can be differentiated again.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+
+from cola_core.backends import get_backend
+
+from . import formulas
+
+__all__ = ["gelqf", "potrf", "syevd"]
+
+_bk = get_backend("torch")
+
+
+class _Gelqf(torch.autograd.Function):
+    generate_vmap_rule = True
+
+    @staticmethod
+    def forward(A: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        Qt, R = torch.linalg.qr(A.mT)
+        L = R.mT
+        sign = torch.where(L.diagonal(dim1=-2, dim2=-1) < 0, -1.0, 1.0).to(A.dtype)
+        return (sign.unsqueeze(-1) * Qt.mT).contiguous(), torch.tril(L * sign.unsqueeze(-2))
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple, output: tuple) -> None:
+        ctx.save_for_backward(*output)
+        ctx.save_for_forward(*output)
+
+    @staticmethod
+    def backward(ctx: Any, Qbar: torch.Tensor, Lbar: torch.Tensor) -> torch.Tensor:
+        return formulas.gelqf_pullback(_bk, *ctx.saved_tensors, Qbar, Lbar)
+
+    @staticmethod
+    def jvp(ctx: Any, dA: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        return formulas.gelqf_pushforward(_bk, *ctx.saved_tensors, dA)
+
+
+class _Potrf(torch.autograd.Function):
+    generate_vmap_rule = True
+
+    @staticmethod
+    def forward(A: torch.Tensor) -> torch.Tensor:
+        L, info = torch.linalg.cholesky_ex(A)
+        # as in JAX: a failed factorisation is NaN, not half a factor
+        return torch.where((info == 0)[..., None, None], L, torch.full_like(L, float("nan")))
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple, output: torch.Tensor) -> None:
+        ctx.save_for_backward(output)
+        ctx.save_for_forward(output)
+
+    @staticmethod
+    def backward(ctx: Any, Lbar: torch.Tensor) -> torch.Tensor:
+        return formulas.potrf_pullback(_bk, *ctx.saved_tensors, Lbar)
+
+    @staticmethod
+    def jvp(ctx: Any, dA: torch.Tensor) -> torch.Tensor:
+        return formulas.potrf_pushforward(_bk, *ctx.saved_tensors, dA)
+
+
+class _Syevd(torch.autograd.Function):
+    generate_vmap_rule = True
+
+    @staticmethod
+    def forward(A: torch.Tensor, gap_tol: float | None) -> tuple[torch.Tensor, torch.Tensor]:
+        lam, V = torch.linalg.eigh(A, UPLO="L")
+        if A.shape[-1] == 0:
+            return V.clone(), lam
+        U = V.mT
+        sign = torch.where(U.amax(dim=-1) >= -U.amin(dim=-1), 1.0, -1.0).to(A.dtype)
+        return (sign.unsqueeze(-1) * U).contiguous(), lam
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple, output: tuple) -> None:
+        ctx.gap_tol = inputs[1]
+        ctx.save_for_backward(*output)
+        ctx.save_for_forward(*output)
+
+    @staticmethod
+    def backward(ctx: Any, Ubar: torch.Tensor, lambar: torch.Tensor) -> tuple[torch.Tensor, None]:
+        return formulas.syevd_pullback(_bk, *ctx.saved_tensors, Ubar, lambar, ctx.gap_tol), None
+
+    @staticmethod
+    def jvp(ctx: Any, dA: torch.Tensor, _: None) -> tuple[torch.Tensor, torch.Tensor]:
+        return formulas.syevd_pushforward(_bk, *ctx.saved_tensors, dA, ctx.gap_tol)
+
+
+def gelqf(A: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """`A = L Q`, the diagonal of L non-negative."""
+    return _Gelqf.apply(A)
+
+
+def potrf(A: torch.Tensor) -> torch.Tensor:
+    """Lower Cholesky factor; NaN where a matrix of the batch is not positive definite."""
+    return _Potrf.apply(A)
+
+
+def syevd(A: torch.Tensor, gap_tol: float | None = None) -> tuple[torch.Tensor, torch.Tensor]:
+    """Eigenvectors as rows with their largest entry positive, and ascending eigenvalues."""
+    return _Syevd.apply(A, gap_tol)
