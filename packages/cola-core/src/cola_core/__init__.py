@@ -1,0 +1,3 @@
+from . import ops
+from .operators import *
+from .properties import *

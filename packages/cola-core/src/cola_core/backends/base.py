@@ -1,0 +1,166 @@
+"""The interface of a backend: an array-API namespace ``xp`` plus the little the standard lacks.
+
+Conventions shared by all: matrices are the last two axes and everything before them is batch; random functions take
+an explicit ``key`` (an int seed; JAX keys too on JAX); ``is_concrete`` is False for tracers, and checks of values run
+only on concrete arrays, so that every routine also traces.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+__all__ = ["Array", "Backend", "dtype_name"]
+
+Array = Any  # an array of any backend
+
+
+def dtype_name(dtype: Any) -> str:
+    """The array-API name of a dtype of any library (``"float64"``)."""
+    name = getattr(dtype, "name", None)
+    if isinstance(name, str):
+        return name
+    if isinstance(dtype, type):
+        return dtype.__name__
+    return str(dtype).rpartition(".")[2]
+
+
+class Backend:
+    """Array operations of one library. Subclasses fill in what differs; see the module docstring for conventions."""
+
+    name: str = "abstract"
+    xp: Any
+    default_float: str = "float64"
+
+    def __repr__(self) -> str:
+        return f"<backend {self.name}>"
+
+    # -- arrays ------------------------------------------------------------------------------------------------
+    def dtype(self, dtype: Any) -> Any:
+        """This library's dtype of the same name."""
+        return getattr(self.xp, dtype_name(dtype))
+
+    def asarray(self, x: Any, dtype: Any = None, device: Any = None) -> Array:
+        """Convert to this library's array; ``dtype`` may be another library's dtype or a name."""
+        dtype = None if dtype is None else self.dtype(dtype)
+        return self.xp.asarray(x, dtype=dtype, device=device)
+
+    def as_value(self, x: Any) -> Array:
+        """An array usable as matrix entries: integers and booleans become the default float."""
+        x = self.asarray(x)
+        if not self.xp.isdtype(x.dtype, ("real floating", "complex floating")):
+            x = self.xp.astype(x, self.dtype(self.default_float))
+        return x
+
+    def astype(self, x: Array, dtype: Any) -> Array:
+        return self.xp.astype(x, self.dtype(dtype), copy=False)
+
+    def to_numpy(self, x: Array) -> Any:
+        raise NotImplementedError
+
+    def device(self, x: Array) -> Any:
+        return None
+
+    def is_concrete(self, *xs: Any) -> bool:
+        return True
+
+    def is_complex(self, x: Any) -> bool:
+        """Whether an array, operator or dtype of this library is complex."""
+        return "complex" in dtype_name(getattr(x, "dtype", x))
+
+    def real_dtype(self, dtype: Any) -> Any:
+        """The real dtype of the same precision."""
+        return self.dtype({"complex64": "float32", "complex128": "float64"}.get(dtype_name(dtype), dtype))
+
+    def conj(self, x: Array) -> Array:
+        return self.xp.conj(x) if self.is_complex(x) else x
+
+    def adjoint(self, x: Array) -> Array:
+        """Conjugate transpose of the last two axes."""
+        return self.conj(x.mT)
+
+    def matmul(self, a: Array, b: Array) -> Array:
+        return self.xp.matmul(a, b)
+
+    def eye(self, n: int, dtype: Any, device: Any = None) -> Array:
+        return self.xp.eye(n, dtype=self.dtype(dtype), device=device)
+
+    def zeros(self, shape: Any, dtype: Any, device: Any = None) -> Array:
+        return self.xp.zeros(shape, dtype=self.dtype(dtype), device=device)
+
+    def all_finite(self, x: Array) -> bool:
+        """True unless ``x`` is concrete and holds a NaN or infinity."""
+        return not self.is_concrete(x) or bool(self.xp.all(self.xp.isfinite(x)))
+
+    def inner(self, x: Array, y: Array) -> Array:
+        """Column inner products ``sum(conj(x) * y, axis=-2)`` (this form shards where ``vdot`` does not)."""
+        return self.xp.sum(self.conj(x) * y, axis=-2)
+
+    def norm(self, x: Array) -> Array:
+        """Column 2-norms."""
+        return self.xp.linalg.vector_norm(x, axis=-2)
+
+    def put(self, x: Array, index: Any, value: Array) -> Array:
+        """``x`` with ``x[index] = value``; the argument may be reused."""
+        x[index] = value
+        return x
+
+    def index_add(self, rows: Array, values: Array, m: int) -> Array:
+        """Sum ``values`` (..., n, k) into ``m`` rows: ``out[..., rows[i], :] += values[..., i, :]``."""
+        raise NotImplementedError
+
+    def matrix_diag(self, d: Array) -> Array:
+        """Batch of diagonal matrices from (..., n)."""
+        n = d.shape[-1]
+        return d[..., :, None] * self.eye(n, d.dtype, self.device(d))
+
+    # -- dense factorisations ----------------------------------------------------------------------------------
+    def cholesky(self, A: Array) -> Array:
+        """Lower Cholesky factor of (..., n, n), reading the lower triangle; the upper half of the result is zero."""
+        raise NotImplementedError
+
+    def solve_triangular(self, L: Array, B: Array, lower: bool = True, unit: bool = False) -> Array:
+        raise NotImplementedError
+
+    def lu_factor(self, A: Array) -> Any:
+        """Pivoted LU as an opaque pair for ``lu_solve`` and ``lu_slogdet``."""
+        raise NotImplementedError
+
+    def lu_solve(self, factors: Any, B: Array, adjoint: bool = False) -> Array:
+        raise NotImplementedError
+
+    def lu_slogdet(self, factors: Any) -> tuple[Array, Array]:
+        raise NotImplementedError
+
+    def lu_rcond(self, factors: Any, norm1: Array) -> Any:
+        """Reciprocal 1-norm condition estimate, or None where it is not available (tracing)."""
+        return None
+
+    def eigh(self, A: Array) -> tuple[Array, Array]:
+        w, V = self.xp.linalg.eigh(A)
+        return w, V
+
+    def eig(self, A: Array) -> tuple[Array, Array]:
+        raise NotImplementedError
+
+    def expm(self, A: Array) -> Array:
+        raise NotImplementedError
+
+    # -- control flow and randomness ---------------------------------------------------------------------------
+    def while_loop(self, cond: Callable[[Any], Any], body: Callable[[Any], Any], state: Any) -> Any:
+        """``while cond(state): state = body(state)``; under JAX a ``lax.while_loop``."""
+        while cond(state):
+            state = body(state)
+        return state
+
+    def implicit_solve(self, matvec: Callable, solve: Callable, transpose_solve: Callable, b: Array) -> Any:
+        """``solve(b)`` whose derivative is the implicit function theorem's, where the library differentiates."""
+        return solve(b)
+
+    def normal(self, key: Any, shape: tuple[int, ...], dtype: Any, device: Any = None) -> Array:
+        """Standard normal numbers; complex ones have unit variance."""
+        raise NotImplementedError
+
+    def rademacher(self, key: Any, shape: tuple[int, ...], dtype: Any, device: Any = None) -> Array:
+        """Random signs."""
+        raise NotImplementedError

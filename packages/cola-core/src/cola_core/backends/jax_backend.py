@@ -1,0 +1,173 @@
+"""JAX arrays and tracers. Everything here traces: values are looked at only when concrete."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from ..errors import NotPositiveDefiniteError, SingularMatrixError
+from .base import Array, Backend, dtype_name
+
+__all__ = ["BACKEND", "JaxBackend"]
+
+
+class JaxBackend(Backend):
+    """See ``Backend``. Keys may be ints or ``jax.random`` keys. float64 needs ``jax_enable_x64``, as always in JAX."""
+
+    name = "jax"
+    xp = jnp
+
+    @property
+    def default_float(self) -> str:  # type: ignore[override]
+        return "float64" if jax.config.jax_enable_x64 else "float32"
+
+    def dtype(self, dtype: Any) -> Any:
+        return jnp.dtype(dtype_name(dtype))
+
+    def asarray(self, x: Any, dtype: Any = None, device: Any = None) -> Array:
+        if hasattr(x, "detach"):
+            x = x.detach().cpu().resolve_conj().numpy()
+        return jnp.asarray(x, dtype=None if dtype is None else self.dtype(dtype), device=device)
+
+    def as_value(self, x: Any) -> Array:
+        x = self.asarray(x)
+        return x if jnp.issubdtype(x.dtype, jnp.inexact) else x.astype(self.default_float)
+
+    def astype(self, x: Array, dtype: Any) -> Array:
+        return x.astype(self.dtype(dtype))
+
+    def to_numpy(self, x: Array) -> Any:
+        import numpy as np
+
+        return np.asarray(x)
+
+    def device(self, x: Array) -> Any:
+        # None for tracers and for arrays spread over several devices: JAX places results itself
+        if isinstance(x, jax.core.Tracer):
+            return None
+        devices = x.devices()
+        return next(iter(devices)) if len(devices) == 1 else None
+
+    def is_concrete(self, *xs: Any) -> bool:
+        return not any(isinstance(x, jax.core.Tracer) for x in xs)
+
+    def eye(self, n: int, dtype: Any, device: Any = None) -> Array:
+        return jnp.eye(n, dtype=self.dtype(dtype))
+
+    def zeros(self, shape: Any, dtype: Any, device: Any = None) -> Array:
+        return jnp.zeros(shape, dtype=self.dtype(dtype))
+
+    def put(self, x: Array, index: Any, value: Array) -> Array:
+        return x.at[index].set(value)
+
+    def index_add(self, rows: Array, values: Array, m: int) -> Array:
+        out = jnp.zeros((*values.shape[:-2], m, values.shape[-1]), values.dtype)
+        return out.at[..., rows, :].add(values)
+
+    # -- dense factorisations ----------------------------------------------------------------------------------
+    def cholesky(self, A: Array) -> Array:
+        if not A.size:
+            return A
+        # lax.linalg's default would average both triangles; the contract is: the lower one is read
+        L = jax.lax.linalg.cholesky(A, symmetrize_input=False)
+        L = jnp.tril(L)
+        if self.is_concrete(L) and not bool(jnp.all(jnp.isfinite(L))):
+            raise NotPositiveDefiniteError(
+                "Cholesky factorisation failed: the operator is not positive definite to working precision. Remove "
+                "the PSD declaration to take the general path, add a small multiple of the identity, or use LU()."
+            )
+        return L
+
+    def solve_triangular(self, L: Array, B: Array, lower: bool = True, unit: bool = False) -> Array:
+        dtype = jnp.promote_types(L.dtype, B.dtype)
+        if not unit and self.is_concrete(L) and bool(jnp.any(jnp.diagonal(L, axis1=-2, axis2=-1) == 0)):
+            raise SingularMatrixError(
+                f"triangular matrix of shape {L.shape} is singular: a diagonal entry is exactly zero"
+            )
+        batch = jnp.broadcast_shapes(L.shape[:-2], B.shape[:-2])
+        L = jnp.broadcast_to(L.astype(dtype), batch + L.shape[-2:])
+        B = jnp.broadcast_to(B.astype(dtype), batch + B.shape[-2:])
+        if not B.size or not L.size:
+            return B
+        return jax.lax.linalg.triangular_solve(L, B, left_side=True, lower=lower, unit_diagonal=unit)
+
+    def lu_factor(self, A: Array) -> Any:
+        if not A.size:
+            return A, jnp.zeros(A.shape[:-1], jnp.int32)
+        lu, piv = jax.scipy.linalg.lu_factor(A)
+        if self.is_concrete(lu) and bool(jnp.any(jnp.diagonal(lu, axis1=-2, axis2=-1) == 0)):
+            raise SingularMatrixError(
+                f"matrix of shape {A.shape} is singular: a pivot of its LU factorisation is exactly zero. "
+                "Regularise it (A + s*I) or ask for a least-squares answer."
+            )
+        return lu, piv
+
+    def lu_solve(self, factors: Any, B: Array, adjoint: bool = False) -> Array:
+        lu, piv = factors
+        dtype = jnp.promote_types(lu.dtype, B.dtype)
+        batch = jnp.broadcast_shapes(lu.shape[:-2], B.shape[:-2])
+        lu = jnp.broadcast_to(lu.astype(dtype), batch + lu.shape[-2:])
+        piv = jnp.broadcast_to(piv, batch + piv.shape[-1:])
+        B = jnp.broadcast_to(B.astype(dtype), batch + B.shape[-2:])
+        if not B.size or not lu.size:
+            return B
+        solve = lambda f, p, rhs: jax.scipy.linalg.lu_solve((f, p), rhs, trans=2 if adjoint else 0)  # noqa: E731
+        for _ in batch:
+            solve = jax.vmap(solve)
+        return solve(lu, piv, B)
+
+    def lu_slogdet(self, factors: Any) -> tuple[Array, Array]:
+        lu, piv = factors
+        d = jnp.diagonal(lu, axis1=-2, axis2=-1)
+        parity = jnp.sum(piv != jnp.arange(piv.shape[-1]), axis=-1) % 2
+        return (1 - 2 * parity).astype(d.dtype) * jnp.prod(jnp.sign(d), -1), jnp.sum(jnp.log(jnp.abs(d)), -1)
+
+    def lu_rcond(self, factors: Any, norm1: Array) -> Any:
+        lu = factors[0]
+        if lu.ndim != 2 or not lu.size or not self.is_concrete(lu, norm1):
+            return None
+        from .numpy_backend import _lapack
+
+        host = self.to_numpy(lu)
+        (gecon,) = _lapack(("gecon",), host)
+        return gecon(host, float(norm1), norm="1")[0]
+
+    def eigh(self, A: Array) -> tuple[Array, Array]:
+        if not A.size:
+            return jnp.zeros(A.shape[:-1], self.real_dtype(A.dtype)), A
+        w, V = jnp.linalg.eigh(A, symmetrize_input=False)
+        return w, V
+
+    def eig(self, A: Array) -> tuple[Array, Array]:
+        if not A.size:
+            dtype = jnp.promote_types(A.dtype, jnp.complex64)
+            return jnp.zeros(A.shape[:-1], dtype), A.astype(dtype)
+        w, V = jnp.linalg.eig(A)
+        return w, V
+
+    def expm(self, A: Array) -> Array:
+        return jax.scipy.linalg.expm(A) if A.size else A
+
+    # -- control flow and randomness ---------------------------------------------------------------------------
+    def while_loop(self, cond: Callable[[Any], Any], body: Callable[[Any], Any], state: Any) -> Any:
+        return jax.lax.while_loop(cond, body, state)
+
+    def implicit_solve(self, matvec: Callable, solve: Callable, transpose_solve: Callable, b: Array) -> Any:
+        return jax.lax.custom_linear_solve(
+            matvec, b, lambda _, rhs: solve(rhs), lambda _, rhs: transpose_solve(rhs), has_aux=True
+        )
+
+    def _key(self, key: Any) -> Any:
+        return jax.random.key(key) if isinstance(key, int) else key
+
+    def normal(self, key: Any, shape: tuple[int, ...], dtype: Any, device: Any = None) -> Array:
+        return jax.random.normal(self._key(key), shape, self.dtype(dtype))
+
+    def rademacher(self, key: Any, shape: tuple[int, ...], dtype: Any, device: Any = None) -> Array:
+        return jax.random.rademacher(self._key(key), shape).astype(self.dtype(dtype))
+
+
+BACKEND = JaxBackend()

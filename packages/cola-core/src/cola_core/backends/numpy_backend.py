@@ -1,0 +1,223 @@
+"""NumPy arrays; dense factorisations straight from SciPy's LAPACK (its high-level wrappers cost more than 10x10)."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from ..errors import NotPositiveDefiniteError, SingularMatrixError
+from .base import Array, Backend, dtype_name
+
+__all__ = ["BACKEND", "NumpyBackend"]
+
+
+class NumpyBackend(Backend):
+    """See ``Backend``. Randomness: ``numpy.random.Generator(PCG64)`` seeded by the key."""
+
+    name = "numpy"
+
+    @property
+    def xp(self) -> Any:  # type: ignore[override]
+        import array_api_compat.numpy as xp
+
+        self.__dict__["xp"] = xp
+        return xp
+
+    def dtype(self, dtype: Any) -> Any:
+        return dtype if type(dtype).__module__ == "numpy" else np.dtype(dtype_name(dtype))
+
+    def asarray(self, x: Any, dtype: Any = None, device: Any = None) -> Array:
+        if hasattr(x, "detach"):  # a torch tensor that may require gradients
+            x = x.detach().cpu().resolve_conj().numpy()
+        return np.asarray(x, dtype=None if dtype is None else self.dtype(dtype))
+
+    def as_value(self, x: Any) -> Array:
+        x = self.asarray(x)
+        return x if x.dtype.kind in "fc" else x.astype(np.float64)
+
+    def astype(self, x: Array, dtype: Any) -> Array:
+        return x.astype(self.dtype(dtype), copy=False)
+
+    def to_numpy(self, x: Array) -> Any:
+        return np.asarray(x)
+
+    def is_complex(self, x: Any) -> bool:
+        return np.dtype(getattr(x, "dtype", x)).kind == "c"
+
+    def conj(self, x: Array) -> Array:
+        return x.conj() if x.dtype.kind == "c" else x
+
+    def adjoint(self, x: Array) -> Array:
+        x = x.swapaxes(-1, -2)
+        return x.conj() if x.dtype.kind == "c" else x
+
+    def all_finite(self, x: Array) -> bool:
+        return bool(np.isfinite(x).all())
+
+    def index_add(self, rows: Array, values: Array, m: int) -> Array:
+        out = np.zeros((*values.shape[:-2], m, values.shape[-1]), values.dtype)
+        np.add.at(out, (..., rows, slice(None)), values)
+        return out
+
+    def matmul(self, a: Array, b: Array) -> Array:
+        return a @ b
+
+    def eye(self, n: int, dtype: Any, device: Any = None) -> Array:
+        return np.eye(n, dtype=self.dtype(dtype))
+
+    def zeros(self, shape: Any, dtype: Any, device: Any = None) -> Array:
+        return np.zeros(shape, dtype=self.dtype(dtype))
+
+    # -- dense factorisations ----------------------------------------------------------------------------------
+    def cholesky(self, A: Array) -> Array:
+        if A.ndim == 2 and A.shape[0]:
+            (potrf,) = _lapack(("potrf",), A)
+            L, info = potrf(A, lower=1, clean=1, overwrite_a=0)
+            if info:
+                raise _not_positive_definite(info)
+            return L
+        try:
+            return np.linalg.cholesky(A) if A.size else A.copy()
+        except np.linalg.LinAlgError:
+            raise _not_positive_definite(None) from None
+
+    def solve_triangular(self, L: Array, B: Array, lower: bool = True, unit: bool = False) -> Array:
+        if L.ndim == 2 and B.ndim == 2 and L.size and B.size:
+            L, B = _common(L, B)
+            (trtrs,) = _lapack(("trtrs",), L)
+            if L.flags.c_contiguous and not L.flags.f_contiguous:
+                # LAPACK reads columns: hand it the transpose instead of copying L
+                X, info = trtrs(L.T, B, lower=not lower, trans=1, unitdiag=unit)
+            else:
+                X, info = trtrs(L, B, lower=lower, unitdiag=unit)
+            if info > 0:
+                raise SingularMatrixError(
+                    f"triangular matrix of shape {L.shape} is singular: its diagonal entry {info - 1} is exactly zero"
+                )
+            return X
+        batch = np.broadcast_shapes(L.shape[:-2], B.shape[:-2])
+        out = np.empty((*batch, L.shape[-1], B.shape[-1]), np.result_type(L, B))
+        Ls, Bs = np.broadcast_to(L, batch + L.shape[-2:]), np.broadcast_to(B, batch + B.shape[-2:])
+        if out.size:
+            for i in np.ndindex(*batch):
+                out[i] = self.solve_triangular(Ls[i], Bs[i], lower, unit)
+        return out
+
+    def lu_factor(self, A: Array) -> Any:
+        if A.ndim == 2 and A.shape[0]:
+            (getrf,) = _lapack(("getrf",), A)
+            # the transpose of a C-ordered matrix is the Fortran view LAPACK wants; solve with trans undoes it
+            transposed = A.flags.c_contiguous
+            lu, piv, info = getrf(A.T if transposed else A)
+            if info > 0:
+                raise _singular(A.shape, info)
+            return lu, piv, transposed
+        lus = np.empty(A.shape, A.dtype)
+        pivs = np.empty(A.shape[:-1], np.intp)
+        if A.size:
+            for i in np.ndindex(*A.shape[:-2]):
+                lus[i], pivs[i], _ = self.lu_factor(np.asfortranarray(A[i]))
+        return lus, pivs, False
+
+    def lu_solve(self, factors: Any, B: Array, adjoint: bool = False) -> Array:
+        lu, piv, transposed = factors
+        if lu.ndim == 2 and B.ndim == 2 and lu.size and B.size:
+            lu, B = _common(lu, B)
+            (getrs,) = _lapack(("getrs",), lu)
+            if adjoint and transposed:  # A^H = conj(A^T) and we hold LU of A^T
+                return getrs(lu, piv, B.conj(), trans=0)[0].conj()
+            trans = 2 if adjoint else (1 if transposed else 0)
+            return getrs(lu, piv, B, trans=trans)[0]
+        batch = np.broadcast_shapes(lu.shape[:-2], B.shape[:-2])
+        n = lu.shape[-1]
+        out = np.empty((*batch, n, B.shape[-1]), np.result_type(lu, B))
+        if out.size:
+            lus, pivs = np.broadcast_to(lu, (*batch, n, n)), np.broadcast_to(piv, (*batch, n))
+            Bs = np.broadcast_to(B, batch + B.shape[-2:])
+            for i in np.ndindex(*batch):
+                out[i] = self.lu_solve((lus[i], pivs[i], transposed), Bs[i], adjoint)
+        return out
+
+    def lu_slogdet(self, factors: Any) -> tuple[Array, Array]:
+        lu, piv, _ = factors
+        d = np.diagonal(lu, axis1=-2, axis2=-1)
+        swaps = (piv != np.arange(piv.shape[-1])).sum(-1)
+        with np.errstate(divide="ignore", invalid="ignore"):
+            magnitude = np.abs(d)
+            phase = np.where(magnitude == 0, 0, d / np.where(magnitude == 0, 1, magnitude))
+            return (1 - 2 * (swaps % 2)) * phase.prod(-1), np.log(magnitude).sum(-1)
+
+    def lu_rcond(self, factors: Any, norm1: Array) -> Any:
+        lu, _, transposed = factors
+        if lu.ndim != 2 or not lu.size:
+            return None
+        (gecon,) = _lapack(("gecon",), lu)
+        return gecon(lu, norm1, norm="I" if transposed else "1")[0]
+
+    def eigh(self, A: Array) -> tuple[Array, Array]:
+        w, V = np.linalg.eigh(A)
+        return w, V
+
+    def eig(self, A: Array) -> tuple[Array, Array]:
+        w, V = np.linalg.eig(A)
+        # numpy returns reals when all eigenvalues happen to be real; a dtype must not depend on values
+        dtype = np.result_type(A.dtype, np.complex64)
+        return w.astype(dtype), V.astype(dtype)
+
+    def expm(self, A: Array) -> Array:
+        from scipy.linalg import expm
+
+        return expm(A) if A.size else A.copy()
+
+    # -- randomness --------------------------------------------------------------------------------------------
+    def normal(self, key: Any, shape: tuple[int, ...], dtype: Any, device: Any = None) -> Array:
+        rng, dtype = np.random.default_rng(key), self.dtype(dtype)
+        if dtype.kind == "c":
+            pair = rng.standard_normal((2, *shape)) * np.sqrt(0.5)
+            return (pair[0] + 1j * pair[1]).astype(dtype)
+        return rng.standard_normal(shape).astype(dtype, copy=False)
+
+    def rademacher(self, key: Any, shape: tuple[int, ...], dtype: Any, device: Any = None) -> Array:
+        signs = np.random.default_rng(key).integers(0, 2, shape, dtype=np.int8)
+        return (2 * signs - 1).astype(self.dtype(dtype))
+
+
+_LAPACK: dict[tuple[str, str], Any] = {}
+
+
+def _lapack(names: tuple[str, ...], A: Array) -> tuple[Any, ...]:
+    """LAPACK routines for the dtype of A, cached: scipy's own lookup costs as much as a 10x10 factorisation."""
+    try:
+        return tuple(_LAPACK[name, A.dtype.char] for name in names)
+    except KeyError:
+        from scipy.linalg import get_lapack_funcs
+
+        for name, routine in zip(names, get_lapack_funcs(names, (A,)), strict=True):
+            _LAPACK[name, A.dtype.char] = routine
+        return tuple(_LAPACK[name, A.dtype.char] for name in names)
+
+
+def _common(a: Array, b: Array) -> tuple[Array, Array]:
+    if a.dtype == b.dtype:
+        return a, b
+    dtype = np.result_type(a, b)
+    return a.astype(dtype, copy=False), b.astype(dtype, copy=False)
+
+
+def _not_positive_definite(order: int | None) -> NotPositiveDefiniteError:
+    where = "" if order is None else f": the leading minor of order {order} is not positive"
+    return NotPositiveDefiniteError(
+        f"Cholesky factorisation failed{where}. The operator is not positive definite to working precision; "
+        "remove the PSD declaration to take the general path, add a small multiple of the identity, or use LU()."
+    )
+
+
+def _singular(shape: tuple[int, ...], pivot: int) -> SingularMatrixError:
+    return SingularMatrixError(
+        f"matrix of shape {shape} is singular: pivot {pivot - 1} of its LU factorisation is exactly zero. "
+        "Regularise it (A + s*I) or ask for a least-squares answer."
+    )
+
+
+BACKEND = NumpyBackend()

@@ -1,0 +1,92 @@
+"""From an array's type to its backend, cached per type; from a name to its backend, imported on request."""
+
+from __future__ import annotations
+
+import importlib
+from typing import Any
+
+from ..errors import BackendError, UnknownNameError
+from .base import Backend
+
+__all__ = ["backend_of", "backend_of_type", "get_backend", "known_backends", "register_backend"]
+
+# backend name -> (top-level modules whose classes are its arrays, where the Backend instance lives)
+_LOADERS: dict[str, tuple[tuple[str, ...], str]] = {
+    "numpy": (("numpy",), "cola_core.backends.numpy_backend:BACKEND"),
+    "torch": (("torch",), "cola_core.backends.torch_backend:BACKEND"),
+    "jax": (("jax", "jaxlib"), "cola_core.backends.jax_backend:BACKEND"),
+}
+_LOADED: dict[str, Backend] = {}
+_BY_TYPE: dict[type, Backend | None] = {}
+_NOT_ARRAYS = ("dtype", "device", "ufunc", "Module", "Generator", "Size")
+
+
+def register_backend(name: str, modules: tuple[str, ...], target: str) -> None:
+    """Make a backend known: arrays whose class comes from one of ``modules`` are handled by ``target``.
+
+    ``target`` is ``"package.module:attribute"`` naming a ``Backend`` instance; it is imported at first use.
+    """
+    if name in _LOADERS and _LOADERS[name] != (modules, target):
+        raise UnknownNameError(f"backend {name!r} is already registered at {_LOADERS[name][1]}")
+    _LOADERS[name] = (modules, target)
+    _BY_TYPE.clear()
+
+
+def known_backends() -> tuple[str, ...]:
+    """Names of all registered backends, whether or not their library is installed."""
+    return tuple(_LOADERS)
+
+
+def get_backend(name: str) -> Backend:
+    """The backend called ``name``, importing its library now."""
+    found = _LOADED.get(name)
+    if found is not None:
+        return found
+    if name not in _LOADERS:
+        raise UnknownNameError(f"unknown backend {name!r}; known are {', '.join(_LOADERS)}")
+    module, _, attribute = _LOADERS[name][1].partition(":")
+    try:
+        found = getattr(importlib.import_module(module), attribute)
+    except ImportError as error:
+        raise BackendError(
+            f"backend {name!r} needs a library that cannot be imported ({error}). "
+            f"Install it with: pip install 'cola-core[{name}]'"
+        ) from error
+    return _LOADED.setdefault(name, found)
+
+
+def backend_of_type(cls: type) -> Backend | None:
+    """The backend whose arrays are instances of ``cls``, or None."""
+    try:
+        return _BY_TYPE[cls]
+    except KeyError:
+        pass
+    found: Backend | None = None
+    for base in cls.__mro__:
+        if base.__name__ in _NOT_ARRAYS:
+            continue
+        top = base.__module__.partition(".")[0]
+        for name, (modules, _) in _LOADERS.items():
+            if top in modules:
+                found = get_backend(name)
+                break
+        if found is not None:
+            break
+    _BY_TYPE[cls] = found
+    return found
+
+
+def backend_of(*values: Any) -> Backend | None:
+    """The one backend of these arrays (Python scalars and None have none); error if there are two."""
+    found: Backend | None = None
+    for value in values:
+        backend = backend_of_type(type(value))
+        if backend is None or backend is found:
+            continue
+        if found is not None:
+            raise BackendError(
+                f"arrays of two libraries in one expression: {found.name} and {backend.name}. "
+                "Convert one side (A.to(backend=...) for operators)."
+            )
+        found = backend
+    return found

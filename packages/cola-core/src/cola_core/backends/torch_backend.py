@@ -1,0 +1,153 @@
+"""PyTorch tensors. Imported only after torch itself is, so importing torch here costs nothing extra."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import array_api_compat.torch as xp
+import torch
+
+from ..errors import NotPositiveDefiniteError, SingularMatrixError
+from .base import Array, Backend, dtype_name
+
+__all__ = ["BACKEND", "TorchBackend"]
+
+
+class TorchBackend(Backend):
+    """See ``Backend``. Randomness: a ``torch.Generator`` on the CPU seeded by the key, then moved."""
+
+    name = "torch"
+    xp = xp
+
+    def dtype(self, dtype: Any) -> Any:
+        return dtype if isinstance(dtype, torch.dtype) else getattr(torch, dtype_name(dtype))
+
+    def asarray(self, x: Any, dtype: Any = None, device: Any = None) -> Array:
+        dtype = None if dtype is None else self.dtype(dtype)
+        if isinstance(x, torch.Tensor):
+            return x.to(dtype=dtype, device=device) if dtype is not None or device is not None else x
+        if not isinstance(x, (bool, int, float, complex, list, tuple)):
+            import numpy as np
+
+            x = np.array(x)  # a copy: numpy views of jax arrays are read-only
+        out = torch.as_tensor(x, device=device)
+        return out if dtype is None else out.to(dtype)
+
+    def astype(self, x: Array, dtype: Any) -> Array:
+        return x.to(self.dtype(dtype))
+
+    def to_numpy(self, x: Array) -> Any:
+        return x.detach().cpu().resolve_conj().resolve_neg().numpy()
+
+    def device(self, x: Array) -> Any:
+        return x.device
+
+    def is_concrete(self, *xs: Any) -> bool:
+        # torch.func and torch.compile wrap tensors; reading a value there is an error or a graph break
+        if torch.compiler.is_compiling():
+            return False
+        return not any(
+            isinstance(x, torch.Tensor)
+            and (torch._C._functorch.is_functorch_wrapped_tensor(x) or x.is_meta)
+            for x in xs
+        )
+
+    def is_complex(self, x: Any) -> bool:
+        return (x if isinstance(x, torch.dtype) else x.dtype).is_complex
+
+    def conj(self, x: Array) -> Array:
+        return x.conj() if x.is_complex() else x
+
+    def matmul(self, a: Array, b: Array) -> Array:
+        if a.dtype != b.dtype:
+            dtype = torch.promote_types(a.dtype, b.dtype)
+            a, b = a.to(dtype), b.to(dtype)
+        return torch.matmul(a, b)
+
+    def put(self, x: Array, index: Any, value: Array) -> Array:
+        x = x.clone()
+        x[index] = value
+        return x
+
+    def index_add(self, rows: Array, values: Array, m: int) -> Array:
+        out = torch.zeros((*values.shape[:-2], m, values.shape[-1]), dtype=values.dtype, device=values.device)
+        return out.index_add(-2, rows, values)
+
+    # -- dense factorisations ----------------------------------------------------------------------------------
+    def cholesky(self, A: Array) -> Array:
+        L, info = torch.linalg.cholesky_ex(A)
+        if self.is_concrete(info) and bool((info > 0).any()):
+            raise NotPositiveDefiniteError(
+                f"Cholesky factorisation failed: the leading minor of order {int(info.max())} is not positive. "
+                "The operator is not positive definite to working precision; remove the PSD declaration to take "
+                "the general path, add a small multiple of the identity, or use LU()."
+            )
+        return L
+
+    def solve_triangular(self, L: Array, B: Array, lower: bool = True, unit: bool = False) -> Array:
+        dtype = torch.promote_types(L.dtype, B.dtype)
+        L, B = L.to(dtype), B.to(dtype)
+        if not unit and self.is_concrete(L):
+            zero = torch.diagonal(L, dim1=-2, dim2=-1) == 0
+            if bool(zero.any()):
+                raise SingularMatrixError(
+                    f"triangular matrix of shape {tuple(L.shape)} is singular: a diagonal entry is exactly zero"
+                )
+        return torch.linalg.solve_triangular(L, B, upper=not lower, unitriangular=unit)
+
+    def lu_factor(self, A: Array) -> Any:
+        lu, piv, info = torch.linalg.lu_factor_ex(A)
+        if self.is_concrete(info) and bool((info > 0).any()):
+            raise SingularMatrixError(
+                f"matrix of shape {tuple(A.shape)} is singular: pivot {int(info.max()) - 1} of its LU factorisation "
+                "is exactly zero. Regularise it (A + s*I) or ask for a least-squares answer."
+            )
+        return lu, piv
+
+    def lu_solve(self, factors: Any, B: Array, adjoint: bool = False) -> Array:
+        lu, piv = factors
+        dtype = torch.promote_types(lu.dtype, B.dtype)
+        return torch.linalg.lu_solve(lu.to(dtype), piv, B.to(dtype), adjoint=adjoint)
+
+    def lu_slogdet(self, factors: Any) -> tuple[Array, Array]:
+        lu, piv = factors
+        d = torch.diagonal(lu, dim1=-2, dim2=-1)
+        steps = torch.arange(1, piv.shape[-1] + 1, device=piv.device, dtype=piv.dtype)
+        parity = ((piv != steps).sum(-1) % 2).to(d.dtype)
+        return (1 - 2 * parity) * torch.sgn(d).prod(-1), torch.log(torch.abs(d)).sum(-1)
+
+    def lu_rcond(self, factors: Any, norm1: Array) -> Any:
+        lu = factors[0]
+        if lu.dim() != 2 or not lu.numel() or not self.is_concrete(lu) or lu.device.type != "cpu":
+            return None
+        from .numpy_backend import _lapack
+
+        host = self.to_numpy(lu)
+        (gecon,) = _lapack(("gecon",), host)
+        return gecon(host, float(norm1), norm="1")[0]
+
+    def eig(self, A: Array) -> tuple[Array, Array]:
+        w, V = torch.linalg.eig(A)
+        return w, V
+
+    def expm(self, A: Array) -> Array:
+        return torch.linalg.matrix_exp(A)
+
+    def implicit_solve(self, matvec: Callable, solve: Callable, transpose_solve: Callable, b: Array) -> Any:
+        from ..autodiff.torch_implicit import implicit_solve
+
+        return implicit_solve(matvec, solve, transpose_solve, b)
+
+    # -- randomness --------------------------------------------------------------------------------------------
+    def normal(self, key: Any, shape: tuple[int, ...], dtype: Any, device: Any = None) -> Array:
+        generator = torch.Generator().manual_seed(int(key))
+        return torch.randn(shape, generator=generator, dtype=self.dtype(dtype)).to(device)
+
+    def rademacher(self, key: Any, shape: tuple[int, ...], dtype: Any, device: Any = None) -> Array:
+        generator = torch.Generator().manual_seed(int(key))
+        signs = torch.randint(0, 2, shape, generator=generator, dtype=torch.int8)
+        return (2 * signs - 1).to(dtype=self.dtype(dtype), device=device)
+
+
+BACKEND = TorchBackend()

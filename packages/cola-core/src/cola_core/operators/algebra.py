@@ -1,0 +1,250 @@
+"""Arithmetic on operators, with normal forms by construction.
+
+Sums, products and Kronecker products flatten; numbers gather in front; neighbours are offered to each other
+(``_compose``, ``_plus``) so that a new operator class can add its own simplifications without touching this file.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ..backends import backend_of_type
+from ..errors import NonSquareError, ShapeError
+from ..properties import PSD, SelfAdjoint
+from .base import LinearOperator
+from .blockdiag import BlockDiag
+from .dense import Dense
+from .diagonal import Diagonal, Identity, ScalarMul
+from .kronecker import Kronecker
+from .kronsum import KronSum
+from .product import Product
+from .sum import Sum
+
+__all__ = ["add", "as_operator", "block_diag", "coerce", "kron", "kronsum", "matmul", "power", "scale"]
+
+
+def as_operator(A: Any) -> LinearOperator:
+    """An operator as is; an array of at least two axes as ``Dense``; a ``scipy.sparse`` matrix as ``Sparse``."""
+    if isinstance(A, LinearOperator):
+        return A
+    if type(A).__module__.startswith("scipy.sparse"):
+        from .sparse import Sparse
+
+        return Sparse.from_scipy(A)
+    if backend_of_type(type(A)) is None and not isinstance(A, (list, tuple)):
+        raise TypeError(
+            f"expected an operator or a matrix, got {type(A).__name__}. Wrap functions in ops.FunctionOperator."
+        )
+    return Dense(A)
+
+
+def is_scalar(c: Any, A: LinearOperator) -> bool:
+    """A number, or an array of at most A's batch rank (one number per matrix of the batch)."""
+    if isinstance(c, (int, float, complex)):
+        return True
+    if backend_of_type(type(c)) is None:
+        return False
+    return len(c.shape) <= len(A.batch_shape)
+
+
+def coerce(other: Any, A: LinearOperator) -> Any:
+    """The right side of ``A + other`` as an operator; 0 is allowed so that ``sum([A, B])`` works."""
+    if isinstance(other, LinearOperator):
+        return other
+    if isinstance(other, (int, float, complex)):
+        if other == 0:
+            return ScalarMul(0, A.shape[-1]) if A.is_square else NotImplemented
+        raise TypeError(
+            f"{A!r} + {other}: adding a number to every entry and adding a multiple of the identity are both "
+            f"plausible. Write A + {other} * cola_core.I_like(A), or add an array of ones."
+        )
+    if backend_of_type(type(other)) is None and not type(other).__module__.startswith("scipy.sparse"):
+        return NotImplemented
+    return as_operator(other)
+
+
+def scale(c: Any, A: LinearOperator) -> LinearOperator:
+    """``c * A``; numbers multiply into the scalar already in front."""
+    if isinstance(A, ScalarMul):
+        return _scalar_product(ScalarMul(c, A.n), A)
+    if isinstance(A, Identity):
+        return ScalarMul(c, A.n)
+    if not isinstance(c, (int, float, complex)) and A.backend is not None:
+        theirs = backend_of_type(type(c))
+        if theirs is not None and theirs is not A.backend and theirs.name == "numpy" and not c.shape:
+            c = c.item()  # a NumPy scalar is a number to every library
+    s = ScalarMul(c, A.shape[-2])
+    if isinstance(s.c, (int, float, complex)) and s.c == 1:
+        return A
+    if isinstance(A, Product) and isinstance(A.Ms[0], ScalarMul):
+        merged = _scalar_product(s, A.Ms[0])
+        rest = A.Ms[1:]
+        if isinstance(merged.c, (int, float, complex)) and merged.c == 1:
+            return rest[0] if len(rest) == 1 else Product(*rest, declared=_keep_declared(A, merged))
+        return Product(merged, *rest, declared=_keep_declared(A, s))
+    if isinstance(A, Product):
+        return Product(s, *A.Ms, declared=_keep_declared(A, s))
+    if isinstance(A, Diagonal):
+        return Diagonal(s.c * A.diag if not getattr(s.c, "shape", ()) else s.c[..., None] * A.diag,
+                        declared=_keep_declared(A, s))
+    return Product(s, A)
+
+
+def _keep_declared(A: LinearOperator, s: ScalarMul) -> frozenset[Any]:
+    """What the declared facts of A become under multiplication by s: signs matter, unitarity is lost."""
+    return frozenset(p for p in (PSD, SelfAdjoint) if A.isa(p) and s.isa(p))
+
+
+def _scalar_product(a: ScalarMul, b: ScalarMul) -> ScalarMul:
+    declared = frozenset({PSD}) if a.isa(PSD) and b.isa(PSD) else frozenset()
+    return ScalarMul(a.c * b.c, a.n, declared=declared)
+
+
+def add(A: LinearOperator, B: LinearOperator) -> LinearOperator:
+    """``A + B``: flattened, with neighbours of one kind merged wherever they stand."""
+    if A.shape[-2:] != B.shape[-2:]:
+        raise ShapeError(f"cannot add {A!r} of shape {A.shape} and {B!r} of shape {B.shape}.")
+    terms: list[LinearOperator] = list(A.Ms) if isinstance(A, Sum) else [A]
+    for new in B.Ms if isinstance(B, Sum) else (B,):
+        if _is_zero(new):
+            continue
+        for i, old in enumerate(terms):
+            merged = old._plus(new) if not _mixed(old, new) else NotImplemented
+            if merged is NotImplemented and not _mixed(old, new):
+                merged = new._plus(old)
+            if merged is not NotImplemented:
+                terms[i] = _add_declared(merged, old, new)
+                break
+        else:
+            terms.append(new)
+    if len(terms) > 1:
+        kept = [t for t in terms if not _is_zero(t)]
+        terms = kept or terms[:1]
+    if len(terms) == 1:
+        return terms[0]
+    declared = frozenset(p for p in (PSD, SelfAdjoint) if A.isa(p) and B.isa(p))
+    return Sum(*terms, declared=declared)
+
+
+def _mixed(a: LinearOperator, b: LinearOperator) -> bool:
+    return a.backend is not None and b.backend is not None and a.backend is not b.backend
+
+
+def _add_declared(merged: LinearOperator, a: LinearOperator, b: LinearOperator) -> LinearOperator:
+    keep = frozenset(p for p in (PSD, SelfAdjoint) if a.isa(p) and b.isa(p)) - merged.properties
+    return merged.replace(declared=merged.declared | keep) if keep else merged
+
+
+def _is_zero(A: LinearOperator) -> bool:
+    return isinstance(A, ScalarMul) and isinstance(A.c, (int, float, complex)) and A.c == 0 and A.c == A.c
+
+
+def matmul(A: LinearOperator, B: LinearOperator) -> LinearOperator:
+    """``A @ B``: flattened, numbers in front, identities absorbed, neighbours merged."""
+    if A.shape[-1] != B.shape[-2]:
+        raise ShapeError(
+            f"cannot multiply {A!r} of shape {A.shape} and {B!r} of shape {B.shape}: "
+            f"{A.shape[-1]} columns against {B.shape[-2]} rows."
+        )
+    if isinstance(A, Identity) and not isinstance(B, Identity):
+        return B
+    if isinstance(B, Identity):
+        return A
+    if isinstance(A, ScalarMul):
+        return scale(A.c, B)
+    if isinstance(B, ScalarMul):
+        return scale(B.c, A)
+    factors: list[LinearOperator] = []
+    scalar: LinearOperator | None = None
+    for M in _factors(A) + _factors(B):
+        if isinstance(M, ScalarMul):
+            scalar = M if scalar is None else _scalar_product(scalar, M)  # type: ignore[arg-type]
+            continue
+        if factors and not _mixed(factors[-1], M):
+            merged = factors[-1]._compose(M)
+            if merged is NotImplemented:
+                merged = M._rcompose(factors[-1])
+            if merged is not NotImplemented:
+                factors[-1] = merged
+                continue
+        factors.append(M)
+    declared = frozenset()
+    if A.__dict__.get("_adjoint_of") is B or B.__dict__.get("_adjoint_of") is A:
+        declared = frozenset({PSD})
+    if len(factors) == 1:
+        out = factors[0]
+        if declared - out.properties and scalar is None:
+            out = out.replace(declared=out.declared | declared)
+    else:
+        out = Product(*factors, declared=declared)
+    if scalar is None:
+        return out
+    if PSD in declared:
+        out = out.replace(declared=out.declared | (declared if scalar.isa(PSD) else frozenset()))
+    return Product(ScalarMul(scalar.c, out.shape[-2], declared=scalar.declared), *_factors(out),
+                   declared=frozenset(p for p in (PSD, SelfAdjoint) if out.isa(p) and scalar.isa(p)))
+
+
+def _factors(A: LinearOperator) -> tuple[LinearOperator, ...]:
+    return A.Ms if isinstance(A, Product) else (A,)
+
+
+def power(A: LinearOperator, k: Any) -> LinearOperator:
+    """``A ** k`` for integers k >= 0 by repeated squaring (of the expression); negative powers through ``inv``."""
+    if not A.is_square:
+        raise NonSquareError(f"{A!r} ** {k}: powers need a square operator, its shape is {A.shape}.")
+    if not isinstance(k, int) or isinstance(k, bool) or k < 0:
+        raise TypeError(
+            f"{A!r} ** {k!r}: only non-negative integers; use inv(A) ** {-k if isinstance(k, int) else 'k'} for "
+            "inverses, sqrt(A) for roots."
+        )
+    out: LinearOperator = Identity(A.shape[-1], A.dtype if A.backend is None else None)
+    for _ in range(k):
+        out = matmul(out, A)
+    return out
+
+
+def kron(*Ms: Any) -> LinearOperator:
+    """Kronecker product, flattened; numbers gather in front, identities and diagonals merge with their neighbours."""
+    factors: list[LinearOperator] = []
+    scalar: ScalarMul | None = None
+    for M in map(as_operator, Ms):
+        if isinstance(M, Product) and isinstance(M.Ms[0], ScalarMul):
+            s, rest = M.Ms[0], M.Ms[1:]
+            scalar = s if scalar is None else _scalar_product(scalar, s)
+            M = rest[0] if len(rest) == 1 else Product(*rest, declared=_unscaled(M))
+        for F in M.Ms if isinstance(M, Kronecker) else (M,):
+            if isinstance(F, Identity) and factors and isinstance(factors[-1], Identity):
+                factors[-1] = Identity(F.n * factors[-1].n, F.dtype_name)
+            else:
+                factors.append(F)
+    out = factors[0] if len(factors) == 1 else Kronecker(*factors)
+    return out if scalar is None else scale_by(scalar, out)
+
+
+def _unscaled(M: Product) -> frozenset[Any]:
+    return frozenset()
+
+
+def scale_by(s: ScalarMul, A: LinearOperator) -> LinearOperator:
+    """``s @ A`` keeping what is declared of the scalar."""
+    out = scale(s.c, A)
+    if isinstance(out, Product) and isinstance(out.Ms[0], ScalarMul):
+        front = out.Ms[0]
+        front = front.replace(declared=front.declared | frozenset(p for p in (PSD,) if s.isa(p)))
+        return Product(front, *out.Ms[1:], declared=out.declared)
+    return out
+
+
+def kronsum(*Ms: Any) -> LinearOperator:
+    """Kronecker sum, flattened."""
+    factors: list[LinearOperator] = []
+    for M in map(as_operator, Ms):
+        factors.extend(M.Ms if isinstance(M, KronSum) else (M,))
+    return factors[0] if len(factors) == 1 else KronSum(*factors)
+
+
+def block_diag(*Ms: Any, multiplicities: Any = None) -> LinearOperator:
+    """Block-diagonal operator of the given blocks."""
+    blocks = tuple(map(as_operator, Ms))
+    return BlockDiag(*blocks, multiplicities=multiplicities)

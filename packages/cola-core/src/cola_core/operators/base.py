@@ -1,0 +1,498 @@
+"""``LinearOperator``: a matrix known by what it does to vectors.
+
+A subclass gives ``_shape`` and ``_matmat`` and as much structure as it has; the rest is derived. Shapes are
+``(*batch, m, n)``; right-hand sides follow ``numpy.matmul``: one axis is a vector, two or more are (stacks of)
+matrices, and batches broadcast. Public methods validate, underscore methods compute. Operators never import the
+questions asked of them (``cola_core.linalg``).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, ClassVar
+
+from ..backends import Backend, backend_of_type, get_backend
+from ..backends.base import Array, dtype_name
+from ..cost import Cost
+from ..errors import BackendError, DeviceError, DTypeError, MemoryBudgetError, ShapeError
+from ..properties import SelfAdjoint, Property, closure
+from .pytree import map_leaves, pending, register_pytrees, static, unflatten
+
+__all__ = ["LinearOperator"]
+
+MAX_DENSE_BYTES = 2**33  # to_dense() refuses above this unless told otherwise
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class LinearOperator:
+    """An ``m x n`` matrix (or a batch of them) as an immutable pytree.
+
+    declared: properties claimed by the user on top of what the structure implies (see ``cola_core.properties``).
+    """
+
+    declared: frozenset[Property] = static(frozenset(), kw_only=True)
+
+    _child_fields: ClassVar[tuple[str, ...]] = ()
+    _static_fields: ClassVar[tuple[str, ...]] = ("declared",)
+    __array_ufunc__ = None  # numpy then defers array @ operator, array + operator to us
+    __array_priority__ = 1000
+
+    def __post_init__(self) -> None:
+        self._check()
+        if pending():
+            register_pytrees()
+
+    # -- what a subclass provides -------------------------------------------------------------------------------
+    def _shape(self) -> tuple[int, ...]:
+        raise NotImplementedError(f"{type(self).__name__} must define _shape()")
+
+    def _matmat(self, X: Array) -> Array:
+        """``A @ X`` for X of shape (*batch', n, k)."""
+        raise NotImplementedError(f"{type(self).__name__} must define _matmat(X)")
+
+    def _rmatmat(self, X: Array) -> Array:
+        """``A.H @ X`` for X of shape (*batch', m, k)."""
+        if SelfAdjoint in self.properties:
+            return self._matmat(X)
+        if type(self)._adjoint is not LinearOperator._adjoint:
+            return self._adjoint()._matmat(X)
+        raise NotImplementedError(
+            f"{type(self).__name__} has no adjoint product: define _rmatmat(X) or _adjoint(), or declare "
+            "SelfAdjoint(A) if it is."
+        )
+
+    def _check(self) -> None:
+        """Validate and normalise the fields at construction."""
+
+    def _dtype(self) -> Any:
+        """The dtype as a backend dtype, or None for operators that adopt their partner's (Identity, scalars)."""
+        found: Any = None
+        for child in self._parts():
+            dtype = child._dtype() if isinstance(child, LinearOperator) else getattr(child, "dtype", None)
+            if dtype is None or not _is_inexact(dtype):
+                continue
+            found = dtype if found is None else _promote(found, dtype, self)
+        return found
+
+    def _properties(self) -> frozenset[Property]:
+        """Properties implied by structure (of the class and of the parts' properties)."""
+        return frozenset()
+
+    def _adjoint(self) -> LinearOperator:
+        from .transpose import Adjoint
+
+        return Adjoint(self)
+
+    def _transpose(self) -> LinearOperator:
+        from .transpose import Transpose
+
+        return Transpose(self) if self._is_complex() else self.H
+
+    def _conj(self) -> LinearOperator:
+        return self._transpose()._adjoint() if self._is_complex() else self
+
+    def _matvec(self, x: Array) -> Array:
+        return self._matmat(x[:, None])[..., 0]
+
+    def _to_dense(self) -> Array:
+        be = self._concrete_backend()
+        n = self.shape[-1]
+        out = self._matmat(be.eye(n, self.dtype, self.device))
+        want = self.shape
+        return out if tuple(out.shape) == want else be.xp.broadcast_to(out, want)
+
+    def _matvec_cost(self) -> Cost:
+        """Cost of one product with one vector; a user function is assumed to cost as much as a dense product."""
+        m, n = self.shape[-2:]
+        return Cost(2.0 * m * n, self.itemsize * (m * n + m + n), self.itemsize * (m + n), 1)
+
+    def _compose(self, other: LinearOperator) -> Any:
+        """Normal form of ``self @ other``, or NotImplemented."""
+        return NotImplemented
+
+    def _rcompose(self, other: LinearOperator) -> Any:
+        """Normal form of ``other @ self``, or NotImplemented."""
+        return NotImplemented
+
+    def _plus(self, other: LinearOperator) -> Any:
+        """Normal form of ``self + other``, or NotImplemented."""
+        return NotImplemented
+
+    # -- facts --------------------------------------------------------------------------------------------------
+    def _parts(self) -> tuple[Any, ...]:
+        out: list[Any] = []
+        for name in self._child_fields:
+            value = self.__dict__[name]
+            out.extend(value) if isinstance(value, tuple) else out.append(value)
+        return tuple(out)
+
+    @cached_property
+    def shape(self) -> tuple[int, ...]:
+        return tuple(int(s) for s in self._shape())
+
+    @property
+    def ndim(self) -> int:
+        return len(self.shape)
+
+    @property
+    def batch_shape(self) -> tuple[int, ...]:
+        return self.shape[:-2]
+
+    @cached_property
+    def backend(self) -> Backend | None:
+        """The array library of the leaves; None for operators without arrays, which adopt their partner's."""
+        found: Backend | None = None
+        for child in self._parts():
+            be = child.backend if isinstance(child, LinearOperator) else backend_of_type(type(child))
+            if be is None or be is found:
+                continue
+            if found is not None:
+                raise BackendError(
+                    f"{type(self).__name__} mixes {found.name} and {be.name} arrays. "
+                    "Convert one part with .to(backend=...)."
+                )
+            found = be
+        return found
+
+    def _concrete_backend(self) -> Backend:
+        return self.backend or get_backend("numpy")
+
+    @property
+    def xp(self) -> Any:
+        """The array-API namespace of the leaves (NumPy's for operators without arrays)."""
+        return self._concrete_backend().xp
+
+    @cached_property
+    def dtype(self) -> Any:
+        dtype = self._dtype()
+        be = self._concrete_backend()
+        return be.dtype(be.default_float if dtype is None else dtype)
+
+    @cached_property
+    def device(self) -> Any:
+        for child in self._parts():
+            if isinstance(child, LinearOperator):
+                found = child.device
+            else:
+                be = backend_of_type(type(child))
+                found = be.device(child) if be is not None else None
+            if found is not None:
+                return found
+        return None
+
+    @property
+    def itemsize(self) -> int:
+        return {"float16": 2, "bfloat16": 2, "float32": 4, "complex64": 8, "complex128": 16}.get(
+            dtype_name(self.dtype), 8
+        )
+
+    def _is_complex(self) -> bool:
+        return "complex" in dtype_name(self.dtype)
+
+    @cached_property
+    def properties(self) -> frozenset[Property]:
+        """Declared properties, those implied by structure, and all that follows from them."""
+        return closure(self.declared | self._properties())
+
+    def isa(self, prop: Property) -> bool:
+        """Whether the property is declared or implied by structure."""
+        return prop in self.properties
+
+    @property
+    def is_square(self) -> bool:
+        return self.shape[-1] == self.shape[-2]
+
+    @property
+    def matvec_cost(self) -> Cost:
+        """Estimated cost of ``A @ v`` for one vector."""
+        return self._matvec_cost()
+
+    # -- products -----------------------------------------------------------------------------------------------
+    def __matmul__(self, other: Any) -> Any:
+        if isinstance(other, LinearOperator):
+            from .algebra import matmul
+
+            return matmul(self, other)
+        return self._apply(other)
+
+    def _apply(self, X: Any) -> Array:
+        be = backend_of_type(type(X))
+        mine = self.backend
+        if be is not mine or be is None:
+            self._reject_operand(X, be)
+        shape = X.shape
+        n = self.shape[-1]
+        if len(shape) == 1:
+            if shape[0] != n:
+                self._reject_shape(X)
+            if self.device is not None:
+                self._check_device(X)
+            return self._matvec(X)
+        if len(shape) == 0 or shape[-2] != n:
+            self._reject_shape(X)
+        if self.device is not None:
+            self._check_device(X)
+        return self._matmat(X)
+
+    def _reject_operand(self, X: Any, be: Backend | None) -> None:
+        if be is None:
+            raise BackendError(
+                f"{self!r} @ {type(X).__name__}: the right side must be an array of "
+                f"{self.backend.name if self.backend else 'a known library'}; "
+                "convert it (numpy.asarray, torch.as_tensor, jax.numpy.asarray)."
+            )
+        if self.backend is not None:
+            raise BackendError(
+                f"{self!r} holds {self.backend.name} arrays, the right side {tuple(X.shape)} is {be.name}. "
+                f"Convert the operator with A.to(backend={be.name!r}) or the array to {self.backend.name}."
+            )
+
+    def _reject_shape(self, X: Any) -> None:
+        m, n = self.shape[-2:]
+        if len(X.shape) == 0:
+            raise ShapeError(f"{self!r} @ scalar: use * to scale an operator.")
+        axis = "last axis" if len(X.shape) == 1 else "second to last axis"
+        raise ShapeError(
+            f"{self!r} of shape {self.shape} cannot multiply an array of shape {tuple(X.shape)}: "
+            f"its {axis} must be {n}. Did you mean A.H @ x ({m} rows) or x.T?"
+        )
+
+    def _check_device(self, X: Any) -> None:
+        be = backend_of_type(type(X))
+        theirs = be.device(X) if be is not None else None
+        if theirs is not None and self.device != theirs and be is not None and be.name == "torch":
+            raise DeviceError(
+                f"{self!r} lives on {self.device}, the right side on {theirs}. Move one with .to(device=...)."
+            )
+
+    def __rmatmul__(self, other: Any) -> Any:
+        be = backend_of_type(type(other))
+        if be is None:
+            self._reject_operand(other, be)
+        if self.backend is not None and be is not self.backend:
+            self._reject_operand(other, be)
+        n = self.shape[-2]
+        if len(other.shape) == 0 or other.shape[-1] != n:
+            raise ShapeError(
+                f"an array of shape {tuple(other.shape)} cannot multiply {self!r} of shape {self.shape} from the "
+                f"left: its last axis must be {n}."
+            )
+        if len(other.shape) == 1:
+            return be.conj(self._rmatmat(be.conj(other)[:, None])[..., 0])  # type: ignore[union-attr]
+        return be.adjoint(self._rmatmat(be.adjoint(other)))  # type: ignore[union-attr]
+
+    # -- arithmetic ---------------------------------------------------------------------------------------------
+    def __add__(self, other: Any) -> Any:
+        from .algebra import add, coerce
+
+        other = coerce(other, self)
+        return other if other is NotImplemented else add(self, other)
+
+    __radd__ = __add__
+
+    def __sub__(self, other: Any) -> Any:
+        from .algebra import add, coerce, scale
+
+        other = coerce(other, self)
+        return other if other is NotImplemented else add(self, scale(-1, other))
+
+    def __rsub__(self, other: Any) -> Any:
+        from .algebra import add, coerce, scale
+
+        other = coerce(other, self)
+        return other if other is NotImplemented else add(other, scale(-1, self))
+
+    def __mul__(self, c: Any) -> Any:
+        from .algebra import is_scalar, scale
+
+        if isinstance(c, LinearOperator):
+            raise TypeError(f"{self!r} * {c!r}: use @ for the product of operators; * only scales by a number.")
+        return scale(c, self) if is_scalar(c, self) else NotImplemented
+
+    __rmul__ = __mul__
+
+    def __truediv__(self, c: Any) -> Any:
+        from .algebra import is_scalar, scale
+
+        if not is_scalar(c, self):
+            return NotImplemented
+        # a Python zero raises ZeroDivisionError here, at the place of the mistake
+        return scale(1 / c, self)
+
+    def __rtruediv__(self, c: Any) -> Any:
+        raise TypeError(f"number / {self!r}: write c * cola_core.inv(A); an operator is not a scalar.")
+
+    def __neg__(self) -> LinearOperator:
+        from .algebra import scale
+
+        return scale(-1, self)
+
+    def __pos__(self) -> LinearOperator:
+        return self
+
+    def __pow__(self, k: int) -> Any:
+        from .algebra import power
+
+        return power(self, k)
+
+    # -- transposes ---------------------------------------------------------------------------------------------
+    @cached_property
+    def H(self) -> LinearOperator:
+        """Conjugate transpose, pushed to the leaves where they have structure."""
+        if SelfAdjoint in self.properties:
+            return self
+        return self._linked(self._adjoint())
+
+    @cached_property
+    def T(self) -> LinearOperator:
+        """Transpose (without conjugation)."""
+        if SelfAdjoint in self.properties:
+            return self.conj()
+        if not self._is_complex():
+            return self.H
+        return self._carry(self._transpose())
+
+    def conj(self) -> LinearOperator:
+        """Entrywise complex conjugate."""
+        return self._carry(self._conj()) if self._is_complex() else self
+
+    def _linked(self, adjoint: LinearOperator) -> LinearOperator:
+        """Remember whose adjoint this is, so that ``B.H @ B`` is recognised as PSD when it is written."""
+        adjoint = self._carry(adjoint)
+        adjoint.__dict__.setdefault("_adjoint_of", self)
+        return adjoint
+
+    def _carry(self, other: LinearOperator) -> LinearOperator:
+        """Declared properties that survive (conjugate) transposition."""
+        from ..properties import PSD, Unitary
+
+        keep = frozenset(p for p in self.declared if p in (PSD, SelfAdjoint, Unitary)) - other.declared
+        if not keep:
+            return other
+        return other.replace(declared=other.declared | keep)
+
+    # -- indexing -----------------------------------------------------------------------------------------------
+    def __getitem__(self, index: Any) -> Any:
+        from .sliced import getitem
+
+        return getitem(self, index)
+
+    def __len__(self) -> int:
+        return self.shape[-2]
+
+    def __iter__(self) -> Any:
+        raise TypeError(f"{self!r} is not iterable; use A.to_dense() or A[i].")
+
+    # -- conversion ---------------------------------------------------------------------------------------------
+    def to_dense(self, max_bytes: int | None = None) -> Array:
+        """The matrix as an array. Refuses above ``max_bytes`` (default 8 GiB) with the size it would need."""
+        size = self.itemsize
+        for s in self.shape:
+            size *= s
+        limit = MAX_DENSE_BYTES if max_bytes is None else max_bytes
+        if size > limit:
+            raise MemoryBudgetError(
+                f"{self!r} as a dense matrix needs {size / 2**30:.1f} GiB, above the limit of {limit / 2**30:.1f} "
+                "GiB. Use products with it, or raise the limit: to_dense(max_bytes=...)."
+            )
+        return self._to_dense()
+
+    def to(self, device: Any = None, dtype: Any = None, backend: str | None = None) -> LinearOperator:
+        """Move to a device, precision or array library. Index leaves (integers, booleans) keep their dtype."""
+        target = None if backend is None else get_backend(backend)
+
+        def convert(x: Any) -> Any:
+            be = backend_of_type(type(x))
+            if be is None:
+                return x  # a Python number: adopts its partner's dtype
+            out = target or be
+            if target is not None and target is not be:
+                x = target.asarray(be.to_numpy(x))
+            if device is not None:
+                x = out.asarray(x, device=device)
+            if dtype is not None and _is_inexact(x.dtype):
+                want = dtype_name(dtype)
+                if out.is_complex(x) and "complex" not in want:
+                    want = {"float32": "complex64", "float64": "complex128"}.get(want, want)
+                x = out.astype(x, want)
+            return x
+
+        out = map_leaves(convert, self)
+        return out._restatic(dtype=dtype, backend=backend)
+
+    def _restatic(self, dtype: Any, backend: str | None) -> LinearOperator:
+        """Adapt static fields (a dtype name, a backend name) after ``to``; default: those of the parts."""
+        changes = {}
+        for name in self._child_fields:
+            value = self.__dict__[name]
+            if isinstance(value, LinearOperator):
+                changes[name] = value._restatic(dtype, backend)
+            elif isinstance(value, tuple) and any(isinstance(v, LinearOperator) for v in value):
+                changes[name] = tuple(v._restatic(dtype, backend) for v in value)
+        return self.replace(**changes) if changes else self
+
+    def replace(self, **changes: Any) -> Any:
+        """A copy with some fields changed (not re-validated)."""
+        d = self.__dict__
+        unknown = changes.keys() - set(self._child_fields) - set(self._static_fields)
+        if unknown:
+            raise TypeError(f"{type(self).__name__} has no field {', '.join(sorted(unknown))}")
+        children = tuple(changes.get(f, d[f]) for f in self._child_fields)
+        metadata = tuple(changes.get(f, d[f]) for f in self._static_fields)
+        return unflatten(type(self), metadata, children)
+
+    def __array__(self, *args: Any, **kwargs: Any) -> Any:
+        raise TypeError(f"{self!r} does not become an array by itself: call A.to_dense().")
+
+    def __bool__(self) -> bool:
+        raise TypeError(f"the truth value of {self!r} is not defined.")
+
+    def __getstate__(self) -> dict[str, Any]:
+        # caches (shape, adjoint, factorisations) are not part of the value
+        return {f: self.__dict__[f] for f in (*self._child_fields, *self._static_fields)}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Any:
+        from copy import deepcopy
+
+        return unflatten(
+            type(self),
+            tuple(self.__dict__[f] for f in self._static_fields),
+            tuple(deepcopy(self.__dict__[f], memo) for f in self._child_fields),
+        )
+
+    # -- looks --------------------------------------------------------------------------------------------------
+    def __repr__(self) -> str:
+        try:
+            return self._short()
+        except Exception:  # noqa: BLE001 - repr of a placeholder tree built by a framework must not raise
+            return f"<{type(self).__name__}>"
+
+    def _short(self) -> str:
+        parts = [p for p in self._parts() if isinstance(p, LinearOperator)]
+        size = "x".join(map(str, self.shape))
+        if parts:
+            return f"{type(self).__name__}({', '.join(p._short() for p in parts)})"
+        return f"{type(self).__name__}[{size}]"
+
+
+def _is_inexact(dtype: Any) -> bool:
+    name = dtype_name(dtype)
+    return "float" in name or "complex" in name
+
+
+def _promote(a: Any, b: Any, A: Any) -> Any:
+    import numpy as np
+
+    x, y = dtype_name(a), dtype_name(b)
+    if x == y:
+        return a
+    if "bfloat16" in (x, y):
+        return x if y == "bfloat16" else y
+    try:
+        return np.promote_types(x, y)
+    except TypeError:
+        raise DTypeError(f"{type(A).__name__} cannot combine dtypes {x} and {y}") from None

@@ -1,0 +1,50 @@
+"""``no_dispatch(A)``: the same operator with its structure hidden, so that only general algorithms apply."""
+
+from __future__ import annotations
+
+from ..backends.base import Array
+from ..cost import Cost
+from ..properties import Property
+from .base import LinearOperator
+from .pytree import operator
+
+__all__ = ["NoDispatch", "no_dispatch"]
+
+
+@operator
+class NoDispatch(LinearOperator):
+    """Behaves as ``A`` but matches no structural rule; properties stay."""
+
+    A: LinearOperator
+
+    def _shape(self) -> tuple[int, ...]:
+        return self.A.shape
+
+    def _matmat(self, X: Array) -> Array:
+        return self.A._matmat(X)
+
+    def _rmatmat(self, X: Array) -> Array:
+        return self.A._rmatmat(X)
+
+    def _adjoint(self) -> LinearOperator:
+        return NoDispatch(self.A.H)
+
+    def _transpose(self) -> LinearOperator:
+        return NoDispatch(self.A.T)
+
+    def _conj(self) -> LinearOperator:
+        return NoDispatch(self.A.conj())
+
+    def _to_dense(self) -> Array:
+        return self.A._to_dense()
+
+    def _properties(self) -> frozenset[Property]:
+        return self.A.properties
+
+    def _matvec_cost(self) -> Cost:
+        return self.A.matvec_cost
+
+
+def no_dispatch(A: LinearOperator) -> LinearOperator:
+    """Hide the structure of ``A`` from the rules."""
+    return NoDispatch(A)

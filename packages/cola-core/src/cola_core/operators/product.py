@@ -1,0 +1,111 @@
+"""``Product``: A @ B @ ... of operators; a number times an operator is a product with ``ScalarMul`` in front."""
+
+from __future__ import annotations
+
+from ..backends.base import Array
+from ..cost import Cost
+from ..errors import ShapeError
+from ..properties import PSD, Property, SelfAdjoint, Stiefel, Unitary
+from .base import LinearOperator
+from .diagonal import Identity, ScalarMul
+from .pytree import operator
+from .sum import broadcast_batches
+
+__all__ = ["Product", "split_scalar"]
+
+
+@operator
+class Product(LinearOperator):
+    """``M1 @ M2 @ ...``; use ``@``, which also simplifies and recognises ``B.H @ B`` as PSD."""
+
+    Ms: tuple[LinearOperator, ...]
+
+    def __init__(self, *Ms: LinearOperator, declared: frozenset[Property] = frozenset()) -> None:
+        object.__setattr__(self, "Ms", tuple(Ms))
+        object.__setattr__(self, "declared", declared | _sandwich(self.Ms))
+        self.__post_init__()
+
+    def _check(self) -> None:
+        if not self.Ms:
+            raise ShapeError("Product needs at least one operator.")
+        for A, B in zip(self.Ms, self.Ms[1:], strict=False):
+            if A.shape[-1] != B.shape[-2]:
+                raise ShapeError(
+                    f"cannot multiply {A!r} of shape {A.shape} and {B!r} of shape {B.shape}: "
+                    f"{A.shape[-1]} columns against {B.shape[-2]} rows."
+                )
+        self.backend  # noqa: B018 - raises if the parts mix libraries
+        broadcast_batches("Product", self.Ms)
+
+    def _shape(self) -> tuple[int, ...]:
+        return (*broadcast_batches("Product", self.Ms), self.Ms[0].shape[-2], self.Ms[-1].shape[-1])
+
+    def _matmat(self, X: Array) -> Array:
+        for M in reversed(self.Ms):
+            X = M._matmat(X)
+        return X
+
+    def _rmatmat(self, X: Array) -> Array:
+        for M in self.Ms:
+            X = M._rmatmat(X)
+        return X
+
+    def _adjoint(self) -> LinearOperator:
+        return Product(*(M.H for M in reversed(self.Ms)))
+
+    def _transpose(self) -> LinearOperator:
+        return Product(*(M.T for M in reversed(self.Ms)))
+
+    def _conj(self) -> LinearOperator:
+        return Product(*(M.conj() for M in self.Ms))
+
+    def _to_dense(self) -> Array:
+        out = self.Ms[-1]._to_dense()
+        for M in reversed(self.Ms[:-1]):
+            out = M._matmat(out)
+        return self.xp.broadcast_to(out, self.shape) if tuple(out.shape) != self.shape else out
+
+    def _properties(self) -> frozenset[Property]:
+        found = {p for p in (Unitary, Stiefel) if all(M.isa(p) for M in self.Ms)}
+        scalars = [M for M in self.Ms if isinstance(M, (ScalarMul, Identity))]
+        rest = [M for M in self.Ms if not isinstance(M, (ScalarMul, Identity))]
+        if len(rest) <= 1:  # scalars commute with anything
+            found |= {p for p in (PSD, SelfAdjoint) if all(M.isa(p) for M in scalars + rest)}
+        return frozenset(found)
+
+    def _matvec_cost(self) -> Cost:
+        total = Cost(calls=0)
+        for M in self.Ms:
+            total = total + M.matvec_cost
+        return total
+
+
+def _sandwich(Ms: tuple[LinearOperator, ...]) -> frozenset[Property]:
+    """Facts of ``B.H @ S @ B``, seen when it is written: the adjoint remembers whose it is."""
+    declared: set[Property] = set()
+    scalars = [M for M in Ms if isinstance(M, ScalarMul)]
+    Ms = tuple(M for M in Ms if not isinstance(M, ScalarMul))
+    claim = PSD
+    while len(Ms) >= 2:
+        a, b = Ms[0], Ms[-1]
+        if a.__dict__.get("_adjoint_of") is not b and b.__dict__.get("_adjoint_of") is not a:
+            return frozenset()
+        Ms = Ms[1:-1]
+        declared.add(claim)
+    if Ms and declared:
+        declared = {p for p in (PSD, SelfAdjoint) if Ms[0].isa(p)}
+    for s in scalars:
+        declared = {p for p in (PSD, SelfAdjoint) if p in declared or PSD in declared} & {
+            p for p in (PSD, SelfAdjoint) if s.isa(p)
+        }
+    return frozenset(declared)
+
+
+def split_scalar(A: LinearOperator) -> tuple[ScalarMul | None, LinearOperator]:
+    """``(c, B)`` with ``A = c B``; c is None where A carries no scalar."""
+    if isinstance(A, Product) and len(A.Ms) > 1 and isinstance(A.Ms[0], ScalarMul):
+        rest = A.Ms[1:]
+        if len(rest) == 1:
+            return A.Ms[0], rest[0]
+        return A.Ms[0], Product(*rest)
+    return None, A

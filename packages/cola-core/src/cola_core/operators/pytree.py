@@ -1,0 +1,133 @@
+"""Operators as pytrees: which fields are data, which are metadata, and how frameworks learn of it.
+
+``@operator`` makes a frozen dataclass. Fields are children (arrays, operators, tuples of them) unless marked
+``static()`` (hashable metadata). That is decided by the class, never by a value, so jit, vmap, grad, pickling and
+``replace`` all see one fixed structure. JAX, torch and optree learn of each class when they are imported.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from dataclasses import MISSING, dataclass, field, fields
+from typing import Any, TypeVar, dataclass_transform
+
+__all__ = ["flatten", "map_leaves", "operator", "register_pytrees", "static", "unflatten"]
+
+T = TypeVar("T", bound=type)
+_CLASSES: list[type] = []
+_DONE: dict[str, int] = {"jax": 0, "torch": 0, "optree": 0}
+
+
+def static(default: Any = MISSING, *, kw_only: bool = False) -> Any:
+    """A field that is hashable metadata, not data: it takes no gradient and is part of the structure."""
+    if default is MISSING:
+        return field(metadata={"static": True}, kw_only=kw_only)
+    return field(default=default, metadata={"static": True}, kw_only=kw_only)
+
+
+@dataclass_transform(frozen_default=True, field_specifiers=(field, static))
+def operator(cls: T) -> T:
+    """Class decorator of every operator: frozen dataclass, pytree, identity hash."""
+    cls = dataclass(frozen=True, eq=False, repr=False)(cls)  # type: ignore[assignment]
+    cls._child_fields = tuple(f.name for f in fields(cls) if not f.metadata.get("static"))  # type: ignore[attr-defined]
+    cls._static_fields = tuple(f.name for f in fields(cls) if f.metadata.get("static"))  # type: ignore[attr-defined]
+    _CLASSES.append(cls)
+    return cls
+
+
+def flatten(A: Any) -> tuple[tuple[Any, ...], tuple[Any, ...]]:
+    """(children, metadata) of one operator, one level deep."""
+    d = A.__dict__
+    return tuple(d[f] for f in A._child_fields), tuple(d[f] for f in A._static_fields)
+
+
+def unflatten(cls: type, metadata: tuple[Any, ...], children: Any) -> Any:
+    """Rebuild an operator without checks: frameworks pass placeholders that are not arrays."""
+    A = object.__new__(cls)
+    d = A.__dict__
+    d.update(zip(cls._child_fields, children, strict=True))  # type: ignore[attr-defined]
+    d.update(zip(cls._static_fields, metadata, strict=True))  # type: ignore[attr-defined]
+    return A
+
+
+def map_leaves(f: Callable[[Any], Any], tree: Any) -> Any:
+    """Apply ``f`` to every array (and Python number) in an operator, tuple or leaf; None stays None."""
+    if tree is None:
+        return None
+    if isinstance(tree, tuple):
+        return tuple(map_leaves(f, t) for t in tree)
+    if hasattr(type(tree), "_child_fields"):
+        children, metadata = flatten(tree)
+        return unflatten(type(tree), metadata, tuple(map_leaves(f, c) for c in children))
+    return f(tree)
+
+
+def register_pytrees() -> None:
+    """Tell the frameworks imported so far about all operator classes. Called whenever an operator is made."""
+    for framework, done in _DONE.items():
+        if done < len(_CLASSES) and framework in sys.modules:
+            register = _REGISTER[framework]()
+            if register is None:  # the framework is still being imported
+                continue
+            for cls in _CLASSES[done:]:
+                register(cls)
+            _DONE[framework] = len(_CLASSES)
+
+
+def pending() -> bool:
+    """Whether some imported framework has not been told of some class (cheap; see ``register_pytrees``)."""
+    modules, n = sys.modules, len(_CLASSES)
+    return any(done < n and name in modules for name, done in _DONE.items())
+
+
+def _register_jax() -> Callable[[type], None] | None:
+    tree_util = sys.modules.get("jax.tree_util")
+    if tree_util is None or not hasattr(sys.modules["jax"], "jit"):
+        return None
+
+    def register(cls: type) -> None:
+        key = tree_util.GetAttrKey
+
+        def with_keys(A: Any) -> Any:
+            children, metadata = flatten(A)
+            return tuple(zip(map(key, cls._child_fields), children, strict=True)), metadata  # type: ignore[attr-defined]
+
+        tree_util.register_pytree_with_keys(cls, with_keys, lambda m, c: unflatten(cls, m, c), flatten)
+
+    return register
+
+
+def _register_torch() -> Callable[[type], None] | None:
+    if not hasattr(sys.modules["torch"], "compile"):
+        return None
+    from torch.utils import _pytree
+
+    def register(cls: type) -> None:
+        _pytree.register_pytree_node(
+            cls,
+            lambda A: (list(flatten(A)[0]), flatten(A)[1]),
+            lambda c, m: unflatten(cls, m, c),
+            serialized_type_name=f"{cls.__module__}.{cls.__qualname__}",
+        )
+
+    return register
+
+
+def _register_optree() -> Callable[[type], None] | None:
+    optree = sys.modules["optree"]
+    if not hasattr(optree, "register_pytree_node"):
+        return None
+
+    def register(cls: type) -> None:
+        optree.register_pytree_node(
+            cls,
+            lambda A: (*flatten(A), A._child_fields),
+            lambda m, c: unflatten(cls, m, c),
+            namespace="cola_core",
+        )
+
+    return register
+
+
+_REGISTER = {"jax": _register_jax, "torch": _register_torch, "optree": _register_optree}

@@ -1,0 +1,90 @@
+"""Lazy ``Transpose`` and ``Adjoint`` of operators that have no structural one (user functions)."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ..backends.base import Array
+from ..cost import Cost
+from ..properties import PSD, Property, SelfAdjoint, Unitary
+from .base import LinearOperator
+from .pytree import operator
+
+__all__ = ["Adjoint", "Transpose"]
+
+
+def _survivors(A: LinearOperator) -> frozenset[Property]:
+    return frozenset(p for p in (PSD, SelfAdjoint, Unitary) if A.isa(p))
+
+
+@operator
+class Adjoint(LinearOperator):
+    """``A.H`` through ``A``'s own adjoint product."""
+
+    A: LinearOperator
+
+    def _shape(self) -> tuple[int, ...]:
+        *batch, m, n = self.A.shape
+        return (*batch, n, m)
+
+    def _matmat(self, X: Array) -> Array:
+        return self.A._rmatmat(X)
+
+    def _rmatmat(self, X: Array) -> Array:
+        return self.A._matmat(X)
+
+    def _adjoint(self) -> LinearOperator:
+        return self.A
+
+    def _transpose(self) -> LinearOperator:
+        return self.A.conj()
+
+    def _conj(self) -> LinearOperator:
+        return Transpose(self.A)
+
+    def _to_dense(self) -> Array:
+        return self._concrete_backend().adjoint(self.A._to_dense())
+
+    def _properties(self) -> frozenset[Property]:
+        return _survivors(self.A)
+
+    def _matvec_cost(self) -> Cost:
+        return self.A.matvec_cost
+
+
+@operator
+class Transpose(LinearOperator):
+    """``A.T`` of a complex operator: ``conj(A^H conj(X))``."""
+
+    A: LinearOperator
+
+    def _shape(self) -> tuple[int, ...]:
+        *batch, m, n = self.A.shape
+        return (*batch, n, m)
+
+    def _matmat(self, X: Array) -> Array:
+        conj: Any = self._concrete_backend().conj
+        return conj(self.A._rmatmat(conj(X)))
+
+    def _rmatmat(self, X: Array) -> Array:
+        conj: Any = self._concrete_backend().conj
+        return conj(self.A._matmat(conj(X)))
+
+    def _adjoint(self) -> LinearOperator:
+        return Transpose(Adjoint(self.A))  # the conjugate of A
+
+    def _transpose(self) -> LinearOperator:
+        return self.A
+
+    def _conj(self) -> LinearOperator:
+        return Adjoint(self.A)
+
+    def _to_dense(self) -> Array:
+        dense = self.A._to_dense()
+        return dense.mT if hasattr(dense, "mT") else dense.swapaxes(-1, -2)
+
+    def _properties(self) -> frozenset[Property]:
+        return _survivors(self.A)
+
+    def _matvec_cost(self) -> Cost:
+        return self.A.matvec_cost
