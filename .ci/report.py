@@ -30,7 +30,9 @@ def counts(output: str) -> Counter[str]:
 def phrase(found: Counter[str]) -> str:
     """Counts in pytest's words and order."""
     order = ["failed", "error", "passed", "skipped", "xfailed", "xpassed", "deselected"]
-    return ", ".join(f"{found[what]} {what}" for what in order if found[what])
+    return ", ".join(
+        f"{found[what]} {what}{'s' if what == 'error' and found[what] > 1 else ''}" for what in order if found[what]
+    )
 
 
 def env_list() -> list[str]:
