@@ -31,7 +31,9 @@ def phrase(found: Counter[str]) -> str:
     """Counts in pytest's words and order."""
     order = ["failed", "error", "passed", "skipped", "xfailed", "xpassed", "deselected"]
     return ", ".join(
-        f"{found[what]} {what}{'s' if what == 'error' and found[what] > 1 else ''}" for what in order if found[what]
+        f"{found[what]} {what}{'s' if what == 'error' and found[what] > 1 else ''}"
+        for what in order
+        if found[what]
     )
 
 
