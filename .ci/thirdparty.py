@@ -1,8 +1,9 @@
 """Somebody else's plugin, as its users meet it: `python .ci/thirdparty.py SCRATCH_FOLDER`.
 
-Builds the wheels of the core and of examples/cola-circulant, installs the wheel *files* into a new
+1. Builds the wheels of the core and of examples/cola-circulant, installs the wheel *files* into a new
 environment (by path: an index could hold a stranger's `cola-core`), and runs the plugin's own tests there,
 in a folder from which the repository cannot be imported.
+2. Lets the installed command line make a new plugin, installs that beside the first, and runs its tests too.
 """
 
 import os
@@ -44,6 +45,13 @@ def build(source: Path, into: Path) -> Path:
     return wheel
 
 
+def run_tests(python: Path, source: Path, work: Path, options: list[str]) -> None:
+    """A plugin's tests, from a copy that has nothing but the tests."""
+    shutil.copytree(source / "tests", work / "tests", ignore=shutil.ignore_patterns("__pycache__"))
+    (work / "pytest.ini").write_text("[pytest]\naddopts = --strict-markers -ra\nxfail_strict = true\n")
+    run(python, "-m", "pytest", "tests", *options, cwd=work)
+
+
 def main(argv: list[str]) -> int:
     scratch = Path(argv[0]).resolve()
     shutil.rmtree(scratch, ignore_errors=True)
@@ -55,11 +63,15 @@ def main(argv: list[str]) -> int:
     pins = ROOT / "constraints.txt"
     run(python, "-m", "pip", "install", "--quiet", "-c", pins, f"{core}[testing]", plugin, cwd=scratch)
 
-    work = scratch / "work"
-    shutil.copytree(PLUGIN / "tests", work / "tests", ignore=shutil.ignore_patterns("__pycache__"))
-    (work / "pytest.ini").write_text("[pytest]\naddopts = --strict-markers -ra\nxfail_strict = true\n")
-    run(python, "-c", WHERE, "cola_core", "_cola_core_pytest", "cola_circulant", cwd=work)
-    run(python, "-m", "pytest", "tests", *argv[1:], cwd=work)
+    run(python, "-c", WHERE, "cola_core", "_cola_core_pytest", "cola_circulant", cwd=scratch)
+    run_tests(python, PLUGIN, scratch / "circulant", argv[1:])
+
+    new = scratch / "new"
+    new.mkdir()
+    run(python, "-m", "cola_core", "plugins", "new", "sample", cwd=new)
+    (made,) = [path.parent for path in new.glob("*/pyproject.toml")]
+    run(python, "-m", "pip", "install", "--quiet", "-c", pins, made, cwd=scratch)
+    run_tests(python, made, scratch / "sample", argv[1:])
     return 0
 
 
