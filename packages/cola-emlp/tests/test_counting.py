@@ -1,4 +1,5 @@
 """Exact dimensions against published integer sequences, and against each other."""
+
 import math
 from fractions import Fraction
 from itertools import permutations
@@ -41,9 +42,7 @@ def test_published_dimensions(group, dims):
 def test_mixed_tensors_of_the_general_linear_group(group):
     n = group.d
     # permutations of p letters without a decreasing run of n+1: Catalan numbers for n = 2, p! for p <= n
-    expected = [
-        sum(_longest_decreasing(w) <= n for w in permutations(range(p))) for p in range(5)
-    ]
+    expected = [sum(_longest_decreasing(w) <= n for w in permutations(range(p))) for p in range(5)]
     assert [exact_dimension(group, p, p)[0] for p in range(5)] == expected
     assert exact_dimension(group, 2, 1)[0] == 0
 

@@ -1,10 +1,11 @@
 """Groups: generators satisfy the defining equations, samples lie in the group, bad input is refused."""
+
 import pickle
 
 import numpy as np
 import pytest
-from cola_core.errors import ColaError
 
+from cola_core.errors import ColaError
 from cola_emlp import (
     GL,
     O11,
@@ -37,9 +38,49 @@ from cola_emlp.expm import expm
 
 MINKOWSKI = np.diag([1.0, -1, -1, -1])
 J4 = np.block([[np.zeros((2, 2)), np.eye(2)], [-np.eye(2), np.zeros((2, 2))]])
-ALL = [Trivial(3), SO(1), SO(2), SO(3), O(4), S(1), S(2), S(5), Z(1), Z(4), A(1), A(2), A(4), C(1), C(5), D(4), Sp(2),
-       SO13p(), SO13(), O13(), SO11p(), SO11(), O11(), SL(3), GL(2), SU(1), SU(3), U(2), Parity(2), S(3) * O(2)]
-ALGEBRA_DIMENSIONS = {SO(4): 6, O(3): 3, Sp(2): 10, SO13p(): 6, SL(3): 8, GL(3): 9, SU(3): 8, U(2): 4, C(3): 0}
+ALL = [
+    Trivial(3),
+    SO(1),
+    SO(2),
+    SO(3),
+    O(4),
+    S(1),
+    S(2),
+    S(5),
+    Z(1),
+    Z(4),
+    A(1),
+    A(2),
+    A(4),
+    C(1),
+    C(5),
+    D(4),
+    Sp(2),
+    SO13p(),
+    SO13(),
+    O13(),
+    SO11p(),
+    SO11(),
+    O11(),
+    SL(3),
+    GL(2),
+    SU(1),
+    SU(3),
+    U(2),
+    Parity(2),
+    S(3) * O(2),
+]
+ALGEBRA_DIMENSIONS = {
+    SO(4): 6,
+    O(3): 3,
+    Sp(2): 10,
+    SO13p(): 6,
+    SL(3): 8,
+    GL(3): 9,
+    SU(3): 8,
+    U(2): 4,
+    C(3): 0,
+}
 
 
 @pytest.mark.parametrize("group", ALL, ids=str)
@@ -61,7 +102,9 @@ def test_samples_satisfy_the_defining_equations():
             for g in (SO(n), O(n), SU(n), U(n)):
                 m = g.sample(k)
                 assert np.allclose(m @ m.conj().T, np.eye(n), atol=1e-13)
-            assert np.isclose(np.linalg.det(SO(n).sample(k)), 1) and np.isclose(np.linalg.det(SU(n).sample(k)), 1)
+            assert np.isclose(np.linalg.det(SO(n).sample(k)), 1) and np.isclose(
+                np.linalg.det(SU(n).sample(k)), 1
+            )
         for g in (SO13p(), SO13(), O13()):
             m = g.sample(k)
             assert np.allclose(m.T @ MINKOWSKI @ m, MINKOWSKI, atol=1e-11)
@@ -95,7 +138,9 @@ def test_finite_groups_are_enumerated_to_the_last_element():
 
 def test_expm_of_known_exponentials():
     t = 2.5
-    assert np.allclose(expm(t * np.array([[0.0, -1], [1, 0]])), [[np.cos(t), -np.sin(t)], [np.sin(t), np.cos(t)]], atol=1e-14)
+    assert np.allclose(
+        expm(t * np.array([[0.0, -1], [1, 0]])), [[np.cos(t), -np.sin(t)], [np.sin(t), np.cos(t)]], atol=1e-14
+    )
     assert np.allclose(expm(np.zeros((3, 3))), np.eye(3))
     assert np.allclose(expm(np.diag([1.0, -3])), np.diag(np.exp([1.0, -3])), rtol=1e-13)
 

@@ -1,4 +1,5 @@
 """Representations: homomorphism, derivative, algebra of +, *, .T, >>, and the split into tensor words."""
+
 import numpy as np
 import pytest
 
@@ -23,7 +24,18 @@ from cola_emlp import (
 from cola_emlp.expm import expm
 
 GROUPS = [SO(3), SO13p(), Sp(1), GL(2), SU(2), U(2), S(3), Z(4)]
-REPS = [V, Scalar, T(2), T(1, 1), T(0, 2), 2 * V + Scalar, (V + Scalar) * V.T, V >> (Scalar + V), T(2) >> V, 3 * Scalar]
+REPS = [
+    V,
+    Scalar,
+    T(2),
+    T(1, 1),
+    T(0, 2),
+    2 * V + Scalar,
+    (V + Scalar) * V.T,
+    V >> (Scalar + V),
+    T(2) >> V,
+    3 * Scalar,
+]
 
 
 def dense(op):
@@ -77,7 +89,9 @@ def test_duals():
     assert (V + T(2)).T == V.T + T(0, 2)
 
 
-@pytest.mark.parametrize("rep", [(V + 2 * T(2)) * (Scalar + V), 2 * (V + Scalar) + V, (V + T(0, 1)) ** 3, Scalar, 5 * Scalar])
+@pytest.mark.parametrize(
+    "rep", [(V + 2 * T(2)) * (Scalar + V), 2 * (V + Scalar) + V, (V + T(0, 1)) ** 3, Scalar, 5 * Scalar]
+)
 @pytest.mark.parametrize("group", [GL(2), S(3)], ids=str)
 def test_words_cover_every_coordinate_once_and_split_rho(rep, group):
     r = rep(group)

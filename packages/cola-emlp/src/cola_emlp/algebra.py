@@ -1,11 +1,14 @@
 """Facts about a group that follow from its generators, computed once and independent of how they were scaled.
 
-* `lie_basis(G)`: Frobenius-orthonormal basis, shape (m, d, d), of the real Lie algebra the generators span under
-  commutators. Every generator is first normalised, so factors of 1e6, order and repetitions do not matter.
-* `adjoint_closed(G)`: whether A in the algebra implies A^H in it. Then sum_i drho(A_i)^H drho(A_i) is the Casimir of the
-  compact form, with few distinct eigenvalues. True of SO, Sp, SL, GL, SU, U and the Lorentz family.
+* `lie_basis(G)`: Frobenius-orthonormal basis, shape (m, d, d), of the real Lie algebra the generators span
+  under commutators. Every generator is first normalised, so factors of 1e6, order and repetitions do not
+  matter.
+* `adjoint_closed(G)`: whether A in the algebra implies A^H in it. Then sum_i drho(A_i)^H drho(A_i) is the
+  Casimir of the compact form, with few distinct eigenvalues. True of SO, Sp, SL, GL, SU, U and the Lorentz
+  family.
 * `finite_elements(G, limit)`: all matrices of a finite group, or None if there are more than `limit`.
 """
+
 from __future__ import annotations
 
 from functools import lru_cache
@@ -75,7 +78,9 @@ def adjoint_closed(group: MatrixGroup) -> bool:
 
 @lru_cache(maxsize=64)
 def finite_elements(group: MatrixGroup | PermutationGroup, limit: int) -> np.ndarray | None:
-    """All elements, (order, d, d) matrices or (order, d) index arrays; None beyond `limit` or with a Lie algebra."""
+    """All elements, (order, d, d) matrices or (order, d) index arrays; None beyond `limit` or with a Lie
+    algebra.
+    """
     if isinstance(group, PermutationGroup):
         gens, identity = group.generators, np.arange(group.d)[None]
 
@@ -103,7 +108,9 @@ def finite_elements(group: MatrixGroup | PermutationGroup, limit: int) -> np.nda
         fresh = []
         for h in gens:
             products = times(h, new)
-            if products.dtype.kind in "fc" and (not np.isfinite(products).all() or np.abs(products).max() > 1e6):
+            if products.dtype.kind in "fc" and (
+                not np.isfinite(products).all() or np.abs(products).max() > 1e6
+            ):
                 return None
             for k, m in zip(keys(products), products, strict=True):
                 if k not in seen:

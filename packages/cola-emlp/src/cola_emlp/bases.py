@@ -1,10 +1,12 @@
 """Equivariant bases: every vector (or linear map) that the group leaves unchanged, with a certificate.
 
-`equivariant_basis(rep)` splits the space into tensor words, solves each different word once (`solvers`), and puts the
-answers together as one structured operator Q (N x r): an `OrbitBasis` when only permutations act, otherwise a row
-permutation of a block diagonal of Kronecker products of small orthonormal matrices. The dimension is compared with an exact
-count wherever one exists, and Q is checked on the generators given by the user, through operators the solvers do not use.
+`equivariant_basis(rep)` splits the space into tensor words, solves each different word once (`solvers`), and
+puts the answers together as one structured operator Q (N x r): an `OrbitBasis` when only permutations act,
+otherwise a row permutation of a block diagonal of Kronecker products of small orthonormal matrices. The
+dimension is compared with an exact count wherever one exists, and Q is checked on the generators given by the
+user, through operators the solvers do not use.
 """
+
 from __future__ import annotations
 
 from collections.abc import Mapping
@@ -12,6 +14,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+
 from cola_core import ops
 from cola_core.properties import Stiefel
 
@@ -28,7 +31,9 @@ RESIDUAL_TOLERANCE = 1e-9
 
 @dataclass(frozen=True)
 class WordReport:
-    """What was found for one tensor word: its rep, how many copies of it, invariants in each, and by which method."""
+    """What was found for one tensor word: its rep, how many copies of it, invariants in each, and by which
+    method.
+    """
 
     word: Rep
     copies: int
@@ -41,9 +46,10 @@ class WordReport:
 class Basis:
     """Orthonormal basis of the invariants of a representation.
 
-    rep, dimension; Q: operator (N, dimension), Stiefel; method; residual: largest violation of an equation drho(A) x = 0 or
-    rho(h) x = x by unit basis vectors, for normalised generators; exact: independent integer count, or None;
-    certified: in words, on what grounds the dimension is right; words: one report for each different block.
+    rep, dimension; Q: operator (N, dimension), Stiefel; method; residual: largest violation of an equation
+    drho(A) x = 0 or rho(h) x = x by unit basis vectors, for normalised generators; exact: independent integer
+    count, or None; certified: in words, on what grounds the dimension is right; words: one report for each
+    different block.
     """
 
     rep: Rep
@@ -66,27 +72,41 @@ class Basis:
         return EquivariantProjector(self.Q, self.dimension)
 
     def maps(self) -> np.ndarray:
-        """For rep = A >> B: the basis as dense matrices, shape (dimension, size of B, size of A). Small sizes only."""
+        """For rep = A >> B: the basis as dense matrices, shape (dimension, size of B, size of A). Small sizes
+        only.
+        """
         if not isinstance(self.rep, Hom):
             raise RepError(f"{self.rep!r} is not a space of linear maps; build one as source >> target")
         rows, cols = self.rep.map_shape
         return np.ascontiguousarray(np.moveaxis(np.asarray(self.Q.to_dense()).reshape(rows, cols, -1), -1, 0))
 
     def __str__(self) -> str:
-        return (f"{self.dimension} equivariant of {self.size}: {self.rep!r}; {self.method}; residual {self.residual:.1e}; "
-                f"{self.certified}")
+        return (
+            f"{self.dimension} equivariant of {self.size}: {self.rep!r}; {self.method}; "
+            f"residual {self.residual:.1e}; "
+            f"{self.certified}"
+        )
 
     def __repr__(self) -> str:
         return f"<Basis {self}>"
 
     def describe(self) -> str:
         """A few lines for people: the numbers, their grounds, and each kind of block."""
-        lines = [f"representation   {self.rep!r}", f"size             {self.size}", f"dimension        {self.dimension}",
-                 f"method           {self.method}", f"residual         {self.residual:.2e}",
-                 f"certified        {self.certified}"]
+        lines = [
+            f"representation   {self.rep!r}",
+            f"size             {self.size}",
+            f"dimension        {self.dimension}",
+            f"method           {self.method}",
+            f"residual         {self.residual:.2e}",
+            f"certified        {self.certified}",
+        ]
         if len(self.words) > 1:
-            lines.append("blocks           " + "\n                 ".join(
-                f"{w.copies} x {w.word!r}: {w.dimension} each, {w.method}" for w in self.words))
+            lines.append(
+                "blocks           "
+                + "\n                 ".join(
+                    f"{w.copies} x {w.word!r}: {w.dimension} each, {w.method}" for w in self.words
+                )
+            )
         return "\n".join(lines)
 
 
@@ -94,11 +114,14 @@ def equivariant_basis(rep: Rep, group: Group | None = None, *, max_bytes: int = 
     """All vectors x of `rep` with rho(g) x = x for every group element g, as an orthonormal basis.
 
     rep: a representation, concrete or made so by `group`; write source >> target for equivariant linear maps.
-    float64 (complex128 for complex groups), NumPy. Raises RepError without a group, BasisError if a limit is exceeded or
-    the result fails its certification. Cost: see `solvers`; equal words are solved once.
+    float64 (complex128 for complex groups), NumPy. Raises RepError without a group, BasisError if a limit is
+    exceeded or the result fails its certification. Cost: see `solvers`; equal words are solved once.
     """
     if not isinstance(rep, Rep):
-        raise RepError(f"equivariant_basis takes a representation, for example (T(2) >> V)(SO(3)); got {type(rep).__name__}")
+        raise RepError(
+            f"equivariant_basis takes a representation, for example (T(2) >> V)(SO(3)); "
+            f"got {type(rep).__name__}"
+        )
     if group is not None:
         rep = rep(group)
     groups = rep._known()
@@ -134,8 +157,11 @@ def equivariant_basis(rep: Rep, group: Group | None = None, *, max_bytes: int = 
     for r in reports:
         exact_total = None if exact_total is None or r.exact is None else exact_total + r.copies * r.exact
     if not residual <= RESIDUAL_TOLERANCE:
-        raise BasisError(f"the basis of {rep!r} leaves a residual of {residual:.1e}, above {RESIDUAL_TOLERANCE:g}; it is not "
-                         "returned. Generators known to fewer digits than float64 are the usual cause.")
+        raise BasisError(
+            f"the basis of {rep!r} leaves a residual of {residual:.1e}, above {RESIDUAL_TOLERANCE:g}; "
+            "it is not "
+            "returned. Generators known to fewer digits than float64 are the usual cause."
+        )
     grounds = list(dict.fromkeys(f.exact[1] for _, found in parts for f in found if f.exact is not None))
     if exact_total is not None:
         certified = f"dimension equals the exact count ({', '.join(grounds) or 'scalar'})"
@@ -166,12 +192,14 @@ def _assemble(n: int, parts: list[tuple[np.ndarray, list[Invariants]]], reports:
         if not report.dimension:
             blocks.append(Stiefel(ops.Dense(np.zeros((index.shape[1], 0)))))
         else:
-            blocks.append(ops.Kronecker(*factors) if len(factors) > 1 else factors[0] if factors else ops.Identity(1))
+            blocks.append(
+                ops.Kronecker(*factors) if len(factors) > 1 else factors[0] if factors else ops.Identity(1)
+            )
     copies = tuple(r.copies for r in reports)
     Q = blocks[0] if copies == (1,) else ops.BlockDiag(*blocks, multiplicities=copies)
     order = np.concatenate([index.reshape(-1) for index, _ in parts])
     if (order != np.arange(n)).any():
-        # Row order[i] of the result is row i of the block diagonal: (P x)[i] = x[perm[i]] with perm the inverse of order.
+        # Row order[i] of the result is row i of the block diagonal, so perm is the inverse of order.
         Q = ops.Permutation(np.argsort(order)) @ Q
     return Stiefel(Q)
 
@@ -186,7 +214,9 @@ def _orbits(labels: np.ndarray, count: int) -> OrbitBasis:
     return OrbitBasis(labels, 1.0 / np.sqrt(np.bincount(labels, minlength=count)))
 
 
-def _orbit_basis(n: int, parts: list[tuple[np.ndarray, list[Invariants]]], reports: list[WordReport]) -> OrbitBasis:
+def _orbit_basis(
+    n: int, parts: list[tuple[np.ndarray, list[Invariants]]], reports: list[WordReport]
+) -> OrbitBasis:
     labels, offset = np.empty(n, np.int64), 0
     for (index, found), report in zip(parts, reports, strict=True):
         word = np.zeros(1, np.int64)
@@ -197,11 +227,12 @@ def _orbit_basis(n: int, parts: list[tuple[np.ndarray, list[Invariants]]], repor
     return _orbits(labels, offset)
 
 
-# --- checks that do not depend on how the basis was found -----------------------------------------------------------
+# --- checks that do not depend on how the basis was found ---
 
 
 def generator_residual(rep: Rep, Q: Any, key: int = 0) -> float:
-    """Largest violation of the equations of the group's own generators, normalised, by unit vectors in the range of Q.
+    """Largest violation of the equations of the group's own generators, normalised, by unit vectors in the
+    range of Q.
 
     All columns if there are at most 8, otherwise 8 random combinations of them.
     """
@@ -227,8 +258,9 @@ def generator_residual(rep: Rep, Q: Any, key: int = 0) -> float:
 def equivariance_error(W: Any, rep: Rep, group: Group | None = None, samples: int = 5, key: int = 0) -> float:
     """Largest |rho(g) x - x| / max(|x|, |rho(g) x|) over random group elements g, x made of the columns of W.
 
-    W: a `Basis`, an operator or array (N, r), a vector (N,), or for rep = source >> target a matrix (target, source) or a
-    stack of them (r, target, source). Rounding level for an equivariant W; about 1 for an arbitrary one.
+    W: a `Basis`, an operator or array (N, r), a vector (N,), or for rep = source >> target a matrix (target,
+    source) or a stack of them (r, target, source). Rounding level for an equivariant W; about 1 for an
+    arbitrary one.
     """
     if group is not None:
         rep = rep(group)
@@ -266,7 +298,10 @@ def _columns(W: Any, rep: Rep, key: int) -> np.ndarray:
         return w.reshape(-1, n).T
     if w.ndim in (1, 2) and w.shape[0] == n:
         return w.reshape(n, -1)
-    raise RepError(f"weights of shape {shape} do not fit {rep!r}: expected ({n},), ({n}, r) or matrices of the map's shape")
+    raise RepError(
+        f"weights of shape {shape} do not fit {rep!r}: expected ({n},), ({n}, r) "
+        f"or matrices of the map's shape"
+    )
 
 
 def _probes(Q: Any, key: int, most: int) -> np.ndarray:
@@ -283,5 +318,11 @@ def _norm(x: Any) -> float:
     return float(np.linalg.norm(np.asarray(x), axis=0).max())
 
 
-__all__ = ["Basis", "WordReport", "equivariance_error", "equivariant_basis",
-           "equivariant_projector", "generator_residual"]
+__all__ = [
+    "Basis",
+    "WordReport",
+    "equivariance_error",
+    "equivariant_basis",
+    "equivariant_projector",
+    "generator_residual",
+]

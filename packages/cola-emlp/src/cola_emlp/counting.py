@@ -3,15 +3,18 @@
 `dim (V^p tensor (V*)^q)^G` for a group with a known character theory:
 
 * connected classical groups: the number of times the trivial representation occurs, by the Brauer-Klimyk rule
-  chi_lambda * chi_V = sum over weights mu of V of sign * chi_{[lambda + mu + rho] - rho}, walked from lambda = 0
-  (Humphreys, Introduction to Lie Algebras, section 24.4). The states are dominant weights with at most p+q boxes.
-* O(n): half of SO(n) plus half of the other component; that one is -SO(n) for odd n and carries the Weyl measure
-  of Sp(n-2) for even n (Weyl, The Classical Groups, chapter VII.9).
+  chi_lambda * chi_V = sum over weights mu of V of sign * chi_{[lambda + mu + rho] - rho}, walked from lambda
+  = 0 (Humphreys, Introduction to Lie Algebras, section 24.4). The states are dominant weights with at most
+  p+q boxes.
+* O(n): half of SO(n) plus half of the other component; that one is -SO(n) for odd n and carries the Weyl
+  measure of Sp(n-2) for even n (Weyl, The Classical Groups, chapter VII.9).
 * symmetric groups: set partitions of p+q points into at most n blocks (Stirling numbers).
 * finite groups: the average of the character (for permutations, Burnside's orbit count).
 
-Real forms share the invariants of their complexification, so Lorentz groups count as orthogonal ones and SL(n, R) as SU(n).
+Real forms share the invariants of their complexification, so Lorentz groups count as orthogonal ones and
+SL(n, R) as SU(n).
 """
+
 from __future__ import annotations
 
 from collections import defaultdict
@@ -42,7 +45,9 @@ def _sorted_sign(v: list[int]) -> tuple[int, list[int]]:
 
 
 def _reflect(kind: str, v: list[int]) -> tuple[int, list[int]]:
-    """Weyl group of the type brings v (a weight plus rho) to the open dominant chamber: (sign, image), sign 0 on a wall."""
+    """Weyl group of the type brings v (a weight plus rho) to the open dominant chamber: (sign, image), sign 0
+    on a wall.
+    """
     if kind == "A":
         return _sorted_sign(v)
     negative = sum(x < 0 for x in v)
@@ -51,7 +56,9 @@ def _reflect(kind: str, v: list[int]) -> tuple[int, list[int]]:
             return 0, v
         sign, out = _sorted_sign([abs(x) for x in v])
         return (-sign if negative % 2 else sign), out
-    sign, out = _sorted_sign([abs(x) for x in v])  # D: only even numbers of sign changes, each pair of them even
+    sign, out = _sorted_sign(
+        [abs(x) for x in v]
+    )  # D: only even numbers of sign changes, each pair of them even
     if negative % 2 and 0 not in v:
         out[-1] = -out[-1]
     return sign, out
@@ -59,7 +66,9 @@ def _reflect(kind: str, v: list[int]) -> tuple[int, list[int]]:
 
 @lru_cache(maxsize=512)
 def _walk(kind: str, rank: int, p: int, q: int) -> tuple[tuple[Weight, int], ...]:
-    """Multiplicities of dominant weights in V^p (V*)^q, V the defining representation of type A (GL), B, C or D."""
+    """Multiplicities of dominant weights in V^p (V*)^q, V the defining representation of type A (GL), B, C or
+    D.
+    """
     if kind == "B":  # weights and rho doubled, to stay in integers
         rho = [2 * (rank - i) - 1 for i in range(rank)]
         step = 2
@@ -128,14 +137,18 @@ _COUNTS = {"SO": _so, "O": _o, "Sp": _sp, "GL": _gl, "SL": _sl, "S": _symmetric,
 
 
 def counter(family: str, n: int) -> Counter:
-    """(p, q) -> exact dimension, for a family of groups ("SO", "O", "Sp", "GL", "SL", "S", "Trivial") and its size."""
+    """(p, q) -> exact dimension, for a family of groups ("SO", "O", "Sp", "GL", "SL", "S", "Trivial") and its
+    size.
+    """
     return partial(_COUNTS[family], n)
 
 
 def exact_dimension(group: Group, p: int, q: int = 0) -> tuple[int, str] | None:
     """(dimension, how it was counted) of the invariants of V^p (V*)^q, or None if no exact count is known."""
     if isinstance(group, MatrixGroup | PermutationGroup) and group.counter is not None:
-        return group.counter(p, q), "set partitions" if isinstance(group, PermutationGroup) else "Weyl characters"
+        return group.counter(p, q), "set partitions" if isinstance(
+            group, PermutationGroup
+        ) else "Weyl characters"
     if not isinstance(group, MatrixGroup | PermutationGroup):
         return None
     elements = finite_elements(group, FINITE_LIMIT)

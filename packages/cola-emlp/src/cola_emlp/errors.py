@@ -1,4 +1,7 @@
-"""Errors of this package. All derive from `cola_core.errors.ColaError` and from the built-in a user would catch."""
+"""Errors of this package. All derive from `cola_core.errors.ColaError` and from the built-in a user would
+catch.
+"""
+
 from __future__ import annotations
 
 from cola_core.errors import ColaError

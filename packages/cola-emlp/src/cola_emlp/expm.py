@@ -1,8 +1,10 @@
 """exp(A) of one small dense matrix, without importing SciPy's linear algebra for it.
 
-Scaling and squaring with a Taylor polynomial of degree 18: for norm(A) <= 1/2 the truncation error is below 1e-22,
-so the result is accurate to rounding for the small, moderate-norm matrices that generate group elements.
+Scaling and squaring with a Taylor polynomial of degree 18: for norm(A) <= 1/2 the truncation error is below
+1e-22, so the result is accurate to rounding for the small, moderate-norm matrices that generate group
+elements.
 """
+
 from __future__ import annotations
 
 import numpy as np

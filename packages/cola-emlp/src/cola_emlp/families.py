@@ -1,8 +1,10 @@
-"""The named groups. Each factory returns a `MatrixGroup` or `PermutationGroup` with exact counts and a good sampler.
+"""The named groups. Each factory returns a `MatrixGroup` or `PermutationGroup` with exact counts and a good
+sampler.
 
-Trivial(n), SO(n), O(n), S(n), Z(n), A(n), C(k), D(k), Sp(m), SO13p(), SO13(), O13(), SO11p(), SO11(), O11(), SL(n), GL(n),
-SU(n), U(n), Parity(n). `Lorentz(p, q, component)` is the general pseudo-orthogonal group.
+Trivial(n), SO(n), O(n), S(n), Z(n), A(n), C(k), D(k), Sp(m), SO13p(), SO13(), O13(), SO11p(), SO11(), O11(),
+SL(n), GL(n), SU(n), U(n), Parity(n). `Lorentz(p, q, component)` is the general pseudo-orthogonal group.
 """
+
 from __future__ import annotations
 
 from functools import partial
@@ -14,9 +16,10 @@ from .counting import counter
 from .errors import GroupError
 from .groups import MatrixGroup, PermutationGroup
 
-
 MAX_LIE_DIMENSION = 64
-"""Largest matrices of a Lie group here: its algebra has up to d^2 generators of d^2 entries each, stored densely."""
+"""Largest matrices of a Lie group here: its algebra has up to d^2 generators of d^2 entries each, stored
+densely.
+"""
 
 
 def _size(name: str, n: int, most: int | None = None, least: int = 1) -> int:
@@ -25,12 +28,15 @@ def _size(name: str, n: int, most: int | None = None, least: int = 1) -> int:
     if n < least:
         raise GroupError(f"{name}(n): n must be at least {least}, got {n}")
     if most is not None and n > most:
-        raise GroupError(f"{name}(n): n may be at most {most}, got {n}; all Lie-algebra generators are stored as dense matrices")
+        raise GroupError(
+            f"{name}(n): n may be at most {most}, got {n}; all Lie-algebra generators are stored "
+            "as dense matrices"
+        )
     return int(n)
 
 
 def _unit(d: int, i: int, j: int, dtype: type = float) -> np.ndarray:
-    m = np.zeros((d, d), dtype)
+    m: np.ndarray = np.zeros((d, d), dtype)
     m[i, j] = 1
     return m
 
@@ -51,7 +57,7 @@ def Trivial(n: int) -> PermutationGroup:
     return PermutationGroup(f"Trivial({n})", points=n, counter=counter("Trivial", n))
 
 
-# --- compact classical groups: Haar samples by QR of a Gaussian (Mezzadri 2007) -------------------------------------
+# --- compact classical groups: Haar samples by QR of a Gaussian (Mezzadri 2007) ---
 
 
 def _haar(rng: np.random.Generator, n: int, special: bool, cplx: bool) -> np.ndarray:
@@ -66,29 +72,50 @@ def _haar(rng: np.random.Generator, n: int, special: bool, cplx: bool) -> np.nda
 def SO(n: int) -> MatrixGroup:
     """Rotations of R^n."""
     n = _size("SO", n, MAX_LIE_DIMENSION)
-    return MatrixGroup(f"SO({n})", _rotations(n, list(combinations(range(n), 2))), dim=n,
-                       counter=counter("SO", n), sampler=partial(_haar, n=n, special=True, cplx=False))
+    return MatrixGroup(
+        f"SO({n})",
+        _rotations(n, list(combinations(range(n), 2))),
+        dim=n,
+        counter=counter("SO", n),
+        sampler=partial(_haar, n=n, special=True, cplx=False),
+    )
 
 
 def O(n: int) -> MatrixGroup:  # noqa: E743 - the group's name
     """Rotations and reflections of R^n."""
     n = _size("O", n, MAX_LIE_DIMENSION)
-    return MatrixGroup(f"O({n})", _rotations(n, list(combinations(range(n), 2))), [_reflection(n, 0)], dim=n,
-                       counter=counter("O", n), sampler=partial(_haar, n=n, special=False, cplx=False))
+    return MatrixGroup(
+        f"O({n})",
+        _rotations(n, list(combinations(range(n), 2))),
+        [_reflection(n, 0)],
+        dim=n,
+        counter=counter("O", n),
+        sampler=partial(_haar, n=n, special=False, cplx=False),
+    )
 
 
 def U(n: int) -> MatrixGroup:
     """Unitary matrices of C^n."""
     n = _size("U", n, MAX_LIE_DIMENSION)
-    return MatrixGroup(f"U({n})", [*_su(n), 1j * np.eye(n)], dim=n, counter=counter("GL", n),
-                       sampler=partial(_haar, n=n, special=False, cplx=True))
+    return MatrixGroup(
+        f"U({n})",
+        [*_su(n), 1j * np.eye(n)],
+        dim=n,
+        counter=counter("GL", n),
+        sampler=partial(_haar, n=n, special=False, cplx=True),
+    )
 
 
 def SU(n: int) -> MatrixGroup:
     """Unitary matrices of C^n with determinant 1. SU(1) is the trivial group, on C."""
     n = _size("SU", n, MAX_LIE_DIMENSION)
-    return MatrixGroup(f"SU({n})", np.asarray(_su(n), complex).reshape(-1, n, n), dim=n,
-                       counter=counter("SL", n), sampler=partial(_haar, n=n, special=True, cplx=True))
+    return MatrixGroup(
+        f"SU({n})",
+        np.asarray(_su(n), complex).reshape(-1, n, n),
+        dim=n,
+        counter=counter("SL", n),
+        sampler=partial(_haar, n=n, special=True, cplx=True),
+    )
 
 
 def _su(n: int) -> list[np.ndarray]:
@@ -99,7 +126,7 @@ def _su(n: int) -> list[np.ndarray]:
     return out + [1j * (_unit(n, i, i, complex) - _unit(n, i + 1, i + 1, complex)) for i in range(n - 1)]
 
 
-# --- non-compact classical groups -----------------------------------------------------------------------------------
+# --- non-compact classical groups ---
 
 
 def SL(n: int) -> MatrixGroup:
@@ -127,8 +154,13 @@ def Sp(m: int) -> MatrixGroup:
         for j in range(m):
             gens.append(_unit(d, i, j) - _unit(d, m + j, m + i))
             if i <= j:
-                gens += [a + (b if i != j else 0) for a, b in
-                         [(_unit(d, i, m + j), _unit(d, j, m + i)), (_unit(d, m + i, j), _unit(d, m + j, i))]]
+                gens += [
+                    a + (b if i != j else 0)
+                    for a, b in [
+                        (_unit(d, i, m + j), _unit(d, j, m + i)),
+                        (_unit(d, m + i, j), _unit(d, m + j, i)),
+                    ]
+                ]
     return MatrixGroup(f"Sp({m})", gens, dim=d, counter=counter("Sp", m))
 
 
@@ -180,7 +212,7 @@ def O11() -> MatrixGroup:
     return Lorentz(1, 1, "all")
 
 
-# --- finite groups --------------------------------------------------------------------------------------------------
+# --- finite groups ---
 
 
 def _any_permutation(rng: np.random.Generator, n: int) -> np.ndarray:
@@ -204,8 +236,13 @@ def S(n: int) -> PermutationGroup:
     swap, cycle = np.arange(n), np.roll(np.arange(n), -1)
     swap[:2] = swap[:2][::-1]
     gens = {1: [], 2: [swap]}.get(n, [swap, cycle])
-    return PermutationGroup(f"S({n})", np.array(gens, np.int64).reshape(-1, n), points=n,
-                            counter=counter("S", n), sampler=partial(_any_permutation, n=n))
+    return PermutationGroup(
+        f"S({n})",
+        np.array(gens, np.int64).reshape(-1, n),
+        points=n,
+        counter=counter("S", n),
+        sampler=partial(_any_permutation, n=n),
+    )
 
 
 def A(n: int) -> PermutationGroup:
@@ -217,16 +254,18 @@ def A(n: int) -> PermutationGroup:
         p[[0, 1, i]] = [1, i, 0]
         gens.append(p)
 
-    return PermutationGroup(f"A({n})", np.array(gens, np.int64).reshape(-1, n), points=n,
-                            sampler=partial(_even_permutation, n=n))
+    return PermutationGroup(
+        f"A({n})", np.array(gens, np.int64).reshape(-1, n), points=n, sampler=partial(_even_permutation, n=n)
+    )
 
 
 def Z(n: int) -> PermutationGroup:
     """Cyclic shifts of n points."""
     n = _size("Z", n)
     gens = [np.roll(np.arange(n), -1)] if n > 1 else []
-    return PermutationGroup(f"Z({n})", np.array(gens, np.int64).reshape(-1, n), points=n,
-                            sampler=partial(_any_shift, n=n))
+    return PermutationGroup(
+        f"Z({n})", np.array(gens, np.int64).reshape(-1, n), points=n, sampler=partial(_any_shift, n=n)
+    )
 
 
 def _plane_rotation(k: int) -> np.ndarray:

@@ -1,9 +1,11 @@
 """Structured operators of this package: bases and projectors of invariants.
 
-`OrbitBasis(labels, weights)` (N x r): column j is constant on orbit j and zero elsewhere, of unit norm. A product is a gather,
-its adjoint a segment sum. `OrbitProjector` is its Q Q^T: the mean over each orbit. `EquivariantProjector(Q)` is Q Q^H for
-any Q with orthonormal columns. Projectors are self-adjoint and positive semidefinite by construction.
+`OrbitBasis(labels, weights)` (N x r): column j is constant on orbit j and zero elsewhere, of unit norm. A
+product is a gather, its adjoint a segment sum. `OrbitProjector` is its Q Q^T: the mean over each orbit.
+`EquivariantProjector(Q)` is Q Q^H for any Q with orthonormal columns. Projectors are self-adjoint and
+positive semidefinite by construction.
 """
+
 from __future__ import annotations
 
 from typing import Any
@@ -15,8 +17,10 @@ from cola_core.properties import PSD, Property, Stiefel
 
 def _check_orbits(A: Any) -> None:
     if len(getattr(A.labels, "shape", ())) != 1 or len(getattr(A.weights, "shape", ())) != 1:
-        raise ShapeError(f"{type(A).__name__}(labels, weights) takes two one-dimensional arrays; got shapes "
-                         f"{getattr(A.labels, 'shape', None)} and {getattr(A.weights, 'shape', None)}")
+        raise ShapeError(
+            f"{type(A).__name__}(labels, weights) takes two one-dimensional arrays; got shapes "
+            f"{getattr(A.labels, 'shape', None)} and {getattr(A.weights, 'shape', None)}"
+        )
 
 
 def _segment_sum(A: Any, X: Any) -> Any:
@@ -89,15 +93,19 @@ class OrbitProjector(LinearOperator):
 
 @operator
 class EquivariantProjector(LinearOperator):
-    """Q Q^H for an operator Q (N x r) with orthonormal columns; Q must be declared `Stiefel` (or be so by structure)."""
+    """Q Q^H for an operator Q (N x r) with orthonormal columns; Q must be declared `Stiefel` (or be so by
+    structure).
+    """
 
     Q: Any
     rank: int = static()
 
     def _check(self) -> None:
         if not isinstance(self.Q, LinearOperator) or not self.Q.isa(Stiefel):
-            raise ShapeError("EquivariantProjector(Q, rank) needs an operator Q declared to have orthonormal columns: "
-                             "cola.Stiefel(Q)")
+            raise ShapeError(
+                "EquivariantProjector(Q, rank) needs an operator Q declared to have orthonormal columns: "
+                "cola.Stiefel(Q)"
+            )
         if self.Q.shape[-1] != self.rank:
             raise ShapeError(f"EquivariantProjector: Q has {self.Q.shape[-1]} columns, but rank={self.rank}")
 

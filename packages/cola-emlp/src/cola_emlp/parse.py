@@ -1,12 +1,13 @@
 """Groups and representations written as text, read by a small grammar of our own (nothing is ever evaluated).
 
-    group :=  name [ "(" integers ")" ]  ( "*" name ... )*          SO(3)   S(5)*O(3)   SO13p   O(1,3)
-    map   :=  sum ( ("->" | ">>") sum )?                            T(2)->T(2)
-    sum   :=  product ( "+" product )*                              3V + T(2)
-    product := power ( "*" power )*                                 V*V   2*T(1,1)
-    power :=  atom ( "^" integer | "**" integer | ".T" )*           V^3   V.T
-    atom  :=  integer | [integer] ( "V" | "Scalar" | "T(p)" | "T(p,q)" | "(" map ")" )
+group :=  name [ "(" integers ")" ]  ( "*" name ... )*          SO(3)   S(5)*O(3)   SO13p   O(1,3)
+map   :=  sum ( ("->" | ">>") sum )?                            T(2)->T(2)
+sum   :=  product ( "+" product )*                              3V + T(2)
+product := power ( "*" power )*                                 V*V   2*T(1,1)
+power :=  atom ( "^" integer | "**" integer | ".T" )*           V^3   V.T
+atom  :=  integer | [integer] ( "V" | "Scalar" | "T(p)" | "T(p,q)" | "(" map ")" )
 """
+
 from __future__ import annotations
 
 import re
@@ -36,7 +37,9 @@ class _Reader:
             raise ParseError(f"{what} text is {len(text)} characters long; at most {_MAX_LENGTH} are read")
         self.text, self.what, self.at = text, what, 0
         if text.count("(") > _MAX_NESTING:
-            raise ParseError(f"{what} text has {text.count('(')} parentheses; at most {_MAX_NESTING} are read")
+            raise ParseError(
+                f"{what} text has {text.count('(')} parentheses; at most {_MAX_NESTING} are read"
+            )
         self.tokens: list[tuple[str, int]] = []
         at = 0
         while text[at:].strip():
@@ -114,7 +117,9 @@ def _group(reader: _Reader) -> Group:
     if name in ("O", "SO") and len(sizes) == 2 and min(sizes) > 0:
         return families.Lorentz(sizes[0], sizes[1], "all" if name == "O" else "special")
     if len(sizes) != (name in _SIZED):
-        raise reader.error(f"{name} takes {'one size, as in ' + name + '(3)' if name in _SIZED else 'no size'}")
+        raise reader.error(
+            f"{name} takes {'one size, as in ' + name + '(3)' if name in _SIZED else 'no size'}"
+        )
     return _SIZED[name](sizes[0]) if name in _SIZED else _FIXED[name]()
 
 

@@ -8,9 +8,10 @@
                             (size of V, size of T(2)) flattened row by row
     V(S(5)) * V(O(3))       different groups: a representation of S(5) x O(3)
 
-`rho(g)` and `drho(A)` are lazy operators of cola_core: Kronecker products, Kronecker sums and block diagonals of the small
-matrices, never dense N x N. Representations are immutable and compare by content.
+`rho(g)` and `drho(A)` are lazy operators of cola_core: Kronecker products, Kronecker sums and block diagonals
+of the small matrices, never dense N x N. Representations are immutable and compare by content.
 """
+
 from __future__ import annotations
 
 from collections.abc import Mapping
@@ -19,6 +20,7 @@ from functools import cached_property
 from typing import Any
 
 import numpy as np
+
 from cola_core import ops
 
 from .errors import GroupError, RepError
@@ -38,7 +40,7 @@ class Rep:
 
     @cached_property
     def groups(self) -> tuple[Group | None, ...]:
-        """The different groups of the letters, in order of appearance; None stands for `to be named later`."""
+        """The different groups of the letters, in order of appearance; None is `to be named later`."""
         raise NotImplementedError
 
     @property
@@ -46,13 +48,17 @@ class Rep:
         """The group acting: one group, or the direct product of all that appear."""
         known = self._known()
         if not known:
-            raise RepError(f"{self!r} has no letters, so no group of its own; call it as rep(G) or name the group")
+            raise RepError(
+                f"{self!r} has no letters, so no group of its own; call it as rep(G) or name the group"
+            )
         return known[0] if len(known) == 1 else DirectProduct(known)
 
     def _known(self) -> tuple[Group, ...]:
         if None in self.groups:
-            raise RepError(f"the group of {self!r} is not known yet; make it concrete by calling it with one, "
-                           "for example T(2)(SO(3))")
+            raise RepError(
+                f"the group of {self!r} is not known yet; make it concrete by calling it with one, "
+                "for example T(2)(SO(3))"
+            )
         return self.groups  # type: ignore[return-value]
 
     def __call__(self, group: Group) -> Rep:
@@ -61,15 +67,21 @@ class Rep:
 
     @property
     def T(self) -> Rep:
-        """The dual representation, rho*(g) = rho(g)^-T. For orthogonal groups it is the representation itself."""
+        """The dual representation, rho*(g) = rho(g)^-T. For orthogonal groups it is the representation
+        itself.
+        """
         raise NotImplementedError
 
     def rho(self, g: Any) -> Any:
-        """The operator (N, N) by which a group element acts. For a product of groups g is a tuple of elements."""
+        """The operator (N, N) by which a group element acts. For a product of groups g is a tuple of
+        elements.
+        """
         return self._rho(self._assign(g))
 
     def drho(self, a: Any) -> Any:
-        """The operator (N, N) by which a Lie-algebra element (d, d) acts; a tuple (entries may be None) for a product."""
+        """The operator (N, N) by which a Lie-algebra element (d, d) acts; a tuple (entries may be None) for a
+        product.
+        """
         return self._drho(self._assign(a, algebra=True))
 
     def _assign(self, g: Any, algebra: bool = False) -> dict[Group, Any]:
@@ -80,15 +92,21 @@ class Rep:
             return {}
         parts = (g,) if len(known) == 1 else g
         if not isinstance(parts, tuple | list) or len(parts) != len(known):
-            raise GroupError(f"{self!r} is a representation of {self.group}; its elements are tuples of {len(known)}")
+            raise GroupError(
+                f"{self!r} is a representation of {self.group}; its elements are tuples of {len(known)}"
+            )
         what = zip(known, parts, strict=True)
         if not algebra:
-            return {f: x if isinstance(f, PermutationGroup) and np.ndim(x) == 1 else f.matrix(x) for f, x in what}
+            return {
+                f: x if isinstance(f, PermutationGroup) and np.ndim(x) == 1 else f.matrix(x) for f, x in what
+            }
         out: dict[Group, Any] = {}
         for f, x in what:
             if x is not None:
                 if np.shape(x) != (f.d, f.d):
-                    raise GroupError(f"a Lie-algebra element of {f} is a {f.d}x{f.d} matrix; got shape {np.shape(x)}")
+                    raise GroupError(
+                        f"a Lie-algebra element of {f} is a {f.d}x{f.d} matrix; got shape {np.shape(x)}"
+                    )
                 out[f] = np.asarray(x)
         return out
 
@@ -100,10 +118,11 @@ class Rep:
 
     @cached_property
     def blocks(self) -> dict[Word, np.ndarray]:
-        """The space as tensor words: word -> integer array (copies, size of word) of the coordinates each copy occupies.
+        """The space as tensor words: word -> integer array (copies, size of word) of the coordinates each
+        copy occupies.
 
-        Tensor products of sums interleave their blocks, so coordinates are index arrays; together they are a permutation
-        of range(N).
+        Tensor products of sums interleave their blocks, so coordinates are index arrays; together they are a
+        permutation of range(N).
         """
         raise NotImplementedError
 
@@ -180,12 +199,16 @@ class Base(Rep):
 
 @dataclass(frozen=True, repr=False)
 class Tensor(Rep):
-    """Tensor product; the last factor's index runs fastest. Without factors: the scalar representation, of size 1."""
+    """Tensor product; the last factor's index runs fastest. Without factors: the scalar representation, of
+    size 1.
+    """
 
     factors: tuple[Rep, ...] = ()
 
     @staticmethod
     def of(*reps: Rep) -> Rep:
+        if len(reps) == 1 and isinstance(reps[0], Rep):
+            return reps[0]
         flat: list[Rep] = []
         for r in reps:
             if not isinstance(r, Rep):
@@ -285,10 +308,14 @@ class Sum(Rep):
         return Sum.of(*[(r.T, m) for r, m in self.parts])
 
     def _rho(self, env: Mapping[Group, Any]) -> Any:
-        return ops.BlockDiag(*[r._rho(env) for r, _ in self.parts], multiplicities=tuple(m for _, m in self.parts))
+        return ops.BlockDiag(
+            *[r._rho(env) for r, _ in self.parts], multiplicities=tuple(m for _, m in self.parts)
+        )
 
     def _drho(self, env: Mapping[Group, Any]) -> Any:
-        return ops.BlockDiag(*[r._drho(env) for r, _ in self.parts], multiplicities=tuple(m for _, m in self.parts))
+        return ops.BlockDiag(
+            *[r._drho(env) for r, _ in self.parts], multiplicities=tuple(m for _, m in self.parts)
+        )
 
     @cached_property
     def blocks(self) -> dict[Word, np.ndarray]:
@@ -297,18 +324,22 @@ class Sum(Rep):
         for r, m in self.parts:
             starts = offset + r.size * np.arange(m)
             for w, index in r.blocks.items():
-                out.setdefault(w, []).append((starts[:, None, None] + index[None]).reshape(m * len(index), -1))
+                out.setdefault(w, []).append(
+                    (starts[:, None, None] + index[None]).reshape(m * len(index), -1)
+                )
             offset += r.size * m
         return {w: np.concatenate(parts) for w, parts in out.items()}
 
     def __repr__(self) -> str:
-        return " + ".join(repr(r) if m == 1 else f"{m}*({r!r})" if isinstance(r, Sum) else f"{m}*{r!r}"
-                          for r, m in self.parts)
+        return " + ".join(
+            repr(r) if m == 1 else f"{m}*({r!r})" if isinstance(r, Sum) else f"{m}*{r!r}"
+            for r, m in self.parts
+        )
 
 
 @dataclass(frozen=True, repr=False)
 class Hom(Rep):
-    """Linear maps from source to target: the tensor product target * source.T, and the shape of the matrices."""
+    """Linear maps from source to target: the tensor product target * source.T, and the matrices' shape."""
 
     source: Rep
     target: Rep
@@ -348,7 +379,9 @@ class Hom(Rep):
         return self.tensor.blocks
 
     def __repr__(self) -> str:
-        return " >> ".join(f"({r!r})" if isinstance(r, Sum | Hom) else repr(r) for r in (self.source, self.target))
+        return " >> ".join(
+            f"({r!r})" if isinstance(r, Sum | Hom) else repr(r) for r in (self.source, self.target)
+        )
 
 
 def _one_or(kind: Any, parts: list[Any], empty: Any) -> Any:
@@ -375,7 +408,9 @@ def canonical(word: Word, groups: tuple[Group, ...]) -> tuple[Word, tuple[int, .
 
 
 def generators(group: Group) -> tuple[list[Any], list[Any]]:
-    """(Lie-algebra basis, discrete generators) as arguments of drho and rho; for products one factor moves at a time."""
+    """(Lie-algebra basis, discrete generators) as arguments of drho and rho; for products one factor moves at
+    a time.
+    """
     if isinstance(group, MatrixGroup):
         from .algebra import lie_basis
 

@@ -1,4 +1,5 @@
-"""Invariants of V^p tensor (V*)^q for one group: one file per method, each the exact answer to the same question.
+"""Invariants of V^p tensor (V*)^q for one group: one file per method, each the exact answer to the same
+question.
 
     orbits      permutation groups: indicator vectors of the orbits, by connected components
     casimir     connected reductive groups: a polynomial of the Casimir operator, then discrete generators
@@ -7,6 +8,7 @@
 
 `invariants(group, p, q)` chooses by structure.
 """
+
 from .choose import Invariants, invariants
 
 __all__ = ["Invariants", "invariants"]

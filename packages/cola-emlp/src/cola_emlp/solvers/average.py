@@ -1,4 +1,7 @@
-"""Finite matrix groups: the mean of all elements projects onto the invariants (Serre, Linear Representations, section 2.6)."""
+"""Finite matrix groups: the mean of all elements projects onto the invariants (Serre, Linear Representations,
+section 2.6).
+"""
+
 from __future__ import annotations
 
 import numpy as np

@@ -1,13 +1,16 @@
 """Connected reductive groups: the invariants are the kernel of the Casimir operator, reached by a polynomial.
 
-With a Frobenius-orthonormal Lie basis A_i closed under A -> A^H, C = sum_i drho(A_i)^H drho(A_i) is the quadratic Casimir of
-the compact form. It is zero exactly on the invariants and has few distinct eigenvalues (SO(3) on T(k): k+1), which a
-Lanczos run of as many steps finds. The product of (1 - C/lambda) over the nonzero ones is then the projector.
+With a Frobenius-orthonormal Lie basis A_i closed under A -> A^H, C = sum_i drho(A_i)^H drho(A_i) is the
+quadratic Casimir of the compact form. It is zero exactly on the invariants and has few distinct eigenvalues
+(SO(3) on T(k): k+1), which a Lanczos run of as many steps finds. The product of (1 - C/lambda) over the
+nonzero ones is then the projector.
 
-C is the sum over pairs of axes of one fixed d^2 x d^2 matrix that does not depend on how the generators were chosen; it is
-sparse, so C is stored sparse, with about k^2 entries in each row. (Humphreys section 6.2; Lanczos breakdown as the sign of
-completeness: Saad, Numerical Methods for Large Eigenvalue Problems, section 6.3.)
+C is the sum over pairs of axes of one fixed d^2 x d^2 matrix that does not depend on how the generators were
+chosen; it is sparse, so C is stored sparse, with about k^2 entries in each row. (Humphreys section 6.2;
+Lanczos breakdown as the sign of completeness: Saad, Numerical Methods for Large Eigenvalue Problems, section
+6.3.)
 """
+
 from __future__ import annotations
 
 from typing import Any
@@ -21,7 +24,7 @@ BREAKDOWN = 1e-9
 
 
 def casimir_matrix(lie: np.ndarray, word: tuple[bool, ...]) -> Any:
-    """C as a scipy.sparse CSR array (N, N). lie: orthonormal basis (m, d, d), word: which letters are dual."""
+    """C as a scipy.sparse CSR array (N, N). lie: orthonormal (m, d, d); word: which letters are dual."""
     from scipy.sparse import coo_array
 
     d, k = lie.shape[1], len(word)
@@ -57,7 +60,9 @@ def casimir_matrix(lie: np.ndarray, word: tuple[bool, ...]) -> Any:
 
 
 def distinct_eigenvalues(c: Any, rng: np.random.Generator) -> np.ndarray | None:
-    """All distinct eigenvalues of a Hermitian C, ascending, by Lanczos until breakdown; None if there are too many."""
+    """All distinct eigenvalues of a Hermitian C, ascending, by Lanczos until breakdown; None if there are too
+    many.
+    """
     n = c.shape[0]
     v = rng.standard_normal(n).astype(c.dtype)
     basis = [v / np.linalg.norm(v)]
@@ -80,7 +85,9 @@ def distinct_eigenvalues(c: Any, rng: np.random.Generator) -> np.ndarray | None:
 
 
 def _stable_order(roots: np.ndarray) -> np.ndarray:
-    """The order in which partial products of |1 - x/root| stay smallest on the spectrum: no growth to cancel later."""
+    """The order in which partial products of |1 - x/root| stay smallest on the spectrum: no growth to cancel
+    later.
+    """
     left, order = list(roots), []
     value = np.ones(len(roots))
     while left:

@@ -1,4 +1,5 @@
 """Which method answers for which group, and the certificate that comes with the answer."""
+
 from __future__ import annotations
 
 from dataclasses import dataclass
@@ -39,7 +40,8 @@ class Invariants:
 
 @lru_cache(maxsize=32)
 def invariants(group: Group, p: int, q: int, max_bytes: int = MAX_BYTES) -> Invariants:
-    """Orthonormal basis of the invariants of V^p (V*)^q. The latest 32 answers are kept, keyed by the group's content.
+    """Orthonormal basis of the invariants of V^p (V*)^q. The latest 32 answers are kept, keyed by the group's
+    content.
 
     Raises BasisError if the size exceeds the limits, or if an exact count contradicts what was found.
     """
@@ -55,11 +57,15 @@ def invariants(group: Group, p: int, q: int, max_bytes: int = MAX_BYTES) -> Inva
         assert isinstance(group, MatrixGroup), type(group)
         matrix, method = _matrix_group(group, p, q, exact[0] if exact else None, max_bytes, where)
         matrix.setflags(write=False)
-        found = Invariants(matrix.shape[1], method, exact, matrix=matrix, residual=_residual(group, letters(p, q), matrix))
+        found = Invariants(
+            matrix.shape[1], method, exact, matrix=matrix, residual=_residual(group, letters(p, q), matrix)
+        )
     if exact is not None and exact[0] != found.dimension:
-        raise BasisError(f"{where}: the method {found.method!r} found {found.dimension} invariants, but the exact count "
-                         f"({exact[1]}) is {exact[0]}. This is a defect or generators of too low precision; no basis "
-                         "is returned.")
+        raise BasisError(
+            f"{where}: the method {found.method!r} found {found.dimension} invariants, but the exact count "
+            f"({exact[1]}) is {exact[0]}. This is a defect or generators of too low precision; no basis "
+            "is returned."
+        )
     return found
 
 
@@ -79,12 +85,15 @@ def within(need: int, limit: int, where: str) -> None:
     """Raise BasisError if a working set of `need` bytes is above the limit."""
     if need > limit:
         size = f"{need / 2**30:.1f} GiB" if need < 2**60 else f"10^{len(str(need)) - 1} bytes"
-        raise BasisError(f"{where} needs about {size}, above the limit of {limit / 2**30:.1f} GiB. Split the "
-                         "representation, or raise max_bytes if the machine has the memory.")
+        raise BasisError(
+            f"{where} needs about {size}, above the limit of {limit / 2**30:.1f} GiB. Split the "
+            "representation, or raise max_bytes if the machine has the memory."
+        )
 
 
-def _matrix_group(group: MatrixGroup, p: int, q: int, expected: int | None, max_bytes: int,
-                  where: str) -> tuple[np.ndarray, str]:
+def _matrix_group(
+    group: MatrixGroup, p: int, q: int, expected: int | None, max_bytes: int, where: str
+) -> tuple[np.ndarray, str]:
     word, n, d = letters(p, q), group.d ** (p + q), group.d
     dtype = np.dtype(complex if group.is_complex else float)
     lie = lie_basis(group)
@@ -95,7 +104,7 @@ def _matrix_group(group: MatrixGroup, p: int, q: int, expected: int | None, max_
     if (not len(lie) and not len(group.discrete)) or not word:
         return np.eye(n, dtype=dtype), "identity (nothing acts)"
     if len(lie) and adjoint_closed(group):
-        # Known to be larger than wanted when discrete generators follow, so the count only sizes a connected group's block.
+        # With discrete generators to follow, the connected part has more invariants than the count says.
         found = casimir_invariants(lie, word, None if discrete else expected)
         if not isinstance(found, str):
             if not discrete:
@@ -113,7 +122,10 @@ def _matrix_group(group: MatrixGroup, p: int, q: int, expected: int | None, max_
         else:
             return average_invariants(elements, word, expected), f"average over {len(elements)} elements"
     if n > MAX_GENERAL:
-        raise BasisError(f"{where}: {reason}, and the general nullspace path is limited to N <= {MAX_GENERAL}. Use a smaller "
-                         "tensor, or generators of a larger group whose algebra is closed under transposition.")
+        raise BasisError(
+            f"{where}: {reason}, and the general nullspace path is limited to N <= {MAX_GENERAL}. "
+            "Use a smaller "
+            "tensor, or generators of a larger group whose algebra is closed under transposition."
+        )
     constraints = [lie_constraint(a, word) for a in lie] + discrete
     return nullspace_invariants(n, dtype, constraints), "nullspace of the stacked constraints"

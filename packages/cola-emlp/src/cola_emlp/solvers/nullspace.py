@@ -1,9 +1,10 @@
 """The general path: nullspace of the stacked constraints drho(A) x = 0 and (rho(h) - 1) x = 0, for small N.
 
-Gram matrix and eigh propose a slightly too large space; a singular value decomposition of the constraints restricted to it
-decides, at full precision. Every constraint is scaled to norm about 1 first. `restrict` is that second half alone and
-also takes discrete generators into account after a Lie-algebra solve.
+Gram matrix and eigh propose a slightly too large space; a singular value decomposition of the constraints
+restricted to it decides, at full precision. Every constraint is scaled to norm about 1 first. `restrict` is
+that second half alone and also takes discrete generators into account after a Lie-algebra solve.
 """
+
 from __future__ import annotations
 
 from collections.abc import Callable
@@ -15,7 +16,9 @@ from .tensor import algebra_action, group_action
 
 Constraint = Callable[[np.ndarray], np.ndarray]
 ZERO, NONZERO = 1e-9, 1e-6
-"""Relative singular values below ZERO belong to the nullspace, above NONZERO do not; between them is no answer."""
+"""Relative singular values below ZERO belong to the nullspace, above NONZERO do not; between them is no
+answer.
+"""
 
 
 def lie_constraint(a: np.ndarray, word: tuple[bool, ...]) -> Constraint:
@@ -40,9 +43,11 @@ def restrict(q: np.ndarray, constraints: list[Constraint]) -> np.ndarray:
         _, s, vh = np.linalg.svd(residual, full_matrices=False)
         unclear = s[(s > ZERO) & (s < NONZERO)]
         if len(unclear):
-            raise BasisError(f"the dimension is not numerically determined: a constraint has relative singular value "
-                             f"{unclear.max():.1e}, between {ZERO:g} (zero) and {NONZERO:g} (not). Give the generators "
-                             "more precisely, or remove one that repeats another only approximately.")
+            raise BasisError(
+                f"the dimension is not numerically determined: a constraint has relative singular value "
+                f"{unclear.max():.1e}, between {ZERO:g} (zero) and {NONZERO:g} (not). Give the generators "
+                "more precisely, or remove one that repeats another only approximately."
+            )
         keep = s <= ZERO
         if not keep.all():
             q = q @ vh[keep].conj().T

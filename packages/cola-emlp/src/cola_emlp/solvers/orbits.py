@@ -1,7 +1,9 @@
 """Permutation groups: a tensor is invariant iff it is constant on the orbits of its index tuples.
 
-One graph with an edge i -> h(i) per generator h; its connected components are the orbits. Exact, O(N * generators).
+One graph with an edge i -> h(i) per generator h; its connected components are the orbits. Exact, O(N *
+generators).
 """
+
 from __future__ import annotations
 
 import numpy as np
@@ -10,7 +12,9 @@ from ..groups import PermutationGroup
 
 
 def orbit_labels(group: PermutationGroup, k: int) -> tuple[int, np.ndarray]:
-    """(number of orbits, label of each of the d^k index tuples in row-major order, in order of first appearance)."""
+    """(number of orbits, label of each of the d^k index tuples in row-major order, in order of first
+    appearance).
+    """
     d, n = group.d, group.d**k
     if k == 0 or not len(group.generators):
         return n, np.arange(n)

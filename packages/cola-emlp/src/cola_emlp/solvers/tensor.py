@@ -1,10 +1,14 @@
 """Small matrices acting on axes of a tensor stored as rows: the kernels the solvers share.
 
-X has shape (N, b) with N = d^k, rows in row-major order of the k indices. A letter is False for V, True for the dual.
+X has shape (N, b) with N = d^k, rows in row-major order of the k indices. A letter is False for V, True for
+the dual.
 """
+
 from __future__ import annotations
 
 import numpy as np
+
+from ..errors import BasisError
 
 
 def letters(p: int, q: int) -> tuple[bool, ...]:
@@ -35,8 +39,13 @@ def algebra_action(a: np.ndarray, x: np.ndarray, word: tuple[bool, ...]) -> np.n
 
 
 def orthonormal(y: np.ndarray, tolerance: float) -> np.ndarray:
-    """Orthonormal basis of the column space; singular values below tolerance * largest do not count."""
+    """Orthonormal basis of the column space; singular values up to `tolerance` do not count.
+
+    The tolerance is absolute: y is a projection of columns of size about 1, and may be nothing but rounding.
+    """
     if not y.shape[1]:
         return y
     u, s, _ = np.linalg.svd(y, full_matrices=False)
-    return u[:, s > tolerance * s[0]] if s[0] > 0 else y[:, :0]
+    if not np.isfinite(s).all():
+        raise BasisError("the singular value decomposition of a projected block returned NaN")
+    return u[:, s > tolerance]
