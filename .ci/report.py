@@ -19,10 +19,9 @@ TAIL = 60
 
 
 def counts(output: str) -> Counter[str]:
-    """What pytest's closing line says; empty for the output of any other command."""
-    lines = CLOSING.findall(ANSI.sub("", output))
+    """What the closing lines of pytest say, summed; empty for the output of any other command."""
     found: Counter[str] = Counter()
-    for number, what in COUNT.findall(lines[-1]) if lines else []:
+    for number, what in COUNT.findall("\n".join(CLOSING.findall(ANSI.sub("", output)))):
         found[what.rstrip("s") if what in {"errors", "warnings"} else what] += int(number)
     return found
 

@@ -1,7 +1,7 @@
 """Puts examples/cola-circulant into the package as `cola_core/plugins/template`, at build time.
 
-`cola-core plugins new` copies that example, and it must do so for an installed wheel too. There is one copy in
-the repository, the tested one; sdists carry it under src/, so a wheel built from an sdist has the same files.
+`cola-core plugins new` copies that example, and it must do so for an installed wheel too. There is one copy
+in the repository, the tested one; sdists carry it under src/, so a wheel built from an sdist has it too.
 An editable installation finds the example where it stands.
 """
 
