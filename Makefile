@@ -50,7 +50,7 @@ dev: .venv/installed
 .venv/installed: constraints.txt $(wildcard packages/*/pyproject.toml)
 	$(call environment,.venv)
 	.venv/bin/python -m pip install $(PINS) -e './packages/cola-core[all,testing,demo]' \
-	    $(PLUGINS:%=-e ./packages/%) scikit-fem hatchling mypy ruff pytest-xdist tox
+	    $(PLUGINS:%=-e ./packages/%) scikit-fem scikit-learn hatchling mypy ruff pytest-xdist tox
 	@touch $@
 
 bench: .venv/installed
