@@ -1,0 +1,104 @@
+"""Gaussian processes whose inference follows from the structure of their covariance.
+
+A model is a covariance operator of ``cola_core``; the same :func:`marginal_likelihood` is a Cholesky
+factorisation for scattered points, a Kronecker product for a grid and Woodbury's identity for a kernel of
+finite rank.
+
+    >>> import numpy as np, cola_gp as gp
+    >>> X = np.linspace(0, 5, 30)[:, None]
+    >>> data = gp.Data(X, np.sin(X[:, 0]))
+    >>> result = gp.fit(gp.GP(1.0 * gp.RBF(1.0)), data)
+    >>> posterior = gp.Posterior(result.model, data)
+    >>> bool(abs(posterior.mean(np.array([[2.5]])) - np.sin(2.5)) < 1e-2)
+    True
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from .covariance import CovarianceOperator
+from .data import Data, Grid, Scaling
+from .fitting import FitResult, Run, fit
+from .inference import choose, explain
+from .kernels import (
+    RBF,
+    ActiveDims,
+    Constant,
+    Kernel,
+    Linear,
+    Matern12,
+    Matern32,
+    Matern52,
+    Ones,
+    Periodic,
+    Product,
+    RationalQuadratic,
+    Scale,
+    Sum,
+    White,
+)
+from .likelihood import marginal_likelihood, value_and_gradient
+from .means import ConstantMean, Mean, ZeroMean
+from .model import GP
+from .noise import FixedNoise, GaussianNoise, Noise
+from .posterior import LeaveOneOut, Posterior
+from .predictor import Predictor
+from .priors import Gamma, LogNormal, Prior
+
+if TYPE_CHECKING:
+    from .regressor import GPRegressor
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "GP",
+    "RBF",
+    "ActiveDims",
+    "Constant",
+    "ConstantMean",
+    "CovarianceOperator",
+    "Data",
+    "FitResult",
+    "FixedNoise",
+    "GPRegressor",
+    "Gamma",
+    "GaussianNoise",
+    "Grid",
+    "Kernel",
+    "LeaveOneOut",
+    "Linear",
+    "LogNormal",
+    "Matern12",
+    "Matern32",
+    "Matern52",
+    "Mean",
+    "Noise",
+    "Ones",
+    "Periodic",
+    "Posterior",
+    "Predictor",
+    "Prior",
+    "Product",
+    "RationalQuadratic",
+    "Run",
+    "Scale",
+    "Scaling",
+    "Sum",
+    "White",
+    "ZeroMean",
+    "choose",
+    "explain",
+    "fit",
+    "marginal_likelihood",
+    "value_and_gradient",
+]
+
+
+def __getattr__(name: str) -> Any:
+    # scikit-learn takes a second to import, so only those who use the estimator pay for it.
+    if name == "GPRegressor":
+        from .regressor import GPRegressor
+
+        return GPRegressor
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

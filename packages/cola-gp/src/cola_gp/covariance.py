@@ -1,0 +1,123 @@
+"""``CovarianceOperator``: the matrix of a kernel that is never stored.
+
+Products are computed in blocks of rows whose size is bounded in bytes, so memory is O((n + m) k + block)
+for an ``n x m`` matrix and ``k`` right-hand sides; every product evaluates the kernel anew.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from cola_core import PSD
+from cola_core.backends import backend_of
+from cola_core.cost import Cost
+from cola_core.errors import BackendError, ShapeError
+from cola_core.operators import LinearOperator, operator, static
+
+from .kernels import Kernel
+from .kernels.base import Array, points
+
+
+@operator
+class CovarianceOperator(LinearOperator):
+    """Covariances ``k(X1[i], X2[j])``; with ``X2=None`` the symmetric PSD matrix ``k(X1)``, white noise
+    included.
+
+    X1: ``(n, d)``; X2: ``(m, d)`` or None.  ``block_bytes`` bounds the rows held at a time.
+    """
+
+    kernel: Kernel
+    X1: Array
+    X2: Any = None
+    block_bytes: int = static(2**26)
+
+    def _check(self) -> None:
+        if not isinstance(self.kernel, Kernel):
+            raise TypeError(f"CovarianceOperator needs a Kernel, not {type(self.kernel).__name__}.")
+        points(self.X1)
+        if self.X2 is not None:
+            points(self.X2)
+            if backend_of(self.X2) is not backend_of(self.X1):
+                raise BackendError("CovarianceOperator needs both point sets in the same array library.")
+            if self.X1.shape[1] != self.X2.shape[1]:
+                raise ShapeError(
+                    f"CovarianceOperator: points of shapes {tuple(self.X1.shape)} and {tuple(self.X2.shape)} "
+                    "have different dimensions."
+                )
+
+    @property
+    def _columns(self) -> Array:
+        return self.X1 if self.X2 is None else self.X2
+
+    def _shape(self) -> tuple[int, ...]:
+        return (self.X1.shape[0], self._columns.shape[0])
+
+    def _properties(self) -> frozenset[Any]:
+        # A kernel is a positive semi-definite function by definition, so this is structure and not a value.
+        return frozenset({PSD}) if self.X2 is None else frozenset()
+
+    def _matvec_cost(self) -> Cost:
+        n, m = self.shape
+        d = self.X1.shape[1]
+        # three flops per dimension for the distance, about twenty for an exponential
+        return Cost((3.0 * d + 22.0) * n * m, self.itemsize * (n + m) * (d + 1), float(self.block_bytes), 1)
+
+    def _blocks(self, count: int, width: int) -> list[slice]:
+        size = max(1, self.block_bytes // max(1, self.itemsize * width))
+        return [slice(start, min(start + size, count)) for start in range(0, count, size)]
+
+    def _nugget(self) -> Array:
+        """What the symmetric matrix has on its diagonal beyond the kernel as a function: its white part."""
+        return self.kernel.diag(self.X1) - self.kernel.cross_diag(self.X1)
+
+    def _matmat(self, X: Array) -> Array:
+        n, m = self.shape
+        xp = self.xp
+        parts = [self.kernel(self.X1[rows], self._columns) @ X for rows in self._blocks(n, m)]
+        out = parts[0] if len(parts) == 1 else xp.concat(parts, axis=-2)
+        return out if self.X2 is not None else out + self._nugget()[:, None] * X
+
+    def _rmatmat(self, X: Array) -> Array:
+        if self.X2 is None:
+            return self._matmat(X)
+        return self._adjoint()._matmat(X)
+
+    def _adjoint(self) -> LinearOperator:
+        if self.X2 is None:
+            return self
+        return CovarianceOperator(self.kernel, self.X2, self.X1, self.block_bytes)
+
+    def _transpose(self) -> LinearOperator:
+        return self._adjoint()
+
+    def _to_dense(self) -> Array:
+        return self.kernel(self.X1, self.X2)
+
+    def rows(self, index: Any) -> Array:
+        """Rows ``A[index]`` as an array, for an integer, a slice or an index array, at O(m) per row."""
+        xp = self.xp
+        if isinstance(index, int):
+            return self.rows(slice(index, index + 1) if index != -1 else slice(-1, None))[0]
+        chosen = self.X1[index]
+        out = self.kernel(chosen, self._columns)
+        if self.X2 is not None:
+            return out
+        numbers = xp.arange(self.shape[0])
+        hit = numbers[index][:, None] == numbers[None, :]
+        return xp.where(hit, out + self._nugget()[index][:, None], out)
+
+    def diagonal(self) -> Array:
+        """The diagonal, at O(n) and without forming the matrix."""
+        if self.X2 is None:
+            return self.kernel.diag(self.X1)
+        n, m = self.shape
+        if n != m:
+            raise ShapeError(f"the diagonal of a {n}x{m} covariance is not defined here; slice it first.")
+        xp = self.xp
+        # One pair of points at a time, evaluated block by block on the diagonal of small square matrices.
+        size = 256
+        pieces = [
+            xp.linalg.diagonal(self.kernel(self.X1[s : s + size], self.X2[s : s + size]))
+            for s in range(0, n, size)
+        ]
+        return xp.concat(pieces)

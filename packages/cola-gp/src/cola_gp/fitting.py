@@ -1,0 +1,299 @@
+"""Fit a model's parameters by maximising the log marginal likelihood (or posterior) with L-BFGS-B.
+
+A fit never loses its best point: whatever happens, the result holds the best parameters seen, whether the
+optimiser converged, and why it stopped.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from cola_core.errors import ColaError, NotPositiveDefiniteError
+
+from .data import Data
+from .inference import choose
+from .model import GP
+from .parameters import ParameterSpace
+from .priors import Prior
+
+
+@dataclass(frozen=True)
+class Run:
+    """One start of the optimiser."""
+
+    log_likelihood: float
+    converged: bool
+    reason: str
+    iterations: int
+    evaluations: int
+
+
+@dataclass(frozen=True)
+class FitResult:
+    """What a fit found and how far to trust it.
+
+    model: with the best parameters seen, even when the fit failed.
+    log_likelihood: log marginal likelihood there (plus log priors in ``log_posterior``).
+    converged, reason: of the start that found the best parameters.
+    iterations, evaluations: totals over all starts; failures: evaluations with no finite likelihood.
+    gradient_norm: largest projected derivative of the log posterior divided by the number of observations.
+    at_bounds: names of parameters that ended on a bound, where the optimum may lie beyond it.
+    jitter: what had to be added to the diagonal at the best parameters; zero in the normal case.
+    """
+
+    model: GP
+    log_likelihood: float
+    log_posterior: float
+    converged: bool
+    reason: str
+    iterations: int
+    evaluations: int
+    failures: int
+    gradient_norm: float
+    parameters: dict[str, float]
+    at_bounds: tuple[str, ...]
+    jitter: float
+    method: str
+    seconds: float
+    runs: tuple[Run, ...] = field(default=(), repr=False)
+
+    def summary(self) -> str:
+        """A few lines for people."""
+        state = "converged" if self.converged else "NOT converged"
+        lines = [
+            f"{state}: {self.reason}",
+            f"log marginal likelihood {self.log_likelihood:.6g} by {self.method}, "
+            f"{self.iterations} iterations, {self.evaluations} evaluations, {self.seconds:.2f} s, "
+            f"gradient {self.gradient_norm:.1e} per observation",
+        ]
+        if self.jitter:
+            lines.append(f"jitter {self.jitter:.3g} was added to the diagonal")
+        if self.at_bounds:
+            lines.append("at their bounds: " + ", ".join(self.at_bounds))
+        lines += [f"  {name} = {value:.6g}" for name, value in self.parameters.items()]
+        return "\n".join(lines)
+
+
+class _Objective:
+    """Minus the log posterior per observation; remembers the best point and counts failures."""
+
+    def __init__(self, space: ParameterSpace, data: Data):
+        self.space, self.data = space, data
+        self.evaluations = self.failures = 0
+        self.best_value = math.inf
+        self.best: tuple[np.ndarray, np.ndarray, float, float] | None = (
+            None  # theta, gradient, likelihood, jitter
+        )
+        self.worst = 0.0
+        self.last_failure = ""
+
+    def __call__(self, theta: np.ndarray) -> tuple[float, np.ndarray]:
+        self.evaluations += 1
+        theta = np.array(theta)
+        try:
+            # Extreme trial points overflow on the way to a likelihood that is then rejected below.
+            with np.errstate(all="ignore"):
+                model = self.space.build(theta)
+                conditioned = choose(model, self.data.X).condition(model, self.data)
+                likelihood = float(conditioned.log_marginal_likelihood())
+                gradient = self.space.gradient(conditioned.gradient())
+                jitter = conditioned.jitter
+        except (NotPositiveDefiniteError, np.linalg.LinAlgError, ArithmeticError) as error:
+            return self._failed(str(error))
+        if not (math.isfinite(likelihood) and np.all(np.isfinite(gradient))):
+            return self._failed("the likelihood or its gradient is not finite")
+        prior, prior_gradient = self.space.log_prior(theta)
+        value = -(likelihood + prior) / self.data.n
+        slope = -(gradient + prior_gradient) / self.data.n
+        self.worst = max(self.worst, value)
+        if value < self.best_value:
+            self.best_value = value
+            self.best = (theta, slope, likelihood, jitter)
+        return value, slope
+
+    def _failed(self, why: str) -> tuple[float, np.ndarray]:
+        # A finite wall, higher than anything seen: the line search steps back; an infinity would stop it.
+        self.failures += 1
+        self.last_failure = why
+        return 10.0 * abs(self.worst) + 1e3, np.zeros(len(self.space))
+
+
+def fit(
+    model: GP,
+    data: Data,
+    *,
+    restarts: int = 0,
+    seed: int = 0,
+    bounds: Mapping[str, tuple[float, float]] | None = None,
+    fixed: Iterable[str] = (),
+    priors: Mapping[str, Prior] | None = None,
+    max_iters: int = 200,
+    tol: float = 1e-6,
+    spread: float = 1.5,
+    callback: Callable[[int, float], Any] | None = None,
+) -> FitResult:
+    """Maximise the log marginal likelihood of ``data`` over the parameters of ``model``.
+
+    restarts: further starts, from the initial parameters times ``exp(spread * normal)`` by ``seed``.
+    bounds: ``{pattern: (low, high)}`` in natural units; fixed: patterns of parameters to keep; priors
+    likewise (patterns: see :mod:`cola_gp.parameters`).  max_iters: per start.  tol: on the largest
+    projected derivative per observation.  callback: called with the number of evaluations and the best
+    value per observation after every iteration.
+
+    Cost: one factorisation per evaluation.  Sensible initial values matter more than restarts; scale the data
+    first (:class:`~cola_gp.data.Scaling`), as :class:`~cola_gp.GPRegressor` does.
+    """
+    from scipy.optimize import minimize
+
+    if restarts < 0 or max_iters < 0:
+        raise ValueError("restarts and max_iters must not be negative.")
+    started = time.perf_counter()
+    space = ParameterSpace(model, bounds, fixed, priors)
+    objective = _Objective(space, data)
+    lower, upper = space.limits()
+    first = space.initial()
+    rng = np.random.default_rng(seed)
+    starts = [first] + [
+        np.clip(first + spread * rng.standard_normal(len(space)), lower, upper) for _ in range(restarts)
+    ]
+    runs: list[Run] = []
+    iterations = 0
+    winner = 0
+    for number, start in enumerate(starts):
+        before_value, before_evaluations = objective.best_value, objective.evaluations
+        if len(space) == 0 or max_iters == 0:
+            value, _ = objective(start)
+            runs.append(Run(-value * data.n, len(space) == 0, _why_idle(space), 0, 1))
+            if len(space) == 0:
+                break
+            continue
+
+        def report(_: np.ndarray) -> None:
+            if callback is not None:
+                callback(objective.evaluations, -objective.best_value)
+
+        answer = minimize(
+            objective,
+            start,
+            jac=True,
+            method="L-BFGS-B",
+            bounds=list(zip(lower, upper, strict=True)),
+            callback=report,
+            options={
+                "maxiter": max_iters,
+                "maxfun": 20 * max_iters,
+                "gtol": tol,
+                "ftol": 1e-12,
+                "maxcor": 20,
+            },
+        )
+        iterations += int(answer.nit)
+        projected = _projected(answer.x, np.asarray(answer.jac), lower, upper)
+        # Success by a small relative change alone is not convergence: the gradient must be small as well.
+        small = projected <= max(10 * tol, 1e-5)
+        failed_start = not math.isfinite(objective.best_value)
+        converged = bool(answer.success) and small and not failed_start
+        reason = _reason(str(answer.message))
+        if failed_start:
+            reason = f"no finite likelihood at any point tried ({objective.last_failure})"
+        elif not small:
+            reason += f"; the gradient is still {projected:.1e} per observation"
+        runs.append(
+            Run(
+                -float(answer.fun) * data.n,
+                converged,
+                reason,
+                int(answer.nit),
+                objective.evaluations - before_evaluations,
+            )
+        )
+        if objective.best_value < before_value:
+            winner = number
+    return _result(space, objective, runs, winner, iterations, first, data, time.perf_counter() - started)
+
+
+# SciPy's messages, which name Fortran variables, in words.
+_REASONS = {
+    "NORM OF PROJECTED GRADIENT": "the gradient is within tolerance",
+    "RELATIVE REDUCTION OF F": "the likelihood no longer changes",
+    "ITERATIONS REACHED LIMIT": "the iteration limit was reached",
+    "EVALUATIONS EXCEEDS LIMIT": "the limit of evaluations was reached",
+    "ABNORMAL": "the line search found no better point",
+}
+
+
+def _reason(message: str) -> str:
+    return next((words for key, words in _REASONS.items() if key in message.upper()), message)
+
+
+def _why_idle(space: ParameterSpace) -> str:
+    return (
+        "the model has no free parameters"
+        if len(space) == 0
+        else "max_iters is 0: parameters were only evaluated"
+    )
+
+
+def _projected(theta: np.ndarray, gradient: np.ndarray, lower: np.ndarray, upper: np.ndarray) -> float:
+    """Largest entry of the gradient that does not push against a bound."""
+    step = np.clip(theta - gradient, lower, upper) - theta
+    return float(np.max(np.abs(step))) if step.size else 0.0
+
+
+def _result(
+    space: ParameterSpace,
+    objective: _Objective,
+    runs: list[Run],
+    winner: int,
+    iterations: int,
+    first: np.ndarray,
+    data: Data,
+    seconds: float,
+) -> FitResult:
+    lower, upper = space.limits()
+    if objective.best is None:
+        theta, slope, likelihood, jitter = first, np.full(len(space), np.nan), -math.inf, 0.0
+        posterior = -math.inf
+        norm = math.inf
+    else:
+        theta, slope, likelihood, jitter = objective.best
+        posterior = -objective.best_value * data.n
+        norm = _projected(theta, slope, lower, upper)
+    model = space.build(theta)
+    edge = 1e-6
+    at_bounds = tuple(
+        name
+        for name, t, low, high in zip(space.names, theta, lower, upper, strict=True)
+        if t <= low + edge or t >= high - edge
+    )
+    run = runs[winner]
+    return FitResult(
+        model=model,
+        log_likelihood=likelihood,
+        log_posterior=posterior,
+        converged=run.converged,
+        reason=run.reason,
+        iterations=iterations,
+        evaluations=objective.evaluations,
+        failures=objective.failures,
+        gradient_norm=norm,
+        parameters=space.natural(theta),
+        at_bounds=at_bounds,
+        jitter=jitter,
+        method=_method(model, data),
+        seconds=seconds,
+        runs=tuple(runs),
+    )
+
+
+def _method(model: GP, data: Data) -> str:
+    try:
+        return choose(model, data.X).name
+    except ColaError:
+        return "none"

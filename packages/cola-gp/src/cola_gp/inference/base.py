@@ -1,0 +1,156 @@
+r"""What exact inference must answer, whatever the structure of the covariance.
+
+With ``K`` the covariance of the observations, ``r = y - mean`` and ``a = K^{-1} r`` (Rasmussen & Williams
+2006):
+
+* log marginal likelihood ``-r^T a / 2 - log|K| / 2 - n log(2 pi) / 2``  (2.30);
+* its derivative ``tr((a a^T - K^{-1}) dK) / 2``  (5.9);
+* predictive mean ``K_* a`` and variance ``k_** - k_*^T K^{-1} k_*``  (2.25, 2.26).
+
+A :class:`Structure` says whether it applies to a model and inputs, builds the covariance as an operator of
+``cola_core`` and conditions on data; the :class:`Conditioned` it returns answers the questions above.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+from cola_core import PSD, ops
+from cola_core.errors import NotPositiveDefiniteError
+from cola_core.linalg import cholesky
+
+from ..arrays import backend_for
+from ..data import Data, as_points
+from ..kernels.base import Array
+
+LOG_2PI = math.log(2.0 * math.pi)
+CHUNK_BYTES = 2**26  # working memory of one block of test points
+
+
+class Structure:
+    """One way of doing exact inference; instances are stateless."""
+
+    name: str = ""
+
+    def applies(self, model: Any, X: Any) -> bool | str:
+        """True, or the reason why not.  Looks at static facts only: classes, shapes, the memory budget."""
+        raise NotImplementedError
+
+    def prior(self, model: Any, X: Any) -> Any:
+        """Covariance operator of the latent function at ``X``."""
+        raise NotImplementedError
+
+    def covariance(self, model: Any, X: Any) -> Any:
+        """Covariance operator of observations at ``X``."""
+        return self.prior(model, X) + model.noise.operator(inputs_like(X))
+
+    def condition(self, model: Any, data: Data) -> Conditioned:
+        """Factorise once for likelihood, gradient and prediction."""
+        raise NotImplementedError
+
+
+class Conditioned:
+    """A model conditioned on data.  Subclasses set the fields named here and fill in the methods.
+
+    alpha: ``K^{-1} (y - mean)``, shape ``(n,)``.  log_det: ``log|K|``.  jitter: what was added to the
+    diagonal, zero in the normal case.
+    """
+
+    model: Any
+    data: Data
+    residual: Array
+    alpha: Array
+    log_det: Array
+    jitter: float = 0.0
+    method: str = ""
+
+    def log_marginal_likelihood(self) -> Array:
+        """Log density of the targets, a 0-d array."""
+        xp = backend_for(self.alpha).xp
+        quadratic = xp.sum(self.residual * self.alpha)
+        return -0.5 * (quadratic + self.log_det + self.data.n * LOG_2PI)
+
+    def gradient(self) -> tuple[Array, ...]:
+        """Derivatives of the log marginal likelihood, one array per leaf of the model, in leaf order."""
+        kernel, noise_diagonal = self._covariance_gradient()
+        mean = self.model.mean.pullback(as_points(self.data.X), self.alpha)
+        return (*kernel, *mean, *self.model.noise.pullback(noise_diagonal))
+
+    def _covariance_gradient(self) -> tuple[tuple[Array, ...], Array]:
+        """Derivatives for the kernel's leaves, and ``diag(a a^T - K^{-1}) / 2``."""
+        raise NotImplementedError
+
+    def inverse_diagonal(self) -> Array:
+        """``diag(K^{-1})``, shape ``(n,)``."""
+        raise NotImplementedError
+
+    def latent_mean(self, X: Array) -> Array:
+        """``K_* a`` at ``X (m, d)``, without the mean function."""
+        raise NotImplementedError
+
+    def explained_variance(self, X: Array) -> Array:
+        """``diag(K_* K^{-1} K_*^T)`` at ``X (m, d)``."""
+        raise NotImplementedError
+
+    def explained_covariance(self, X: Array) -> Array:
+        """``K_* K^{-1} K_*^T`` at ``X (m, d)``."""
+        raise NotImplementedError
+
+    def latent_variance(self, X: Array) -> Array:
+        """Variance of the latent function at ``X``, never below zero."""
+        xp = backend_for(X).xp
+        variance = self.model.kernel.cross_diag(X) - self.explained_variance(X)
+        return xp.where(variance > 0, variance, xp.zeros_like(variance))
+
+    def latent_covariance(self, X: Array) -> Array:
+        """Joint covariance of the latent function at ``X``, shape ``(m, m)``."""
+        return self.model.kernel(X, X) - self.explained_covariance(X)
+
+
+def inputs_like(X: Any) -> Array:
+    """A vector with one entry per point, for its length, dtype and library."""
+    points = as_points(X)
+    return points[:, 0]
+
+
+def blocks(m: int, n: int) -> list[slice]:
+    """Slices of ``m`` test points whose covariance with ``n`` points stays within the working memory."""
+    size = max(1, CHUNK_BYTES // (8 * max(1, n)))
+    return [slice(start, min(start + size, m)) for start in range(0, m, size)]
+
+
+def jittered_cholesky(A: Any) -> tuple[Array, float]:
+    """Lower Cholesky factor of a PSD operator as an array, and the jitter it took (zero if none).
+
+    Jitter is relative to the mean of the diagonal: it starts at ten units of rounding and grows tenfold up
+    to a square root of the machine epsilon.  Beyond that the matrix is not a covariance and the error says
+    so.
+    """
+    backend = A.backend
+    try:
+        return _lower(cholesky(A)), 0.0
+    except NotPositiveDefiniteError as first:
+        n = A.shape[-1]
+        dense = A.to_dense()
+        eps = float(backend.xp.finfo(dense.dtype).eps)
+        scale = float(backend.xp.sum(backend.xp.linalg.diagonal(dense))) / n
+        if not (math.isfinite(scale) and scale > 0):
+            raise
+        relative = 10 * eps
+        while relative <= math.sqrt(eps):
+            try:
+                shifted = PSD(
+                    ops.Dense(dense + relative * scale * backend.eye(n, dense.dtype, backend.device(dense)))
+                )
+                return _lower(cholesky(shifted)), relative * scale
+            except NotPositiveDefiniteError:
+                relative *= 10
+        raise NotPositiveDefiniteError(
+            f"the {n}x{n} covariance is not positive definite even with {math.sqrt(eps) * scale:.3g} "
+            "added to its diagonal; raise the noise variance, or check the kernel's parameters."
+        ) from first
+
+
+def _lower(L: Any) -> Array:
+    return L.to_dense()

@@ -1,0 +1,257 @@
+r"""Stationary kernels: functions of the scaled squared distance ``s = sum_d (x_d - x'_d)^2 / l_d^2``.
+
+Sources: Rasmussen & Williams (2006), chapter 4.2: RBF (4.9), Matern (4.14-4.17), rational quadratic (4.19),
+periodic (4.31).  Each class gives ``f(s)`` and ``g(s) = -2 f'(s)``, from which all lengthscale derivatives
+follow: ``dk/dlog l_d = g(s) (x_d - x'_d)^2 / l_d^2``.  Lengthscales are one number or one per dimension
+(ARD).
+
+Squared distances are summed from differences, dimension by dimension, and not expanded into inner products:
+the expansion loses all digits of close points in float32.  Cost O(n m d), memory O(n m).
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+from .._struct import set_fields, struct
+from .base import Array, Kernel, Pullback, follow, full, pair, per_dimension, positive, xp_of
+
+
+def _differences(X1: Array, X2: Array, j: int) -> Array:
+    return X1[:, j][:, None] - X2[:, j][None, :]
+
+
+def _squared_distances(X1: Array, X2: Array) -> Array:
+    total = _differences(X1, X2, 0) ** 2
+    for j in range(1, X1.shape[1]):
+        total = total + _differences(X1, X2, j) ** 2
+    return total
+
+
+def _root(xp: Any, s: Array) -> Array:
+    # The root has an infinite slope at zero; automatic differentiation needs both branches finite.
+    zero = s <= 0
+    return xp.where(zero, xp.zeros_like(s), xp.sqrt(xp.where(zero, xp.ones_like(s), s)))
+
+
+class Stationary(Kernel):
+    """Base of the kernels ``f(s)``; subclasses give ``_profile``, or the whole evaluation."""
+
+    log_lengthscale: Array
+
+    def _profile(self, xp: Any, s: Array) -> tuple[Array, Any]:
+        """``f(s)`` and a function returning ``g(s) = -2 f'(s)``."""
+        raise NotImplementedError
+
+    def evaluate(self, X1: Array, X2: Array | None = None) -> tuple[Array, Pullback]:
+        xp, X1, X2 = pair(X1, X2)
+        scale = xp.exp(follow(self.log_lengthscale, X1))
+        ard = per_dimension("lengthscale", scale, X1.shape[1])
+        Z1, Z2 = X1 / scale, X2 / scale
+        s = _squared_distances(Z1, Z2)
+        value, slope = self._profile(xp, s)
+
+        def pull(W: Array) -> tuple[Array, ...]:
+            M = W * slope()
+            if not ard:
+                return (xp.sum(M * s),)
+            return (xp.stack([xp.sum(M * _differences(Z1, Z2, j) ** 2) for j in range(Z1.shape[1])]),)
+
+        return value, pull
+
+    def diag(self, X: Array) -> Array:
+        return xp_of(X).ones_like(X[:, 0])
+
+
+@struct
+class RBF(Stationary):
+    """Squared exponential ``exp(-s / 2)``."""
+
+    log_lengthscale: Array
+
+    def __init__(self, lengthscale: Any = 1.0, *, log_lengthscale: Any = None):
+        set_fields(self, log_lengthscale=positive("lengthscale", lengthscale, log_lengthscale))
+
+    def _profile(self, xp: Any, s: Array) -> tuple[Array, Any]:
+        value = xp.exp(-0.5 * s)
+        return value, lambda: value
+
+    def axis_factors(self, d: int) -> tuple[Kernel, ...]:
+        return _axis_factors(self, d)
+
+    def join_axis_gradients(self, parts: tuple[tuple[Array, ...], ...]) -> tuple[Array, ...]:
+        return _join_axis_gradients(self, parts)
+
+
+@struct
+class Matern12(Stationary):
+    """Matern of order 1/2, the exponential kernel ``exp(-r)`` with ``r = sqrt(s)``."""
+
+    log_lengthscale: Array
+
+    def __init__(self, lengthscale: Any = 1.0, *, log_lengthscale: Any = None):
+        set_fields(self, log_lengthscale=positive("lengthscale", lengthscale, log_lengthscale))
+
+    def _profile(self, xp: Any, s: Array) -> tuple[Array, Any]:
+        r = _root(xp, s)
+        value = xp.exp(-r)
+        # g = exp(-r) / r is infinite at zero, where the squared difference it multiplies is zero.
+        return value, lambda: value / xp.where(r > 0, r, xp.ones_like(r))
+
+
+@struct
+class Matern32(Stationary):
+    """Matern of order 3/2, ``(1 + t) exp(-t)`` with ``t = sqrt(3 s)``."""
+
+    log_lengthscale: Array
+
+    def __init__(self, lengthscale: Any = 1.0, *, log_lengthscale: Any = None):
+        set_fields(self, log_lengthscale=positive("lengthscale", lengthscale, log_lengthscale))
+
+    def _profile(self, xp: Any, s: Array) -> tuple[Array, Any]:
+        t = math.sqrt(3.0) * _root(xp, s)
+        e = xp.exp(-t)
+        return (1.0 + t) * e, lambda: 3.0 * e
+
+
+@struct
+class Matern52(Stationary):
+    """Matern of order 5/2, ``(1 + t + t^2 / 3) exp(-t)`` with ``t = sqrt(5 s)``."""
+
+    log_lengthscale: Array
+
+    def __init__(self, lengthscale: Any = 1.0, *, log_lengthscale: Any = None):
+        set_fields(self, log_lengthscale=positive("lengthscale", lengthscale, log_lengthscale))
+
+    def _profile(self, xp: Any, s: Array) -> tuple[Array, Any]:
+        t = math.sqrt(5.0) * _root(xp, s)
+        e = xp.exp(-t)
+        return (1.0 + t + (5.0 / 3.0) * s) * e, lambda: (5.0 / 3.0) * (1.0 + t) * e
+
+
+@struct
+class RationalQuadratic(Stationary):
+    """``(1 + s / (2 a))^(-a)``: a scale mixture of RBF kernels with shape ``a = alpha``."""
+
+    log_lengthscale: Array
+    log_alpha: Array
+
+    def __init__(
+        self, lengthscale: Any = 1.0, alpha: Any = 1.0, *, log_lengthscale: Any = None, log_alpha: Any = None
+    ):
+        set_fields(
+            self,
+            log_lengthscale=positive("lengthscale", lengthscale, log_lengthscale),
+            log_alpha=positive("alpha", alpha, log_alpha),
+        )
+
+    def evaluate(self, X1: Array, X2: Array | None = None) -> tuple[Array, Pullback]:
+        xp, X1, X2 = pair(X1, X2)
+        scale = xp.exp(follow(self.log_lengthscale, X1))
+        alpha = xp.exp(follow(self.log_alpha, X1))
+        ard = per_dimension("lengthscale", scale, X1.shape[1])
+        Z1, Z2 = X1 / scale, X2 / scale
+        s = _squared_distances(Z1, Z2)
+        u = s / (2.0 * alpha)
+        logs = xp.log1p(u)
+        value = xp.exp(-alpha * logs)
+
+        def pull(W: Array) -> tuple[Array, ...]:
+            V = W * value
+            M = V / (1.0 + u)
+            if ard:
+                parts = [xp.sum(M * _differences(Z1, Z2, j) ** 2) for j in range(Z1.shape[1])]
+                d_scale = xp.stack(parts)
+            else:
+                d_scale = xp.sum(M * s)
+            return d_scale, alpha * xp.sum(V * (u / (1.0 + u) - logs))
+
+        return value, pull
+
+
+@struct
+class Periodic(Kernel):
+    """``exp(-2 sum_d sin^2(pi (x_d - x'_d) / p_d) / l_d^2)``: a product over dimensions, so it is PSD in
+    any dimension.
+
+    In one dimension this is Rasmussen & Williams (4.31) and scikit-learn's ``ExpSineSquared``.
+    """
+
+    log_lengthscale: Array
+    log_period: Array
+
+    def __init__(
+        self,
+        lengthscale: Any = 1.0,
+        period: Any = 1.0,
+        *,
+        log_lengthscale: Any = None,
+        log_period: Any = None,
+    ):
+        set_fields(
+            self,
+            log_lengthscale=positive("lengthscale", lengthscale, log_lengthscale),
+            log_period=positive("period", period, log_period),
+        )
+
+    def evaluate(self, X1: Array, X2: Array | None = None) -> tuple[Array, Pullback]:
+        xp, X1, X2 = pair(X1, X2)
+        d = X1.shape[1]
+        scale, period = xp.exp(follow(self.log_lengthscale, X1)), xp.exp(follow(self.log_period, X1))
+        ard_scale = per_dimension("lengthscale", scale, d)
+        ard_period = per_dimension("period", period, d)
+
+        def of(values: Array, many: bool, j: int) -> Array:
+            return values[j] if many else values
+
+        phases = [math.pi * _differences(X1, X2, j) / of(period, ard_period, j) for j in range(d)]
+        terms = [(xp.sin(t) / of(scale, ard_scale, j)) ** 2 for j, t in enumerate(phases)]
+        value = xp.exp(-2.0 * sum(terms[1:], terms[0]))
+
+        def pull(W: Array) -> tuple[Array, ...]:
+            V = W * value
+            d_scale = [4.0 * xp.sum(V * t) for t in terms]
+            d_period = [
+                2.0 * xp.sum(V * xp.sin(2.0 * t) * t) / of(scale, ard_scale, j) ** 2
+                for j, t in enumerate(phases)
+            ]
+            return (
+                xp.stack(d_scale) if ard_scale else sum(d_scale[1:], d_scale[0]),
+                xp.stack(d_period) if ard_period else sum(d_period[1:], d_period[0]),
+            )
+
+        return value, pull
+
+    def diag(self, X: Array) -> Array:
+        return full(X, xp_of(X).ones_like(X[0, 0]))
+
+    def axis_factors(self, d: int) -> tuple[Kernel, ...]:
+        return _axis_factors(self, d)
+
+    def join_axis_gradients(self, parts: tuple[tuple[Array, ...], ...]) -> tuple[Array, ...]:
+        return _join_axis_gradients(self, parts)
+
+
+def _axis_factors(kernel: Kernel, d: int) -> tuple[Kernel, ...]:
+    """Factors of a product over dimensions whose parameters are shared or one per dimension."""
+    names = kernel._child_fields  # type: ignore[attr-defined]
+    for name in names:
+        per_dimension(name[4:], getattr(kernel, name), d)
+    return tuple(
+        type(kernel)(**{name: _pick(getattr(kernel, name), j) for name in names})  # type: ignore[call-arg]
+        for j in range(d)
+    )
+
+
+def _pick(param: Array, j: int) -> Array:
+    return param if param.ndim == 0 else param[j]
+
+
+def _join_axis_gradients(kernel: Kernel, parts: tuple[tuple[Array, ...], ...]) -> tuple[Array, ...]:
+    joined = []
+    for i, name in enumerate(kernel._child_fields):  # type: ignore[attr-defined]
+        column = [part[i] for part in parts]
+        shared = getattr(kernel, name).ndim == 0
+        joined.append(sum(column[1:], column[0]) if shared else xp_of(column[0]).stack(column))
+    return tuple(joined)

@@ -1,0 +1,44 @@
+"""A Gaussian process model: a kernel, a mean and a noise, which together make a covariance operator."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ._struct import Struct, set_fields, struct
+from .kernels import Kernel
+from .means import Mean, ZeroMean
+from .noise import GaussianNoise, Noise
+
+
+@struct
+class GP(Struct):
+    """``y = f(X) + noise`` with ``f ~ GP(mean, kernel)``.
+
+    ``noise`` may be a number: the initial variance of a :class:`~cola_gp.noise.GaussianNoise`.
+    """
+
+    kernel: Kernel
+    mean: Mean
+    noise: Noise
+
+    def __init__(self, kernel: Kernel, mean: Mean | None = None, noise: Noise | float = 1e-2):
+        if not isinstance(kernel, Kernel):
+            raise TypeError(f"kernel must be a Kernel, not {type(kernel).__name__}.")
+        mean = ZeroMean() if mean is None else mean
+        if not isinstance(mean, Mean):
+            raise TypeError(f"mean must be a Mean, not {type(mean).__name__}.")
+        if not isinstance(noise, Noise):
+            noise = GaussianNoise(noise)
+        set_fields(self, kernel=kernel, mean=mean, noise=noise)
+
+    def prior(self, X: Any) -> Any:
+        """Covariance operator of the latent function at ``X``; its class is the structure found."""
+        from .inference import choose
+
+        return choose(self, X).prior(self, X)
+
+    def covariance(self, X: Any) -> Any:
+        """Covariance operator of the observations at ``X``: prior plus noise."""
+        from .inference import choose
+
+        return choose(self, X).covariance(self, X)

@@ -1,0 +1,136 @@
+"""A model conditioned on data: predictions, samples, leave-one-out and predictive densities."""
+
+from __future__ import annotations
+
+import math
+from typing import Any, NamedTuple
+
+from cola_core import PSD, ops
+from cola_core.errors import BackendError, DTypeError, ShapeError
+
+from .arrays import backend_for
+from .data import Data, as_inputs, as_points
+from .inference import choose
+from .inference.base import jittered_cholesky
+from .kernels.base import Array
+from .model import GP
+
+
+class LeaveOneOut(NamedTuple):
+    """Predictions of every target from all others (Rasmussen & Williams 2006, 5.10-5.12), noise included."""
+
+    mean: Array
+    variance: Array
+    log_density: Array
+
+
+class Posterior:
+    """``p(f | data)`` for a model; all factorisations happen at construction and are shared by the methods.
+
+    Inputs of the methods are ``(m, d)`` arrays, vectors for one-dimensional data, or a Grid, of the library
+    of the data.  ``include_noise=True`` predicts observations instead of the latent function.
+
+    Attributes: model, data, method (the structure used), jitter (added to the diagonal; zero in the normal
+    case).
+    """
+
+    def __init__(self, model: GP, data: Data):
+        self.model, self.data = model, data
+        self._conditioned = choose(model, data.X).condition(model, data)
+        self._backend: Any = backend_for(data.y)
+
+    def __reduce__(self) -> Any:
+        # Factors are functions of the model and the data, so a pickle holds only those.
+        return Posterior, (self.model, self.data)
+
+    @property
+    def method(self) -> str:
+        return self._conditioned.method
+
+    @property
+    def jitter(self) -> float:
+        return self._conditioned.jitter
+
+    def log_marginal_likelihood(self) -> Array:
+        """Log density of the training targets."""
+        return self._conditioned.log_marginal_likelihood()
+
+    def _points(self, X: Any) -> Array:
+        X = as_points(as_inputs(X))
+        if backend_for(X) is not self._backend:
+            raise BackendError(
+                f"the posterior holds {self._backend.name} arrays but X is a {backend_for(X).name} array; "
+                "convert one of them."
+            )
+        d = self.data.X.shape[1]
+        if X.shape[1] != d:
+            raise ShapeError(
+                f"X has {X.shape[1]} dimensions (shape {tuple(X.shape)}) but the model was trained on {d}."
+            )
+        if X.dtype != self.data.y.dtype:
+            raise DTypeError(
+                f"X has dtype {X.dtype} but the model was trained on {self.data.y.dtype}; convert X."
+            )
+        return X
+
+    def mean(self, X: Any) -> Array:
+        """Predictive mean ``(m,)``."""
+        X = self._points(X)
+        return self.model.mean(X) + self._conditioned.latent_mean(X)
+
+    def variance(self, X: Any, include_noise: bool = False) -> Array:
+        """Predictive variance ``(m,)``, never negative."""
+        X = self._points(X)
+        variance = self._conditioned.latent_variance(X)
+        return variance + self._white(X) if include_noise else variance
+
+    def covariance(self, X: Any, include_noise: bool = False) -> Array:
+        """Joint predictive covariance ``(m, m)``, exactly symmetric."""
+        X = self._points(X)
+        covariance = self._conditioned.latent_covariance(X)
+        covariance = 0.5 * (covariance + covariance.T)
+        if include_noise:
+            covariance = covariance + self._backend.matrix_diag(self._white(X))
+        return covariance
+
+    def _white(self, X: Array) -> Array:
+        """Variance of an observation beyond the latent function: the noise and the kernel's white part."""
+        kernel = self.model.kernel
+        return kernel.diag(X) - kernel.cross_diag(X) + self.model.noise.at_test_points(self.data.y)
+
+    def sample(self, X: Any, count: int = 1, *, key: Any = 0, include_noise: bool = False) -> Array:
+        """``count`` joint draws at the m points, shape ``(count, m)``; the same key gives the same draws."""
+        X = self._points(X)
+        covariance = self.covariance(X, include_noise=include_noise)
+        root = self._root(covariance)
+        normal = self._backend.normal(key, (root.shape[1], count), X.dtype, self._backend.device(X))
+        return self.mean(X)[None, :] + (root @ normal).T
+
+    def _root(self, covariance: Array) -> Array:
+        """``R`` with ``R R^T`` the covariance, by eigenvalues: a posterior is often singular."""
+        xp = self._backend.xp
+        values, vectors = self._backend.eigh(covariance)
+        return vectors * xp.sqrt(xp.where(values > 0, values, xp.zeros_like(values)))
+
+    def log_predictive_density(self, X: Any, y: Any, joint: bool = False) -> Array:
+        """Log density of held-out observations ``y (m,)``: one value per point, or the joint one (0-d)."""
+        X = self._points(X)
+        test = Data(X, y)
+        error = test.y - self.mean(X)
+        xp = self._backend.xp
+        if not joint:
+            return _log_normal(xp, error, self.variance(X, include_noise=True))
+        L, _ = jittered_cholesky(PSD(ops.Dense(self.covariance(X, include_noise=True))))
+        half = self._backend.solve_triangular(L, error[:, None])
+        log_det = 2.0 * xp.sum(xp.log(xp.linalg.diagonal(L)))
+        return -0.5 * (xp.sum(half * half) + log_det + test.n * math.log(2.0 * math.pi))
+
+    def leave_one_out(self) -> LeaveOneOut:
+        """Prediction of every training target from the others, in closed form and without refitting."""
+        variance = 1.0 / self._conditioned.inverse_diagonal()
+        error = self._conditioned.alpha * variance
+        return LeaveOneOut(self.data.y - error, variance, _log_normal(self._backend.xp, error, variance))
+
+
+def _log_normal(xp: Any, error: Array, variance: Array) -> Array:
+    return -0.5 * (error * error / variance + xp.log(variance) + math.log(2.0 * math.pi))

@@ -1,0 +1,110 @@
+"""A fitted model in the units of the user's data: scaling, fitting, prediction, saving."""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+import numpy as np
+
+from cola_core.errors import FileFormatError
+
+from . import storage
+from .data import Data, Scaling, as_inputs
+from .fitting import FitResult, fit
+from .kernels import RBF, Constant
+from .model import GP
+from .posterior import LeaveOneOut, Posterior
+
+
+def default_model(d: int, n: int = 0) -> GP:
+    """Initial model for scaled data in ``d`` dimensions: ``Constant(1) * RBF(sqrt(d)) per dimension``,
+    noise 0.1.
+
+    With more dimensions than observations one shared lengthscale is used: separate ones cannot be told apart.
+    """
+    lengthscale = np.full(d, np.sqrt(d)) if n == 0 or d < n else np.sqrt(d)
+    return GP(Constant(1.0) * RBF(lengthscale), noise=0.1)
+
+
+class Predictor:
+    """A :class:`~cola_gp.posterior.Posterior` behind a change of units; NumPy only.
+
+    Attributes: model and data (scaled), scaling, posterior, result (the FitResult, or None after loading).
+    """
+
+    def __init__(self, model: GP, data: Data, scaling: Scaling, result: FitResult | None = None):
+        self.model, self.data, self.scaling, self.result = model, data, scaling, result
+        self.posterior = Posterior(model, data)
+
+    @classmethod
+    def fit(
+        cls,
+        X: Any,
+        y: Any,
+        model: GP | None = None,
+        *,
+        scale: bool = True,
+        optimize: bool = True,
+        **options: Any,
+    ):
+        """Scale the data, fit ``model`` (default: :func:`default_model`) and condition it.
+
+        ``options`` go to :func:`~cola_gp.fitting.fit`; parameters then refer to scaled data if ``scale``.
+        """
+        checked = Data(X, y)
+        points, targets = np.asarray(checked.X, dtype=float), np.asarray(checked.y, dtype=float)
+        scaling = Scaling.of(points, targets) if scale else Scaling.none(points.shape[1])
+        data = Data(scaling.inputs(points), scaling.targets(targets))
+        model = default_model(points.shape[1], data.n) if model is None else model
+        result = fit(model, data, **options) if optimize else fit(model, data, max_iters=0)
+        return cls(result.model, data, scaling, result)
+
+    def _inputs(self, X: Any) -> np.ndarray:
+        return self.scaling.inputs(np.asarray(as_inputs(X), dtype=float))
+
+    def mean(self, X: Any) -> np.ndarray:
+        """Predictive mean ``(m,)``."""
+        return self.scaling.mean(self.posterior.mean(self._inputs(X)))
+
+    def variance(self, X: Any, include_noise: bool = False) -> np.ndarray:
+        """Predictive variance ``(m,)``."""
+        return self.scaling.variance(self.posterior.variance(self._inputs(X), include_noise))
+
+    def covariance(self, X: Any, include_noise: bool = False) -> np.ndarray:
+        """Joint predictive covariance ``(m, m)``."""
+        return self.scaling.variance(self.posterior.covariance(self._inputs(X), include_noise))
+
+    def sample(self, X: Any, count: int = 1, *, key: int = 0, include_noise: bool = False) -> np.ndarray:
+        """Joint draws ``(count, m)``."""
+        return self.scaling.mean(
+            self.posterior.sample(self._inputs(X), count, key=key, include_noise=include_noise)
+        )
+
+    def log_predictive_density(self, X: Any, y: Any) -> np.ndarray:
+        """Log density of held-out observations, one value per point, in the units of the data."""
+        targets = self.scaling.targets(np.asarray(y, dtype=float))
+        return self.posterior.log_predictive_density(self._inputs(X), targets) - np.log(self.scaling.y_scale)
+
+    def leave_one_out(self) -> LeaveOneOut:
+        """Leave-one-out predictions of the training targets, in the units of the data."""
+        loo = self.posterior.leave_one_out()
+        return LeaveOneOut(
+            self.scaling.mean(loo.mean),
+            self.scaling.variance(loo.variance),
+            loo.log_density - np.log(self.scaling.y_scale),
+        )
+
+    def save(self, path: str | os.PathLike[str], meta: dict[str, Any] | None = None) -> None:
+        """Write model, data and scaling to one file."""
+        storage.save(path, {"model": self.model, "data": self.data, "scaling": self.scaling}, meta)
+
+    @classmethod
+    def load(cls, path: str | os.PathLike[str]) -> tuple[Predictor, dict[str, Any]]:
+        """Read a file written by :meth:`save`: the predictor and the metadata."""
+        parts, meta = storage.load(path)
+        kinds = {"model": GP, "data": Data, "scaling": Scaling}
+        for name, kind in kinds.items():
+            if not isinstance(parts.get(name), kind):
+                raise FileFormatError(f"{os.fspath(path)} holds no {name}; it was not written by a fit.")
+        return cls(parts["model"], parts["data"], parts["scaling"]), meta

@@ -1,0 +1,204 @@
+"""``GPRegressor``: Gaussian process regression with the interface of a scikit-learn estimator.
+
+With scikit-learn installed the class derives from its ``BaseEstimator`` and passes ``check_estimator``.
+Without it the same class stands on the few lines below, with the same ``fit``, ``predict``, ``score``,
+``get_params`` and ``set_params``.
+"""
+
+from __future__ import annotations
+
+import inspect
+import os
+import warnings
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from cola_core.errors import ConvergenceWarning
+
+from .kernels import Kernel
+from .model import GP
+from .predictor import Predictor, default_model
+
+try:
+    from sklearn.base import BaseEstimator, RegressorMixin
+    from sklearn.exceptions import NotFittedError
+    from sklearn.utils.validation import check_is_fitted, validate_data
+
+    HAS_SKLEARN = True
+except ImportError:
+    HAS_SKLEARN = False
+
+    class NotFittedError(ValueError, AttributeError):  # type: ignore[no-redef]
+        """The estimator was used before ``fit``."""
+
+    class RegressorMixin:  # type: ignore[no-redef]
+        """The coefficient of determination as the score."""
+
+        def score(self, X: Any, y: Any, sample_weight: Any = None) -> float:
+            """Coefficient of determination R^2 of the predictive mean."""
+            y = np.asarray(y, dtype=float)
+            weight = np.ones_like(y) if sample_weight is None else np.asarray(sample_weight, dtype=float)
+            unexplained = np.sum(weight * (y - self.predict(X)) ** 2)  # type: ignore[attr-defined]
+            total = np.sum(weight * (y - np.average(y, weights=weight)) ** 2)
+            if total == 0:
+                return 1.0 if unexplained == 0 else 0.0
+            return float(1.0 - unexplained / total)
+
+    class BaseEstimator:  # type: ignore[no-redef]
+        """Parameters are the arguments of ``__init__``."""
+
+        @classmethod
+        def _names(cls) -> list[str]:
+            return [name for name in inspect.signature(cls.__init__).parameters if name != "self"]
+
+        def get_params(self, deep: bool = True) -> dict[str, Any]:
+            """The constructor's arguments by name."""
+            return {name: getattr(self, name) for name in self._names()}
+
+        def set_params(self, **params: Any) -> Any:
+            """Change constructor arguments; raises ValueError for an unknown name."""
+            for name, value in params.items():
+                if name not in self._names():
+                    raise ValueError(
+                        f"{type(self).__name__} has no parameter {name!r}; it has {self._names()}."
+                    )
+                setattr(self, name, value)
+            return self
+
+        def __repr__(self) -> str:
+            shown = ", ".join(f"{k}={v!r}" for k, v in self.get_params().items())
+            return f"{type(self).__name__}({shown})"
+
+    def check_is_fitted(estimator: Any) -> None:  # type: ignore[misc]
+        if not hasattr(estimator, "predictor_"):
+            raise NotFittedError(f"this {type(estimator).__name__} is not fitted yet; call fit(X, y) first.")
+
+    def validate_data(  # type: ignore[misc]
+        estimator: Any, X: Any, y: Any = None, reset: bool = True, **_: Any
+    ) -> Any:
+        X = np.asarray(X, dtype=float)
+        if X.ndim != 2:
+            raise ValueError(f"X must be an (n, d) array, not one of shape {X.shape}; use X.reshape(-1, 1).")
+        if not np.all(np.isfinite(X)):
+            raise ValueError("X contains NaN or infinity.")
+        if reset:
+            estimator.n_features_in_ = X.shape[1]
+        elif X.shape[1] != estimator.n_features_in_:
+            raise ValueError(f"X has {X.shape[1]} features, but {estimator.n_features_in_} were seen in fit.")
+        return X if y is None else (X, np.asarray(y, dtype=float))
+
+
+class GPRegressor(RegressorMixin, BaseEstimator):
+    """Exact Gaussian process regression.
+
+    kernel: a :class:`~cola_gp.kernels.Kernel` with initial values (default: a scaled RBF, one lengthscale per
+    dimension).  noise: initial noise variance.  Both refer to scaled data when ``scale`` is True: inputs
+    and targets are then brought to zero mean and unit variance first, and predictions are given in the
+    original units. optimize: fit the parameters (else use the initial ones).  restarts, random_state,
+    max_iters, bounds, fixed, priors: see :func:`cola_gp.fit`.
+
+    After ``fit``: ``model_`` (in scaled units), ``fit_result_``, ``predictor_``, ``n_features_in_``.
+    """
+
+    def __init__(
+        self,
+        kernel: Kernel | None = None,
+        noise: float = 0.1,
+        *,
+        scale: bool = True,
+        optimize: bool = True,
+        restarts: int = 0,
+        max_iters: int = 200,
+        bounds: Mapping[str, tuple[float, float]] | None = None,
+        fixed: tuple[str, ...] = (),
+        priors: Mapping[str, Any] | None = None,
+        random_state: int | None = 0,
+    ):
+        self.kernel = kernel
+        self.noise = noise
+        self.scale = scale
+        self.optimize = optimize
+        self.restarts = restarts
+        self.max_iters = max_iters
+        self.bounds = bounds
+        self.fixed = fixed
+        self.priors = priors
+        self.random_state = random_state
+
+    def fit(self, X: Any, y: Any) -> GPRegressor:
+        """Fit to inputs ``X (n, d)`` and targets ``y (n,)``; warns if the optimiser did not converge."""
+        X, y = validate_data(self, X, y, dtype=np.float64, y_numeric=True)
+        y = np.asarray(y, dtype=float)
+        kernel = self.kernel if self.kernel is not None else default_model(X.shape[1], X.shape[0]).kernel
+        self.predictor_ = Predictor.fit(
+            X,
+            y,
+            GP(kernel, noise=self.noise),
+            scale=self.scale,
+            optimize=self.optimize,
+            **(
+                {
+                    "restarts": self.restarts,
+                    "seed": self._seed(),
+                    "max_iters": self.max_iters,
+                    "bounds": self.bounds,
+                    "fixed": self.fixed,
+                    "priors": self.priors,
+                }
+                if self.optimize
+                else {}
+            ),
+        )
+        self.model_ = self.predictor_.model
+        self.fit_result_ = self.predictor_.result
+        self.n_iter_ = max(1, self.fit_result_.iterations)
+        if self.optimize and not self.fit_result_.converged:
+            warnings.warn(
+                f"GPRegressor did not converge: {self.fit_result_.reason}. The best parameters are used; "
+                "raise max_iters, set bounds, or give better initial values.",
+                ConvergenceWarning,
+                stacklevel=2,
+            )
+        return self
+
+    def _seed(self) -> int:
+        if self.random_state is None:
+            return int(np.random.SeedSequence().generate_state(1)[0])
+        if isinstance(self.random_state, (int, np.integer)):
+            return int(self.random_state)
+        return int(self.random_state.randint(2**31 - 1))  # a legacy numpy RandomState, as scikit-learn allows
+
+    def _check(self, X: Any) -> np.ndarray:
+        check_is_fitted(self)
+        return validate_data(self, X, reset=False, dtype=np.float64)
+
+    def predict(self, X: Any, return_std: bool = False, return_cov: bool = False) -> Any:
+        """Predictive mean; with the latent function's standard deviation or covariance if asked for."""
+        if return_std and return_cov:
+            raise ValueError("ask for return_std or return_cov, not both.")
+        X = self._check(X)
+        mean = self.predictor_.mean(X)
+        if return_std:
+            return mean, np.sqrt(self.predictor_.variance(X))
+        if return_cov:
+            return mean, self.predictor_.covariance(X)
+        return mean
+
+    def sample_y(self, X: Any, n_samples: int = 1, random_state: int = 0) -> np.ndarray:
+        """Joint draws of the latent function, shape ``(m, n_samples)`` as in scikit-learn."""
+        return self.predictor_.sample(self._check(X), n_samples, key=random_state).T
+
+    def log_marginal_likelihood(self) -> float:
+        """Log marginal likelihood of the (scaled) training targets."""
+        check_is_fitted(self)
+        return float(self.predictor_.posterior.log_marginal_likelihood())
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write the fitted model to one file; read it with :meth:`cola_gp.Predictor.load`."""
+        check_is_fitted(self)
+        self.predictor_.save(path)
+
+
+__all__ = ["HAS_SKLEARN", "GPRegressor"]

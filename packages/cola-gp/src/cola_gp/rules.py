@@ -1,0 +1,44 @@
+"""What a covariance operator answers better than the general path: diagonal, trace, Cholesky."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from cola_core import PSD, ops
+from cola_core.linalg import cholesky, diag, trace
+
+from .covariance import CovarianceOperator
+from .inference.dense import MAX_BYTES
+
+
+def _main_diagonal(A: Any, *, alg: Any = None, k: int = 0, **_: Any) -> bool | str:
+    if k != 0:
+        return "only the main diagonal is known without forming the matrix"
+    return True if A.is_square else "the operator is rectangular"
+
+
+def _fits(A: Any, *, alg: Any = None, **_: Any) -> bool | str:
+    if A.X2 is not None:
+        return "the two point sets differ, so the matrix is not symmetric"
+    size = A.itemsize * A.shape[0] ** 2
+    return (
+        True
+        if size <= MAX_BYTES
+        else f"the matrix takes {size / 2**30:.1f} GiB, above {MAX_BYTES / 2**30:.0f} GiB"
+    )
+
+
+def register(registrar: Any) -> None:
+    """Add the rules of this package to the core's registry."""
+
+    @registrar.rule(diag, (CovarianceOperator,), id="diag/covariance", when=_main_diagonal)
+    def diag_covariance(A: Any, *, alg: Any, **options: Any) -> Any:
+        return A.diagonal()
+
+    @registrar.rule(trace, (CovarianceOperator,), id="trace/covariance", when=_main_diagonal)
+    def trace_covariance(A: Any, *, alg: Any, **options: Any) -> Any:
+        return A.xp.sum(A.diagonal())
+
+    @registrar.rule(cholesky, (CovarianceOperator,), id="cholesky/covariance", when=_fits)
+    def cholesky_covariance(A: Any, *, alg: Any, **options: Any) -> Any:
+        return cholesky(PSD(ops.Dense(A.to_dense())), alg)
