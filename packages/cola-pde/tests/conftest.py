@@ -1,4 +1,5 @@
-"""Backends that are installed here, and a dense reference discretisation that shares no code with the package."""
+"""Backends that are installed here, and a dense reference discretisation that shares no code with the
+package."""
 
 from __future__ import annotations
 
@@ -15,7 +16,9 @@ def _backend_params() -> list[Any]:
     params: list[Any] = ["numpy"]
     for name in ("torch", "jax"):
         missing = importlib.util.find_spec(name) is None
-        params.append(pytest.param(name, marks=pytest.mark.skipif(missing, reason=f"{name} is not installed")))
+        params.append(
+            pytest.param(name, marks=pytest.mark.skipif(missing, reason=f"{name} is not installed"))
+        )
     return params
 
 
@@ -39,8 +42,11 @@ def rng() -> np.random.Generator:
     return np.random.default_rng(20240607)
 
 
-def dense_axis(cells: int, h: float, centring: str, kind: str, a: Any = None) -> tuple[np.ndarray, np.ndarray]:
-    """(A, F): ``-(a u')' = A u + F @ (g_lower, g_upper)`` on one axis, by eliminating two ghost unknowns numerically.
+def dense_axis(
+    cells: int, h: float, centring: str, kind: str, a: Any = None
+) -> tuple[np.ndarray, np.ndarray]:
+    """(A, F): ``-(a u')' = A u + F @ (g_lower, g_upper)`` on one axis, by eliminating two ghost unknowns
+    numerically.
 
     a: face values at the midpoints between consecutive entries of (ghost, unknowns, ghost), default ones.
     """
@@ -79,7 +85,8 @@ def dense_axis(cells: int, h: float, centring: str, kind: str, a: Any = None) ->
 def dense_system(
     axes: list[tuple[int, float, float, str, str]], data: dict[tuple[int, int], Any] | None = None
 ) -> tuple[np.ndarray, np.ndarray, list[np.ndarray]]:
-    """Dense (A, b, points per axis) of the n-d negative Laplacian; axes are (cells, lower, upper, centring, kind).
+    """Dense (A, b, points per axis) of the n-d negative Laplacian; axes are (cells, lower, upper, centring,
+    kind).
 
     data: (axis, end) -> callable of all coordinates.
     """

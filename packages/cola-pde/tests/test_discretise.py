@@ -1,11 +1,12 @@
-"""The affine pair (A, b) of every boundary combination against the reference assembled by ghost elimination."""
+"""The affine pair (A, b) of every boundary combination against the reference assembled by ghost
+elimination."""
 
 import itertools
 
 import numpy as np
 import pytest
-from cola_core.backends import get_backend
 
+from cola_core.backends import get_backend
 from cola_pde.boundary import BY_LETTER, Dirichlet, Neumann, Periodic, normalise
 from cola_pde.discretise import neg_laplacian
 from cola_pde.errors import BoundaryError, GridError
@@ -59,7 +60,9 @@ def test_tiny_axes(combination, cells, backend_name, dense_system):
             _ = Space(Grid(Axis(1, centring="vertex")), "D").shape
         return
     be = get_backend(backend_name)
-    conditions = [(Periodic(), Periodic())] if kind == "P" else [tuple(type(BY_LETTER[k]())(2.0) for k in kind)]
+    conditions = (
+        [(Periodic(), Periodic())] if kind == "P" else [tuple(type(BY_LETTER[k]())(2.0) for k in kind)]
+    )
     pair = neg_laplacian(Space(Grid(Axis(cells, 0, 3, centring)), conditions), backend=backend_name)
     given = {} if kind == "P" else {(0, 0): lambda x: 2.0, (0, 1): lambda x: 2.0}
     A, b, _ = dense_system([(cells, 0.0, 3.0, centring, kind)], given)

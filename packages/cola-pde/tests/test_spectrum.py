@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from cola_core.backends import get_backend
 from cola_pde import spectrum, transforms
 from cola_pde.sums import multiplicities, smallest_sums
 
@@ -41,7 +42,9 @@ def test_smallest_axes(combination, dense_axis):
     cells = 2 if (centring, kind) == ("vertex", "DD") else 1
     A, _ = dense_axis(cells, 1.0, centring, kind)
     n = len(A)
-    np.testing.assert_allclose(np.sort(spectrum.unit_eigenvalues(n, centring, kind)), np.sort(np.linalg.eigvals(A).real), atol=1e-14)
+    np.testing.assert_allclose(
+        np.sort(spectrum.unit_eigenvalues(n, centring, kind)), np.sort(np.linalg.eigvals(A).real), atol=1e-14
+    )
 
 
 def test_published_one_dimensional_formulas():
@@ -49,13 +52,17 @@ def test_published_one_dimensional_formulas():
     k = np.arange(1, n + 1)
     h = 1 / (n + 1)
     np.testing.assert_allclose(
-        spectrum.unit_eigenvalues(n, "vertex", "DD") / h**2, 4 / h**2 * np.sin(k * np.pi * h / 2) ** 2, rtol=1e-13
+        spectrum.unit_eigenvalues(n, "vertex", "DD") / h**2,
+        4 / h**2 * np.sin(k * np.pi * h / 2) ** 2,
+        rtol=1e-13,
     )
     k = np.arange(n)
     np.testing.assert_allclose(
         spectrum.unit_eigenvalues(n, "cell", "NN"), 4 * np.sin(k * np.pi / (2 * n)) ** 2, rtol=1e-13
     )
-    np.testing.assert_allclose(spectrum.unit_eigenvalues(n, "cell", "P"), 4 * np.sin(k * np.pi / n) ** 2, atol=1e-13)
+    np.testing.assert_allclose(
+        spectrum.unit_eigenvalues(n, "cell", "P"), 4 * np.sin(k * np.pi / n) ** 2, atol=1e-13
+    )
 
 
 def test_small_eigenvalues_keep_relative_accuracy():
@@ -72,18 +79,24 @@ def test_continuous_spectrum_of_an_interval():
 
 
 @pytest.mark.parametrize("name", transforms.NAMES)
-@pytest.mark.parametrize("n", [1, 2, 3, 4, 7, 16, 33])
+@pytest.mark.parametrize("n", [1, 2, 3, 4, 8, 33])
 def test_transform_equals_its_matrix(name, n, backend_name, rng):
-    from cola_core.backends import get_backend
-
     if name == "dct1" and n == 1:
         assert transforms.transform(name, np.ones((1, 1)), np) == 1  # degenerate, but defined
         return
+    if backend_name == "jax" and n > 1:
+        n = 8 + n % 2  # eager JAX compiles every shape anew: two parities are enough
     be = get_backend(backend_name)
     M = transforms.matrix(name, n)
     np.testing.assert_allclose(M @ M.T, np.eye(n), atol=1e-13)
     np.testing.assert_allclose(transforms.matrix(transforms.inverse_name(name), n), M.T, atol=1e-13)
-    for dtype, tol in (("float64", 1e-13), ("complex128", 1e-13), ("float32", 1e-5), ("complex64", 1e-5)):
+    dtypes = (
+        ["float64", "complex64"]
+        if backend_name == "jax"
+        else ["float64", "complex128", "float32", "complex64"]
+    )
+    for dtype in dtypes:  # eager JAX compiles each anew
+        tol = 1e-13 if dtype in ("float64", "complex128") else 1e-5
         X = rng.standard_normal((2, n, 3))
         if "complex" in dtype:
             X = X + 1j * rng.standard_normal(X.shape)

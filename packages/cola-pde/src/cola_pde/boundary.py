@@ -4,9 +4,9 @@
 - ``Neumann(g)``: the *outward* normal derivative is g on the side.
 - ``Periodic()``: the two sides of the axis are glued.
 
-The data ``g`` of an n-dimensional grid live on a side of dimension n-1: a number; an array with the shape of the unknowns
-with this axis left out; or a callable of all n coordinates, ``g(x, y, ...)``, called once with broadcastable
-coordinate arrays in which this axis holds the boundary's own position.
+The data ``g`` of an n-dimensional grid live on a side of dimension n-1: a number; an array with the shape of
+the unknowns with this axis left out; or a callable of all n coordinates, ``g(x, y, ...)``, called once with
+broadcastable coordinate arrays in which this axis holds the boundary's own position.
 """
 
 from __future__ import annotations
@@ -50,8 +50,9 @@ BY_LETTER: dict[str, Callable[[], Condition]] = {"D": Dirichlet, "N": Neumann, "
 def normalise(bc: Any, ndim: int) -> tuple[Pair, ...]:
     """One (lower side, upper side) pair per axis from what a user writes.
 
-    Accepted: one condition for every side; a sequence with one entry per axis, each a condition (both sides) or a pair;
-    a string of letters for homogeneous conditions, e.g. ``"D"``, ``"DN"`` (same on every axis) or ``"DN,P"`` (per axis).
+    Accepted: one condition for every side; a sequence with one entry per axis, each a condition (both sides)
+    or a pair; a string of letters for homogeneous conditions, e.g. ``"D"``, ``"DN"`` (same on every axis) or
+    ``"DN,P"`` (per axis).
     """
     if isinstance(bc, str):
         words = [w.strip().upper() for w in bc.split(",")]
@@ -63,7 +64,9 @@ def normalise(bc: Any, ndim: int) -> tuple[Pair, ...]:
     elif isinstance(bc, Sequence):
         entries = [_from_letters(e.strip().upper()) if isinstance(e, str) else e for e in bc]
     else:
-        raise BoundaryError(f"boundary conditions must be a condition, a sequence or a string; got {type(bc).__name__}")
+        raise BoundaryError(
+            f"boundary conditions must be a condition, a sequence or a string; got {type(bc).__name__}"
+        )
     if len(entries) != ndim:
         raise BoundaryError(f"got boundary conditions for {len(entries)} axes, the grid has {ndim}")
     return tuple(_pair(entry, axis) for axis, entry in enumerate(entries))
@@ -71,7 +74,9 @@ def normalise(bc: Any, ndim: int) -> tuple[Pair, ...]:
 
 def _from_letters(word: str) -> Any:
     if len(word) not in (1, 2) or any(letter not in BY_LETTER for letter in word):
-        raise BoundaryError(f"unknown boundary letters {word!r}; write D, N or P for both sides, or two of D and N")
+        raise BoundaryError(
+            f"unknown boundary letters {word!r}; write D, N or P for both sides, or two of D and N"
+        )
     return tuple(BY_LETTER[letter]() for letter in (word * 2 if len(word) == 1 else word))
 
 
@@ -79,7 +84,7 @@ def _pair(entry: Any, axis: int) -> Pair:
     pair = (entry, entry) if isinstance(entry, Condition) else entry
     if not isinstance(pair, Sequence) or len(pair) != 2 or not all(isinstance(c, Condition) for c in pair):
         raise BoundaryError(
-            f"axis {axis} needs one condition or a pair (lower side, upper side) of Dirichlet, Neumann, Periodic; "
+            f"axis {axis} needs one condition or a pair (lower, upper side) of Dirichlet, Neumann, Periodic; "
             f"got {entry!r}"
         )
     if (pair[0].letter == "P") != (pair[1].letter == "P"):

@@ -1,7 +1,8 @@
 """``cola-core pde poisson|eigen|heat``: solve model problems on a box and print plan, residual and time.
 
-The problem is the manufactured one (`cola_pde.trigonometric`), so the error is known, or a constant source given by ``--source``.
-``--out`` writes the grid function with its coordinates to an ``.npz`` file, complete or not at all.
+The problem is the manufactured one (`cola_pde.trigonometric`), so the error is known, or a constant source
+given by ``--source``. ``--out`` writes the grid function with its coordinates to an ``.npz`` file, complete
+or not at all.
 """
 
 from __future__ import annotations
@@ -20,7 +21,8 @@ from .errors import BoundaryError, GridError
 
 
 def register(subparsers: Any) -> None:
-    """Add the ``pde`` command to an argparse subparsers object; each leaf sets ``run(args) -> exit status``."""
+    """Add the ``pde`` command to an argparse subparsers object; each leaf sets ``run(args) -> exit
+    status``."""
     pde = subparsers.add_parser("pde", help="Poisson, eigenmodes and heat on a box", description=__doc__)
     commands = pde.add_subparsers(dest="pde_command", required=True, metavar="poisson|eigen|heat")
     for name, run, text in (
@@ -36,9 +38,16 @@ def register(subparsers: Any) -> None:
         else:
             parser.add_argument("--out", type=Path, help="write u and the coordinates to this .npz file")
         if name == "poisson":
-            parser.add_argument("--source", type=float, help="a constant source instead of the manufactured one")
-            parser.add_argument("--order", type=int, default=0, metavar="LEVELS", help="also measure the order of "
-                                "convergence on this many grids, halving the cells from --n")  # fmt: skip
+            parser.add_argument(
+                "--source", type=float, help="a constant source instead of the manufactured one"
+            )
+            parser.add_argument(
+                "--order",
+                type=int,
+                default=0,
+                metavar="LEVELS",
+                help="also measure the order of convergence on this many grids, halving the cells from --n",
+            )
         if name == "heat":
             parser.add_argument("--time", type=float, default=0.01, help="how far to advance (default 0.01)")
 
@@ -47,7 +56,11 @@ def _grid_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--n", type=int, default=256, help="cells per axis (default 256)")
     parser.add_argument("--dim", type=int, default=2, help="number of axes (default 2)")
     parser.add_argument("--length", type=float, default=1.0, help="side of the box (default 1)")
-    parser.add_argument("--bc", default="D", help="letters D, N, P: one for all sides, two for lower and upper side, comma between axes (default D)")  # fmt: skip
+    parser.add_argument(
+        "--bc",
+        default="D",
+        help="D, N or P for all sides, two letters for lower and upper side, comma between axes (default D)",
+    )
     parser.add_argument("--centring", choices=("cell", "vertex"), default="cell")
     parser.add_argument("--dtype", choices=("float32", "float64"), default="float64")
     parser.add_argument("--backend", default="numpy", help="numpy, torch or jax (default numpy)")
@@ -60,7 +73,9 @@ def _grid(args: argparse.Namespace) -> Any:
     if args.dim < 1:
         raise GridError(f"--dim must be at least 1, got {args.dim}")
     if args.n < 1 or args.n**args.dim > 2**31:
-        raise GridError(f"--n {args.n} with --dim {args.dim} is {args.n**args.dim} cells; choose between 1 and 2^31")
+        raise GridError(
+            f"--n {args.n} with --dim {args.dim} is {args.n**args.dim} cells; choose between 1 and 2^31"
+        )
     return Grid.box((args.n,) * args.dim, 0.0, args.length, args.centring)
 
 
@@ -89,7 +104,9 @@ def run_poisson(args: argparse.Namespace) -> int:
         result["max_error"] = float(np.max(np.abs(error)))
     if space.singular:
         result["imbalance"] = solution.imbalance
-        result["plan"] = "null space of constants: pseudo-inverse through the eigenbasis (eigh of the Kronecker sum)"
+        result["plan"] = (
+            "null space of constants: pseudo-inverse through the eigenbasis (eigh of the Kronecker sum)"
+        )
     else:
         result["plan"] = str(explain(solve, solution.operator.S, be.xp.reshape(solution.u, (-1,))))
     if args.order > 1:
@@ -128,7 +145,7 @@ def run_eigen(args: argparse.Namespace) -> int:
 
 
 def run_heat(args: argparse.Namespace) -> int:
-    from cola_core import explain, exp
+    from cola_core import exp, explain
 
     from .heating import heat
     from .manufactured import trigonometric

@@ -1,7 +1,7 @@
 """From a grid with boundary conditions to the discrete Laplacian, as an affine pair (A, b).
 
-``-div(a grad u)`` is approximated by ``A u + b``: A acts on the unknowns, b carries the boundary data. Second order on
-all conditions; ghost values implement them:
+``-div(a grad u)`` is approximated by ``A u + b``: A acts on the unknowns, b carries the boundary data.
+Second order on all conditions; ghost values implement them:
 
 ========  ===============================  ===========================
           cell-centred                     vertex-centred
@@ -10,8 +10,9 @@ u = g     (u_ghost + u_0) / 2 = g          the vertex is known
 du/dn=g   (u_ghost - u_0) / h = g          (u_ghost - u_1) / 2h = g
 ========  ===============================  ===========================
 
-``A = W^(-1/2) S W^(1/2)`` with S symmetric positive semidefinite, a Kronecker sum of `Laplacian1D` / `Diffusion1D`; W is the
-identity except for vertex-centred Neumann sides. Source: LeVeque, Finite Difference Methods (SIAM 2007), ch. 2 and 3.
+``A = W^(-1/2) S W^(1/2)`` with S symmetric positive semidefinite, a Kronecker sum of `Laplacian1D` /
+`Diffusion1D`; W is the identity except for vertex-centred Neumann sides. Source: LeVeque, Finite Difference
+Methods (SIAM 2007), ch. 2 and 3.
 """
 
 from __future__ import annotations
@@ -39,7 +40,8 @@ __all__ = ["Affine", "neg_laplacian"]
 class Affine:
     """``u -> A u + b`` on the unknowns of a space, approximating ``-div(a grad u)``.
 
-    S: the symmetric operator (Kronecker sum of one factor per axis). b: array of the space's shape, or None for zero.
+    S: the symmetric operator (Kronecker sum of one factor per axis). b: array of the space's shape, or None
+    for zero.
     """
 
     space: Space
@@ -74,13 +76,18 @@ class Affine:
 
 
 def neg_laplacian(
-    space: Space, *, coefficients: Sequence[Any] | None = None, dtype: Any = None, backend: Any = None, device: Any = None
+    space: Space,
+    *,
+    coefficients: Sequence[Any] | None = None,
+    dtype: Any = None,
+    backend: Any = None,
+    device: Any = None,
 ) -> Affine:
     """The discrete ``-sum_i d/dx_i (a_i d/dx_i)`` of a space with its boundary data, O(N) work for b.
 
-    coefficients: one entry per axis, each a positive number (constant), a callable ``a(x_i)`` or an array of its values at
-    the faces of the axis (cells + 1 of them, cells if periodic; for vertex-centred axes the midpoints of the cells).
-    dtype defaults to the backend's float; backend is a name or None for NumPy.
+    coefficients: one entry per axis, each a positive number (constant), a callable ``a(x_i)`` or an array of
+    its values at the faces of the axis (cells + 1 of them, cells if periodic; for vertex-centred axes the
+    midpoints of the cells). dtype defaults to the backend's float; backend is a name or None for NumPy.
     Raises GridError, BoundaryError.
     """
     be = get_backend(backend or "numpy") if not hasattr(backend, "xp") else backend
@@ -106,7 +113,10 @@ def _faces(space: Space, axis: int, a: Any) -> Any:
     host = np.asarray(a, dtype=np.float64)
     count = line.cells + (line.centring == "cell" and kind != "P")
     if host.ndim and host.shape != (count,):
-        raise GridError(f"coefficient of axis {axis} has shape {host.shape}; its {line.centring}-centred axis needs ({count},)")
+        raise GridError(
+            f"coefficient of axis {axis} has shape {host.shape}, but its {line.centring}-centred faces "
+            f"number {count}"
+        )
     if not np.all(np.isfinite(host)) or np.any(host <= 0):
         raise GridError(f"coefficient of axis {axis} must be finite and positive")
     return host if host.ndim else float(host)
@@ -116,7 +126,9 @@ def _factor(space: Space, axis: int, a: Any, be: Any, dtype: Any, device: Any) -
     line, kind = space.grid.axes[axis], space.kinds[axis]
     h2 = line.spacing**2
     if isinstance(a, float):
-        return Laplacian1D(be.asarray(a / h2, dtype=dtype, device=device), space.shape[axis], kind, line.centring)
+        return Laplacian1D(
+            be.asarray(a / h2, dtype=dtype, device=device), space.shape[axis], kind, line.centring
+        )
     a = a / h2
     ends = np.zeros(2)
     if kind == "P":

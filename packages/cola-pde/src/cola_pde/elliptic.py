@@ -1,7 +1,8 @@
 """``-div(a grad u) = f`` on a grid: one solve with a Kronecker sum.
 
-The solve is the core's question ``solve(S, r)``; that S is a Kronecker sum of operators with known eigenbases is found by
-dispatch, so constant coefficients cost transforms, O(N log N), and separable ones dense 1-D eigenbases.
+The solve is the core's question ``solve(S, r)``; that S is a Kronecker sum of operators with known
+eigenbases is found by dispatch, so constant coefficients cost transforms, O(N log N), and separable ones
+dense 1-D eigenbases.
 """
 
 from __future__ import annotations
@@ -38,18 +39,23 @@ def poisson(
 ) -> Solution:
     """Solve ``-div(a grad u) = f`` with boundary conditions ``bc``; second order accurate.
 
-    f: number, array of the unknowns' shape (any backend, which then does the work) or callable of the coordinates.
-    bc: see `cola_pde.boundary.normalise`. coefficients: see `neg_laplacian`. alg: algorithm for the core's solve.
-    check: recompute the residual (one product). Without any Dirichlet side the solution is the one of weighted mean zero, and
-    source and boundary flux must balance: a relative mean above ``imbalance`` (default: what discretisation explains,
-    10 h^2 / L^2 but at most 0.05) is an IncompatibleError; below it, it is removed and reported.
+    f: number, array of the unknowns' shape (any backend, which then does the work) or callable of the
+    coordinates.
+    bc: see `cola_pde.boundary.normalise`. coefficients: see `neg_laplacian`. alg: algorithm for the core's
+    solve.
+    check: recompute the residual (one product). Without any Dirichlet side the solution is the one of
+    weighted mean zero, and
+    source and boundary flux must balance: a relative mean above ``imbalance`` (default: what discretisation
+    explains, 10 h^2 / L^2 but at most 0.05) is an IncompatibleError; below it, it is removed and reported.
     Cost: O(N log N) for constant coefficients. Raises GridError, BoundaryError, IncompatibleError.
     """
     start = time.perf_counter()
     space = Space(grid, bc)
     f = space.evaluate(f, dtype=dtype, backend=backend)
     be = backend_of(f)
-    pair = neg_laplacian(space, coefficients=coefficients, dtype=be.real_dtype(f.dtype), backend=be, device=be.device(f))
+    pair = neg_laplacian(
+        space, coefficients=coefficients, dtype=be.real_dtype(f.dtype), backend=be, device=be.device(f)
+    )
     r = f if pair.b is None else f - pair.b
     r = scale_ends(r, space, 1, be, overwrite=pair.b is not None)
     removed = 0.0
@@ -66,7 +72,8 @@ def poisson(
 
 
 def _balance(r: Any, space: Space, be: Any, allowed: float | None) -> tuple[Any, float]:
-    """Remove from r its component along the null vector sqrt(w); refuse if it is too large to be discretisation error."""
+    """Remove from r its component along the null vector sqrt(w); refuse if it is too large to be
+    discretisation error."""
     xp = be.xp
     null = scale_ends(xp.ones_like(r), space, 1, be, overwrite=True) if space.weighted else None
     mean = xp.sum(r if null is None else null * r) / total_weight(space)
@@ -80,9 +87,9 @@ def _balance(r: Any, space: Space, be: Any, allowed: float | None) -> tuple[Any,
         allowed = min(0.05, 10 * max(1 / a.cells**2 for a in space.grid.axes))
     if relative > allowed:
         raise IncompatibleError(
-            f"no solution: without a Dirichlet side the source plus boundary flux must have mean zero, but the mean is "
-            f"{defect:.3g} ({relative:.2%} of the data, allowed {allowed:.2%}). Subtract the mean from the source, adjust the "
-            "Neumann data, or pass imbalance=1 to project."
+            f"no solution: without a Dirichlet side source plus boundary flux must have mean zero, but "
+            f"its mean is {defect:.3g} ({relative:.2%} of the data, allowed {allowed:.2%}). Subtract it, "
+            "adjust the Neumann data, or pass imbalance=1 to project."
         )
     return r, relative
 
@@ -103,4 +110,6 @@ def _info(S: Any, v: Any, rhs: Any, be: Any, method: str) -> Info:
     defect = xp.linalg.vector_norm(rhs - S @ v)
     residual = xp.where(size > 0, defect / xp.where(size > 0, size, xp.ones_like(size)), defect)
     tolerance = 1e3 * float(xp.finfo(v.dtype).eps) * max(S.shape[-1], 1) ** 0.5
-    return Info(method=method, residual=residual, tolerance=tolerance, converged=residual <= tolerance, matvecs=1)
+    return Info(
+        method=method, residual=residual, tolerance=tolerance, converged=residual <= tolerance, matvecs=1
+    )

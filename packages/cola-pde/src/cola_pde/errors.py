@@ -1,4 +1,5 @@
-"""Errors of this package; each is a `cola_core.errors.ColaError` and the built-in exception a user would catch."""
+"""Errors of this package; each is a `cola_core.errors.ColaError` and the built-in exception a user would
+catch."""
 
 from __future__ import annotations
 

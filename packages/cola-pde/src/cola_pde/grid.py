@@ -1,9 +1,10 @@
 """Uniform grids: geometry only, no boundary conditions.
 
-An `Axis` is an interval cut into ``cells`` equal cells of width ``h``. Unknowns sit in the middle of the cells
-(``centring="cell"``) or at their corners (``centring="vertex"``). How many corners are unknown depends on the boundary
-conditions (a Dirichlet corner is known), so sizes of arrays belong to `cola_pde.space.Space`, and refining a grid is
-always ``cells -> 2 * cells``, which halves ``h`` under every condition.
+An `Axis` is an interval cut into ``cells`` equal cells of width ``h``. Unknowns sit in the middle of the
+cells (``centring="cell"``) or at their corners (``centring="vertex"``). How many corners are unknown depends
+on the boundary conditions (a Dirichlet corner is known), so sizes of arrays belong to
+`cola_pde.space.Space`, and refining a grid is always ``cells -> 2 * cells``, which halves ``h`` under every
+condition.
 """
 
 from __future__ import annotations
@@ -57,8 +58,8 @@ class Axis:
         n = unknowns(self.cells, self.centring, kind)
         if n < smallest_size(self.centring, kind):
             raise GridError(
-                f"a {self.centring}-centred axis of {self.cells} cell(s) has no unknown under boundary conditions "
-                f"{kind!r}; use more cells"
+                f"a {self.centring}-centred axis of {self.cells} cell(s) has no unknown under boundary "
+                f"conditions {kind!r}; use more cells"
             )
         return n
 
@@ -80,12 +81,15 @@ class Grid:
 
     def __init__(self, *axes: Axis) -> None:
         if not axes or not all(isinstance(a, Axis) for a in axes):
-            raise GridError("a grid needs at least one Axis, e.g. Grid(Axis(64), Axis(64)) or Grid.box((64, 64))")
+            raise GridError(
+                "a grid needs at least one Axis, e.g. Grid(Axis(64), Axis(64)) or Grid.box((64, 64))"
+            )
         object.__setattr__(self, "axes", tuple(axes))
 
     @classmethod
     def box(cls, cells: Sequence[int], lower: Any = 0.0, upper: Any = 1.0, centring: Any = "cell") -> Grid:
-        """Grid over a box; ``lower``, ``upper`` and ``centring`` are one value for all axes or one per axis."""
+        """Grid over a box; ``lower``, ``upper`` and ``centring`` are one value for all axes or one per
+        axis."""
         cells = tuple(cells)
         columns = []
         for name, value in (("lower", lower), ("upper", upper), ("centring", centring)):

@@ -1,8 +1,8 @@
 """The heat equation ``u_t = div(a grad u) + f`` with data constant in time, advanced exactly in time.
 
-With the discrete operator (A, b): ``u' = -A u + (f - b)``, so ``u(t) = exp(-t A) u0 + t phi_1(-t A) (f - b)``,
-``phi_1(z) = (exp(z) - 1) / z``. Only the grid makes an error: there is no time step. Source: Hochbruck and Ostermann,
-Exponential integrators, Acta Numerica 19 (2010), section 2.1.
+With the discrete operator (A, b): ``u' = -A u + (f - b)``, so ``u(t) = exp(-t A) u0 + t phi_1(-t A) (f -
+b)``, ``phi_1(z) = (exp(z) - 1) / z``. Only the grid makes an error: there is no time step. Source: Hochbruck
+and Ostermann, Exponential integrators, Acta Numerica 19 (2010), section 2.1.
 """
 
 from __future__ import annotations
@@ -35,10 +35,11 @@ def heat(
     dtype: Any = None,
     backend: Any = None,
 ) -> Solution:
-    """The solution at ``time`` >= 0 from the initial state ``u0`` (number, array or callable of the coordinates).
+    """The solution at ``time`` >= 0 from the initial state ``u0`` (number, array or callable of the
+    coordinates).
 
-    bc, source, coefficients: as in `poisson`, constant in time. Cost O(N log N) for constant coefficients, whatever the
-    time. Raises GridError, BoundaryError, ShapeError for a negative or non-finite time.
+    bc, source, coefficients: as in `poisson`, constant in time. Cost O(N log N) for constant coefficients,
+    whatever the time. Raises GridError, BoundaryError, ShapeError for a negative or non-finite time.
     """
     start = clock.perf_counter()
     if not isinstance(time, (int, float)) or not 0 <= time < float("inf"):
@@ -47,7 +48,9 @@ def heat(
     u = space.evaluate(u0, "initial state", dtype=dtype, backend=backend)
     be = backend_of(u)
     xp = be.xp
-    pair = neg_laplacian(space, coefficients=coefficients, dtype=be.real_dtype(u.dtype), backend=be, device=be.device(u))
+    pair = neg_laplacian(
+        space, coefficients=coefficients, dtype=be.real_dtype(u.dtype), backend=be, device=be.device(u)
+    )
     v = xp.reshape(scale_ends(u, space, 1, be), (-1,))
     v = exp(-float(time) * pair.S) @ v
     forcing = None

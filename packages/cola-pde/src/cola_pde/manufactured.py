@@ -1,7 +1,8 @@
 """Manufactured solutions: a problem with a known answer, and the order of accuracy it measures.
 
-Choose u, compute f = -Laplacian(u) and the boundary data from u by hand, solve on a sequence of refined grids, compare.
-The observed order between two grids is log(e1/e2) / log(h1/h2). Source: Roache, J. Fluids Eng. 124 (2002) 4-10.
+Choose u, compute f = -Laplacian(u) and the boundary data from u by hand, solve on a sequence of refined
+grids, compare. The observed order between two grids is log(e1/e2) / log(h1/h2). Source: Roache, J. Fluids
+Eng. 124 (2002) 4-10.
 """
 
 from __future__ import annotations
@@ -51,7 +52,8 @@ class Manufactured:
 
 
 def trigonometric(grid: Grid) -> Manufactured:
-    """A smooth solution, periodic on the grid's box yet neither odd nor even about any side, so it fits every condition.
+    """A smooth solution, periodic on the grid's box yet neither odd nor even about any side, so it fits
+    every condition.
 
     u(x) = prod_i (1 + sin(w_i x_i + 1) / 2), w_i = 2 pi / L_i.
     """
@@ -80,7 +82,8 @@ def trigonometric(grid: Grid) -> Manufactured:
 
 @dataclass(frozen=True)
 class OrderRow:
-    """One grid of an observed-order table; errors are absolute, orders compare with the row before (None in the first)."""
+    """One grid of an observed-order table; errors are absolute, orders compare with the row before (None in
+    the first)."""
 
     cells: tuple[int, ...]
     spacing: float
@@ -107,18 +110,23 @@ class OrderTable:
             orders = ["" if o is None else f"{o:.3f}" for o in (r.max_order, r.l2_order)]
             cells = "x".join(map(str, r.cells))
             lines.append(
-                f"{cells:>14} {r.spacing:10.3e} {r.max_error:11.3e} {orders[0]:>6} {r.l2_error:11.3e} {orders[1]:>6}"
+                f"{cells:>14} {r.spacing:10.3e} {r.max_error:11.3e} {orders[0]:>6} "
+                f"{r.l2_error:11.3e} {orders[1]:>6}"
             )
         return "\n".join(lines)
 
 
 def observed_order(
-    solver: Callable[[Grid, Any, Any], Any], grids: Sequence[Grid], bc: Any, problem: Manufactured | None = None
+    solver: Callable[[Grid, Any, Any], Any],
+    grids: Sequence[Grid],
+    bc: Any,
+    problem: Manufactured | None = None,
 ) -> OrderTable:
     """Solve ``problem`` (default `trigonometric`) on each grid and tabulate errors and observed orders.
 
-    ``solver(grid, source, bc)`` returns an object with an array ``u`` on the unknowns, as `cola_pde.poisson` does; when no side
-    is Dirichlet both solutions are compared after subtracting their quadrature-weighted means.
+    ``solver(grid, source, bc)`` returns an object with an array ``u`` on the unknowns, as `cola_pde.poisson`
+    does; when no side is Dirichlet both solutions are compared after subtracting their quadrature-weighted
+    means.
     """
     rows: list[OrderRow] = []
     for grid in grids:

@@ -1,7 +1,8 @@
 """Eigenmodes of the Laplacian on a grid, lowest first, from the spectra of its one-dimensional factors.
 
-The eigenvalues of a Kronecker sum are sums of its factors' eigenvalues, so the k lowest, with their multiplicities, come
-from a best-first search over index tuples; no vector of length N is formed until a mode is asked for.
+The eigenvalues of a Kronecker sum are sums of its factors' eigenvalues, so the k lowest, with their
+multiplicities, come from a best-first search over index tuples; no vector of length N is formed until a mode
+is asked for.
 """
 
 from __future__ import annotations
@@ -44,7 +45,8 @@ class Modes:
         return multiplicities(self.values, rtol)
 
     def mode(self, i: int) -> Any:
-        """The i-th eigenfunction, an array of the space's shape with discrete L2 norm 1 (weights times cell volume)."""
+        """The i-th eigenfunction, an array of the space's shape with discrete L2 norm 1 (weights times cell
+        volume)."""
         if not 0 <= i < len(self.values):
             raise GridError(f"mode {i} was not computed; there are {len(self.values)}")
         out: Any = None
@@ -71,8 +73,9 @@ def eigenmodes(
 ) -> Modes:
     """The k lowest eigenpairs of the discrete ``-div(a grad)`` on ``grid`` (fewer if the grid has fewer).
 
-    Only the kinds of the boundary conditions matter. Cost: O(sum of axis lengths + k log k) for constant coefficients, plus one
-    dense 1-D eigenproblem per axis with a variable one. Raises GridError, BoundaryError.
+    Only the kinds of the boundary conditions matter. Cost: O(sum of axis lengths + k log k) for constant
+    coefficients, plus one dense 1-D eigenproblem per axis with a variable one. Raises GridError,
+    BoundaryError.
     """
     if not isinstance(k, (int, np.integer)) or isinstance(k, bool) or k < 1:
         raise GridError(f"ask for at least one mode; got k={k!r}")
@@ -87,7 +90,10 @@ def eigenmodes(
 
 
 def exact_eigenvalues(grid: Grid, k: int, bc: Any = "D") -> np.ndarray:
-    """The k lowest eigenvalues of the continuous ``-Laplacian`` on the grid's box, ascending, with multiplicity."""
+    """The k lowest eigenvalues of the continuous ``-Laplacian`` on the grid's box, ascending, with
+    multiplicity."""
     space = Space(grid, bc)
-    lists = [continuous_eigenvalues(k, a.length, kind) for a, kind in zip(grid.axes, space.kinds, strict=True)]
+    lists = [
+        continuous_eigenvalues(k, a.length, kind) for a, kind in zip(grid.axes, space.kinds, strict=True)
+    ]
     return smallest_sums(lists, k)[0]

@@ -1,8 +1,8 @@
 """The operators of this package: trigonometric transforms and one-dimensional second derivatives.
 
-`Laplacian1D` and `Diffusion1D` stand for the *negative* second derivative, so they are positive semidefinite, and they are
-the symmetrised matrices of `cola_pde.spectrum` (``S = W^(1/2) A W^(-1/2)``; W differs from I only at vertex-centred
-Neumann ends). Grid problems are Kronecker sums of them.
+`Laplacian1D` and `Diffusion1D` stand for the *negative* second derivative, so they are positive
+semidefinite, and they are the symmetrised matrices of `cola_pde.spectrum` (``S = W^(1/2) A W^(-1/2)``; W
+differs from I only at vertex-centred Neumann ends). Grid problems are Kronecker sums of them.
 """
 
 from __future__ import annotations
@@ -38,10 +38,11 @@ Array = Any
 
 @operator
 class Transform(LinearOperator):
-    """Orthonormal DCT or DST (types 1 to 4) or Hartley transform as an (n, n) operator; real, unitary, O(n log n).
+    """Orthonormal DCT or DST (types 1 to 4) or Hartley transform as an (n, n) operator; real, unitary, O(n
+    log n).
 
-    like: any array whose library, dtype and device the operator takes (its values are ignored); None adopts those of
-    whatever it is applied to. name: one of `cola_pde.transforms.NAMES`.
+    like: any array whose library, dtype and device the operator takes (its values are ignored); None adopts
+    those of whatever it is applied to. name: one of `cola_pde.transforms.NAMES`.
     """
 
     like: Any = None
@@ -50,7 +51,9 @@ class Transform(LinearOperator):
 
     def _check(self) -> None:
         if self.name not in transforms.NAMES:
-            raise UnknownNameError(f"unknown transform {self.name!r}; known are {', '.join(transforms.NAMES)}")
+            raise UnknownNameError(
+                f"unknown transform {self.name!r}; known are {', '.join(transforms.NAMES)}"
+            )
         _check_size(self.n, 2 if self.name == "dct1" else 1, f"Transform {self.name}")
 
     def _shape(self) -> tuple[int, ...]:
@@ -58,7 +61,10 @@ class Transform(LinearOperator):
 
     def _matmat(self, X: Array) -> Array:
         be = backend_of(X) or get_backend("numpy")
-        return transforms.transform(self.name, be.as_value(X), be.xp)
+        X = be.as_value(X)
+        if be.name == "abstract":
+            return X  # planning: a transform changes values only
+        return transforms.transform(self.name, X, be.xp)
 
     def _adjoint(self) -> LinearOperator:
         return self.replace(name=transforms.inverse_name(self.name), declared=frozenset())
@@ -96,7 +102,11 @@ class Laplacian1D(LinearOperator):
             raise BoundaryError(f"unknown boundary kind {self.kind!r}; choose one of {', '.join(KINDS)}")
         if self.centring not in CENTRINGS:
             raise GridError(f"unknown centring {self.centring!r}; choose one of {', '.join(CENTRINGS)}")
-        _check_size(self.n, smallest_size(self.centring, self.kind), f"{self.centring}-centred {self.kind} Laplacian1D")
+        _check_size(
+            self.n,
+            smallest_size(self.centring, self.kind),
+            f"{self.centring}-centred {self.kind} Laplacian1D",
+        )
         be = backend_of(self.scale) or get_backend("numpy")
         object.__setattr__(self, "scale", be.as_value(self.scale))
         _check_positive(self.scale, be, "scale of Laplacian1D")
@@ -135,7 +145,8 @@ class Laplacian1D(LinearOperator):
         return self.scale[..., None] * be.asarray(values, dtype=self.dtype, device=self.device)
 
     def eigenvalues(self) -> Array:
-        """All eigenvalues (*batch, n) in closed form, in the order of the transform; relative accuracy of the dtype."""
+        """All eigenvalues (*batch, n) in closed form, in the order of the transform; relative accuracy of
+        the dtype."""
         return self._unit(unit_eigenvalues(self.n, self.centring, self.kind))
 
     def diagonal(self) -> Array:
@@ -150,11 +161,15 @@ class Laplacian1D(LinearOperator):
 
 @operator
 class Diffusion1D(LinearOperator):
-    """``-d/dx (a(x) d/dx)`` symmetrised: a tridiagonal matrix (with two corners if periodic) given by its links.
+    """``-d/dx (a(x) d/dx)`` symmetrised: a tridiagonal matrix (with two corners if periodic) given by its
+    links.
 
-    links: (n-1,) coupling a/h**2 >= 0 between neighbours, (n,) if ``kind="P"`` (the last one closes the ring).
-    ends: (2,) extra diagonal weight of the first and last unknown (towards a known Dirichlet value; 0 for Neumann).
-    kind, centring: as in `Laplacian1D`; they fix the weights W. Positive semidefinite because links and ends are >= 0.
+    links: (n-1,) coupling a/h**2 >= 0 between neighbours, (n,) if ``kind="P"`` (the last one closes the
+    ring).
+    ends: (2,) extra diagonal weight of the first and last unknown (towards a known Dirichlet value; 0 for
+    Neumann).
+    kind, centring: as in `Laplacian1D`; they fix the weights W. Positive semidefinite because links and ends
+    are >= 0.
     """
 
     links: Array
@@ -177,7 +192,9 @@ class Diffusion1D(LinearOperator):
         if tuple(self.ends.shape) != (2,):
             raise ShapeError(f"ends of Diffusion1D must have shape (2,), got {tuple(self.ends.shape)}")
         size = self.links.shape[0] + (self.kind != "P")
-        _check_size(size, smallest_size(self.centring, self.kind), f"{self.centring}-centred {self.kind} Diffusion1D")
+        _check_size(
+            size, smallest_size(self.centring, self.kind), f"{self.centring}-centred {self.kind} Diffusion1D"
+        )
 
     @property
     def n(self) -> int:
@@ -187,7 +204,8 @@ class Diffusion1D(LinearOperator):
         return (self.n, self.n)
 
     def bands(self) -> tuple[Array, Array, Array]:
-        """(diagonal (n,), off-diagonal (n-1,), corner ()) of the symmetric matrix; corner is 0 unless periodic, n > 2."""
+        """(diagonal (n,), off-diagonal (n-1,), corner ()) of the symmetric matrix; corner is 0 unless
+        periodic, n > 2."""
         be, n = self._concrete_backend(), self.n
         xp, dtype, device = be.xp, self.links.dtype, self.device
         weights = np.ones(n)
@@ -224,7 +242,9 @@ class Diffusion1D(LinearOperator):
         out = out + be.xp.concat([e[:, None] * X[..., 1:, :], zero], axis=-2)
         out = out + be.xp.concat([zero, e[:, None] * X[..., :-1, :]], axis=-2)
         if self.kind == "P" and self.n > 2:
-            out = out + be.xp.concat([corner * X[..., -1:, :], 0 * X[..., 1:-1, :], corner * X[..., :1, :]], axis=-2)
+            out = out + be.xp.concat(
+                [corner * X[..., -1:, :], 0 * X[..., 1:-1, :], corner * X[..., :1, :]], axis=-2
+            )
         return out
 
     def _adjoint(self) -> LinearOperator:

@@ -1,4 +1,5 @@
-"""How the core finds this package: facts and registration hooks. Importing this module imports no numerical code."""
+"""How the core finds this package: facts and registration hooks. Importing this module imports no numerical
+code."""
 
 from __future__ import annotations
 

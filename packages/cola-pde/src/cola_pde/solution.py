@@ -17,8 +17,10 @@ __all__ = ["Solution"]
 class Solution:
     """A grid function: ``u`` (array of ``space.shape``), where it lives, and how far it can be trusted.
 
-    info.residual is the relative residual ``|r - S v| / |r|`` of the symmetric system, recomputed (None if not checked).
-    imbalance: for problems without a Dirichlet side, the relative mean that was removed from the source (else 0).
+    info.residual is the relative residual ``|r - S v| / |r|`` of the symmetric system, recomputed (None if
+    not checked).
+    imbalance: for problems without a Dirichlet side, the relative mean that was removed from the source
+    (else 0).
     """
 
     u: Any

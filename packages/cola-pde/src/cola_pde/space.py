@@ -1,8 +1,9 @@
-"""A grid together with its boundary conditions: what is unknown, where it sits, and what data the sides carry.
+"""A grid together with its boundary conditions: what is unknown, where it sits, and what data the sides
+carry.
 
-Everything sized by the unknowns is here: shapes, coordinates, quadrature weights, evaluation of user functions. Arrays
-on a space have ``space.shape`` (one entry per axis, in the order of the axes); vectors for operators are their C-order
-flattening.
+Everything sized by the unknowns is here: shapes, coordinates, quadrature weights, evaluation of user
+functions. Arrays on a space have ``space.shape`` (one entry per axis, in the order of the axes); vectors for
+operators are their C-order flattening.
 """
 
 from __future__ import annotations
@@ -33,7 +34,8 @@ class Side:
 
 @dataclass(frozen=True)
 class Space:
-    """The unknowns of ``grid`` under boundary conditions ``bc`` (any form `cola_pde.boundary.normalise` accepts).
+    """The unknowns of ``grid`` under boundary conditions ``bc`` (any form `cola_pde.boundary.normalise`
+    accepts).
 
     Raises BoundaryError or GridError if the two do not fit.
     """
@@ -46,12 +48,16 @@ class Space:
 
     def __post_init__(self) -> None:
         if not isinstance(self.grid, Grid):
-            raise GridError(f"expected a Grid; got {type(self.grid).__name__}. Build one with Grid.box((64, 64))")
+            raise GridError(
+                f"expected a Grid; got {type(self.grid).__name__}. Build one with Grid.box((64, 64))"
+            )
         pairs = normalise(self.bc, self.grid.ndim)
         kinds = tuple(kind(p) for p in pairs)
         object.__setattr__(self, "pairs", pairs)
         object.__setattr__(self, "kinds", kinds)
-        object.__setattr__(self, "shape", tuple(a.size(k) for a, k in zip(self.grid.axes, kinds, strict=True)))
+        object.__setattr__(
+            self, "shape", tuple(a.size(k) for a, k in zip(self.grid.axes, kinds, strict=True))
+        )
 
     @property
     def ndim(self) -> int:
@@ -98,22 +104,27 @@ class Space:
         Raises GridError if the shape does not fit or a value is not finite.
         """
         values = self._raw(f, self.coordinates())
-        be = get_backend(backend) if isinstance(backend, str) else backend or backend_of(values) or get_backend("numpy")
+        be = (
+            get_backend(backend)
+            if isinstance(backend, str)
+            else backend or backend_of(values) or get_backend("numpy")
+        )
         values = be.as_value(values) if dtype is None else be.asarray(values, dtype=dtype)
         if tuple(values.shape) != self.shape:
             try:
                 values = be.xp.broadcast_to(values, self.shape)
             except (ValueError, RuntimeError, TypeError):
                 raise GridError(
-                    f"{name} has shape {tuple(values.shape)}, the unknowns of the grid have {self.shape} (boundary "
-                    f"kinds {', '.join(self.kinds)}); pass an array of that shape or a callable of the coordinates"
+                    f"{name} has shape {tuple(values.shape)}, the unknowns of the grid have {self.shape} "
+                    f"(boundary kinds {', '.join(self.kinds)}); pass an array of that shape or a callable"
                 ) from None
         if not be.all_finite(values):
             raise GridError(f"{name} contains NaN or infinite values")
         return values
 
     def side_values(self, side: Side, backend: Any, dtype: Any, device: Any = None) -> Any:
-        """The data of one side as an array that broadcasts to ``shape`` with this axis of length 1, or None if zero."""
+        """The data of one side as an array that broadcasts to ``shape`` with this axis of length 1, or None
+        if zero."""
         value = getattr(side.condition, "value", 0.0)
         if isinstance(value, (int, float)) and value == 0:
             return None
@@ -170,6 +181,8 @@ def scale_ends(values: Any, space: Space, power: int, backend: Any, overwrite: b
             factor = np.ones(space.shape[axis])
             factor[0] *= first**power
             factor[-1] *= last**power
-            factor = backend.asarray(_along(factor, axis, space.ndim), dtype=values.dtype, device=backend.device(values))
+            factor = backend.asarray(
+                _along(factor, axis, space.ndim), dtype=values.dtype, device=backend.device(values)
+            )
             values = values * factor
     return values

@@ -1,7 +1,8 @@
 """Closed-form spectra of the second difference, one row per boundary combination.
 
-The one-dimensional operator is ``-d2/dx2`` on ``n`` unknowns with unit spacing, symmetrised (see `unit_weights`), so
-every matrix here is real symmetric positive semidefinite with an orthonormal trigonometric eigenbasis.
+The one-dimensional operator is ``-d2/dx2`` on ``n`` unknowns with unit spacing, symmetrised (see
+`unit_weights`), so every matrix here is real symmetric positive semidefinite with an orthonormal
+trigonometric eigenbasis.
 
 =============  ===========================  =====================  ==========================
 centring, bc   eigenvalue k = 0..n-1        eigenbasis V           unknowns of an axis with c cells
@@ -15,8 +16,9 @@ vertex DN, ND  4 sin^2((k+1/2) pi / 2n)     DST-III, DCT-III (^T)  c
 periodic       4 sin^2(k pi / n)            Hartley (real FFT)     c
 =============  ===========================  =====================  ==========================
 
-Source: G. Strang, "The discrete cosine transform", SIAM Review 41 (1999) 135-147; the periodic basis is Hartley's
-(Bracewell 1983): real, symmetric and orthogonal, it diagonalises every real symmetric circulant, so real problems stay real.
+Source: G. Strang, "The discrete cosine transform", SIAM Review 41 (1999) 135-147; the periodic basis is
+Hartley's (Bracewell 1983): real, symmetric and orthogonal, it diagonalises every real symmetric circulant,
+so real problems stay real.
 """
 
 from __future__ import annotations
@@ -28,9 +30,9 @@ KINDS = ("DD", "NN", "DN", "ND", "P")
 
 # (centring, kind) -> the transform whose matrix is V^H
 _FORWARD = {
-    ("cell", "DD"): "dst2", ("cell", "NN"): "dct2", ("cell", "DN"): "dst4", ("cell", "ND"): "dct4", ("cell", "P"): "dht",
-    ("vertex", "DD"): "dst1", ("vertex", "NN"): "dct1", ("vertex", "DN"): "dst3", ("vertex", "ND"): "dct3", ("vertex", "P"): "dht",
-}  # fmt: skip
+    "cell": {"DD": "dst2", "NN": "dct2", "DN": "dst4", "ND": "dct4", "P": "dht"},
+    "vertex": {"DD": "dst1", "NN": "dct1", "DN": "dst3", "ND": "dct3", "P": "dht"},
+}
 
 
 def smallest_size(centring: str, kind: str) -> int:
@@ -39,7 +41,8 @@ def smallest_size(centring: str, kind: str) -> int:
 
 
 def unknowns(cells: int, centring: str, kind: str) -> int:
-    """Number of unknowns on an axis of ``cells`` cells: Dirichlet vertices are known, Neumann ones are not."""
+    """Number of unknowns on an axis of ``cells`` cells: Dirichlet vertices are known, Neumann ones are
+    not."""
     if centring == "cell" or kind == "P":
         return cells
     return cells + 1 - kind.count("D")
@@ -47,14 +50,14 @@ def unknowns(cells: int, centring: str, kind: str) -> int:
 
 def forward_transform(centring: str, kind: str) -> str:
     """Name of the orthonormal transform that maps grid values to eigen-coefficients (the matrix V^H)."""
-    return _FORWARD[centring, kind]
+    return _FORWARD[centring][kind]
 
 
 def unit_eigenvalues(n: int, centring: str, kind: str) -> np.ndarray:
     """Eigenvalues (n,) float64 of the unit-spacing operator, in the transform's order.
 
-    Ascending except for ``kind="P"``, whose pairs k, n-k are equal. The squared sine keeps full relative accuracy at
-    the small end (``2 - 2 cos`` would not).
+    Ascending except for ``kind="P"``, whose pairs k, n-k are equal. The squared sine keeps full relative
+    accuracy at the small end (``2 - 2 cos`` would not).
     """
     k = np.arange(n, dtype=np.float64)
     if kind == "P":
@@ -83,8 +86,9 @@ def unit_diagonal(n: int, centring: str, kind: str) -> np.ndarray:
 def end_weights(centring: str, kind: str) -> tuple[float, float]:
     """Quadrature weights (in units of h) of the first and last unknown.
 
-    All interior weights are 1. A vertex on a Neumann boundary owns half a cell: there the difference matrix ``A``
-    itself is not symmetric, but ``S = W^(1/2) A W^(-1/2)`` is, and ``S`` is what the operators of this package hold.
+    All interior weights are 1. A vertex on a Neumann boundary owns half a cell: there the difference matrix
+    ``A`` itself is not symmetric, but ``S = W^(1/2) A W^(-1/2)`` is, and ``S`` is what the operators of this
+    package hold.
     """
     if centring == "cell" or kind == "P":
         return 1.0, 1.0
@@ -92,7 +96,8 @@ def end_weights(centring: str, kind: str) -> tuple[float, float]:
 
 
 def continuous_eigenvalues(k: int, length: float, kind: str) -> np.ndarray:
-    """The k smallest eigenvalues of ``-u''`` on an interval of the given length, ascending, with multiplicity."""
+    """The k smallest eigenvalues of ``-u''`` on an interval of the given length, ascending, with
+    multiplicity."""
     i = np.arange(k, dtype=np.float64)
     wave = {"DD": i + 1, "NN": i, "DN": i + 0.5, "ND": i + 0.5, "P": 2 * np.ceil(i / 2)}[kind]
     return (wave * np.pi / length) ** 2

@@ -1,4 +1,5 @@
-"""The product with the symmetrised second difference at unit spacing: three points, O(n), on any array backend."""
+"""The product with the symmetrised second difference at unit spacing: three points, O(n), on any array
+backend."""
 
 from __future__ import annotations
 
@@ -11,7 +12,8 @@ from .spectrum import end_weights
 
 
 def second_difference(X: Any, centring: str, kind: str, xp: Any) -> Any:
-    """``S X`` for the columns of X (..., n, k), S = W^(1/2) A W^(-1/2) the unit-spacing ``-d2/dx2`` (see `spectrum`)."""
+    """``S X`` for the columns of X (..., n, k), S = W^(1/2) A W^(-1/2) the unit-spacing ``-d2/dx2`` (see
+    `spectrum`)."""
     if isinstance(X, np.ndarray):
         return _in_place(X, centring, kind)
     return _functional(X, centring, kind, xp)
@@ -32,7 +34,7 @@ def _in_place(X: np.ndarray, centring: str, kind: str) -> np.ndarray:
             else:
                 out[end] -= X[end]
     else:
-        # a Neumann vertex has weight 1/2: its link to the neighbour grows from 1 to sqrt(2) (to 2 between two of them)
+        # a Neumann vertex has weight 1/2: its link to the neighbour grows from 1 to sqrt(2) (two of them: 2)
         n = X.shape[-2]
         a, b = (1 / math.sqrt(w) for w in end_weights(centring, kind))
         links = {(0, 1): a * b} if n == 2 else {(0, 1): a, (n - 1, n - 2): b} if n > 2 else {}

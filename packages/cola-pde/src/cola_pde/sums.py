@@ -1,8 +1,8 @@
 """The k smallest sums ``a_i + b_j + ...`` of sorted lists, without forming the grid of all sums.
 
-This is how a Kronecker sum's lowest eigenvalues follow from its factors' spectra: best-first search over index tuples,
-O(d k log k) time and O(d k) memory whatever the grid size. Source: the classical "X + Y" frontier search (Johnson and
-Mizoguchi, SIAM J. Comput. 7, 1978).
+This is how a Kronecker sum's lowest eigenvalues follow from its factors' spectra: best-first search over
+index tuples, O(d k log k) time and O(d k) memory whatever the grid size. Source: the classical "X + Y"
+frontier search (Johnson and Mizoguchi, SIAM J. Comput. 7, 1978).
 """
 
 from __future__ import annotations
@@ -14,7 +14,8 @@ import numpy as np
 
 
 def smallest_sums(spectra: Sequence[np.ndarray], k: int) -> tuple[np.ndarray, np.ndarray]:
-    """Sums (k',) ascending and indices (k', d) into ``spectra``, k' = min(k, number of sums); inputs need no order."""
+    """Sums (k',) ascending and indices (k', d) into ``spectra``, k' = min(k, number of sums); inputs need no
+    order."""
     orders = [np.argsort(np.asarray(w), kind="stable") for w in spectra]
     sorted_ = [np.asarray(w, dtype=np.float64)[o] for w, o in zip(spectra, orders, strict=True)]
     start = (0,) * len(sorted_)
@@ -37,7 +38,8 @@ def smallest_sums(spectra: Sequence[np.ndarray], k: int) -> tuple[np.ndarray, np
 
 
 def multiplicities(values: np.ndarray, rtol: float = 1e-10) -> list[tuple[float, int]]:
-    """Runs of equal values in an ascending array as (value, how many); equal means within ``rtol`` of the largest."""
+    """Runs of equal values in an ascending array as (value, how many); equal means within ``rtol`` of the
+    largest."""
     groups: list[tuple[float, int]] = []
     tolerance = rtol * float(np.max(np.abs(values), initial=0.0))
     for value in np.asarray(values, dtype=np.float64):
