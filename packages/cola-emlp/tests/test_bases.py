@@ -409,7 +409,27 @@ def test_reports_read_well():
     ids=str,
 )
 def test_speed(rep, group, seconds):
-    choose.invariants.cache_clear()
+    choose.clear_cache()
     start = time.perf_counter()
     equivariant_basis(rep, group)
     assert time.perf_counter() - start < seconds
+
+
+def test_answers_are_kept_within_a_budget(monkeypatch):
+    choose.clear_cache()
+    first = choose.invariants(SO(3), 4, 0)
+    assert choose.invariants(SO(3), 4, 0) is first and not first.matrix.flags.writeable
+    monkeypatch.setattr(choose, "CACHE_BYTES", 2 * first.nbytes)
+    choose.invariants(SO(3), 5, 0)  # 243 x 6 is larger than the budget: not kept
+    assert sum(f.nbytes for f in choose._cache.values()) <= 2 * first.nbytes
+    choose.clear_cache()
+    assert not choose._cache
+
+
+def test_importing_is_light():
+    import subprocess
+    import sys
+
+    heavy = "{'torch', 'jax', 'scipy.sparse', 'scipy.sparse.linalg'}"
+    code = f"import sys, cola_emlp; found = {heavy} & set(sys.modules); assert not found, found"
+    subprocess.run([sys.executable, "-c", code], check=True)

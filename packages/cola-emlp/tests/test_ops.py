@@ -9,6 +9,7 @@ import cola_core as cola
 from cola_core import ops
 from cola_core.errors import ColaError
 from cola_emlp import EquivariantProjector, OrbitBasis, OrbitProjector
+from cola_emlp.ops import orbit_frame, row_norms_squared
 
 LABELS = np.array([0, 1, 0, 2, 1, 0])
 WEIGHTS = 1 / np.sqrt(np.array([3.0, 2, 1]))
@@ -72,3 +73,38 @@ def test_operators_pickle(make):
 def test_bad_operators_are_refused(build, words):
     with pytest.raises(ColaError, match=words):
         build()
+
+
+def test_orbit_frame_diagonalises_the_projector():
+    for labels in (LABELS, np.arange(4), np.zeros(5, int), np.array([1, 0, 1, 1, 0, 2, 3, 3])):
+        weights = 1 / np.sqrt(np.bincount(labels))
+        P = OrbitProjector(labels, weights)
+        w, frame = orbit_frame(P)
+        v = np.asarray(frame.to_dense())
+        assert np.allclose(v @ v.T, np.eye(len(labels)), atol=1e-14) and frame.isa(cola.Unitary)
+        assert np.allclose(v @ np.diag(w) @ v.T, np.asarray(P.to_dense()), atol=1e-14)
+        assert w.sum() == len(weights)
+
+
+def test_row_norms_follow_structure():
+    rng = np.random.default_rng(2)
+    q = cola.Stiefel(ops.Dense(np.linalg.qr(rng.standard_normal((4, 2)))[0]))
+    z = cola.Stiefel(
+        ops.Dense(np.linalg.qr(rng.standard_normal((3, 2)) + 1j * rng.standard_normal((3, 2)))[0])
+    )
+    blocks = ops.BlockDiag(q, ops.Kronecker(OrbitBasis(LABELS, WEIGHTS), q), multiplicities=(2, 1))
+    shuffled = ops.Permutation(rng.permutation(blocks.shape[0])) @ blocks
+    for Q in (q, z, blocks, shuffled, ops.Identity(3), ops.Dense(np.zeros((3, 0)))):
+        dense = np.asarray(Q.to_dense())
+        assert np.allclose(row_norms_squared(Q), (np.abs(dense) ** 2).sum(axis=1))
+
+
+@pytest.mark.parametrize("name", ["torch", "jax"])
+def test_other_array_libraries(name):
+    pytest.importorskip(name)
+    Q, P = OrbitBasis(LABELS, WEIGHTS).to(backend=name), OrbitProjector(LABELS, WEIGHTS).to(backend=name)
+    frame = orbit_frame(P)[1]
+    dense = DENSE.astype(str(P.dtype).removeprefix("torch."))
+    for A, expected in ((Q, dense), (P, dense @ dense.T), (Q.H, dense.T), (frame @ frame, np.eye(6))):
+        assert A.backend.name == name
+        assert np.allclose(np.asarray(A.to_dense()), expected, atol=1e-6)

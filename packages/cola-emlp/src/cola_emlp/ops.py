@@ -10,9 +10,10 @@ from __future__ import annotations
 
 from typing import Any
 
+from cola_core import ops
 from cola_core.errors import ShapeError
 from cola_core.operators import LinearOperator, operator, static
-from cola_core.properties import PSD, Property, Stiefel
+from cola_core.properties import PSD, Property, SelfAdjoint, Stiefel, Unitary
 
 
 def _check_orbits(A: Any) -> None:
@@ -123,3 +124,69 @@ class EquivariantProjector(LinearOperator):
 
     def _compose(self, other: Any) -> Any:
         return self if other is self else NotImplemented
+
+
+@operator
+class OrbitFrame(LinearOperator):
+    """Orthonormal eigenvectors of an orbit projector: one Householder reflection per orbit, all at once.
+
+    V = 1 - R R^T, where column j of R holds `reflector` on orbit j and zeros elsewhere. On each orbit V maps
+    the first coordinate to the normalised indicator and the others to vectors of zero sum. O(N) memory and
+    time.
+    """
+
+    labels: Any
+    reflector: Any
+    count: int = static()
+
+    def _shape(self) -> tuple[int, ...]:
+        return (self.labels.shape[0], self.labels.shape[0])
+
+    def _matmat(self, X: Any) -> Any:
+        sums = self._concrete_backend().index_add(self.labels, self.reflector[:, None] * X, self.count)
+        return X - self.reflector[:, None] * self.xp.take(sums, self.labels, axis=-2)
+
+    def _adjoint(self) -> LinearOperator:
+        return self
+
+    _transpose = _conj = _adjoint
+
+    def _properties(self) -> frozenset[Property]:
+        return frozenset({Unitary, SelfAdjoint})
+
+
+def orbit_frame(P: OrbitProjector) -> tuple[Any, OrbitFrame]:
+    """(eigenvalues, eigenvectors) of P: 1 at the first coordinate of each orbit, 0 elsewhere. O(N log N)."""
+    be = P._concrete_backend()
+    xp = be.xp
+    order = xp.argsort(P.labels, stable=True)
+    grouped = P.labels[order]
+    starts = xp.concat([grouped[:1] == grouped[:1], grouped[1:] != grouped[:-1]])
+    values = be.astype(starts[xp.argsort(order)], P.dtype)
+    # The reflection takes e_first to the normalised indicator w: along u = e_first - w, with |u|^2 = 2 - 2 w.
+    w = xp.take(P.weights, P.labels, axis=0)
+    norm2 = 2.0 - 2.0 * w
+    alone = norm2 <= 0.0  # an orbit of one point needs no reflection
+    factor = xp.where(alone, xp.zeros_like(w), (2.0 / xp.where(alone, xp.ones_like(w), norm2)) ** 0.5)
+    return values, OrbitFrame(P.labels, (values - w) * factor, P.rank)
+
+
+def row_norms_squared(Q: LinearOperator) -> Any:
+    """The diagonal of Q Q^H, through the structure of Q; a Q without structure is made dense."""
+    xp = Q.xp
+    if isinstance(Q, OrbitBasis):
+        return xp.take(Q.weights**2, Q.labels, axis=0)
+    if isinstance(Q, ops.Kronecker):
+        out = row_norms_squared(Q.Ms[0])
+        for M in Q.Ms[1:]:
+            out = xp.reshape(out[:, None] * row_norms_squared(M)[None, :], (-1,))
+        return out
+    if isinstance(Q, ops.BlockDiag):
+        parts = [(row_norms_squared(M), t) for M, t in zip(Q.Ms, Q.multiplicities, strict=True)]
+        return xp.concat([xp.reshape(xp.broadcast_to(d[None], (t, d.shape[0])), (-1,)) for d, t in parts])
+    if isinstance(Q, ops.Product) and isinstance(Q.Ms[0], ops.Permutation) and len(Q.Ms) == 2:
+        return row_norms_squared(Q.Ms[1])[Q.Ms[0].perm]
+    dense = Q.to_dense()
+    return xp.sum(
+        xp.real(dense * xp.conj(dense)) if "complex" in str(dense.dtype) else dense * dense, axis=-1
+    )

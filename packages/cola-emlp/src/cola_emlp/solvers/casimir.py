@@ -48,13 +48,17 @@ def casimir_matrix(lie: np.ndarray, word: tuple[bool, ...]) -> Any:
         cols.append((base[:, None] + inner[j]).reshape(-1))
         data.append(np.tile(block[i, j], len(base)))
 
+    def pair(x: np.ndarray, y: np.ndarray) -> np.ndarray:
+        """sum_i x_i^H (x) y_i + x_i (x) y_i^H as a (d^2, d^2) matrix."""
+        one = np.tensordot(x.conj(), y, (0, 0)).transpose(1, 2, 0, 3)
+        two = np.tensordot(x, y.conj(), (0, 0)).transpose(0, 3, 1, 2)
+        return (one + two).reshape(d * d, d * d)
+
     for a in range(k):
         x = forms[word[a]]
-        add((a,), np.einsum("iba,ibc->ac", x.conj(), x))
+        add((a,), np.tensordot(x.conj(), x, ((0, 1), (0, 1))))
         for b in range(a + 1, k):
-            y = forms[word[b]]
-            cross = np.einsum("iba,icd->acbd", x.conj(), y) + np.einsum("iab,idc->acbd", x, y.conj())
-            add((a, b), cross.reshape(d * d, d * d))
+            add((a, b), pair(x, forms[word[b]]))
     entries = (np.concatenate(data), (np.concatenate(rows), np.concatenate(cols)))
     return coo_array(entries, shape=(n, n)).tocsr()
 

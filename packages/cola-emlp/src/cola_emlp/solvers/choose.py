@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from dataclasses import dataclass
-from functools import lru_cache
+from threading import Lock
 
 import numpy as np
 
@@ -37,14 +38,42 @@ class Invariants:
     matrix: np.ndarray | None = None
     residual: float = 0.0
 
+    @property
+    def nbytes(self) -> int:
+        return sum(a.nbytes for a in (self.labels, self.matrix) if a is not None)
 
-@lru_cache(maxsize=32)
+
+CACHE_BYTES = 2**28
+_cache: OrderedDict[tuple[Group, int, int], Invariants] = OrderedDict()
+_lock = Lock()
+
+
+def clear_cache() -> None:
+    """Forget all stored answers."""
+    with _lock:
+        _cache.clear()
+
+
 def invariants(group: Group, p: int, q: int, max_bytes: int = MAX_BYTES) -> Invariants:
-    """Orthonormal basis of the invariants of V^p (V*)^q. The latest 32 answers are kept, keyed by the group's
-    content.
+    """Orthonormal basis of the invariants of V^p (V*)^q.
 
-    Raises BasisError if the size exceeds the limits, or if an exact count contradicts what was found.
+    The latest answers are kept, up to CACHE_BYTES together, keyed by the group's content. Raises BasisError
+    if the size exceeds the limits, or if an exact count contradicts what was found.
     """
+    key = (group, p, q)
+    with _lock:
+        if key in _cache:
+            _cache.move_to_end(key)
+            return _cache[key]
+    found = _solve(group, p, q, max_bytes)
+    with _lock:
+        _cache[key] = found
+        while sum(f.nbytes for f in _cache.values()) > CACHE_BYTES:
+            _cache.popitem(last=False)
+    return found
+
+
+def _solve(group: Group, p: int, q: int, max_bytes: int) -> Invariants:
     k, n = p + q, group.d ** (p + q)
     exact = exact_dimension(group, p, q)
     where = f"V^{p} V*^{q} of {group} (N = {n})"
