@@ -11,34 +11,40 @@ from .covariance import CovarianceOperator
 from .inference.dense import MAX_BYTES
 
 
-def _main_diagonal(A: Any, *, alg: Any = None, k: int = 0, **_: Any) -> bool | str:
+def _main_diagonal(A: Any, k: int, *, alg: Any) -> bool | str:
     if k != 0:
-        return "only the main diagonal is known without forming the matrix"
+        return f"only the main diagonal is known without forming the matrix, not k={k}"
+    return _square(A, alg=alg)
+
+
+def _square(A: Any, *, alg: Any) -> bool | str:
     return True if A.is_square else "the operator is rectangular"
 
 
-def _fits(A: Any, *, alg: Any = None, **_: Any) -> bool | str:
+def _fits(A: Any, *, alg: Any) -> bool | str:
     if A.X2 is not None:
         return "the two point sets differ, so the matrix is not symmetric"
     size = A.itemsize * A.shape[0] ** 2
-    return (
-        True
-        if size <= MAX_BYTES
-        else f"the matrix takes {size / 2**30:.1f} GiB, above {MAX_BYTES / 2**30:.0f} GiB"
-    )
+    if size > MAX_BYTES:
+        return f"the matrix takes {size / 2**30:.1f} GiB, above {MAX_BYTES / 2**30:.0f} GiB"
+    return True
 
 
 def register(registrar: Any) -> None:
     """Add the rules of this package to the core's registry."""
 
-    @registrar.rule(diag, (CovarianceOperator,), id="diag/covariance", when=_main_diagonal)
-    def diag_covariance(A: Any, *, alg: Any, **options: Any) -> Any:
+    @registrar.rule(diag, (CovarianceOperator,), id="diag/covariance", source="k(x, x)", when=_main_diagonal)
+    def diag_covariance(A: Any, k: int, *, alg: Any) -> Any:
         return A.diagonal()
 
-    @registrar.rule(trace, (CovarianceOperator,), id="trace/covariance", when=_main_diagonal)
-    def trace_covariance(A: Any, *, alg: Any, **options: Any) -> Any:
+    @registrar.rule(
+        trace, (CovarianceOperator,), id="trace/covariance", source="sum of k(x, x)", when=_square
+    )
+    def trace_covariance(A: Any, *, alg: Any) -> Any:
         return A.xp.sum(A.diagonal())
 
-    @registrar.rule(cholesky, (CovarianceOperator,), id="cholesky/covariance", when=_fits)
-    def cholesky_covariance(A: Any, *, alg: Any, **options: Any) -> Any:
+    @registrar.rule(
+        cholesky, (CovarianceOperator,), id="cholesky/covariance", source="the stored matrix", when=_fits
+    )
+    def cholesky_covariance(A: Any, *, alg: Any) -> Any:
         return cholesky(PSD(ops.Dense(A.to_dense())), alg)
