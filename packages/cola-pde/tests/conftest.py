@@ -1,5 +1,4 @@
-"""Backends that are installed here, and a dense reference discretisation that shares no code with the
-package."""
+"""The installed backends, and a dense reference discretisation that shares no code with the package."""
 
 from __future__ import annotations
 
@@ -45,8 +44,7 @@ def rng() -> np.random.Generator:
 def dense_axis(
     cells: int, h: float, centring: str, kind: str, a: Any = None
 ) -> tuple[np.ndarray, np.ndarray]:
-    """(A, F): ``-(a u')' = A u + F @ (g_lower, g_upper)`` on one axis, by eliminating two ghost unknowns
-    numerically.
+    """(A, F) with ``-(a u')' = A u + F @ (g_lower, g_upper)``, by eliminating two ghosts numerically.
 
     a: face values at the midpoints between consecutive entries of (ghost, unknowns, ghost), default ones.
     """
@@ -85,8 +83,7 @@ def dense_axis(
 def dense_system(
     axes: list[tuple[int, float, float, str, str]], data: dict[tuple[int, int], Any] | None = None
 ) -> tuple[np.ndarray, np.ndarray, list[np.ndarray]]:
-    """Dense (A, b, points per axis) of the n-d negative Laplacian; axes are (cells, lower, upper, centring,
-    kind).
+    """Dense (A, b, points) of the n-d negative Laplacian; axes: (cells, lower, upper, centring, kind).
 
     data: (axis, end) -> callable of all coordinates.
     """
@@ -114,11 +111,11 @@ def dense_system(
     return A, b, points
 
 
-@pytest.fixture(name="dense_axis")
+@pytest.fixture(name="dense_axis", scope="session")
 def _dense_axis() -> Any:
     return dense_axis
 
 
-@pytest.fixture(name="dense_system")
+@pytest.fixture(name="dense_system", scope="session")
 def _dense_system() -> Any:
     return dense_system

@@ -1,10 +1,11 @@
-"""The affine pair (A, b) of every boundary combination against the reference assembled by ghost
-elimination."""
+"""The affine pair (A, b) of every boundary combination against assembly by ghost elimination."""
 
 import itertools
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from cola_core.backends import get_backend
 from cola_pde.boundary import BY_LETTER, Dirichlet, Neumann, Periodic, normalise
@@ -83,6 +84,35 @@ def test_three_dimensions_float32_torch_and_jax(backend_name, rng, dense_system)
     u = rng.standard_normal(space.shape)
     out = pair(be.asarray(u, dtype="float32"))
     np.testing.assert_allclose(be.to_numpy(out).ravel(), A @ u.ravel(), rtol=1e-4, atol=1e-3)
+
+
+axes = st.tuples(
+    st.integers(1, 5),
+    st.floats(-2, 0),
+    st.floats(0.1, 3),
+    st.sampled_from(["cell", "vertex"]),
+    st.sampled_from(KINDS),
+).filter(lambda axis: (axis[0], *axis[3:]) != (1, "vertex", "DD"))
+
+
+@given(st.lists(axes, min_size=1, max_size=3), st.integers(0, 2**16))
+@settings(max_examples=60, deadline=None)
+def test_any_grid_in_any_dimension(dense_system, axes, seed):
+    rng = np.random.default_rng(seed)
+    slopes = rng.standard_normal((len(axes), 2, len(axes)))
+    given, conditions = {}, []
+    for i, (*_, kind) in enumerate(axes):
+        if kind == "P":
+            conditions.append("P")
+            continue
+        for end in (0, 1):
+            given[i, end] = lambda *x, s=slopes[i, end]: 1 + sum(c * xi for c, xi in zip(s, x, strict=True))
+        conditions.append(tuple(type(BY_LETTER[k]())(given[i, e]) for e, k in enumerate(kind)))
+    A, b, points = dense_system(axes, given)
+    pair = neg_laplacian(Space(Grid(*(Axis(*axis[:4]) for axis in axes)), conditions))
+    u = rng.standard_normal(pair.space.shape)
+    scale = np.abs(A).max() + np.abs(b).max()
+    np.testing.assert_allclose(pair(u).ravel(), A @ u.ravel() + b.ravel(), atol=1e-12 * max(scale, 1))
 
 
 def a(x):

@@ -1,5 +1,4 @@
-"""Poisson, heat and eigenmodes: against dense solves of independently assembled systems, closed forms,
-measured orders."""
+"""Poisson, heat, eigenmodes: against dense systems assembled elsewhere, closed forms, measured orders."""
 
 import itertools
 import math
@@ -144,8 +143,7 @@ def test_second_order_is_measured(kinds, centring):
 
 
 def test_second_order_with_variable_coefficients(combination):
-    """-(a u')' = f with u = exp(x), a = 1 + x^2: f = -exp(x) (1 + x)^2, on an axis crossed with a plain
-    one."""
+    """-(a u')' = f with u = exp(x), a = 1 + x^2: f = -exp(x) (1 + x)^2, crossed with a plain axis."""
     centring, kind = combination
     if kind == "P":
         a, u, f = (lambda x: 2 + np.cos(x)), np.sin, (lambda x: np.sin(x) * (2 + 2 * np.cos(x)))

@@ -21,8 +21,7 @@ from .errors import BoundaryError, GridError
 
 
 def register(subparsers: Any) -> None:
-    """Add the ``pde`` command to an argparse subparsers object; each leaf sets ``run(args) -> exit
-    status``."""
+    """Add the ``pde`` command to argparse subparsers; each leaf sets ``run(args) -> exit status``."""
     pde = subparsers.add_parser("pde", help="Poisson, eigenmodes and heat on a box", description=__doc__)
     commands = pde.add_subparsers(dest="pde_command", required=True, metavar="poisson|eigen|heat")
     for name, run, text in (
@@ -92,7 +91,7 @@ def run_poisson(args: argparse.Namespace) -> int:
     source = case.source if args.source is None else args.source
     options = {"dtype": args.dtype, "backend": args.backend}
     solution = poisson(grid, source, conditions, **options)
-    space, be = solution.space, solution.operator.S.backend
+    space, be = solution.space, solution.operator.S._concrete_backend()
     result: dict[str, Any] = {**_facts(args, space), "seconds": solution.info.seconds}
     result["residual"] = float(solution.residual)
     u = be.to_numpy(solution.u)
@@ -154,7 +153,7 @@ def run_heat(args: argparse.Namespace) -> int:
     grid = _grid(args)
     initial = trigonometric(grid).solution
     solution = heat(grid, initial, args.time, args.bc, dtype=args.dtype, backend=args.backend)
-    space, be = solution.space, solution.operator.S.backend
+    space, be = solution.space, solution.operator.S._concrete_backend()
     u = be.to_numpy(solution.u)
     start = np.broadcast_to(initial(*space.coordinates()), space.shape)
     result = {

@@ -1,5 +1,4 @@
-"""Errors of this package; each is a `cola_core.errors.ColaError` and the built-in exception a user would
-catch."""
+"""Errors of this package; each is a `ColaError` and the built-in exception a user would catch."""
 
 from __future__ import annotations
 

@@ -88,8 +88,7 @@ class Grid:
 
     @classmethod
     def box(cls, cells: Sequence[int], lower: Any = 0.0, upper: Any = 1.0, centring: Any = "cell") -> Grid:
-        """Grid over a box; ``lower``, ``upper`` and ``centring`` are one value for all axes or one per
-        axis."""
+        """Grid over a box; ``lower``, ``upper`` and ``centring`` are one value or one per axis."""
         cells = tuple(cells)
         columns = []
         for name, value in (("lower", lower), ("upper", upper), ("centring", centring)):

@@ -35,8 +35,7 @@ def heat(
     dtype: Any = None,
     backend: Any = None,
 ) -> Solution:
-    """The solution at ``time`` >= 0 from the initial state ``u0`` (number, array or callable of the
-    coordinates).
+    """The solution at ``time`` >= 0 from the initial state ``u0`` (number, array or callable).
 
     bc, source, coefficients: as in `poisson`, constant in time. Cost O(N log N) for constant coefficients,
     whatever the time. Raises GridError, BoundaryError, ShapeError for a negative or non-finite time.
@@ -46,7 +45,7 @@ def heat(
         raise ShapeError(f"time must be a finite number >= 0, got {time!r}")
     space = Space(grid, bc)
     u = space.evaluate(u0, "initial state", dtype=dtype, backend=backend)
-    be = backend_of(u)
+    be: Any = backend_of(u)
     xp = be.xp
     pair = neg_laplacian(
         space, coefficients=coefficients, dtype=be.real_dtype(u.dtype), backend=be, device=be.device(u)

@@ -52,8 +52,7 @@ class Manufactured:
 
 
 def trigonometric(grid: Grid) -> Manufactured:
-    """A smooth solution, periodic on the grid's box yet neither odd nor even about any side, so it fits
-    every condition.
+    """A smooth solution, periodic on the box, neither odd nor even about any side: fits every condition.
 
     u(x) = prod_i (1 + sin(w_i x_i + 1) / 2), w_i = 2 pi / L_i.
     """
@@ -82,8 +81,7 @@ def trigonometric(grid: Grid) -> Manufactured:
 
 @dataclass(frozen=True)
 class OrderRow:
-    """One grid of an observed-order table; errors are absolute, orders compare with the row before (None in
-    the first)."""
+    """One grid of an observed-order table; orders compare with the row before (None in the first)."""
 
     cells: tuple[int, ...]
     spacing: float

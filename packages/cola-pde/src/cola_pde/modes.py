@@ -16,7 +16,7 @@ import numpy as np
 
 from cola_core.backends import get_backend
 from cola_core.linalg import eigh
-from cola_core.operators import LinearOperator
+from cola_core.operators import KronSum, LinearOperator
 
 from .discretise import neg_laplacian
 from .errors import GridError
@@ -45,13 +45,12 @@ class Modes:
         return multiplicities(self.values, rtol)
 
     def mode(self, i: int) -> Any:
-        """The i-th eigenfunction, an array of the space's shape with discrete L2 norm 1 (weights times cell
-        volume)."""
+        """The i-th eigenfunction, an array of the space's shape with discrete L2 norm 1."""
         if not 0 <= i < len(self.values):
             raise GridError(f"mode {i} was not computed; there are {len(self.values)}")
         out: Any = None
         for axis, basis in enumerate(self.bases):
-            be = basis.backend
+            be = basis._concrete_backend()
             unit = np.zeros(self.space.shape[axis])
             unit[self.indices[i, axis]] = 1.0
             column = basis @ be.asarray(unit, dtype=basis.dtype, device=basis.device)
@@ -83,15 +82,14 @@ def eigenmodes(
     be = get_backend(backend or "numpy")
     homogeneous = Space(grid, ",".join(space.kinds))
     S = neg_laplacian(homogeneous, coefficients=coefficients, dtype=dtype, backend=be).S
-    factors = (S,) if space.ndim == 1 else S.Ms
+    factors = S.Ms if isinstance(S, KronSum) else (S,)
     pairs = [eigh(factor) for factor in factors]
     values, indices = smallest_sums([np.asarray(be.to_numpy(w), dtype=np.float64) for w, _ in pairs], int(k))
     return Modes(values, indices, space, tuple(V for _, V in pairs))
 
 
 def exact_eigenvalues(grid: Grid, k: int, bc: Any = "D") -> np.ndarray:
-    """The k lowest eigenvalues of the continuous ``-Laplacian`` on the grid's box, ascending, with
-    multiplicity."""
+    """The k lowest eigenvalues of the continuous ``-Laplacian`` on the box, with multiplicity."""
     space = Space(grid, bc)
     lists = [
         continuous_eigenvalues(k, a.length, kind) for a, kind in zip(grid.axes, space.kinds, strict=True)

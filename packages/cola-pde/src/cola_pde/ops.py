@@ -38,8 +38,7 @@ Array = Any
 
 @operator
 class Transform(LinearOperator):
-    """Orthonormal DCT or DST (types 1 to 4) or Hartley transform as an (n, n) operator; real, unitary, O(n
-    log n).
+    """Orthonormal DCT or DST (types 1 to 4) or Hartley transform, (n, n), real and unitary, O(n log n).
 
     like: any array whose library, dtype and device the operator takes (its values are ignored); None adopts
     those of whatever it is applied to. name: one of `cola_pde.transforms.NAMES`.
@@ -145,8 +144,7 @@ class Laplacian1D(LinearOperator):
         return self.scale[..., None] * be.asarray(values, dtype=self.dtype, device=self.device)
 
     def eigenvalues(self) -> Array:
-        """All eigenvalues (*batch, n) in closed form, in the order of the transform; relative accuracy of
-        the dtype."""
+        """All eigenvalues (*batch, n) in closed form, in the order of the transform."""
         return self._unit(unit_eigenvalues(self.n, self.centring, self.kind))
 
     def diagonal(self) -> Array:
@@ -161,8 +159,7 @@ class Laplacian1D(LinearOperator):
 
 @operator
 class Diffusion1D(LinearOperator):
-    """``-d/dx (a(x) d/dx)`` symmetrised: a tridiagonal matrix (with two corners if periodic) given by its
-    links.
+    """``-d/dx (a(x) d/dx)`` symmetrised: tridiagonal (with two corners if periodic), given by its links.
 
     links: (n-1,) coupling a/h**2 >= 0 between neighbours, (n,) if ``kind="P"`` (the last one closes the
     ring).
@@ -204,8 +201,7 @@ class Diffusion1D(LinearOperator):
         return (self.n, self.n)
 
     def bands(self) -> tuple[Array, Array, Array]:
-        """(diagonal (n,), off-diagonal (n-1,), corner ()) of the symmetric matrix; corner is 0 unless
-        periodic, n > 2."""
+        """Diagonal (n,), off-diagonal (n-1,) and corner (), which is 0 unless periodic with n > 2."""
         be, n = self._concrete_backend(), self.n
         xp, dtype, device = be.xp, self.links.dtype, self.device
         weights = np.ones(n)

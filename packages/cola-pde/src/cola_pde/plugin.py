@@ -1,5 +1,4 @@
-"""How the core finds this package: facts and registration hooks. Importing this module imports no numerical
-code."""
+"""How the core finds this package: facts and registration hooks, importing no numerical code."""
 
 from __future__ import annotations
 

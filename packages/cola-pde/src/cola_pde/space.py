@@ -1,5 +1,4 @@
-"""A grid together with its boundary conditions: what is unknown, where it sits, and what data the sides
-carry.
+"""A grid with its boundary conditions: what is unknown, where it sits, what data the sides carry.
 
 Everything sized by the unknowns is here: shapes, coordinates, quadrature weights, evaluation of user
 functions. Arrays on a space have ``space.shape`` (one entry per axis, in the order of the axes); vectors for
@@ -34,8 +33,7 @@ class Side:
 
 @dataclass(frozen=True)
 class Space:
-    """The unknowns of ``grid`` under boundary conditions ``bc`` (any form `cola_pde.boundary.normalise`
-    accepts).
+    """The unknowns of ``grid`` under boundary conditions ``bc`` (see `cola_pde.boundary.normalise`).
 
     Raises BoundaryError or GridError if the two do not fit.
     """
@@ -123,8 +121,7 @@ class Space:
         return values
 
     def side_values(self, side: Side, backend: Any, dtype: Any, device: Any = None) -> Any:
-        """The data of one side as an array that broadcasts to ``shape`` with this axis of length 1, or None
-        if zero."""
+        """The data of one side, an array of ``shape`` with this axis of length 1, or None if zero."""
         value = getattr(side.condition, "value", 0.0)
         if isinstance(value, (int, float)) and value == 0:
             return None

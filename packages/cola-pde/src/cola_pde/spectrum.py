@@ -41,8 +41,7 @@ def smallest_size(centring: str, kind: str) -> int:
 
 
 def unknowns(cells: int, centring: str, kind: str) -> int:
-    """Number of unknowns on an axis of ``cells`` cells: Dirichlet vertices are known, Neumann ones are
-    not."""
+    """Unknowns on an axis of ``cells`` cells: Dirichlet vertices are known, Neumann ones are not."""
     if centring == "cell" or kind == "P":
         return cells
     return cells + 1 - kind.count("D")
@@ -96,8 +95,7 @@ def end_weights(centring: str, kind: str) -> tuple[float, float]:
 
 
 def continuous_eigenvalues(k: int, length: float, kind: str) -> np.ndarray:
-    """The k smallest eigenvalues of ``-u''`` on an interval of the given length, ascending, with
-    multiplicity."""
+    """The k smallest eigenvalues of ``-u''`` on an interval, ascending, with multiplicity."""
     i = np.arange(k, dtype=np.float64)
     wave = {"DD": i + 1, "NN": i, "DN": i + 0.5, "ND": i + 0.5, "P": 2 * np.ceil(i / 2)}[kind]
     return (wave * np.pi / length) ** 2

@@ -1,5 +1,4 @@
-"""The product with the symmetrised second difference at unit spacing: three points, O(n), on any array
-backend."""
+"""The product with the symmetrised second difference at unit spacing: three points, O(n)."""
 
 from __future__ import annotations
 
@@ -12,8 +11,7 @@ from .spectrum import end_weights
 
 
 def second_difference(X: Any, centring: str, kind: str, xp: Any) -> Any:
-    """``S X`` for the columns of X (..., n, k), S = W^(1/2) A W^(-1/2) the unit-spacing ``-d2/dx2`` (see
-    `spectrum`)."""
+    """``S X`` for X (..., n, k), S = W^(1/2) A W^(-1/2) the unit-spacing ``-d2/dx2`` of `spectrum`."""
     if isinstance(X, np.ndarray):
         return _in_place(X, centring, kind)
     return _functional(X, centring, kind, xp)

@@ -14,8 +14,7 @@ import numpy as np
 
 
 def smallest_sums(spectra: Sequence[np.ndarray], k: int) -> tuple[np.ndarray, np.ndarray]:
-    """Sums (k',) ascending and indices (k', d) into ``spectra``, k' = min(k, number of sums); inputs need no
-    order."""
+    """Sums (k',) ascending and indices (k', d) into ``spectra``, k' = min(k, number of sums)."""
     orders = [np.argsort(np.asarray(w), kind="stable") for w in spectra]
     sorted_ = [np.asarray(w, dtype=np.float64)[o] for w, o in zip(spectra, orders, strict=True)]
     start = (0,) * len(sorted_)
@@ -38,8 +37,7 @@ def smallest_sums(spectra: Sequence[np.ndarray], k: int) -> tuple[np.ndarray, np
 
 
 def multiplicities(values: np.ndarray, rtol: float = 1e-10) -> list[tuple[float, int]]:
-    """Runs of equal values in an ascending array as (value, how many); equal means within ``rtol`` of the
-    largest."""
+    """Runs of equal values (within ``rtol`` of the largest) in an ascending array: (value, how many)."""
     groups: list[tuple[float, int]] = []
     tolerance = rtol * float(np.max(np.abs(values), initial=0.0))
     for value in np.asarray(values, dtype=np.float64):

@@ -1,8 +1,8 @@
 """Orthonormal DCT, DST (types 1 to 4) and Hartley transforms along the second-to-last axis, on any backend.
 
 NumPy arrays go through `scipy.fft` (imported at the first transform, never before). Elsewhere types 1 to 3
-and Hartley are one *real* FFT of the array library (length n for types 2, 3 and Hartley, about 2n for type
-1) with twiddle factors; type 4 is one complex FFT of length 2n. All are O(n log n), differentiable and traceable.
+and Hartley are one *real* FFT of the array library (of length n, about 2n for type 1) with twiddle factors;
+type 4 is one complex FFT of length 2n. All are O(n log n), differentiable and traceable.
 
 Names are ``dct1`` ... ``dct4``, ``dst1`` ... ``dst4`` and ``dht``. All matrices are real orthogonal; types 1
 and 4 and the Hartley transform are their own inverses, types 2 and 3 are each other's.

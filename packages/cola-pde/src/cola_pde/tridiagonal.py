@@ -19,8 +19,7 @@ __all__ = ["Tridiagonal"]
 
 @dataclass(frozen=True)
 class Tridiagonal(Algorithm):
-    """Eigendecomposition of a symmetric tridiagonal matrix by relatively robust representations, O(n^2);
-    solve by LDL^T, O(n).
+    """Symmetric tridiagonal matrices: eigenpairs by relatively robust representations, O(n^2); solve in O(n).
 
     Source: Dhillon, Parlett and Voemel, ACM TOMS 32 (2006) (LAPACK stemr); LAPACK ptsv.
     """
