@@ -132,8 +132,8 @@ def test_float32_adjoint_has_float32_accuracy(backend, rng, shape):
 
 
 # --- tied eigenvalues ----------------------------------------
-# The loss <C, P> with P the projector onto the two lowest eigenvectors does not see the basis inside that plane,
-# so its derivative exists however close the two eigenvalues are. It is known in closed form from the spectrum.
+# The loss <C, P> with P the projector onto the two lowest eigenvectors does not see the basis inside that
+# plane, so its derivative exists however close the two eigenvalues are. It follows from the spectrum alone.
 
 
 def projector_case(rng, with_spectrum, gap, rotate=True):

@@ -1,0 +1,252 @@
+"""Conjugate gradients with products in a low precision, held honest by residuals in the working precision.
+
+The loop, for `A x = b` with A positive definite and every column of b on its own:
+
+1. compute the residual `r = b - A x` in the working precision and scale it to norm one; 2. run CG on `A_low d
+= r / |r|` until its recursive residual has fallen by `reduction` (or `CYCLE` steps are done); 3. update `x <-
+x + |r| d` in the working precision and go to 1.
+
+CG is not restarted at step 1: the search direction is carried over, so that the Krylov space built so far is
+kept ("reliable updates": Clark, Babich, Barros, Brower, Rebbi, Comput. Phys. Commun. 181 (2010) 1517;
+residual replacement: van der Vorst and Ye, SIAM J. Sci. Comput. 22 (2000) 835). The fixed point is that of
+iterative refinement (Carson and Higham, SIAM J. Sci. Comput. 40 (2018) A817): if the low-precision correction
+contracts, which needs about `cond(A) * unit roundoff of the products < 1`, the residual reaches the level of
+the working precision.
+
+It is honest by construction. A correction that does not reduce the true residual is taken back. Two
+corrections that contract by less than half, although the recursion claims more, mean the low precision is
+exhausted; a direction of non-positive curvature, or a product that is not finite, means it has failed. In
+either case the remaining columns start again from their best x with all products in the working precision,
+once. What is still unfinished after that is reported, column by column, never returned as converged.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+from cola_core.backends import Backend
+
+from .precision import UNIT_ROUNDOFF, LowProduct, cast, precision_of
+
+__all__ = ["REASONS", "Outcome", "Phase", "refine"]
+
+Array = Any
+
+RUNNING, CONVERGED, STALLED, CURVATURE, OVERFLOW, NONFINITE, BUDGET = range(7)
+REASONS = {
+    RUNNING: "iteration limit reached",
+    CONVERGED: "converged",
+    STALLED: "stalled: refinement no longer reduces the residual",
+    CURVATURE: "a direction of non-positive curvature was met: the operator is not positive definite",
+    OVERFLOW: "overflow: a product with the operator was not finite",
+    NONFINITE: "non-finite: the operator or the right-hand side has NaN or infinite entries",
+    BUDGET: "iteration limit reached",
+}
+
+CYCLE = 200
+"""Steps after which the true residual is looked at even if the recursion has not fallen by `reduction`."""
+
+
+@dataclass(frozen=True)
+class Phase:
+    """One precision: how to multiply and precondition, the precision of the vectors, the step count to stop
+    at."""
+
+    product: LowProduct
+    precondition: Callable[[Array], Array] | None
+    vectors: str
+    limit: int
+
+    @property
+    def reduction(self) -> float:
+        """How far the recursive residual may fall before it is replaced: a few times sqrt(unit roundoff)."""
+        return 3.0 * UNIT_ROUNDOFF[self.product.precision] ** 0.5
+
+
+class Outcome(NamedTuple):
+    """How it went: relative residuals and codes (*batch, k) per column, counts of steps and refinements."""
+
+    residuals: Array
+    status: Array
+    steps: Any
+    refinements: Any
+    promoted: Any
+
+
+def refine(bk: Backend, A: Any, b: Array, x: Array, phases: list[Phase], tol: float) -> tuple:
+    """Solve `A x = b` for b, x (*batch, n, k) through the phases in turn; `tol` bounds `|b - A x| / |b|` per
+    column.
+
+    Cost per step: one product of the phase and about ten vector operations; per refinement one product with
+    A. A column whose residual is not finite from the start is returned as NaN.
+    """
+    xp = bk.xp
+    size = xp.max(xp.abs(b), axis=-2)  # |b|^2 must neither overflow nor vanish
+    zero = size == 0
+    size = xp.where(zero | ~xp.isfinite(size), xp.ones_like(size), size)
+    b = b / size[..., None, :]
+    x = xp.where(zero[..., None, :], xp.zeros_like(x), x / size[..., None, :])
+    norm_b = bk.norm(b)
+    r = b - A @ x
+    rnorm = bk.norm(r)
+    target = tol * norm_b
+    status = _select(xp, [(~xp.isfinite(rnorm), NONFINITE), (rnorm <= target, CONVERGED)], rnorm)
+    steps = refinements = bk.astype(xp.sum(xp.zeros_like(status)), "int32")
+    promoted = False
+    for number, phase in enumerate(phases):
+        if number:
+            unfinished = (status != CONVERGED) & (status != NONFINITE)
+            if bk.is_concrete(status) and not bool(xp.any(unfinished)):
+                break
+            status = xp.where(unfinished, xp.full_like(status, RUNNING), status)
+            promoted = True
+        state = (x, r, rnorm, status, steps, refinements)
+        x, r, rnorm, status, steps, refinements = _run(
+            bk, A, b, phase, state, target, number + 1 == len(phases)
+        )
+    residuals = rnorm / xp.where(zero, xp.ones_like(norm_b), norm_b)
+    lost = (status == NONFINITE)[..., None, :]
+    x = xp.where(lost, xp.full_like(x, xp.nan), x * size[..., None, :])
+    return x, Outcome(residuals, status, steps, refinements, promoted)
+
+
+def _run(bk: Backend, A: Any, b: Array, phase: Phase, start: tuple, target: Array, last: bool) -> tuple:
+    """Refine in one precision until every column has left RUNNING."""
+    xp = bk.xp
+    x, r, rnorm, status, steps, refinements = start
+    working = precision_of(x.dtype)
+    p = cast(xp.zeros_like(r), phase.vectors, bk)
+    rho = cast(xp.ones_like(rnorm), phase.vectors, bk)
+    keep, strikes = xp.zeros_like(rnorm) > 0, xp.zeros_like(status)
+
+    def unfinished(state: tuple) -> Any:
+        return xp.any(state[3] == RUNNING)
+
+    def cycle(state: tuple) -> tuple:
+        x, r, rnorm, status, steps, refinements, p, rho, keep, strikes = state
+        running = status == RUNNING
+        unit = xp.where(running, rnorm, xp.ones_like(rnorm))
+        low = cast(r / unit[..., None, :], phase.vectors, bk)
+        goal = cast(xp.clip(0.5 * target / unit, phase.reduction, 0.5), phase.vectors, bk)
+        d, claimed, failed, finite, p, rho, done = _cg(
+            bk, phase, low, goal, running, p, rho, keep, phase.limit - steps
+        )
+        d = cast(d, working, bk) * (unit / phase.product.scale)[..., None, :]
+        x_new = xp.where(running[..., None, :], x + d, x)
+        r_new = b - A @ x_new
+        n_new = bk.norm(r_new)
+        ratio = n_new / unit
+        faithful = (ratio <= 2.0 * cast(claimed, working, bk)) & ~failed
+        good = faithful | (ratio <= 0.5)
+        # CG's residual may rise while its error falls: a rise that the recursion foresaw is no failure
+        accept = running & xp.isfinite(n_new) & (faithful | (ratio < 1.0))
+        strikes = xp.where(good, xp.zeros_like(strikes), strikes + 1)
+        x, r = xp.where(accept[..., None, :], x_new, x), xp.where(accept[..., None, :], r_new, r)
+        rnorm = xp.where(accept, n_new, rnorm)
+        steps, refinements = steps + done, refinements + 1
+        verdict = _select(
+            xp,
+            [
+                (rnorm <= target, CONVERGED),
+                (~finite, OVERFLOW),
+                (failed if last else failed & (ratio > 0.5), CURVATURE),
+                (~accept | (strikes > 1), STALLED),
+                (steps >= phase.limit + xp.zeros_like(rnorm), BUDGET),
+            ],
+            rnorm,
+        )
+        status = xp.where(running, verdict, status)
+        # the next residual will be scaled to one again: carry the direction and its (r, M r) into those units
+        shrink = cast(unit / xp.where(rnorm > 0, rnorm, xp.ones_like(rnorm)), phase.vectors, bk)
+        keep = good & accept
+        return (
+            x,
+            r,
+            rnorm,
+            status,
+            steps,
+            refinements,
+            p * shrink[..., None, :],
+            rho * shrink**2,
+            keep,
+            strikes,
+        )
+
+    state = (x, r, rnorm, status, steps, refinements, p, rho, keep, strikes)
+    return bk.while_loop(unfinished, cycle, state)[:6]
+
+
+def _cg(
+    bk: Backend,
+    phase: Phase,
+    r: Array,
+    goal: Array,
+    running: Array,
+    p: Array,
+    rho: Array,
+    keep: Array,
+    budget: Any,
+) -> tuple:
+    """CG steps on residuals r of norm one; columns stop on their own.
+
+    p, rho: last direction and its `(r, M r)`, to be continued in the columns of `keep`. Returns the
+    correction, its claimed residual norm, per column whether curvature failed and whether products were
+    finite, the last direction and its `(r, M r)`, and the number of steps.
+    """
+    xp = bk.xp
+    alone = r.shape[-1] == 1 and len(r.shape) == 2  # one column: when it stops, so does the loop
+    z, new, norm = _precondition(bk, phase, r)
+    p = xp.where(keep[..., None, :], p, xp.zeros_like(p))
+    rho = xp.where(keep, rho, xp.ones_like(rho))
+    no = running & ~running
+    start = (xp.zeros_like(r), r, z, p, new, rho, norm, keep, running, no, no, budget - budget)
+
+    def more(state: tuple) -> Any:
+        return xp.any(state[8]) & (state[11] < CYCLE) & (state[11] < budget)
+
+    def step(state: tuple) -> tuple:
+        d, r, z, p, new, rho, norm, old, active, failed, infinite, done = state
+        beta = xp.where(old, new / rho, xp.zeros_like(new))
+        # a stopped column keeps its direction, to be continued from the true residual
+        p = bk.xpay(z, beta, p) if alone else xp.where(active[..., None, :], z + beta[..., None, :] * p, p)
+        rho = xp.where(active, new, rho)
+        q = phase.product(p)
+        curvature = _real(bk, bk.inner(p, q))
+        finite = xp.isfinite(curvature)
+        failed = failed | (active & finite & (((curvature <= 0) & (rho > 0)) | (rho < 0)))
+        infinite = infinite | (active & ~finite)
+        active = active & finite & (curvature > 0)
+        alpha = rho / xp.where(active, curvature, xp.ones_like(curvature))
+        alpha = xp.where(active, alpha, xp.zeros_like(rho))
+        d = bk.axpy(alpha, p, d)
+        r = bk.axpy(-alpha, q, r)  # 0 * inf may leave NaN here, but only in a column that has just stopped
+        z, new, latest = _precondition(bk, phase, r)
+        norm = xp.where(active, latest, norm)
+        going = active & (norm > goal)
+        return d, r, z, p, new, rho, norm, old | active, going, failed, infinite, done + 1
+
+    d, _, _, p, _, rho, norm, _, _, failed, infinite, done = bk.while_loop(more, step, start)
+    return d, norm, failed, ~infinite, p, rho, done
+
+
+def _precondition(bk: Backend, phase: Phase, r: Array) -> tuple[Array, Array, Array]:
+    """`z = M r`, `(r, z)` and `|r|`."""
+    if phase.precondition is None:
+        square = _real(bk, bk.inner(r, r))
+        return r, square, bk.xp.sqrt(square)
+    z = phase.precondition(r)
+    return z, _real(bk, bk.inner(r, z)), bk.norm(r)
+
+
+def _real(bk: Backend, x: Array) -> Array:
+    return bk.xp.real(x) if bk.is_complex(x) else x
+
+
+def _select(xp: Any, cases: list[tuple[Array, int]], like: Array) -> Array:
+    """The code of the first case that holds, per column; RUNNING if none does."""
+    out = xp.zeros_like(like)
+    for condition, code in reversed(cases):
+        out = xp.where(condition, xp.full_like(out, code), out)
+    return out  # kept in the float dtype of `like`: small integers are exact there

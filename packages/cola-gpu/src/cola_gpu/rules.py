@@ -1,0 +1,16 @@
+"""What this package adds to the core's questions."""
+
+from __future__ import annotations
+
+from typing import Any
+
+__all__ = ["register"]
+
+
+def register(registrar: Any) -> None:
+    """`solve` by mixed-precision CG."""
+    from cola_core.linalg import solve
+
+    from .cg import MixedPrecisionCG
+
+    registrar.algorithm(solve, MixedPrecisionCG, name="mixed-cg")
