@@ -1,3 +1,102 @@
-from . import ops
-from .operators import *
-from .properties import *
+"""Structured linear algebra: lazy operators, questions on them, rules by multiple dispatch, algorithms by cost.
+
+    import cola_core as cola
+
+    A = cola.kron(K1, K2) + 0.1 * cola.ops.Identity(n)
+    x = cola.solve(cola.PSD(A), b)
+    print(cola.explain(cola.solve, A, b))
+
+Importing this imports neither PyTorch nor JAX nor any plugin.
+"""
+
+from __future__ import annotations
+
+__version__ = "0.1.0"
+
+from . import algorithms, backends, errors, linalg, ops, properties
+from .algorithms import CG, GMRES, LU, SLQ, Auto, Cholesky, Eig, Eigh, Exact, Hutch, Hutchinson, Lanczos, SparseLU
+from .dispatch import Plan, explain
+from .errors import ConvergenceError, ConvergenceWarning
+from .functions import I_like, densify, lazify
+from .info import Info
+from .linalg import (
+    apply_unary,
+    cholesky,
+    diag,
+    eig,
+    eigh,
+    eigmax,
+    eigmin,
+    eigvalsh,
+    exp,
+    inv,
+    isqrt,
+    log,
+    logdet,
+    slogdet,
+    solve,
+    sqrt,
+    trace,
+)
+from .operators import LinearOperator, as_operator, block_diag, kron, kronsum, no_dispatch
+from .properties import PSD, Hermitian, SelfAdjoint, Stiefel, Unitary, check_properties
+
+__all__ = [
+    "CG",
+    "GMRES",
+    "LU",
+    "PSD",
+    "SLQ",
+    "Auto",
+    "Cholesky",
+    "ConvergenceError",
+    "ConvergenceWarning",
+    "Eig",
+    "Eigh",
+    "Exact",
+    "Hermitian",
+    "Hutch",
+    "Hutchinson",
+    "I_like",
+    "Info",
+    "Lanczos",
+    "LinearOperator",
+    "Plan",
+    "SelfAdjoint",
+    "SparseLU",
+    "Stiefel",
+    "Unitary",
+    "__version__",
+    "algorithms",
+    "apply_unary",
+    "as_operator",
+    "backends",
+    "block_diag",
+    "check_properties",
+    "cholesky",
+    "densify",
+    "diag",
+    "eig",
+    "eigh",
+    "eigmax",
+    "eigmin",
+    "eigvalsh",
+    "errors",
+    "exp",
+    "explain",
+    "inv",
+    "isqrt",
+    "kron",
+    "kronsum",
+    "lazify",
+    "linalg",
+    "log",
+    "logdet",
+    "no_dispatch",
+    "ops",
+    "properties",
+    "slogdet",
+    "solve",
+    "sqrt",
+    "trace",
+]

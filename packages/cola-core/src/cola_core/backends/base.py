@@ -100,6 +100,14 @@ class Backend:
         """Column 2-norms."""
         return self.xp.linalg.vector_norm(x, axis=-2)
 
+    def axpy(self, a: Array, x: Array, y: Array) -> Array:
+        """``y + a * x`` with one number per column; y may be overwritten."""
+        return y + a[..., None, :] * x
+
+    def xpay(self, x: Array, a: Array, y: Array) -> Array:
+        """``x + a * y`` with one number per column; y may be overwritten."""
+        return x + a[..., None, :] * y
+
     def put(self, x: Array, index: Any, value: Array) -> Array:
         """``x`` with ``x[index] = value``; the argument may be reused."""
         x[index] = value

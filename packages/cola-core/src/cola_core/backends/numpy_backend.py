@@ -52,6 +52,30 @@ class NumpyBackend(Backend):
         x = x.swapaxes(-1, -2)
         return x.conj() if x.dtype.kind == "c" else x
 
+    def inner(self, x: Array, y: Array) -> Array:
+        if x.ndim == 2 and x.shape[1] == 1:  # one pass, no temporary
+            return np.vdot(x, y)[None] if x.dtype == y.dtype else np.sum(x.conj() * y, axis=0)
+        return np.einsum("...ij,...ij->...j", self.conj(x), y)
+
+    def norm(self, x: Array) -> Array:
+        if x.ndim == 2 and x.shape[1] == 1 and x.flags.c_contiguous and x.size:
+            # nrm2 scales, so that tiny or huge entries neither underflow nor overflow
+            return np.asarray([_blas("nrm2", x)(x.ravel())], dtype=x.real.dtype)
+        return np.linalg.norm(x, axis=-2)
+
+    def axpy(self, a: Array, x: Array, y: Array) -> Array:
+        if y.ndim == 2 and y.shape[1] == 1 and x.dtype == y.dtype and y.flags.c_contiguous and x.flags.c_contiguous:
+            _blas("axpy", y)(x.ravel(), y.ravel(), a=a[0])  # in place, one pass instead of two and a temporary
+            return y
+        return y + a[..., None, :] * x
+
+    def xpay(self, x: Array, a: Array, y: Array) -> Array:
+        if y.shape == x.shape and y.dtype == x.dtype:
+            y *= a[..., None, :]
+            y += x
+            return y
+        return x + a[..., None, :] * y
+
     def all_finite(self, x: Array) -> bool:
         return bool(np.isfinite(x).all())
 
@@ -196,6 +220,15 @@ def _lapack(names: tuple[str, ...], A: Array) -> tuple[Any, ...]:
         for name, routine in zip(names, get_lapack_funcs(names, (A,)), strict=True):
             _LAPACK[name, A.dtype.char] = routine
         return tuple(_LAPACK[name, A.dtype.char] for name in names)
+
+
+def _blas(name: str, x: Array) -> Any:
+    try:
+        return _LAPACK[name, x.dtype.char]
+    except KeyError:
+        from scipy.linalg import get_blas_funcs
+
+        return _LAPACK.setdefault((name, x.dtype.char), get_blas_funcs(name, (x,)))
 
 
 def _common(a: Array, b: Array) -> tuple[Array, Array]:

@@ -15,10 +15,12 @@ _LOADERS: dict[str, tuple[tuple[str, ...], str]] = {
     "numpy": (("numpy",), "cola_core.backends.numpy_backend:BACKEND"),
     "torch": (("torch",), "cola_core.backends.torch_backend:BACKEND"),
     "jax": (("jax", "jaxlib"), "cola_core.backends.jax_backend:BACKEND"),
+    # placeholders used for planning; the class's own module is its key
+    "abstract": (("cola_core.backends.abstract",), "cola_core.backends.abstract:BACKEND"),
 }
 _LOADED: dict[str, Backend] = {}
 _BY_TYPE: dict[type, Backend | None] = {}
-_NOT_ARRAYS = ("dtype", "device", "ufunc", "Module", "Generator", "Size")
+_NOT_ARRAYS = ("dtype", "device", "ufunc", "Module", "Generator", "Size", "AbstractBackend")
 
 
 def register_backend(name: str, modules: tuple[str, ...], target: str) -> None:
@@ -34,7 +36,7 @@ def register_backend(name: str, modules: tuple[str, ...], target: str) -> None:
 
 def known_backends() -> tuple[str, ...]:
     """Names of all registered backends, whether or not their library is installed."""
-    return tuple(_LOADERS)
+    return tuple(name for name in _LOADERS if name != "abstract")
 
 
 def get_backend(name: str) -> Backend:
@@ -67,7 +69,7 @@ def backend_of_type(cls: type) -> Backend | None:
             continue
         top = base.__module__.partition(".")[0]
         for name, (modules, _) in _LOADERS.items():
-            if top in modules:
+            if top in modules or base.__module__ in modules:
                 found = get_backend(name)
                 break
         if found is not None:

@@ -66,7 +66,9 @@ class TorchBackend(Backend):
         return torch.matmul(a, b)
 
     def put(self, x: Array, index: Any, value: Array) -> Array:
-        x = x.clone()
+        differentiated = x.requires_grad or getattr(value, "requires_grad", False)
+        if differentiated or not self.is_concrete(x, value):
+            x = x.clone()
         x[index] = value
         return x
 

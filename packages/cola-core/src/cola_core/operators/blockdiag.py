@@ -113,6 +113,19 @@ class BlockDiag(LinearOperator):
         blocks = (matmul(a, b) for a, b in zip(self.Ms, other.Ms, strict=True))
         return BlockDiag(*blocks, multiplicities=self.multiplicities, declared=frozenset(keep))
 
+    def _plus(self, other: LinearOperator) -> object:
+        """A multiple of the identity goes into every block, which keeps block rules applicable."""
+        from .algebra import add
+        from .diagonal import Identity, ScalarMul
+
+        if not isinstance(other, (Identity, ScalarMul)) or any(not M.is_square for M in self.Ms):
+            return NotImplemented
+        blocks = [
+            add(M, Identity(M.shape[-1]) if isinstance(other, Identity) else other.replace(n=M.shape[-1]))
+            for M in self.Ms
+        ]
+        return self.with_blocks(*blocks)
+
     def _properties(self) -> frozenset[Property]:
         return frozenset(p for p in (PSD, SelfAdjoint, Unitary, Stiefel) if all(M.isa(p) for M in self.Ms))
 

@@ -72,6 +72,8 @@ class FunctionOperator(LinearOperator):
         return self.entries
 
     def _restatic(self, dtype: Any, backend: str | None) -> LinearOperator:
+        if backend == "abstract":  # planning: only the shape is needed
+            return self.replace(library=backend)
         if backend is not None and backend != self.library:
             raise ShapeError(f"{self!r} is a {self.library} function and cannot be moved to {backend}.")
         if dtype is None or dtype_name(dtype) == self.entries:
@@ -83,6 +85,8 @@ class FunctionOperator(LinearOperator):
         be = self.backend
         xp = be.xp
         batch, (n, k) = X.shape[:-2], X.shape[-2:]
+        if be.name == "abstract":
+            return be.zeros((*batch, rows, k), self.dtype)
         columns = xp.reshape(X.mT if hasattr(X, "mT") else X.swapaxes(-1, -2), (-1, n))
         if be.name == "numpy" or columns.shape[0] <= 1:
             out = [f(columns[i]) for i in range(columns.shape[0])]
@@ -99,10 +103,10 @@ class FunctionOperator(LinearOperator):
         return Y.mT if hasattr(Y, "mT") else Y.swapaxes(-1, -2)
 
     def _matmat(self, X: Array) -> Array:
-        if self.matmat is not None and X.ndim == 2:
-            return self.matmat(X)
-        if self.matvec is not None:
-            return self._columns(self.matvec, X, self.size[0])
+        if self.library == "abstract" or (self.matvec is not None and (self.matmat is None or X.ndim > 2)):
+            return self._columns(self.matvec, X, self.size[0])  # type: ignore[arg-type]
+        if X.ndim == 2:
+            return self.matmat(X)  # type: ignore[misc]
         return self._fold(self.matmat, X)
 
     def _fold(self, f: Any, X: Array) -> Array:
@@ -112,7 +116,7 @@ class FunctionOperator(LinearOperator):
         return xp.reshape(xp.moveaxis(xp.reshape(Y, (Y.shape[0], -1, k)), 1, 0), (*batch, Y.shape[0], k))
 
     def _matvec(self, x: Array) -> Array:
-        if self.matvec is None:
+        if self.matvec is None or self.library == "abstract":
             return self._matmat(x[:, None])[..., 0]
         y = self.matvec(x)
         if getattr(y, "shape", None) != (self.size[0],):
@@ -123,6 +127,8 @@ class FunctionOperator(LinearOperator):
         return y
 
     def _rmatmat(self, X: Array) -> Array:
+        if self.library == "abstract":
+            return self._columns(self.rmatvec, X, self.size[1])  # type: ignore[arg-type]
         if self.rmatmat is not None:
             return self.rmatmat(X) if X.ndim == 2 else self._fold(self.rmatmat, X)
         if self.rmatvec is not None:

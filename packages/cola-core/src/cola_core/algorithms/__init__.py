@@ -1,0 +1,37 @@
+"""How numbers get computed: one file per algorithm, a frozen dataclass of settings and one method per question."""
+
+from __future__ import annotations
+
+from .base import Algorithm, Auto, default_tol
+from .cg import CG
+from .cholesky import Cholesky
+from .dense_exp import ScalingSquaring
+from .eigh import Eig, Eigh
+from .exact import Exact
+from .gmres import GMRES
+from .hutchinson import Hutchinson
+from .lanczos import Lanczos
+from .lu import LU
+from .slq import SLQ
+from .sparse_lu import SparseLU
+
+Hutch = Hutchinson  # the name of the CoLA package
+
+__all__ = [
+    "CG",
+    "GMRES",
+    "LU",
+    "SLQ",
+    "Algorithm",
+    "Auto",
+    "Cholesky",
+    "Eig",
+    "Eigh",
+    "Exact",
+    "Hutch",
+    "Hutchinson",
+    "Lanczos",
+    "ScalingSquaring",
+    "SparseLU",
+    "default_tol",
+]

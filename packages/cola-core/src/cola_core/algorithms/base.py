@@ -1,0 +1,91 @@
+"""``Algorithm``: a leaf that computes numbers; and ``Auto``, the policy that picks one.
+
+An algorithm is a frozen dataclass of settings with one method per question it answers, named after the question
+(``solve(A, b)``, ``slogdet(A)``, ...). It reports an ``Info`` through ``dispatch.record`` when its answer is iterative
+or stochastic. ``applicable`` says whether ``Auto`` may take it (or why not); ``cost`` estimates from static facts.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+from typing import Any, ClassVar
+
+from ..backends.base import dtype_name
+from ..cost import Cost
+
+__all__ = ["Algorithm", "Auto", "default_tol", "question_memory"]
+
+
+@dataclass(frozen=True)
+class Algorithm:
+    """Base of all algorithms. kind: "exact", "iterative" or "stochastic"."""
+
+    kind: ClassVar[str] = "exact"
+
+    def applicable(self, question: str, A: Any, *operands: Any) -> bool | str:
+        """True if ``Auto`` may choose this here, else the reason why not. Static facts only."""
+        return True
+
+    def cost(self, question: str, A: Any, *operands: Any) -> Cost:
+        """Estimated cost of answering ``question``."""
+        raise NotImplementedError(f"{type(self).__name__} must define cost()")
+
+    def describe(self) -> str:
+        """Settings that differ from their defaults, for plans."""
+        changed = []
+        for f in fields(self):
+            value = getattr(self, f.name)
+            plain = isinstance(value, (bool, int, float, str, tuple))
+            if value is None or value is f.default or (plain and value == f.default):
+                continue
+            changed.append(f"{f.name}={value!r}"[:60] if plain else f"{f.name}={type(value).__name__}")
+        return ", ".join(changed)
+
+
+@dataclass(frozen=True)
+class Auto(Algorithm):
+    """Choose by cost among the registered algorithms; the default everywhere.
+
+    tol, max_iters, key, progress: passed to the chosen algorithm where it has such a setting. memory: budget in bytes
+    for dense factors and bases (default 4 GiB). prefer: "exact" (default) weighs iterative and stochastic candidates
+    as riskier than their estimate; "speed" takes estimates at face value.
+    """
+
+    tol: float | None = None
+    max_iters: int | None = None
+    key: Any = None
+    memory: float | None = None
+    prefer: str = "exact"
+
+    def __post_init__(self) -> None:
+        if self.prefer not in ("exact", "speed"):
+            raise ValueError(f'Auto(prefer=...) is "exact" or "speed", not {self.prefer!r}')
+
+    @property
+    def memory_budget(self) -> float:
+        return 2.0**32 if self.memory is None else float(self.memory)
+
+    def configure(self, cls: type) -> Any:
+        """An instance of an algorithm class with the settings given here."""
+        known = {f.name for f in fields(cls)}  # type: ignore[arg-type]
+        given = {k: getattr(self, k) for k in ("tol", "max_iters", "key")}
+        return cls(**{k: v for k, v in given.items() if v is not None and k in known})
+
+    def risk(self, kind: str) -> float:
+        """Factor on the estimated time: an unknown condition number can make an iteration much slower than hoped."""
+        if self.prefer == "speed":
+            return 1.0
+        return {"exact": 1.0, "iterative": 3.0, "stochastic": 10.0}.get(kind, 3.0)
+
+
+def default_tol(dtype: Any) -> float:
+    """Default relative tolerance of iterative methods: 1e-8 in double, 1e-5 in single, 1e-2 in half precision."""
+    return {"float64": 1e-8, "complex128": 1e-8, "float32": 1e-5, "complex64": 1e-5}.get(dtype_name(dtype), 1e-2)
+
+
+def question_memory(A: Any, columns: int) -> float:
+    """Bytes of ``columns`` vectors as long as A's longer side, over the batch."""
+    batch = 1
+    for s in A.batch_shape:
+        batch *= s
+    return float(A.itemsize * batch * max(A.shape[-2:]) * columns)

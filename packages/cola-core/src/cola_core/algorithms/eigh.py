@@ -1,0 +1,120 @@
+"""Dense eigendecompositions: ``Eigh`` for self-adjoint operators, ``Eig`` for general ones (LAPACK syevd, geev)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from ..backends.base import Array
+from ..cost import Cost
+from ..errors import ColaError, PropertyError
+from ..properties import PSD, SelfAdjoint, Unitary
+from .base import Algorithm
+from .dense_cost import batch_size, dense_memory
+from .factor import dense_entries
+from .spectrum import order_by, pick
+
+__all__ = ["Eig", "Eigh"]
+
+
+@dataclass(frozen=True)
+class Eigh(Algorithm):
+    """``A = V diag(w) V^H`` of a self-adjoint operator, w ascending: about ``9 n^3`` flops. Reads the lower triangle."""
+
+    def applicable(self, question: str, A: Any, *operands: Any) -> bool | str:
+        return True if A.isa(SelfAdjoint) else "the operator is not declared SelfAdjoint or PSD"
+
+    def cost(self, question: str, A: Any, *operands: Any) -> Cost:
+        n, b = A.shape[-1], batch_size(A)
+        return Cost(b * 9.0 * n**3 * 2, b * A.itemsize * n * n * 12, 4 * dense_memory(A), 0, 6)
+
+    def decompose(self, A: Any) -> tuple[Array, Array]:
+        """Eigenvalues (ascending) and the matrix of eigenvectors, as arrays."""
+        be = A._concrete_backend()
+        M = dense_entries(A)
+        w, V = be.eigh(M)
+        return be.astype(w, be.real_dtype(A.dtype)), be.astype(V, A.dtype)
+
+    def eigh(self, A: Any) -> tuple[Array, Any]:
+        from ..operators import Dense
+
+        w, V = self.decompose(A)
+        return w, Dense(V, declared=frozenset({Unitary}))
+
+    def eigsh(self, A: Any, k: int, which: str) -> tuple[Array, Any]:
+        from ..operators import Dense
+        from ..properties import Stiefel
+
+        w, V = self.decompose(A)
+        index = order_by(A._concrete_backend(), w, k, which)
+        return pick(w, index), Dense(V[..., index], declared=frozenset({Stiefel}))
+
+    def eig(self, A: Any) -> tuple[Array, Any]:
+        return self.eigh(A)
+
+    def apply_unary(self, A: Any, f: Any) -> Any:
+        from ..operators import Dense, Diagonal, Product
+
+        be = A._concrete_backend()
+        w, V = self.decompose(A)
+        if A.isa(PSD) and f.needs_positive:
+            # rounding leaves eigenvalues of a PSD matrix slightly below zero; sqrt must not turn that into NaN
+            w = be.xp.maximum(w, be.xp.zeros_like(w))
+        values = f.on(be, w)
+        Vop = Dense(V, declared=frozenset({Unitary}))
+        return Product(Vop, Diagonal(values), Vop.H, declared=f.properties(A))
+
+
+@dataclass(frozen=True)
+class Eig(Algorithm):
+    """``A V = V diag(w)`` of a general operator: about ``25 n^3`` flops; eigenvalues are complex, in LAPACK's order."""
+
+    def cost(self, question: str, A: Any, *operands: Any) -> Cost:
+        n, b = A.shape[-1], batch_size(A)
+        return Cost(b * 25.0 * n**3 * 2, b * A.itemsize * n * n * 20, 6 * dense_memory(A), 0, 8)
+
+    def applicable(self, question: str, A: Any, *operands: Any) -> bool | str:
+        if question == "apply_unary" and operands[0].name == "exp":
+            return "scaling and squaring is accurate for non-normal matrices, an eigenbasis is not"
+        return True
+
+    def eig(self, A: Any) -> tuple[Array, Any]:
+        from ..operators import Dense
+
+        be = A._concrete_backend()
+        w, V = be.eig(dense_entries(A))
+        return w, Dense(V)
+
+    def apply_unary(self, A: Any, f: Any) -> Any:
+        from ..operators import Dense
+
+        be = A._concrete_backend()
+        xp = be.xp
+        w, V = be.eig(dense_entries(A))
+        scaled = V * f.on(be, w)[..., None, :]
+        # f(A) = V f(w) V^{-1}; solve from the right, and say so when the eigenbasis is unusable (defective A)
+        out = be.adjoint(be.lu_solve(be.lu_factor(be.adjoint(V)), be.adjoint(scaled)))
+        if be.is_concrete(out):
+            back = be.adjoint(be.lu_solve(be.lu_factor(be.adjoint(V)), be.adjoint(V * w[..., None, :])))
+            M = A.to_dense()
+            scale = float(xp.max(xp.abs(M))) if M.size else 0.0
+            error = float(xp.max(xp.abs(back - M))) if M.size else 0.0
+            if not error <= 1e3 * float(xp.finfo(be.real_dtype(A.dtype)).eps) ** 0.75 * scale:
+                raise ColaError(
+                    f"{f.name}({A!r}): the eigenvector basis is too ill-conditioned (reconstruction error "
+                    f"{error:.1e} against entries of {scale:.1e}); the matrix is defective or close to it."
+                )
+            if not be.is_complex(M) and M.size:
+                imaginary = float(xp.max(xp.abs(xp.imag(out))))
+                if imaginary <= 1e-10 * float(xp.max(xp.abs(out))) or f.real_on_real:
+                    out = xp.real(out)
+        return Dense(out)
+
+
+def require_self_adjoint(A: Any, question: str) -> None:
+    """Refuse instead of reading one triangle of a matrix nobody called self-adjoint."""
+    if not A.isa(SelfAdjoint):
+        raise PropertyError(
+            f"{question}({A!r}): the operator is not known to be self-adjoint. Declare it with "
+            "cola_core.SelfAdjoint(A) (or PSD(A)), or use eig for general matrices."
+        )

@@ -1,0 +1,48 @@
+"""Trace and diagonal exactly, from the entries or from n products, in blocks of bounded memory."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from ..backends.base import Array
+from ..cost import Cost
+from .base import Algorithm, question_memory
+
+__all__ = ["Exact"]
+
+
+@dataclass(frozen=True)
+class Exact(Algorithm):
+    """``e_i^H A e_i`` for every i: n products, ``bs`` columns at a time."""
+
+    bs: int = 128
+
+    def cost(self, question: str, A: Any, *operands: Any) -> Cost:
+        n = A.shape[-1]
+        one = A.matvec_cost
+        return Cost(one.flops * n, one.bytes * n, question_memory(A, min(self.bs, n) * 3), n, one.calls * max(n / self.bs, 1))
+
+    def diag(self, A: Any, k: int) -> Array:
+        be = A._concrete_backend()
+        xp = be.xp
+        m, n = A.shape[-2:]
+        length = max(min(m, n - k) if k >= 0 else min(m + k, n), 0)
+        if hasattr(A, "array") and type(A)._to_dense is not None and type(A).__name__ == "Dense":
+            return xp.linalg.diagonal(A.array, offset=k)
+        if length == 0:
+            return be.zeros((*A.batch_shape, 0), A.dtype, A.device)
+        row0, col0 = max(-k, 0), max(k, 0)
+        pieces = []
+        for start in range(0, length, self.bs):
+            stop = min(start + self.bs, length)
+            columns = be.zeros((n, stop - start), A.dtype, A.device)
+            eye = be.eye(stop - start, A.dtype, A.device)
+            columns = be.put(columns, slice(col0 + start, col0 + stop), eye)
+            block = (A @ columns)[..., row0 + start : row0 + stop, :]
+            pieces.append(xp.linalg.diagonal(block))
+        out = xp.concat(pieces, axis=-1) if len(pieces) > 1 else pieces[0]
+        return xp.broadcast_to(out, (*A.batch_shape, length)) if out.shape[:-1] != A.batch_shape else out
+
+    def trace(self, A: Any) -> Array:
+        return A._concrete_backend().xp.sum(self.diag(A, 0), axis=-1)

@@ -1,0 +1,114 @@
+"""Trace and diagonal by random probes, with their standard error. Girard 1989; Hutchinson 1990; Bekas et al. 2007."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+from ..backends.base import Array
+from ..cost import Cost
+from ..dispatch.session import record
+from ..info import Info
+from .base import Algorithm, question_memory
+
+__all__ = ["Hutchinson"]
+
+
+@dataclass(frozen=True)
+class Hutchinson(Algorithm):
+    """``tr A = E[z^H A z]`` with random signs z: probes are added until the standard error meets the tolerance.
+
+    tol: standard error relative to the estimate (default 3e-2). max_iters: probes at most (default 10,000). bs: probes
+    per product. key: seed. For the diagonal, ``tol`` is the norm of the standard errors relative to that of the
+    diagonal. Cost grows as ``tol**-2``.
+    """
+
+    tol: float = 3e-2
+    max_iters: int = 10_000
+    bs: int = 64
+    key: Any = 0
+
+    kind: ClassVar[str] = "stochastic"
+
+    def applicable(self, question: str, A: Any, *operands: Any) -> bool | str:
+        if question == "diag" and operands[0] != 0:
+            return "estimates the main diagonal only"
+        if not A.is_square:
+            return "the operator is not square"
+        return True
+
+    def cost(self, question: str, A: Any, *operands: Any) -> Cost:
+        probes = min(self.max_iters, 2 / self.tol**2)
+        one = A.matvec_cost
+        return Cost(one.flops * probes, one.bytes * probes, question_memory(A, 3 * self.bs), probes, one.calls * probes / self.bs)
+
+    def _sample(self, A: Any, per_probe: Any, size: Any) -> tuple[Array, Array, int, bool]:
+        """Running mean and standard error of ``per_probe(Z, A Z)`` (last axis: probes) until ``tol`` is met."""
+        be = A._concrete_backend()
+        xp = be.xp
+        n = A.shape[-1]
+        count, total, squares = 0, 0, 0
+        mean = error = None
+        batches = 0
+        while count < self.max_iters:
+            s = min(self.bs, self.max_iters - count)
+            Z = be.rademacher(_next_key(be, self.key, batches), (n, s), A.dtype, A.device)
+            values = per_probe(Z, A @ Z)
+            batches += 1
+            count += s
+            total = total + xp.sum(values, axis=-1)
+            squares = squares + xp.sum(xp.abs(values) ** 2, axis=-1)
+            mean = total / count
+            variance = xp.maximum(squares / count - xp.abs(mean) ** 2, xp.zeros_like(squares)) * (count / max(count - 1, 1))
+            error = xp.sqrt(variance / count)
+            if not be.is_concrete(mean):
+                # under a trace the number of probes cannot depend on values: take what the tolerance asks for
+                if count >= min(self.max_iters, int(1 / self.tol**2)):
+                    return mean, error, count, False
+                continue
+            if bool(size(error) <= self.tol * size(xp.abs(mean))):
+                return mean, error, count, True
+        assert mean is not None and error is not None
+        return mean, error, count, False
+
+    def trace(self, A: Any) -> Array:
+        be = A._concrete_backend()
+        xp = be.xp
+        if A.shape[-1] == 0:
+            return be.zeros(A.batch_shape, A.dtype, A.device)
+        mean, error, count, met = self._sample(A, lambda Z, AZ: be.inner(Z, AZ), lambda x: xp.max(x))
+        self._report(be, xp.max(error), count, met, xp.max(xp.abs(mean)))
+        return mean
+
+    def diag(self, A: Any, k: int) -> Array:
+        be = A._concrete_backend()
+        xp = be.xp
+        if A.shape[-1] == 0:
+            return be.zeros((*A.batch_shape, 0), A.dtype, A.device)
+        norm = xp.linalg.vector_norm
+        mean, error, count, met = self._sample(A, lambda Z, AZ: be.conj(Z) * AZ, lambda x: norm(x))
+        self._report(be, norm(error), count, met, norm(mean))
+        return mean
+
+    def _report(self, be: Any, error: Array, count: int, met: bool, size: Array) -> None:
+        concrete = be.is_concrete(error)
+        record(
+            Info(
+                method="Hutchinson",
+                converged=met if concrete else error <= self.tol * size,
+                reason="converged" if met else "probe limit reached",
+                iterations=count,
+                matvecs=count,
+                tolerance=self.tol,
+                standard_error=float(error) if concrete else error,
+            )
+        )
+
+
+def _next_key(be: Any, key: Any, i: int) -> Any:
+    """A different key for every batch of probes."""
+    if isinstance(key, int):
+        return key * 1_000_003 + i
+    import jax
+
+    return jax.random.fold_in(key, i)

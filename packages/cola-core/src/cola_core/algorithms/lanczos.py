@@ -1,0 +1,152 @@
+"""Lanczos methods for self-adjoint operators: some eigenpairs by thick restart, and f(A)b without eigenvectors.
+
+Eigenpairs: Wu & Simon, SIMAX 22 (2000) 602. f(A)b: Saad, SINUM 29 (1992) 209; the error estimate is the change over
+the last steps. Residuals ``|A v - w v|`` bound the eigenvalue errors and are recomputed at exit.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+from ..backends.base import Array
+from ..cost import Cost
+from ..dispatch.session import record
+from ..errors import NonFiniteError
+from ..info import Info
+from ..properties import SelfAdjoint, Stiefel
+from .base import Algorithm, question_memory
+from .spectrum import order_by
+
+__all__ = ["Lanczos"]
+
+
+@dataclass(frozen=True)
+class Lanczos(Algorithm):
+    """Thick-restart Lanczos with full reorthogonalisation.
+
+    tol: relative to the largest Ritz value found (default 1e-10 in double, 1e-5 in single). max_iters: products in
+    all (default ``max(20 k, 1000)``). basis: vectors kept (default ``max(2 k + 1, 30)``). key: seed of the start vector.
+    A single start vector meets one vector of each eigenspace: copies of a multiple eigenvalue are found only through
+    rounding and restarts, and may be missed; use ``Eigh`` where multiplicities matter and the matrix fits.
+    """
+
+    tol: float | None = None
+    max_iters: int | None = None
+    basis: int | None = None
+    key: Any = 0
+
+    kind: ClassVar[str] = "iterative"
+
+    def applicable(self, question: str, A: Any, *operands: Any) -> bool | str:
+        if not A.isa(SelfAdjoint):
+            return "the operator is not declared SelfAdjoint or PSD"
+        if question == "eigsh":
+            k, n = operands[0], A.shape[-1]
+            if A.batch_shape:
+                return "batches of operators are not supported"
+            if A.backend is not None and A.backend.name == "abstract":
+                pass
+            if 4 * k >= n:
+                return f"{k} of {n} eigenpairs is a large part of the spectrum"
+        return True
+
+    def cost(self, question: str, A: Any, *operands: Any) -> Cost:
+        n = A.shape[-1]
+        m = self._basis(operands[0], n) if question == "eigsh" else 50
+        steps = min(n, 10 * m) if question == "eigsh" else min(n, m)
+        one = A.matvec_cost + Cost(4 * m * n, 2 * m * A.itemsize * n, 0, 0, 10)
+        total = one * steps
+        return Cost(total.flops, total.bytes, question_memory(A, m + 4), steps, total.calls)
+
+    def _basis(self, k: int, n: int) -> int:
+        return min(n, max(2 * k + 1, 30) if self.basis is None else max(int(self.basis), k + 2))
+
+    def eigsh(self, A: Any, k: int, which: str) -> tuple[Array, Any]:
+        from ..operators import Dense
+
+        be = A._concrete_backend()
+        xp = be.xp
+        n = A.shape[-1]
+        eps = float(xp.finfo(be.real_dtype(A.dtype)).eps)
+        tol = max(1e-10, 100 * eps) if self.tol is None else float(self.tol)
+        limit = max(20 * k, 1000) if self.max_iters is None else int(self.max_iters)
+        m = self._basis(k, n)
+        host = be.zeros((m, m), A.dtype)
+        V = be.zeros((m + 1, n), A.dtype, A.device)
+        v = be.normal(self.key, (n,), A.dtype, A.device)
+        V = be.put(V, 0, v / xp.linalg.vector_norm(v))
+        T, kept, products, reason = host, 0, 0, "iteration limit reached"
+        scale = 0.0
+        while True:
+            # extend the basis from kept to m vectors; T carries the arrow left by the last restart
+            size = m
+            for j in range(kept, m):
+                w = A @ V[j]
+                products += 1
+                c = 0
+                for _ in range(2):
+                    d = be.conj(V[: j + 1]) @ w
+                    w = w - V[: j + 1].T @ d
+                    c = c + d
+                T = be.put(T, (slice(0, j + 1), j), c)
+                T = be.put(T, (j, slice(0, j + 1)), be.conj(c))
+                b = float(xp.linalg.vector_norm(w))
+                if not b < float("inf"):
+                    raise NonFiniteError(f"a product with {A!r} gave NaN or infinity in Lanczos step {products}.")
+                scale = max(scale, b, abs(complex(c[j])))
+                if b <= 10 * eps * n**0.5 * scale:
+                    # invariant subspace: the Ritz pairs are exact; go on with a fresh direction while one is missing
+                    b = 0.0
+                    if j + 1 < n:
+                        w = be.normal(products + 1, (n,), A.dtype, A.device)
+                        for _ in range(2):
+                            w = w - V[: j + 1].T @ (be.conj(V[: j + 1]) @ w)
+                        w = w / xp.linalg.vector_norm(w)
+                        V = be.put(V, j + 1, w)
+                else:
+                    V = be.put(V, j + 1, w / b)
+                last = b
+            theta, S = be.eigh(T[:size, :size])
+            wanted = order_by(be, theta, k, which)
+            error = xp.abs(last * S[size - 1, :])
+            largest = max(float(xp.max(xp.abs(theta))), 1e-300)
+            done = bool(xp.all(error[wanted] <= tol * largest))
+            if done or products >= limit or m == n:
+                break
+            keep = min(k + max((m - k) // 2, 1), m - 1)
+            chosen = order_by(be, theta, keep, which)
+            Y = S[:, chosen]
+            V = be.put(V, slice(0, keep), Y.T @ V[:size])
+            V = be.put(V, keep, V[m] + 0)
+            T = xp.zeros_like(T)
+            index = xp.arange(keep)
+            T = be.put(T, (index, index), be.astype(theta[chosen], A.dtype))
+            # the arrow (coupling to the new vector) is recomputed by orthogonalisation in the next step
+            kept = keep
+        w = theta[wanted]
+        X = V[:size].T @ S[:, wanted]
+        order = xp.argsort(w)
+        w, X = w[order], X[:, order]
+        R = A @ X - X * be.astype(w, A.dtype)
+        residual = float(xp.max(be.norm(R))) / largest if k else 0.0
+        converged = residual <= max(10 * tol, 100 * eps * n**0.5)
+        record(
+            Info(
+                method="Lanczos",
+                converged=converged,
+                reason="converged" if converged else reason,
+                iterations=products,
+                matvecs=products + k,
+                residual=residual,
+                tolerance=tol,
+                error_estimate=residual * largest,
+            )
+        )
+        index = order_by(be, w, k, which)
+        return w[index], Dense(X[:, index], declared=frozenset({Stiefel}))
+
+    def apply_unary(self, A: Any, f: Any) -> Any:
+        from ..linalg.matrix_function import LanczosFunction
+
+        return LanczosFunction(A, f, self, declared=f.properties(A))

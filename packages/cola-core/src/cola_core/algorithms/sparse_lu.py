@@ -1,0 +1,129 @@
+"""Sparse direct factorisation by SuperLU (through SciPy), NumPy arrays only. Li, ACM TOMS 31 (2005) 302."""
+
+from __future__ import annotations
+
+import warnings
+from dataclasses import dataclass
+from typing import Any
+
+from ..backends.base import Array
+from ..cost import Cost
+from ..errors import NonFiniteError, SingularMatrixError
+from ..properties import SelfAdjoint
+from .base import Algorithm
+from .cholesky import check_finite
+from .factor import warn_if_singular
+
+__all__ = ["SparseLU"]
+
+
+@dataclass(frozen=True)
+class SparseFactor:
+    """SuperLU's factors of a sparse matrix."""
+
+    superlu: Any
+    dtype: Any
+
+    def solve(self, B: Array) -> Array:
+        """``A^{-1} B`` by sparse triangular solves."""
+        import numpy as np
+
+        if np.iscomplexobj(B) and self.dtype.kind != "c":
+            return self.superlu.solve(np.ascontiguousarray(B.real)) + 1j * self.superlu.solve(np.ascontiguousarray(B.imag))
+        B = B.astype(self.dtype, copy=False)
+        if B.ndim <= 2:
+            return self.superlu.solve(B)
+        out = np.empty_like(B)
+        for i in np.ndindex(*B.shape[:-2]):
+            out[i] = self.superlu.solve(np.ascontiguousarray(B[i]))
+        return out
+
+    def slogdet(self) -> tuple[Array, Array]:
+        """Phase and log-modulus, with the parity of both permutations."""
+        import numpy as np
+
+        d = self.superlu.U.diagonal()
+        sign = np.prod(d / np.abs(d)) * _parity(self.superlu.perm_r) * _parity(self.superlu.perm_c)
+        return np.asarray(sign, self.dtype), np.log(np.abs(d)).sum()
+
+
+@dataclass(frozen=True)
+class SparseLU(Algorithm):
+    """``P A Q = L U`` of a ``Sparse`` operator. Fill depends on the pattern; the estimate assumes a 2-d mesh."""
+
+    def applicable(self, question: str, A: Any, *operands: Any) -> bool | str:
+        from ..operators import Sparse
+
+        if not isinstance(A, Sparse):
+            return "not a Sparse operator"
+        if A.data.__class__.__module__.partition(".")[0] not in ("numpy", "cola_core"):
+            return "SuperLU works on NumPy arrays only"
+        return True
+
+    def cost(self, question: str, A: Any, *operands: Any) -> Cost:
+        nnz, n = A.nnz, A.shape[-1]
+        k = operands[0].shape[-1] if operands and len(operands[0].shape) > 1 else 1
+        fill = 4.0 * nnz * max(1.0, (n + 2).bit_length() / 4)
+        return Cost(30.0 * nnz**1.5 + 4 * fill * k, 12 * fill * (1 + k), 16 * fill, 0, 20)
+
+    def factor(self, A: Any) -> SparseFactor:
+        """Factor once for several solves and the determinant."""
+        import numpy as np
+        from scipy.sparse.linalg import MatrixRankWarning, splu
+
+        csc = A.to_scipy().tocsc()
+        if not np.isfinite(csc.data).all():
+            raise NonFiniteError(f"{A!r} contains NaN or infinity.")
+        # symmetric mode and a symmetric ordering keep the fill of a symmetric pattern low
+        options = (
+            dict(permc_spec="MMD_AT_PLUS_A", diag_pivot_thresh=0.01, options=dict(SymmetricMode=True))
+            if A.isa(SelfAdjoint)
+            else dict(permc_spec="COLAMD")
+        )
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter("error", MatrixRankWarning)
+                lu = splu(csc, **options)
+        except (RuntimeError, MatrixRankWarning) as error:
+            raise SingularMatrixError(
+                f"{A!r} is singular: SuperLU found a zero pivot ({error}). Regularise it (A + s*I) or remove the "
+                "null space."
+            ) from None
+        d = np.abs(lu.U.diagonal())
+        # the pivots' ratio bounds the reciprocal condition number only loosely, so warn at its extreme
+        warn_if_singular(float(d.min() / d.max()) if d.size and d.max() > 0 else 0.0, A, "sparse LU")
+        return SparseFactor(lu, csc.dtype)
+
+    def solve(self, A: Any, b: Array) -> Array:
+        check_finite(A, b)
+        if not A.shape[-1]:
+            return b
+        return self.factor(A).solve(b)
+
+    def slogdet(self, A: Any) -> tuple[Array, Array]:
+        import numpy as np
+
+        if not A.shape[-1]:
+            return np.ones((), A.dtype), np.zeros(())
+        try:
+            return self.factor(A).slogdet()
+        except SingularMatrixError:
+            return np.zeros((), A.dtype), np.asarray(-np.inf)
+
+
+def _parity(perm: Any) -> int:
+    """Sign of a permutation, by its cycles."""
+    import numpy as np
+
+    perm = np.asarray(perm)
+    seen = np.zeros(perm.size, bool)
+    sign = 1
+    for i in range(perm.size):
+        length = 0
+        while not seen[i]:
+            seen[i] = True
+            i = perm[i]
+            length += 1
+        if length and length % 2 == 0:
+            sign = -sign
+    return sign

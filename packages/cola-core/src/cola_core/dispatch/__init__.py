@@ -1,0 +1,32 @@
+"""How a question finds its answer: rules by type, guard, specificity, precedence and cost; then algorithms by cost.
+
+``Question`` is a generic function of linear algebra; ``Rule`` an identity that takes it apart on a composition;
+``Registry`` holds both and changes only through committed registrations; ``explain`` shows the plan before it runs.
+"""
+
+from __future__ import annotations
+
+from .choose import ask
+from .explain import explain
+from .plan import Plan, PlanNode
+from .question import Question, question_of
+from .registry import REGISTRY, AlgorithmEntry, Registry
+from .rule import Provenance, Rule
+from .session import Session, record, session
+
+__all__ = [
+    "REGISTRY",
+    "AlgorithmEntry",
+    "Plan",
+    "PlanNode",
+    "Provenance",
+    "Question",
+    "Registry",
+    "Rule",
+    "Session",
+    "ask",
+    "explain",
+    "question_of",
+    "record",
+    "session",
+]

@@ -1,0 +1,148 @@
+"""From a question on concrete operands to the rule or algorithm that answers it.
+
+Order: an explicit algorithm is carried to the leaves by structural rules; then type, guards, specificity,
+precedence, cost; a tie that none of these settles is an error naming both sides. If no rule applies, an explicit
+algorithm runs, and ``Auto`` takes the cheapest applicable registered one.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ..errors import AmbiguousRuleError, NoRuleError, UnknownNameError
+from .registry import REGISTRY, AlgorithmEntry
+from .rule import Rule
+from .session import SESSION
+
+__all__ = ["ask", "choose_algorithm", "select"]
+
+
+def ask(question: Any, args: tuple[Any, ...], alg: Any) -> Any:
+    """Answer ``question`` on ``args`` (operators first) with the algorithm or policy ``alg``."""
+    current = SESSION.get()
+    if current is not None and current.recorder is not None:
+        return current.recorder.ask(question, args, alg, _answer)
+    return _answer(question, args, alg, None)
+
+
+def _answer(question: Any, args: tuple[Any, ...], alg: Any, node: Any) -> Any:
+    from ..plugins.manager import MANAGER
+
+    A = args[0]
+    MANAGER.ensure(A)
+    types = (*(type(a) for a in args[: question.operators]), type(alg))
+    for tier in REGISTRY.tiers(question.name, types):
+        for rule in select(question, tier, args, alg, node):
+            if node is not None:
+                node.chose_rule(rule, args, alg)
+            try:
+                answer = rule.fn(*args, alg=alg)
+            except Exception as error:
+                _note(error, f"while rule {rule} answered {question.name}({A!r})")
+                raise
+            if answer is not NotImplemented:
+                current = SESSION.get()
+                if current is not None and not current.rule:
+                    current.rule, current.plugin = rule.id, rule.provenance.plugin
+                return answer
+            if node is not None:
+                node.refused(rule.id, "returned NotImplemented", rule.provenance)
+    chosen, entry = choose_algorithm(question, args, alg, node)
+    if node is not None:
+        node.chose_algorithm(chosen, entry, question, args)
+        if node.planning:
+            return question.abstract(*args)
+    try:
+        return getattr(chosen, question.name)(*args)
+    except Exception as error:
+        _note(error, f"while {chosen!r} answered {question.name}({A!r})")
+        raise
+
+
+def _note(error: Exception, text: str) -> None:
+    """Say once, at the innermost place, who was at work; run-time errors are never swallowed."""
+    if not getattr(error, "__notes__", None):
+        error.add_note(text)
+
+
+def select(question: Any, tier: tuple[Rule, ...], args: tuple[Any, ...], alg: Any, node: Any = None) -> list[Rule]:
+    """The applicable rules of one tier in order of preference; error on a tie nothing settles."""
+    if len(tier) == 1 and tier[0].when is None:
+        return list(tier)
+    holding: list[Rule] = []
+    for rule in tier:
+        reason = rule.refuses(args, alg)
+        if reason is None:
+            holding.append(rule)
+        elif node is not None:
+            node.refused(rule.id, reason, rule.provenance)
+    if len(holding) < 2:
+        return holding
+    best = holding[0].precedence
+    tied = [r for r in holding if r.precedence == best]
+    if len(tied) > 1:
+        if any(r.cost is None for r in tied):
+            names = " and ".join(map(str, tied))
+            raise AmbiguousRuleError(
+                f"{question.name}({args[0]!r}): {names} apply equally well. Pass alg= explicitly, disable one plugin "
+                f"(COLA_DISABLE_PLUGINS={tied[-1].provenance.plugin}), or give one rule a precedence."
+            )
+        costs = {r.id: r.cost(*args, alg=alg).seconds for r in tied}  # type: ignore[misc]
+        tied.sort(key=lambda r: (costs[r.id], r.id))
+        if node is not None:
+            for r in tied[1:]:
+                node.refused(r.id, f"costs more ({costs[r.id]:.2g} s against {costs[tied[0].id]:.2g} s)", r.provenance)
+        holding = tied + [r for r in holding if r not in tied]
+    return holding
+
+
+def choose_algorithm(question: Any, args: tuple[Any, ...], alg: Any, node: Any = None) -> tuple[Any, AlgorithmEntry]:
+    """The algorithm that answers where no rule does: the explicit one, or the cheapest applicable."""
+    from ..algorithms.base import Auto
+
+    entries = REGISTRY.algorithms.get(question.name, [])
+    if not isinstance(alg, Auto):
+        for entry in entries:
+            if type(alg) is entry.cls:
+                return alg, entry
+        if callable(getattr(alg, question.name, None)):
+            from .rule import Provenance
+
+            cls = type(alg)
+            return alg, AlgorithmEntry(question.name, cls.__name__, cls, Provenance.of(cls, "user", ""), False)
+        names = ", ".join(e.cls.__name__ for e in entries) or "none"
+        raise UnknownNameError(f"{alg!r} does not answer {question.name}; algorithms that do: {names}.")
+    candidates: list[tuple[float, str, Any, AlgorithmEntry]] = []
+    reasons: list[str] = []
+    for entry in entries:
+        if not entry.automatic:
+            if node is not None:
+                node.refused(entry.id, "only on request (alg=...)", entry.provenance)
+            continue
+        candidate = alg.configure(entry.cls)
+        verdict = candidate.applicable(question.name, *args)
+        if verdict is True:
+            cost = candidate.cost(question.name, *args)
+            limit = alg.memory_budget
+            if cost.memory > limit:
+                verdict = f"needs {cost.memory / 2**20:,.0f} MiB, the budget is {limit / 2**20:,.0f} MiB"
+            else:
+                seconds = cost.seconds * alg.risk(candidate.kind)
+                candidates.append((seconds, entry.name, candidate, entry))
+                continue
+        reasons.append(f"{entry.name}: {verdict}")
+        if node is not None:
+            node.refused(entry.id, str(verdict), entry.provenance)
+    if not candidates:
+        why = "; ".join(reasons) or "no algorithm is registered"
+        raise NoRuleError(
+            f"no rule and no algorithm answers {question.name}({args[0]!r}) of shape {args[0].shape}: {why}. "
+            "Declare a property (PSD, SelfAdjoint), raise Auto(memory=...), or pass alg= explicitly."
+        )
+    candidates.sort(key=lambda c: (c[0], c[1]))
+    if node is not None:
+        for seconds, _, _, entry in candidates[1:]:
+            node.refused(entry.id, f"costs more ({seconds:.2g} s against {candidates[0][0]:.2g} s)", entry.provenance)
+    return candidates[0][2], candidates[0][3]
+
+

@@ -1,0 +1,76 @@
+"""What you can ask of an operator: one file per question, with its public function and its structural rules."""
+
+from __future__ import annotations
+
+from ..algorithms import (
+    CG,
+    GMRES,
+    LU,
+    SLQ,
+    Algorithm,
+    Auto,
+    Cholesky,
+    Eig,
+    Eigh,
+    Exact,
+    Hutch,
+    Hutchinson,
+    Lanczos,
+    ScalingSquaring,
+    SparseLU,
+)
+from .determinant import SLOGDET, logdet, slogdet
+from .diagonal import DIAG, diag
+from .eigen import EIG, EIGH, EIGSH, eig, eigh, eigmax, eigmin, eigvalsh
+from .factorizations import CHOLESKY, cholesky
+from .inverse import INV, Inverse, inv
+from .matrix_function import APPLY_UNARY, ScalarFunction, apply_unary, exp, isqrt, log, sqrt
+from .solve import SOLVE, solve
+from .trace import TRACE, trace
+
+__all__ = [
+    "APPLY_UNARY",
+    "CG",
+    "CHOLESKY",
+    "DIAG",
+    "EIG",
+    "EIGH",
+    "EIGSH",
+    "GMRES",
+    "INV",
+    "LU",
+    "SLOGDET",
+    "SLQ",
+    "SOLVE",
+    "TRACE",
+    "Algorithm",
+    "Auto",
+    "Cholesky",
+    "Eig",
+    "Eigh",
+    "Exact",
+    "Hutch",
+    "Hutchinson",
+    "Inverse",
+    "Lanczos",
+    "ScalarFunction",
+    "ScalingSquaring",
+    "SparseLU",
+    "apply_unary",
+    "cholesky",
+    "diag",
+    "eig",
+    "eigh",
+    "eigmax",
+    "eigmin",
+    "eigvalsh",
+    "exp",
+    "inv",
+    "isqrt",
+    "log",
+    "logdet",
+    "slogdet",
+    "solve",
+    "sqrt",
+    "trace",
+]

@@ -1,0 +1,198 @@
+"""``diag(A, k)``: a diagonal, read off or composed from the parts'."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ..algorithms.base import Auto
+from ..backends.base import Array
+from ..dispatch.choose import ask
+from ..dispatch.question import Question
+from ..operators import (
+    Adjoint,
+    BlockDiag,
+    Dense,
+    Diagonal,
+    Identity,
+    Kronecker,
+    KronSum,
+    LowRank,
+    Permutation,
+    Product,
+    ScalarMul,
+    Sparse,
+    Sum,
+    Transpose,
+    Triangular,
+    as_operator,
+    split_scalar,
+)
+from ..plugins.rulebook import RuleBook
+from .operands import as_algorithm
+
+__all__ = ["DIAG", "diag"]
+
+RULES = RuleBook()
+
+
+def length(A: Any, k: int) -> int:
+    """Number of entries of the k-th diagonal."""
+    m, n = A.shape[-2:]
+    return max(min(m, n - k) if k >= 0 else min(m + k, n), 0)
+
+
+def _abstract(A: Any, k: int) -> Any:
+    from ..backends.abstract import AbstractArray
+
+    return AbstractArray((*A.batch_shape, length(A, k)), A.dtype)
+
+
+DIAG = Question("diag", abstract=_abstract, doc="the k-th diagonal")
+
+
+def diag(
+    A: Any,
+    k: int = 0,
+    alg: Any = Auto(),  # noqa: B008 - Auto is immutable
+    *,
+    return_info: bool = False,
+    on_failure: str = "warn",
+) -> Any:
+    """The k-th diagonal of an operator (k > 0 above the main one), shape (*batch, length).
+
+    Structured operators read it off or compose it; otherwise n products (``Exact``) or random probes (``Hutchinson``,
+    main diagonal only, with its standard error).
+    """
+    A = as_operator(A)
+    if not isinstance(k, int):
+        alg, k = k, 0  # diag(A, alg)
+    return DIAG.run(A, k, alg=as_algorithm(alg, "diag"), return_info=return_info, on_failure=on_failure)
+
+
+diag.question = DIAG  # type: ignore[attr-defined]
+
+
+def main(A: Any, k: int, *, alg: Any) -> bool | str:
+    """Guard: the main diagonal of a composition of square parts."""
+    if k != 0:
+        return f"composes only the main diagonal, not k={k}"
+    for M in A.Ms:
+        if not M.is_square:
+            return f"part {M!r} is not square"
+    return True
+
+
+def _zeros(A: Any, k: int) -> Array:
+    return A._concrete_backend().zeros((*A.batch_shape, length(A, k)), A.dtype, A.device)
+
+
+@RULES.rule(DIAG, (Dense,), id="diag/dense", source="entries")
+def diag_dense(A: Any, k: int, *, alg: Any) -> Array:
+    return A.xp.linalg.diagonal(A.array, offset=k)
+
+
+@RULES.rule(DIAG, (Triangular,), id="diag/triangular", source="entries")
+def diag_triangular(A: Any, k: int, *, alg: Any) -> Array:
+    if (A.lower and k > 0) or (not A.lower and k < 0):
+        return _zeros(A, k)
+    d = A.xp.linalg.diagonal(A.array, offset=k)
+    return A.xp.ones_like(d) if A.unit and k == 0 else d
+
+
+@RULES.rule(DIAG, (Diagonal,), id="diag/diagonal", source="definition")
+def diag_diagonal(A: Any, k: int, *, alg: Any) -> Array:
+    return A.diag if k == 0 else _zeros(A, k)
+
+
+@RULES.rule(DIAG, (ScalarMul,), id="diag/scalar", source="definition")
+def diag_scalar(A: Any, k: int, *, alg: Any) -> Array:
+    if k != 0:
+        return _zeros(A, k)
+    be = A._concrete_backend()
+    return be.astype(A.value, A.dtype)[..., None] * be.xp.ones((A.n,), dtype=A.dtype)
+
+
+@RULES.rule(DIAG, (Identity,), id="diag/identity", source="definition")
+def diag_identity(A: Any, k: int, *, alg: Any) -> Array:
+    return A.xp.ones((A.n,), dtype=A.dtype) if k == 0 else _zeros(A, k)
+
+
+@RULES.rule(DIAG, (Sparse,), id="diag/sparse", source="entries")
+def diag_sparse(A: Any, k: int, *, alg: Any) -> Array:
+    be = A._concrete_backend()
+    size = length(A, k)
+    if be.name == "numpy":
+        return A._csr.diagonal(k) if size else _zeros(A, k)
+    on = A.cols - A.rows == k
+    where = be.xp.where(on, A.rows if k >= 0 else A.cols, be.xp.zeros_like(A.rows))
+    values = be.xp.where(on, A.data, be.xp.zeros_like(A.data))
+    return be.index_add(where, values[:, None], max(size, 1))[:size, 0]
+
+
+@RULES.rule(DIAG, (Permutation,), id="diag/permutation", source="fixed points")
+def diag_permutation(A: Any, k: int, *, alg: Any) -> Array:
+    be = A._concrete_backend()
+    xp, size = be.xp, length(A, k)
+    row0 = max(-k, 0)
+    return be.astype(A.perm[row0 : row0 + size] == xp.arange(size) + max(k, 0), A.dtype)
+
+
+@RULES.rule(DIAG, (LowRank,), id="diag/lowrank", source="(U V^H)_ij = sum_k U_ik conj(V_jk)")
+def diag_lowrank(A: Any, k: int, *, alg: Any) -> Array:
+    be, size = A._concrete_backend(), length(A, k)
+    row, col = max(-k, 0), max(k, 0)
+    return be.xp.sum(A.U[..., row : row + size, :] * be.conj(A.right[..., col : col + size, :]), axis=-1)
+
+
+@RULES.rule(DIAG, (Sum,), id="diag/sum", source="linearity")
+def diag_sum(A: Any, k: int, *, alg: Any) -> Array:
+    out = ask(DIAG, (A.Ms[0], k), alg)
+    for M in A.Ms[1:]:
+        out = out + ask(DIAG, (M, k), alg)
+    return out
+
+
+def _scaled(A: Any, k: int, *, alg: Any) -> bool | str:
+    return True if split_scalar(A)[0] is not None else "a product of operators has no diagonal rule"
+
+
+@RULES.rule(DIAG, (Product,), id="diag/scaled", source="linearity", when=_scaled)
+def diag_scaled(A: Any, k: int, *, alg: Any) -> Array:
+    s, rest = split_scalar(A)
+    c = s.c[..., None] if getattr(s.c, "shape", ()) else s.c  # type: ignore[union-attr]
+    return c * ask(DIAG, (rest, k), alg)
+
+
+@RULES.rule(DIAG, (Kronecker,), id="diag/kronecker", source="diag(A (x) B) = diag A (x) diag B", when=main)
+def diag_kronecker(A: Any, k: int, *, alg: Any) -> Array:
+    xp = A.xp
+    out = ask(DIAG, (A.Ms[0], 0), alg)
+    for M in A.Ms[1:]:
+        d = ask(DIAG, (M, 0), alg)
+        out = out[..., :, None] * d[..., None, :]
+        out = xp.reshape(out, (*out.shape[:-2], out.shape[-2] * out.shape[-1]))
+    return out
+
+
+@RULES.rule(DIAG, (KronSum,), id="diag/kronsum", source="diagonals add up", when=main)
+def diag_kronsum(A: Any, k: int, *, alg: Any) -> Array:
+    from .eigen import outer_sum
+
+    return outer_sum(A._concrete_backend(), [ask(DIAG, (M, 0), alg) for M in A.Ms])
+
+
+@RULES.rule(DIAG, (BlockDiag,), id="diag/blockdiag", source="definition", when=main)
+def diag_blockdiag(A: Any, k: int, *, alg: Any) -> Array:
+    from .eigen import joined
+
+    return joined(A, [ask(DIAG, (M, 0), alg) for M in A.Ms])
+
+
+@RULES.rule(DIAG, (Adjoint,), id="diag/adjoint", source="(A^H)_ij = conj(A_ji)")
+def diag_adjoint(A: Any, k: int, *, alg: Any) -> Array:
+    return A._concrete_backend().conj(ask(DIAG, (A.A, -k), alg))
+
+
+@RULES.rule(DIAG, (Transpose,), id="diag/transpose", source="(A^T)_ij = A_ji")
+def diag_transpose(A: Any, k: int, *, alg: Any) -> Array:
+    return ask(DIAG, (A.A, -k), alg)

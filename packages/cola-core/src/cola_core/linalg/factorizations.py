@@ -1,0 +1,87 @@
+"""``cholesky(A)``: the lower triangular factor as an operator, structured where A is."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ..algorithms.base import Auto
+from ..dispatch.choose import ask
+from ..dispatch.question import Question
+from ..errors import NotPositiveDefiniteError
+from ..operators import BlockDiag, Diagonal, Identity, Kronecker, LinearOperator, Product, ScalarMul, matmul, split_scalar
+from ..plugins.rulebook import RuleBook
+from ..properties import PSD
+from .operands import as_algorithm, square
+
+__all__ = ["CHOLESKY", "cholesky"]
+
+RULES = RuleBook()
+
+CHOLESKY = Question("cholesky", abstract=lambda A: A, doc="L with A = L L^H")
+
+
+def cholesky(A: Any, alg: Any = Auto()) -> LinearOperator:  # noqa: B008 - Auto is immutable
+    """Lower triangular L with ``A = L L^H``, for a positive definite operator.
+
+    A must be declared PSD (arrays: ``cholesky(cola_core.PSD(a))``); calling this on an undeclared operator is taken
+    as the declaration, since the factorisation itself verifies it. Raises NotPositiveDefiniteError. The factor of a
+    Kronecker product is a Kronecker product, of a block diagonal a block diagonal.
+    """
+    A = square(A, "cholesky")
+    if not A.isa(PSD):
+        A = PSD(A)
+    return CHOLESKY.run(A, alg=as_algorithm(alg, "cholesky"))
+
+
+cholesky.question = CHOLESKY  # type: ignore[attr-defined]
+
+
+def _root(A: Any, d: Any) -> Any:
+    be = A._concrete_backend()
+    xp = be.xp
+    real = xp.real(d) if be.is_complex(d) else d
+    if be.is_concrete(d) and bool(xp.any(~(real > 0))):
+        raise NotPositiveDefiniteError(f"cholesky({A!r}): a diagonal entry is not positive.")
+    return xp.sqrt(d)
+
+
+@RULES.rule(CHOLESKY, (Identity,), id="cholesky/identity", source="definition")
+def cholesky_identity(A: Any, *, alg: Any) -> LinearOperator:
+    return A
+
+
+@RULES.rule(CHOLESKY, (ScalarMul,), id="cholesky/scalar", source="definition")
+def cholesky_scalar(A: Any, *, alg: Any) -> LinearOperator:
+    return ScalarMul(_root(A, A.value), A.n, declared=frozenset({PSD}))
+
+
+@RULES.rule(CHOLESKY, (Diagonal,), id="cholesky/diagonal", source="definition")
+def cholesky_diagonal(A: Any, *, alg: Any) -> LinearOperator:
+    return Diagonal(_root(A, A.diag), declared=frozenset({PSD}))
+
+
+def _psd_parts(A: Any, *, alg: Any) -> bool | str:
+    return next((f"part {M!r} is not known to be PSD" for M in A.Ms if not M.isa(PSD)), True)
+
+
+@RULES.rule(CHOLESKY, (Kronecker,), id="cholesky/kronecker", source="Van Loan 2000, sec. 1", when=_psd_parts)
+def cholesky_kronecker(A: Any, *, alg: Any) -> LinearOperator:
+    return Kronecker(*(ask(CHOLESKY, (M,), alg) for M in A.Ms))
+
+
+@RULES.rule(CHOLESKY, (BlockDiag,), id="cholesky/blockdiag", source="definition", when=_psd_parts)
+def cholesky_blockdiag(A: Any, *, alg: Any) -> LinearOperator:
+    return A.with_blocks(*(ask(CHOLESKY, (M,), alg) for M in A.Ms))
+
+
+def _scaled(A: Any, *, alg: Any) -> bool | str:
+    s, rest = split_scalar(A)
+    if s is None:
+        return "no number in front"
+    return True if s.isa(PSD) and rest.isa(PSD) else "number and operator must both be known non-negative"
+
+
+@RULES.rule(CHOLESKY, (Product,), id="cholesky/scaled", source="c A = (sqrt(c) L)(sqrt(c) L)^H", when=_scaled)
+def cholesky_scaled(A: Any, *, alg: Any) -> LinearOperator:
+    s, rest = split_scalar(A)
+    return matmul(ask(CHOLESKY, (s,), alg), ask(CHOLESKY, (rest,), alg))

@@ -1,0 +1,66 @@
+"""Bringing what the user passes into the form rules expect, with errors that name both sides and the remedy."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ..algorithms.base import Algorithm, Auto
+from ..backends import backend_of_type
+from ..errors import BackendError, NonSquareError, ShapeError, UnknownNameError
+from ..operators import LinearOperator, as_operator
+
+__all__ = ["as_algorithm", "right_side", "square"]
+
+
+def square(A: Any, question: str) -> LinearOperator:
+    """A as a square operator."""
+    A = as_operator(A)
+    if not A.is_square:
+        m, n = A.shape[-2:]
+        hint = "lstsq or pinv" if question in ("solve", "inv") else "the singular values, or A.H @ A"
+        raise NonSquareError(f"{question}({A!r}) needs a square operator; its shape is {m}x{n}. Use {hint}.")
+    return A
+
+
+def right_side(A: LinearOperator, b: Any, question: str) -> Any:
+    """b as an array of A's library whose rows fit."""
+    be = backend_of_type(type(b))
+    if be is None:
+        if isinstance(b, (list, tuple)):
+            b = A._concrete_backend().asarray(b)
+            be = A._concrete_backend()
+        elif isinstance(b, LinearOperator):
+            raise TypeError(f"{question}({A!r}, {b!r}): for an operator right side write inv(A) @ B.")
+        else:
+            raise BackendError(f"{question}({A!r}, b): b must be an array, got {type(b).__name__}.")
+    if A.backend is not None and be is not A.backend:
+        raise BackendError(
+            f"{question}({A!r}, b): the operator holds {A.backend.name} arrays, b of shape {tuple(b.shape)} is "
+            f"{be.name}. Convert one: A.to(backend={be.name!r})."
+        )
+    n = A.shape[-1]
+    if len(b.shape) == 0 or (b.shape[0] if len(b.shape) == 1 else b.shape[-2]) != n:
+        raise ShapeError(
+            f"{question}({A!r}, b): the operator has shape {A.shape}, b has shape {tuple(b.shape)}; "
+            f"b must be ({n},) or (..., {n}, k)."
+        )
+    if A.backend is not None and A.device is not None:
+        A._check_device(b)
+    if not be.xp.isdtype(b.dtype, ("real floating", "complex floating")):
+        b = be.astype(b, be.default_float)
+    return b
+
+
+def as_algorithm(alg: Any, question: str) -> Algorithm:
+    """An algorithm object, class or name; unknown names list the known ones."""
+    if isinstance(alg, Algorithm):
+        return alg
+    if isinstance(alg, type) and issubclass(alg, Algorithm):
+        return alg()
+    if isinstance(alg, str):
+        if alg == "auto":
+            return Auto()
+        from ..plugins.manager import MANAGER
+
+        return MANAGER.algorithm(question, alg)()
+    raise UnknownNameError(f"alg={alg!r} is not an algorithm: pass an object such as CG(), or a name such as 'cg'.")

@@ -1,0 +1,83 @@
+"""Static questions about the structure of an operator, shared by the guards of several rules."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ..backends.base import Array
+from ..dispatch.registry import REGISTRY
+from ..operators import Identity, LinearOperator, LowRank, Product, ScalarMul, Sum
+from ..properties import PSD, SelfAdjoint
+
+__all__ = ["low_rank_split", "shift_split", "spectral", "spectral_guard"]
+
+
+def spectral(A: LinearOperator, alg: Any) -> bool | str:
+    """True if a structural rule gives A's eigendecomposition (no dense n x n one), else the reason."""
+    if not A.isa(SelfAdjoint):
+        return f"{A!r} is not known to be self-adjoint"
+    for tier in REGISTRY.tiers("eigh", (type(A), type(alg))):
+        for rule in tier:
+            if rule.refuses((A,), alg) is None:
+                return True
+    return f"no structural eigendecomposition of {A!r}"
+
+
+def spectral_guard(A: Any, *operands: Any, alg: Any) -> bool | str:
+    """Guard: every factor is self-adjoint, so that factor eigendecompositions give the whole one."""
+    for M in A.Ms:
+        if not M.isa(SelfAdjoint):
+            return f"factor {M!r} is not known to be self-adjoint"
+    return True
+
+
+def is_shift(M: LinearOperator) -> bool:
+    """Whether M is a multiple of the identity."""
+    return isinstance(M, (ScalarMul, Identity))
+
+
+def shift_split(A: LinearOperator) -> tuple[LinearOperator, tuple[LinearOperator, ...]] | None:
+    """``A = B + s1 I + ...`` as (B, the multiples), or None."""
+    if not isinstance(A, Sum):
+        return None
+    shifts = tuple(M for M in A.Ms if is_shift(M))
+    rest = [M for M in A.Ms if not is_shift(M)]
+    if len(rest) != 1 or not shifts:
+        return None
+    return rest[0], shifts
+
+
+def low_rank_split(A: LinearOperator) -> tuple[Array, Array, LinearOperator] | None:
+    """``A = U V^H + B`` with all low-rank terms gathered; V is U where the sum of them is known to be U U^H."""
+    if not isinstance(A, Sum):
+        return None
+    factors: list[tuple[Array, Array]] = []
+    rest: list[LinearOperator] = []
+    for M in A.Ms:
+        pair = _low_rank_factors(M)
+        if pair is None:
+            rest.append(M)
+        else:
+            factors.append(pair)
+    if not factors or not rest:
+        return None
+    if len(factors) == 1:
+        U, V = factors[0]
+    else:
+        xp = A.xp
+        symmetric = all(U is V for U, V in factors)
+        U = xp.concat([U for U, _ in factors], axis=-1)
+        V = U if symmetric else xp.concat([V for _, V in factors], axis=-1)
+    keep = frozenset({PSD}) if all(M.isa(PSD) for M in rest) else frozenset()
+    base = rest[0] if len(rest) == 1 else Sum(*rest, declared=keep)
+    return U, V, base
+
+
+def _low_rank_factors(M: LinearOperator) -> tuple[Array, Array] | None:
+    if isinstance(M, LowRank):
+        return M.U, M.right
+    if isinstance(M, Product) and len(M.Ms) == 2 and isinstance(M.Ms[0], ScalarMul) and isinstance(M.Ms[1], LowRank):
+        s, L = M.Ms
+        c = s.c[..., None, None] if getattr(s.c, "shape", ()) else s.c  # type: ignore[attr-defined]
+        return c * L.U, L.right  # type: ignore[attr-defined]
+    return None

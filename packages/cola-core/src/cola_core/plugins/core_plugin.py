@@ -1,0 +1,53 @@
+"""The core's own rules and algorithms, registered through the same door as everybody's."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+from .hookspecs import hookimpl
+from .info import PLUGIN_API, PluginInfo
+
+
+@hookimpl
+def cola_plugin_info() -> PluginInfo:
+    from .. import __version__
+
+    return PluginInfo("core", PLUGIN_API, "operators, questions, rules and algorithms", __version__)
+
+
+@hookimpl
+def cola_register(registrar: Any, trigger: str) -> None:
+    from .. import algorithms as a
+    from .. import linalg as q
+    from ..linalg.determinant import RULES as determinant
+    from ..linalg.diagonal import RULES as diagonal
+    from ..linalg.eigen import RULES as eigen
+    from ..linalg.factorizations import RULES as factorizations
+    from ..linalg.inverse import RULES as inverse
+    from ..linalg.matrix_function import RULES as functions
+    from ..linalg.solve import RULES as solve
+    from ..linalg.trace import RULES as trace
+
+    for book in (inverse, solve, determinant, diagonal, trace, eigen, functions, factorizations):
+        registrar.include(book)
+    for question, classes in {
+        q.SOLVE: (a.Cholesky, a.LU, a.SparseLU, a.CG, a.GMRES),
+        q.SLOGDET: (a.Cholesky, a.LU, a.SparseLU, a.SLQ),
+        q.DIAG: (a.Exact, a.Hutchinson),
+        q.TRACE: (a.Exact, a.Hutchinson),
+        q.EIGH: (a.Eigh,),
+        q.EIGSH: (a.Eigh, a.Lanczos),
+        q.EIG: (a.Eig,),
+        q.APPLY_UNARY: (a.Eigh, a.ScalingSquaring, a.Eig, a.Lanczos),
+        q.CHOLESKY: (a.Cholesky,),
+    }.items():
+        for cls in classes:
+            registrar.algorithm(question, cls)
+
+
+@hookimpl
+def cola_conformance_cases() -> Iterable[Any]:
+    from ..testing.core_cases import cases
+
+    return cases()
