@@ -43,7 +43,7 @@ from .families import (
     Z,
 )
 from .groups import DirectProduct, Group, MatrixGroup, PermutationGroup
-from .ops import EquivariantProjector, OrbitBasis, OrbitProjector
+from .ops import EquivariantProjector, OrbitBasis, OrbitFrame, OrbitProjector
 from .reps import Base, Hom, Rep, Scalar, Sum, T, Tensor, V, Vector
 
 __all__ = [
@@ -70,6 +70,7 @@ __all__ = [
     "MatrixGroup",
     "O",
     "OrbitBasis",
+    "OrbitFrame",
     "OrbitProjector",
     "Parity",
     "ParseError",

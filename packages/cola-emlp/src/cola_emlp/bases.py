@@ -221,6 +221,7 @@ def _orbit_basis(
     for (index, found), report in zip(parts, reports, strict=True):
         word = np.zeros(1, np.int64)
         for f in found:
+            assert f.labels is not None
             word = (word[:, None] * f.dimension + f.labels).reshape(-1)
         labels[index] = offset + report.dimension * np.arange(len(index))[:, None] + word
         offset += report.dimension * len(index)

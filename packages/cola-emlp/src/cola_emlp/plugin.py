@@ -22,7 +22,7 @@ def cola_plugin_info() -> PluginInfo:
 
 @hookimpl
 def cola_register(registrar: Any, trigger: str) -> None:
-    if trigger == "always":
-        from . import rules
+    # Whatever first needs this package (one of its operators, its name), all of its rules go in at once.
+    from . import rules
 
-        rules.register(registrar)
+    rules.register(registrar)

@@ -24,14 +24,15 @@ HOUSEHOLDER = "Householder, J. ACM 5 (1958) 339"
 def register(registrar: Any) -> None:
     """Register everything; called by the plugin hook."""
     for name, cls in (("orbit", OrbitProjector), ("equivariant", EquivariantProjector)):
-        for question, rule, when in (
+        rules: tuple[tuple[Any, Any, Any], ...] = (
             (trace, trace_projector, None),
             (slogdet, slogdet_projector, None),
             (solve, solve_projector, None),
             (APPLY_UNARY, function_of_projector, None),
             (diag, diag_projector, main_diagonal),
             (EIGSH, range_of_projector, wants_range),
-        ):
+        )
+        for question, rule, when in rules:
             label = getattr(question, "question", question).name
             registrar.rule(question, (cls,), id=f"{label}/{name}-projector", when=when, source=HALMOS)(rule)
     registrar.rule(eigh, (OrbitProjector,), id="eigh/orbit-projector", source=HOUSEHOLDER)(eigh_orbits)
