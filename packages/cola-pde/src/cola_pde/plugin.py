@@ -21,7 +21,6 @@ def cola_plugin_info() -> PluginInfo:
 
 @hookimpl
 def cola_register(registrar: Any, trigger: str) -> None:
-    if trigger == "always":
-        from . import rules
+    from . import rules
 
-        rules.register(registrar)
+    rules.register(registrar)

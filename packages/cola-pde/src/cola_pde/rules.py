@@ -77,7 +77,7 @@ def solve_laplacian(A: Laplacian1D, b: Any, *, alg: Algorithm) -> Any:
     if A.singular:
         raise SingularMatrixError(
             f"{A!r} with kind {A.kind!r} is singular: constants are in its null space. Fix a value on one "
-            "side, add a multiple of the identity, or use cola_pde.poisson, which returns the mean-zero solution."
+            "side, add a multiple of the identity, or use cola_pde.poisson for the mean-zero solution."
         )
     V = A.eigenvectors()
     return V._matmat(V._rmatmat(b) / A.eigenvalues()[..., :, None])
