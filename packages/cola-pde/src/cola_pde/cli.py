@@ -17,6 +17,8 @@ from typing import Any
 
 import numpy as np
 
+from cola_core.backends.base import dtype_name
+
 from .errors import BoundaryError, GridError
 
 
@@ -89,10 +91,10 @@ def run_poisson(args: argparse.Namespace) -> int:
     case = trigonometric(grid)
     conditions = case.conditions(args.bc, grid.ndim) if args.source is None else args.bc
     source = case.source if args.source is None else args.source
-    options = {"dtype": args.dtype, "backend": args.backend}
+    options = {"dtype": dtype_name(dtype),  # what was used: JAX without x64 computes in float32 "backend": args.backend}
     solution = poisson(grid, source, conditions, **options)
     space, be = solution.space, solution.operator.S._concrete_backend()
-    result: dict[str, Any] = {**_facts(args, space), "seconds": solution.info.seconds}
+    result: dict[str, Any] = {**_facts(args, space, solution.u.dtype), "seconds": solution.info.seconds}
     result["residual"] = float(solution.residual)
     u = be.to_numpy(solution.u)
     if args.source is None:
@@ -132,7 +134,7 @@ def run_eigen(args: argparse.Namespace) -> int:
     exact = exact_eigenvalues(grid, len(modes.values), args.bc)
     scale = np.where(exact == 0, 1.0, exact)
     result = {
-        **_facts(args, modes.space),
+        **_facts(args, modes.space, modes.bases[0].dtype),
         "seconds": seconds,
         "eigenvalues": modes.values.tolist(),
         "exact": exact.tolist(),
@@ -157,13 +159,13 @@ def run_heat(args: argparse.Namespace) -> int:
     u = be.to_numpy(solution.u)
     start = np.broadcast_to(initial(*space.coordinates()), space.shape)
     result = {
-        **_facts(args, space),
+        **_facts(args, space, solution.u.dtype),
         "time": args.time,
         "seconds": solution.info.seconds,
         "max_before": float(np.max(start)),
         "max_after": float(np.max(u)),
         "min_after": float(np.min(u)),
-        "plan": str(explain(exp, -args.time * solution.operator.S)),
+        "plan": str(explain(exp, -args.time * solution.operator.separable)),
     }
     if args.out is not None:
         _write(args.out, space, u)
@@ -171,13 +173,13 @@ def run_heat(args: argparse.Namespace) -> int:
     return _print(args, result)
 
 
-def _facts(args: argparse.Namespace, space: Any) -> dict[str, Any]:
+def _facts(args: argparse.Namespace, space: Any, dtype: Any) -> dict[str, Any]:
     return {
         "command": f"pde {args.pde_command}",
         "unknowns": list(space.shape),
         "bc": list(space.kinds),
         "centring": args.centring,
-        "dtype": args.dtype,
+        "dtype": dtype_name(dtype),  # what was used: JAX without x64 computes in float32
         "backend": args.backend,
     }
 

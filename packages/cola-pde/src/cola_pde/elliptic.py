@@ -62,7 +62,7 @@ def poisson(
         r, removed = _balance(r, space, be, imbalance)
     rhs = be.xp.reshape(r, (-1,))
     if space.singular:
-        v, method = _pseudo_solve(pair.S, rhs, be), "eigenbasis pseudo-inverse"
+        v, method = _pseudo_solve(pair.separable, rhs, be), "eigenbasis pseudo-inverse"
     else:
         v, method = solve(pair.S, rhs, Auto() if alg is None else alg), ""
     info = _info(pair.S, v, rhs, be, method) if check else Info(method=method)

@@ -51,7 +51,7 @@ def heat(
         space, coefficients=coefficients, dtype=be.real_dtype(u.dtype), backend=be, device=be.device(u)
     )
     v = xp.reshape(scale_ends(u, space, 1, be), (-1,))
-    v = exp(-float(time) * pair.S) @ v
+    v = exp(-float(time) * pair.separable) @ v
     forcing = None
     if not (isinstance(source, (int, float)) and source == 0):
         forcing = space.evaluate(source, dtype=u.dtype, backend=be)
@@ -59,7 +59,7 @@ def heat(
         forcing = -pair.b if forcing is None else forcing - pair.b
     if forcing is not None:
         forcing = xp.reshape(scale_ends(forcing, space, 1, be), (-1,))
-        v = v + time * (apply_unary(lambda w: _phi1(-time * w, xp), pair.S) @ forcing)
+        v = v + time * (apply_unary(lambda w: _phi1(-time * w, xp), pair.separable) @ forcing)
     out = scale_ends(xp.reshape(v, space.shape), space, -1, be, overwrite=True)
     info = Info(method="exponential", seconds=clock.perf_counter() - start)
     return Solution(out, space, pair, info)
