@@ -6,7 +6,18 @@ import pytest
 import cola_core as cola
 from cola_core import ops
 from cola_core.errors import ColaError, SingularMatrixError
-from cola_emlp import SO, EquivariantProjector, OrbitFrame, OrbitProjector, S, T, U, V, equivariant_projector
+from cola_emlp import (
+    SO,
+    EquivariantProjector,
+    OrbitFrame,
+    OrbitProjector,
+    RangeFrame,
+    S,
+    T,
+    U,
+    V,
+    equivariant_projector,
+)
 
 ORBIT = equivariant_projector(V >> V, S(4))
 ROTATION = equivariant_projector((V + T(2)) >> V, SO(3))
@@ -62,12 +73,15 @@ def test_the_full_projector_is_the_identity():
     assert np.allclose(dense(cola.isqrt(P)), np.eye(3))
 
 
-def test_eigenvectors_of_an_orbit_projector_are_structured():
-    w, frame = cola.eigh(ORBIT)
-    v = dense(frame)
-    assert np.all(np.diff(w) >= 0) and w.sum() == ORBIT.rank
-    assert np.allclose(v @ np.diag(w) @ v.T, dense(ORBIT)) and np.allclose(v.T @ v, np.eye(16))
-    assert any(isinstance(M, OrbitFrame) for M in getattr(frame, "Ms", (frame,)))
+@pytest.mark.parametrize("P", ALL, ids=IDS)
+def test_all_eigenvectors_are_structured(P):
+    w, frame = cola.eigh(P)
+    v, full = dense(frame), dense(P)
+    assert np.all(np.diff(w) >= 0) and w.sum() == P.rank
+    assert np.allclose(v @ np.diag(w) @ v.conj().T, full) and np.allclose(v.conj().T @ v, np.eye(len(full)))
+    x = np.random.default_rng(0).standard_normal((len(full), 2))
+    assert np.allclose(frame.H @ x, v.conj().T @ x)
+    assert any(isinstance(M, OrbitFrame | RangeFrame) for M in getattr(frame, "Ms", (frame,)))
 
 
 @pytest.mark.parametrize("P", ALL, ids=IDS)
@@ -78,12 +92,15 @@ def test_a_few_eigenvectors(P):
     assert np.allclose(v.conj().T @ v, np.eye(v.shape[1]))
 
 
-def test_shifted_projectors_and_products_follow_from_the_core():
-    b = np.random.default_rng(0).standard_normal(16)
-    A = ORBIT + 0.5 * ops.Identity(16)
+@pytest.mark.parametrize("P", ALL, ids=IDS)
+def test_shifted_projectors_and_products_follow_from_the_core(P):
+    n = P.shape[0]
+    b = np.random.default_rng(0).standard_normal(n)
+    A = P + 0.5 * ops.Identity(n)
     assert np.allclose(cola.solve(A, b), np.linalg.solve(dense(A), b))
+    assert answered_by(cola.solve, A, b) == "core:solve/shift"
     assert np.isclose(cola.logdet(A), np.linalg.slogdet(dense(A))[1])
-    K = cola.kron(ORBIT, cola.PSD(np.diag([1.0, 2.0]))) + 0.1 * ops.Identity(32)
+    K = cola.kron(P, cola.PSD(np.diag([1.0, 2.0]))) + 0.1 * ops.Identity(2 * n)
     assert np.isclose(cola.logdet(K), np.linalg.slogdet(dense(K))[1])
 
 
@@ -94,3 +111,14 @@ def test_structure_survives():
     E = cola.exp(large)
     x = np.ones(160_000)
     assert np.allclose(E @ x, np.e * x)
+
+
+@pytest.mark.parametrize("rank", [0, 4])
+def test_the_zero_and_the_full_projector(rank):
+    q = cola.Stiefel(ops.Dense(np.linalg.qr(np.random.default_rng(0).standard_normal((4, 4)))[0][:, :rank]))
+    P = EquivariantProjector(q, rank)
+    w, frame = cola.eigh(P)
+    assert np.array_equal(w, np.ones(4) * (rank == 4)) and np.allclose(dense(frame.H @ frame), np.eye(4))
+    assert cola.trace(P) == rank and np.allclose(cola.diag(P), w)
+    assert np.allclose(dense(cola.exp(P)), np.exp(w[0]) * np.eye(4))
+    assert np.allclose(cola.solve(P + 0.5 * ops.Identity(4), np.ones(4)), 1 / (0.5 + w[0]))

@@ -43,7 +43,7 @@ from .families import (
     Z,
 )
 from .groups import DirectProduct, Group, MatrixGroup, PermutationGroup
-from .ops import EquivariantProjector, OrbitBasis, OrbitFrame, OrbitProjector
+from .ops import EquivariantProjector, OrbitBasis, OrbitFrame, OrbitProjector, RangeFrame
 from .reps import Base, Hom, Rep, Scalar, Sum, T, Tensor, V, Vector
 
 __all__ = [
@@ -75,6 +75,7 @@ __all__ = [
     "Parity",
     "ParseError",
     "PermutationGroup",
+    "RangeFrame",
     "Rep",
     "RepError",
     "S",

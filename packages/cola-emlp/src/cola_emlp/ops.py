@@ -190,3 +190,59 @@ def row_norms_squared(Q: LinearOperator) -> Any:
     return xp.sum(
         xp.real(dense * xp.conj(dense)) if "complex" in str(dense.dtype) else dense * dense, axis=-1
     )
+
+
+@operator
+class RangeFrame(LinearOperator):
+    """A unitary N x N operator whose first r columns span the range of Q: ``1 - W K W^H``, ``W = Q - [S;
+    0]``.
+
+    With S unitary (r x r), Q1 the first r rows of Q and ``K = (1 - Q1^H S)^-1`` this is unitary and maps
+    ``[S; 0]`` to Q (a block reflector in the sense of Schreiber and Parlett, SIAM J. Numer. Anal. 25 (1988)
+    189). O(N r) per product.
+    """
+
+    Q: LinearOperator
+    S: Any
+    K: Any
+
+    def _shape(self) -> tuple[int, ...]:
+        return (self.Q.shape[-2], self.Q.shape[-2])
+
+    def _apply(self, X: Any, K: Any) -> Any:
+        xp, r = self.xp, self.Q.shape[-1]
+        head = self._concrete_backend().adjoint(self.S) @ X[..., :r, :]
+        Y = K @ (self.Q._rmatmat(X) - head)
+        QY, SY = self.Q._matmat(Y), self.S @ Y
+        top = X[..., :r, :] - QY[..., :r, :] + SY
+        return xp.concat([top, X[..., r:, :] - QY[..., r:, :]], axis=-2)
+
+    def _matmat(self, X: Any) -> Any:
+        return self._apply(X, self.K)
+
+    def _rmatmat(self, X: Any) -> Any:
+        return self._apply(X, self._concrete_backend().adjoint(self.K))
+
+    def _properties(self) -> frozenset[Property]:
+        return frozenset({Unitary})
+
+
+def range_frame(P: EquivariantProjector) -> tuple[Any, RangeFrame]:
+    """(eigenvalues, eigenvectors) of P: 1 for the first r vectors, 0 for the rest. O(N r^2)."""
+    be = P._concrete_backend()
+    xp, (n, r) = be.xp, P.Q.shape
+    rest = be.zeros((n - r, r), P.dtype, P.device)
+    first = xp.concat([be.eye(r, P.dtype, P.device), rest], axis=-2)
+    Q1h = P.Q._rmatmat(first)  # conjugate transpose of the first r rows
+    # S is minus the unitary polar factor of Q1: then 1 - Q1^H S has singular values between 1 and 2.
+    U, _, Vh = xp.linalg.svd(be.adjoint(Q1h), full_matrices=False)
+    S = -(U @ Vh)
+    one = be.eye(r, P.dtype, P.device)
+    K = xp.linalg.inv(one - Q1h @ S)
+    values = xp.concat(
+        [
+            xp.ones((r,), dtype=be.real_dtype(P.dtype)),
+            be.zeros((n - r,), be.real_dtype(P.dtype), P.device),
+        ]
+    )
+    return values, RangeFrame(P.Q, S, K)

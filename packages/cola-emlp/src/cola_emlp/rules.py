@@ -13,11 +13,12 @@ import numpy as np
 from cola_core import ops
 from cola_core.errors import SingularMatrixError
 from cola_core.linalg import APPLY_UNARY, EIGSH, diag, eigh, slogdet, solve, trace
-from cola_core.properties import PSD, SelfAdjoint, Stiefel, Unitary
+from cola_core.properties import PSD, SelfAdjoint, Stiefel
 
-from .ops import EquivariantProjector, OrbitProjector, orbit_frame, row_norms_squared
+from .ops import EquivariantProjector, OrbitProjector, orbit_frame, range_frame, row_norms_squared
 
 HALMOS = "Halmos, Finite-Dimensional Vector Spaces, sections 41 and 75"
+SCHREIBER = "Schreiber and Parlett, SIAM J. Numer. Anal. 25 (1988) 189"
 HOUSEHOLDER = "Householder, J. ACM 5 (1958) 339"
 
 
@@ -36,6 +37,9 @@ def register(registrar: Any) -> None:
             label = getattr(question, "question", question).name
             registrar.rule(question, (cls,), id=f"{label}/{name}-projector", when=when, source=HALMOS)(rule)
     registrar.rule(eigh, (OrbitProjector,), id="eigh/orbit-projector", source=HOUSEHOLDER)(eigh_orbits)
+    registrar.rule(
+        eigh, (EquivariantProjector,), id="eigh/equivariant-projector", when=small_enough, source=SCHREIBER
+    )(eigh_range)
 
 
 def trace_projector(P: Any, *, alg: Any) -> Any:
@@ -75,8 +79,8 @@ def function_of_projector(P: Any, f: Any, *, alg: Any) -> Any:
             f"{f.name}({P!r}): {f.name} is not finite at the eigenvalue 0 of a projector of rank {P.rank} < "
             f"{P.shape[-1]}. Shift it first: P + s * I."
         )
-    rest, scaled = ops.ScalarMul(values[0], P.shape[-1]), (values[1] - values[0]) * P
-    out = rest + scaled
+    n = P.shape[-1]
+    out = ops.ScalarMul(values[0], n) + ops.ScalarMul(values[1] - values[0], n) @ P
     keep = f.properties(P) & {PSD, SelfAdjoint}
     return out.replace(declared=out.declared | keep) if keep else out
 
@@ -103,11 +107,23 @@ def range_of_projector(P: Any, k: int, which: str, *, alg: Any) -> Any:
     """Columns of Q, all of eigenvalue 1."""
     be = P._concrete_backend()
     w = be.xp.ones((k,), dtype=be.real_dtype(P.dtype))
-    return w, ops.Sliced(P.Q, None, be.xp.arange(k), declared=frozenset({Stiefel}))
+    return w, ops.Sliced(P.Q, None, be.xp.arange(k), False, declared=frozenset({Stiefel}))
 
 
 def eigh_orbits(P: OrbitProjector, *, alg: Any) -> Any:
-    """One reflection per orbit diagonalises the projector. O(N)."""
-    w, V = orbit_frame(P)
-    assert V.isa(Unitary)
-    return w, V
+    """One reflection per orbit diagonalises the projector. O(N log N)."""
+    return orbit_frame(P)
+
+
+def small_enough(P: Any, *, alg: Any) -> bool | str:
+    """Guard: r columns of length N and an r x r factorisation are affordable; batches have no common rank."""
+    n, r = P.shape[-1], P.rank
+    if P.batch_shape:
+        return "batches of projectors are not supported"
+    need = 4.0 * n * r * P.itemsize
+    return True if need <= 2.0**31 else f"needs {need / 2**30:.1f} GiB for the basis"
+
+
+def eigh_range(P: EquivariantProjector, *, alg: Any) -> Any:
+    """A block reflector extends the basis of the range to one of the whole space. O(N r^2)."""
+    return range_frame(P)
