@@ -9,7 +9,7 @@ import cola_core as cola
 from cola_core import ops
 from cola_core.errors import ColaError
 from cola_emlp import EquivariantProjector, OrbitBasis, OrbitProjector
-from cola_emlp.ops import orbit_frame, row_norms_squared
+from cola_emlp.ops import orbit_frame, range_frame, row_norms_squared
 
 LABELS = np.array([0, 1, 0, 2, 1, 0])
 WEIGHTS = 1 / np.sqrt(np.array([3.0, 2, 1]))
@@ -108,3 +108,14 @@ def test_other_array_libraries(name):
     for A, expected in ((Q, dense), (P, dense @ dense.T), (Q.H, dense.T), (frame @ frame, np.eye(6))):
         assert A.backend.name == name
         assert np.allclose(np.asarray(A.to_dense()), expected, atol=1e-6)
+
+
+def test_range_frame_applies_to_vectors_and_stacks():
+    rng = np.random.default_rng(3)
+    for q in (np.linalg.qr(rng.standard_normal((6, 2)))[0],
+              np.linalg.qr(rng.standard_normal((6, 3)) + 1j * rng.standard_normal((6, 3)))[0]):  # fmt: skip
+        w, frame = range_frame(EquivariantProjector(cola.Stiefel(ops.Dense(q)), q.shape[1]))
+        full = np.asarray(frame.to_dense())
+        assert np.allclose(full @ np.diag(w) @ full.conj().T, q @ q.conj().T)
+        for x in (rng.standard_normal(6), rng.standard_normal((6, 2)), rng.standard_normal((2, 6, 2))):
+            assert np.allclose(frame @ x, full @ x) and np.allclose(frame.H @ x, full.conj().T @ x)

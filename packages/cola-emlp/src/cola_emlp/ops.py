@@ -209,7 +209,7 @@ class RangeFrame(LinearOperator):
     def _shape(self) -> tuple[int, ...]:
         return (self.Q.shape[-2], self.Q.shape[-2])
 
-    def _apply(self, X: Any, K: Any) -> Any:
+    def _reflect(self, X: Any, K: Any) -> Any:
         xp, r = self.xp, self.Q.shape[-1]
         head = self._concrete_backend().adjoint(self.S) @ X[..., :r, :]
         Y = K @ (self.Q._rmatmat(X) - head)
@@ -218,10 +218,10 @@ class RangeFrame(LinearOperator):
         return xp.concat([top, X[..., r:, :] - QY[..., r:, :]], axis=-2)
 
     def _matmat(self, X: Any) -> Any:
-        return self._apply(X, self.K)
+        return self._reflect(X, self.K)
 
     def _rmatmat(self, X: Any) -> Any:
-        return self._apply(X, self._concrete_backend().adjoint(self.K))
+        return self._reflect(X, self._concrete_backend().adjoint(self.K))
 
     def _properties(self) -> frozenset[Property]:
         return frozenset({Unitary})
