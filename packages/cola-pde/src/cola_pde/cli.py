@@ -17,8 +17,6 @@ from typing import Any
 
 import numpy as np
 
-from cola_core.backends.base import dtype_name
-
 from .errors import BoundaryError, GridError
 
 
@@ -91,10 +89,13 @@ def run_poisson(args: argparse.Namespace) -> int:
     case = trigonometric(grid)
     conditions = case.conditions(args.bc, grid.ndim) if args.source is None else args.bc
     source = case.source if args.source is None else args.source
-    options = {"dtype": dtype_name(dtype),  # what was used: JAX without x64 computes in float32 "backend": args.backend}
+    options = {"dtype": args.dtype, "backend": args.backend}
     solution = poisson(grid, source, conditions, **options)
     space, be = solution.space, solution.operator.S._concrete_backend()
-    result: dict[str, Any] = {**_facts(args, space, solution.u.dtype), "seconds": solution.info.seconds}
+    result: dict[str, Any] = {
+        **_facts(args, space, be.to_numpy(solution.u).dtype),
+        "seconds": solution.info.seconds,
+    }
     result["residual"] = float(solution.residual)
     u = be.to_numpy(solution.u)
     if args.source is None:
@@ -134,7 +135,7 @@ def run_eigen(args: argparse.Namespace) -> int:
     exact = exact_eigenvalues(grid, len(modes.values), args.bc)
     scale = np.where(exact == 0, 1.0, exact)
     result = {
-        **_facts(args, modes.space, modes.bases[0].dtype),
+        **_facts(args, modes.space, args.dtype),
         "seconds": seconds,
         "eigenvalues": modes.values.tolist(),
         "exact": exact.tolist(),
@@ -159,7 +160,7 @@ def run_heat(args: argparse.Namespace) -> int:
     u = be.to_numpy(solution.u)
     start = np.broadcast_to(initial(*space.coordinates()), space.shape)
     result = {
-        **_facts(args, space, solution.u.dtype),
+        **_facts(args, space, be.to_numpy(solution.u).dtype),
         "time": args.time,
         "seconds": solution.info.seconds,
         "max_before": float(np.max(start)),
@@ -179,7 +180,7 @@ def _facts(args: argparse.Namespace, space: Any, dtype: Any) -> dict[str, Any]:
         "unknowns": list(space.shape),
         "bc": list(space.kinds),
         "centring": args.centring,
-        "dtype": dtype_name(dtype),  # what was used: JAX without x64 computes in float32
+        "dtype": str(dtype),  # the one used: JAX without x64 computes in float32
         "backend": args.backend,
     }
 
