@@ -151,7 +151,13 @@ class Scaling(Struct):
         """The identity for ``d`` input dimensions."""
         return cls(np.zeros(d), np.ones(d), np.zeros(()), np.ones(()))
 
-    def inputs(self, X: np.ndarray) -> np.ndarray:
+    def inputs(self, X: Any) -> Any:
+        """Points ``(n, d)`` or a grid in scaled units."""
+        d = self.x_shift.shape[0]
+        if X.shape[1] != d:
+            raise ShapeError(f"X has {X.shape[1]} dimensions (shape {tuple(X.shape)}) but {d} were scaled.")
+        if isinstance(X, Grid):
+            return Grid(*((a - b) / c for a, b, c in zip(X.axes, self.x_shift, self.x_scale, strict=True)))
         return (X - self.x_shift) / self.x_scale
 
     def targets(self, y: np.ndarray) -> np.ndarray:

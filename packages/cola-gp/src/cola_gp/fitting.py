@@ -16,11 +16,15 @@ import numpy as np
 
 from cola_core.errors import ColaError, NotPositiveDefiniteError
 
+from .arrays import backend_for
 from .data import Data
 from .inference import choose
 from .model import GP
-from .parameters import ParameterSpace
+from .parameters import DEFAULT_BOUNDS, ParameterSpace
 from .priors import Prior
+
+# A gradient of the log likelihood, per unit of log parameter, too small to matter to anyone.
+NEGLIGIBLE = 0.1
 
 
 @dataclass(frozen=True)
@@ -154,7 +158,9 @@ def fit(
     if restarts < 0 or max_iters < 0:
         raise ValueError("restarts and max_iters must not be negative.")
     started = time.perf_counter()
-    space = ParameterSpace(model, bounds, fixed, priors)
+    # Noise below the rounding of the covariance cannot be told from zero: the likelihood becomes a staircase.
+    eps = float(backend_for(data.y).xp.finfo(data.y.dtype).eps)
+    space = ParameterSpace(model, bounds, fixed, priors, noise_floor=max(DEFAULT_BOUNDS[0], 100 * eps))
     objective = _Objective(space, data)
     lower, upper = space.limits()
     first = space.initial()
@@ -167,6 +173,7 @@ def fit(
     winner = 0
     for number, start in enumerate(starts):
         before_value, before_evaluations = objective.best_value, objective.evaluations
+        before_failures = objective.failures
         if len(space) == 0 or max_iters == 0:
             value, _ = objective(start)
             runs.append(Run(-value * data.n, len(space) == 0, _why_idle(space), 0, 1))
@@ -195,10 +202,13 @@ def fit(
         )
         iterations += int(answer.nit)
         projected = _projected(answer.x, np.asarray(answer.jac), lower, upper)
-        # Success by a small relative change alone is not convergence: the gradient must be small as well.
-        small = projected <= max(10 * tol, 1e-5)
-        failed_start = not math.isfinite(objective.best_value)
-        converged = bool(answer.success) and small and not failed_start
+        # That the value stopped changing is not convergence by itself: the gradient must be small per
+        # observation, or in total so small that changing a parameter by a factor of e would hardly matter.
+        small = projected <= 10 * tol or projected * data.n <= NEGLIGIBLE
+        tried = objective.evaluations - before_evaluations
+        failed_start = objective.failures - before_failures == tried
+        # status 1 is an exhausted budget; 2 a line search lost in rounding, which a small gradient excuses.
+        converged = answer.status != 1 and small and not failed_start
         reason = _reason(str(answer.message))
         if failed_start:
             reason = f"no finite likelihood at any point tried ({objective.last_failure})"
@@ -210,7 +220,7 @@ def fit(
                 converged,
                 reason,
                 int(answer.nit),
-                objective.evaluations - before_evaluations,
+                tried,
             )
         )
         if objective.best_value < before_value:

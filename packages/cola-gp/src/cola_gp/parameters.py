@@ -49,7 +49,8 @@ class Entry:
 class ParameterSpace:
     """Maps between a model and the vector of its free parameters.
 
-    Raises UnknownNameError for a pattern in ``bounds``, ``fixed`` or ``priors`` that matches nothing.
+    noise_floor is the default lower bound of noise variances.  Raises UnknownNameError for a pattern in
+    ``bounds``, ``fixed`` or ``priors`` that matches nothing.
     """
 
     def __init__(
@@ -58,6 +59,7 @@ class ParameterSpace:
         bounds: Mapping[str, tuple[float, float]] | None = None,
         fixed: Iterable[str] = (),
         priors: Mapping[str, Prior] | None = None,
+        noise_floor: float = DEFAULT_BOUNDS[0],
     ):
         self.model = model
         self._values: list[np.ndarray] = []
@@ -75,7 +77,7 @@ class ParameterSpace:
         fixed = (fixed,) if isinstance(fixed, str) else tuple(fixed)
         held = [self._match(pattern, entries) for pattern in fixed]
         self.entries = [e for e in entries if not any(e in group for group in held)]
-        self.bounds = [self._default_bounds(e) for e in self.entries]
+        self.bounds = [self._default_bounds(e, noise_floor) for e in self.entries]
         for pattern, (low, high) in (bounds or {}).items():
             for entry in self._match(pattern, entries):
                 if entry in self.entries:
@@ -99,10 +101,11 @@ class ParameterSpace:
         return found
 
     @staticmethod
-    def _default_bounds(entry: Entry) -> tuple[float, float]:
+    def _default_bounds(entry: Entry, noise_floor: float) -> tuple[float, float]:
         if not entry.positive:
             return (-math.inf, math.inf)
-        return (math.log(DEFAULT_BOUNDS[0]), math.log(DEFAULT_BOUNDS[1]))
+        low = noise_floor if entry.name.startswith("noise.") else DEFAULT_BOUNDS[0]
+        return (math.log(low), math.log(DEFAULT_BOUNDS[1]))
 
     @staticmethod
     def _transformed(entry: Entry, low: float, high: float) -> tuple[float, float]:

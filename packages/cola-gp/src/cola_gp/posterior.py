@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import math
+import warnings
 from typing import Any, NamedTuple
 
-from cola_core import PSD, ops
-from cola_core.errors import BackendError, DTypeError, ShapeError
+from cola_core.errors import BackendError, DTypeError, IllConditionedWarning, ShapeError
 
 from .arrays import backend_for
 from .data import Data, as_inputs, as_points
@@ -38,6 +38,15 @@ class Posterior:
         self.model, self.data = model, data
         self._conditioned = choose(model, data.X).condition(model, data)
         self._backend: Any = backend_for(data.y)
+        eps = float(self._backend.xp.finfo(data.y.dtype).eps)
+        if self._conditioned.rcond < eps:
+            warnings.warn(
+                f"the {data.n}x{data.n} covariance is singular to working precision (condition number above "
+                f"{1 / max(self._conditioned.rcond, 1e-300):.0e}); predictions may have few correct digits. "
+                "Raise the noise variance, or use float64.",
+                IllConditionedWarning,
+                stacklevel=2,
+            )
 
     def __reduce__(self) -> Any:
         # Factors are functions of the model and the data, so a pickle holds only those.
@@ -120,7 +129,7 @@ class Posterior:
         xp = self._backend.xp
         if not joint:
             return _log_normal(xp, error, self.variance(X, include_noise=True))
-        L, _ = jittered_cholesky(PSD(ops.Dense(self.covariance(X, include_noise=True))))
+        L, _ = jittered_cholesky(self.covariance(X, include_noise=True))
         half = self._backend.solve_triangular(L, error[:, None])
         log_det = 2.0 * xp.sum(xp.log(xp.linalg.diagonal(L)))
         return -0.5 * (xp.sum(half * half) + log_det + test.n * math.log(2.0 * math.pi))

@@ -10,7 +10,7 @@ import numpy as np
 from cola_core.errors import FileFormatError
 
 from . import storage
-from .data import Data, Scaling, as_inputs
+from .data import Data, Grid, Scaling, as_inputs, as_points
 from .fitting import FitResult, fit
 from .kernels import RBF, Constant
 from .model import GP
@@ -25,6 +25,13 @@ def default_model(d: int, n: int = 0) -> GP:
     """
     lengthscale = np.full(d, np.sqrt(d)) if n == 0 or d < n else np.sqrt(d)
     return GP(Constant(1.0) * RBF(lengthscale), noise=0.1)
+
+
+def _float64(X: Any) -> Any:
+    """Checked inputs in double precision."""
+    if isinstance(X, Grid):
+        return Grid(*(np.asarray(axis, dtype=float) for axis in X.axes))
+    return np.asarray(X, dtype=float)
 
 
 class Predictor:
@@ -53,15 +60,16 @@ class Predictor:
         ``options`` go to :func:`~cola_gp.fitting.fit`; parameters then refer to scaled data if ``scale``.
         """
         checked = Data(X, y)
-        points, targets = np.asarray(checked.X, dtype=float), np.asarray(checked.y, dtype=float)
-        scaling = Scaling.of(points, targets) if scale else Scaling.none(points.shape[1])
-        data = Data(scaling.inputs(points), scaling.targets(targets))
-        model = default_model(points.shape[1], data.n) if model is None else model
+        inputs, targets = _float64(checked.X), np.asarray(checked.y, dtype=float)
+        d = inputs.shape[1]
+        scaling = Scaling.of(as_points(inputs), targets) if scale else Scaling.none(d)
+        data = Data(scaling.inputs(inputs), scaling.targets(targets))
+        model = default_model(d, data.n) if model is None else model
         result = fit(model, data, **options) if optimize else fit(model, data, max_iters=0)
         return cls(result.model, data, scaling, result)
 
-    def _inputs(self, X: Any) -> np.ndarray:
-        return self.scaling.inputs(np.asarray(as_inputs(X), dtype=float))
+    def _inputs(self, X: Any) -> Any:
+        return self.scaling.inputs(_float64(as_inputs(X)))
 
     def mean(self, X: Any) -> np.ndarray:
         """Predictive mean ``(m,)``."""

@@ -16,9 +16,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from cola_core import PSD, ops
 from cola_core.errors import NotPositiveDefiniteError
-from cola_core.linalg import cholesky
 
 from ..arrays import backend_for
 from ..data import Data, as_points
@@ -63,6 +61,7 @@ class Conditioned:
     alpha: Array
     log_det: Array
     jitter: float = 0.0
+    rcond: float = 1.0
     method: str = ""
 
     def log_marginal_likelihood(self) -> Array:
@@ -120,30 +119,30 @@ def blocks(m: int, n: int) -> list[slice]:
     return [slice(start, min(start + size, m)) for start in range(0, m, size)]
 
 
-def jittered_cholesky(A: Any) -> tuple[Array, float]:
-    """Lower Cholesky factor of a PSD operator as an array, and the jitter it took (zero if none).
+def jittered_cholesky(A: Array) -> tuple[Array, float]:
+    """Lower Cholesky factor of a covariance matrix, and the jitter it took (zero if none).
 
     Jitter is relative to the mean of the diagonal: it starts at ten units of rounding and grows tenfold up
     to a square root of the machine epsilon.  Beyond that the matrix is not a covariance and the error says
     so.
+
+    This asks the backend and not the core's ``cholesky``, whose warning about the condition number would
+    appear for every trial point of a fit; :class:`~cola_gp.Posterior` warns once.
     """
-    backend = A.backend
+    backend = backend_for(A)
     try:
-        return _lower(cholesky(A)), 0.0
+        return backend.cholesky(A), 0.0
     except NotPositiveDefiniteError as first:
         n = A.shape[-1]
-        dense = A.to_dense()
-        eps = float(backend.xp.finfo(dense.dtype).eps)
-        scale = float(backend.xp.sum(backend.xp.linalg.diagonal(dense))) / n
+        eps = float(backend.xp.finfo(A.dtype).eps)
+        scale = float(backend.xp.sum(backend.xp.linalg.diagonal(A))) / n
         if not (math.isfinite(scale) and scale > 0):
             raise
+        eye = backend.eye(n, A.dtype, backend.device(A))
         relative = 10 * eps
         while relative <= math.sqrt(eps):
             try:
-                shifted = PSD(
-                    ops.Dense(dense + relative * scale * backend.eye(n, dense.dtype, backend.device(dense)))
-                )
-                return _lower(cholesky(shifted)), relative * scale
+                return backend.cholesky(A + relative * scale * eye), relative * scale
             except NotPositiveDefiniteError:
                 relative *= 10
         raise NotPositiveDefiniteError(
@@ -152,5 +151,10 @@ def jittered_cholesky(A: Any) -> tuple[Array, float]:
         ) from first
 
 
-def _lower(L: Any) -> Array:
-    return L.to_dense()
+def reciprocal_condition(L: Array) -> float:
+    """A cheap upper bound of the reciprocal condition number of ``L L^T``: from the factor's diagonal."""
+    backend = backend_for(L)
+    if not backend.is_concrete(L):
+        return 1.0
+    d = backend.to_numpy(backend.xp.linalg.diagonal(L))
+    return float(d.min() / d.max()) ** 2

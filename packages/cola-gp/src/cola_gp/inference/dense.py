@@ -11,7 +11,7 @@ from cola_core import PSD, ops
 from ..arrays import backend_for
 from ..data import Data, as_points
 from ..kernels.base import Array
-from .base import Conditioned, Structure, blocks, jittered_cholesky
+from .base import Conditioned, Structure, blocks, jittered_cholesky, reciprocal_condition
 
 MAX_BYTES = 2**32  # covariance matrices beyond this stay lazy
 
@@ -48,7 +48,8 @@ class DenseConditioned(Conditioned):
         self.residual = data.y - model.mean(self.points)
         K, self._pull = model.kernel.evaluate(self.points)
         total = (PSD(ops.Dense(K)) + model.noise.operator(data.y)).to_dense()
-        self.L, self.jitter = jittered_cholesky(PSD(ops.Dense(total)))
+        self.L, self.jitter = jittered_cholesky(total)
+        self.rcond = reciprocal_condition(self.L)
         half = self._half(self.residual[:, None])
         self.alpha = self.backend.solve_triangular(self.L.T, half, lower=False)[:, 0]
         self.log_det = 2.0 * xp.sum(xp.log(xp.linalg.diagonal(self.L)))

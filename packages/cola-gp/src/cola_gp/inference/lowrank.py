@@ -74,7 +74,7 @@ class LowRankConditioned(Conditioned):
         r = self.U.shape[1]
         eye = backend.eye(r, self.U.dtype, backend.device(self.U))
         M = eye + self.U.T @ (self.U / self.noise[:, None])
-        return jittered_cholesky(PSD(ops.Dense(M)))[0]
+        return jittered_cholesky(M)[0]
 
     def latent_mean(self, X: Array) -> Array:
         return self.model.kernel.features(X)[0] @ (self.U.T @ self.alpha)
