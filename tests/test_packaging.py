@@ -225,7 +225,7 @@ def test_wheel_is_complete(built):
 
 def test_the_template_of_new_plugins_is_the_example(tmp_path):
     build(ROOT / "packages" / "cola-core", tmp_path, "wheel")
-    prefix = "cola_core/plugins/template/"
+    prefix = "cola_core/plugins/_template/"
     template = {
         f.removeprefix(prefix): data for f, data in wheel_files(tmp_path).items() if f.startswith(prefix)
     }

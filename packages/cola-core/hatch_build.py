@@ -1,4 +1,4 @@
-"""Puts examples/cola-circulant into the package as `cola_core/plugins/template`, at build time.
+"""Puts examples/cola-circulant into the package as `cola_core/plugins/_template`, at build time.
 
 `cola-core plugins new` copies that example, and it must do so for an installed wheel too. There is one copy
 in the repository, the tested one; sdists carry it under src/, so a wheel built from an sdist has it too.
@@ -9,7 +9,7 @@ from pathlib import Path
 
 from hatchling.builders.hooks.plugin.interface import BuildHookInterface
 
-INSIDE = {"wheel": "cola_core/plugins/template", "sdist": "src/cola_core/plugins/template"}
+INSIDE = {"wheel": "cola_core/plugins/_template", "sdist": "src/cola_core/plugins/_template"}
 LEFT_OUT = {"__pycache__", "build", "dist", ".pytest_cache", ".hypothesis", ".ruff_cache", ".mypy_cache"}
 
 

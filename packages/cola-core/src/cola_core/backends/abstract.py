@@ -196,7 +196,23 @@ def _make(shape: Any, *_: Any, dtype: Any = None, **__: Any) -> AbstractArray:
     return AbstractArray(shape if isinstance(shape, tuple) else (shape,), dtype or np.float64)
 
 
+def _transform(kind: str) -> Any:
+    """Shape and dtype of a one-dimensional Fourier transform: ``kind`` is "same", "half" (rfft) or "real" (irfft)."""
+
+    def transform(x: Any, *, n: int | None = None, axis: int = -1, norm: str = "backward") -> AbstractArray:
+        shape = list(x.shape)
+        length = n if n is not None else (2 * (shape[axis] - 1) if kind == "real" else shape[axis])
+        shape[axis] = length // 2 + 1 if kind == "half" else length
+        dtype = np.result_type(x.dtype, np.complex64)
+        return AbstractArray(shape, _real(dtype) if kind == "real" else dtype)
+
+    return transform
+
+
 XP = SimpleNamespace(
+    fft=SimpleNamespace(
+        fft=_transform("same"), ifft=_transform("same"), rfft=_transform("half"), irfft=_transform("real")
+    ),
     reshape=_reshape,
     matmul=_matmul,
     moveaxis=_moveaxis,
