@@ -1,11 +1,14 @@
 """The lazy covariance operator: products in blocks, rows, diagonal, and the rules registered for it."""
 
+import pickle
+
 import numpy as np
 import pytest
 
 import cola_core as cola
 import cola_gp as gp
 from cola_core.errors import BackendError, ShapeError
+from cola_gp._struct import leaves, with_leaves
 
 KERNELS = {
     "rbf": 1.5 * gp.RBF(0.7),
@@ -121,3 +124,42 @@ def test_bad_input():
     torch = pytest.importorskip("torch", reason="torch is not installed")
     with pytest.raises(BackendError, match="same array library"):
         gp.CovarianceOperator(gp.RBF(1.0), np.zeros((3, 1)), torch.zeros((3, 1)))
+
+
+def test_products_are_differentiable_in_the_kernels_parameters(rng):
+    X, v, w = rng.normal(size=(9, 2)), rng.normal(size=9), rng.normal(size=9)
+    kernel = 1.5 * gp.RBF([0.7, 1.1]) + gp.White(0.2)
+    expected = kernel.evaluate(X)[1](np.outer(w, v))
+    torch = pytest.importorskip("torch", reason="torch is not installed")
+    params = [torch.tensor(p, requires_grad=True) for p in leaves(kernel)]
+    A = gp.CovarianceOperator(with_leaves(kernel, params), torch.tensor(X), block_bytes=8 * 9 * 4)
+    (torch.tensor(w) @ (A @ torch.tensor(v))).backward()
+    for ours, theirs in zip(expected, params, strict=True):
+        np.testing.assert_allclose(theirs.grad.numpy(), ours, rtol=1e-10)
+
+
+def test_operator_is_a_pytree_for_jax(rng):
+    jax = pytest.importorskip("jax", reason="jax is not installed")
+    X, v, w = rng.normal(size=(9, 2)), rng.normal(size=9), rng.normal(size=9)
+    kernel = 1.5 * gp.RBF([0.7, 1.1]) + gp.White(0.2)
+    expected = kernel.evaluate(X)[1](np.outer(w, v))
+    with jax.enable_x64(True):
+        params = [jax.numpy.asarray(p) for p in leaves(kernel)]
+        A = gp.CovarianceOperator(with_leaves(kernel, params), jax.numpy.asarray(X), block_bytes=8 * 9 * 4)
+        gradient = jax.jit(jax.grad(lambda A, v, w: w @ (A @ v)))(
+            A, jax.numpy.asarray(v), jax.numpy.asarray(w)
+        )
+        assert isinstance(gradient, gp.CovarianceOperator)
+        for ours, theirs in zip(expected, leaves(gradient.kernel), strict=True):
+            np.testing.assert_allclose(np.asarray(theirs), ours, rtol=1e-10)
+
+
+def test_pickle_and_move(rng):
+    A = gp.CovarianceOperator(1.5 * gp.RBF([0.7, 1.1]), rng.normal(size=(5, 2)))
+    np.testing.assert_array_equal(pickle.loads(pickle.dumps(A)).to_dense(), A.to_dense())
+    single = A.to(dtype="float32")
+    assert single.to_dense().dtype == np.float32
+    np.testing.assert_allclose(single.to_dense(), A.to_dense(), rtol=1e-5)
+    pytest.importorskip("torch", reason="torch is not installed")
+    moved = A.to(backend="torch")
+    np.testing.assert_allclose(moved.to_dense().numpy(), A.to_dense(), rtol=1e-12)
