@@ -1,0 +1,167 @@
+"""Conformance cases of this package: its operator, its rules, and values of Gaussian process inference.
+
+References are written with NumPy alone, from the textbook formulas and not from this package's kernels.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from cola_core.testing import Capabilities, Case, closed, data
+
+from .covariance import CovarianceOperator
+from .data import Data, Grid
+from .kernels import RBF, Constant, Linear, Matern32, White
+from .likelihood import marginal_likelihood, value_and_gradient
+from .model import GP
+from .posterior import Posterior
+
+REAL = Capabilities(complex=closed("covariance functions are real"))
+
+
+def _points(dtype: str, seed: int, n: int) -> np.ndarray:
+    return data.normal(seed, (n, 2), dtype)
+
+
+def _square_distance(X: np.ndarray, Z: np.ndarray, scale: Any) -> np.ndarray:
+    return np.sum(((X[:, None, :] - Z[None, :, :]) / np.asarray(scale)) ** 2, axis=-1)
+
+
+def _rbf(X: np.ndarray, Z: np.ndarray) -> np.ndarray:
+    return 1.5 * np.exp(-0.5 * _square_distance(X, Z, [0.7, 1.1]))
+
+
+def _symmetric(backend: Any, dtype: str, seed: int) -> CovarianceOperator:
+    # Blocks of two rows, so that the loop over blocks is part of what is checked.
+    X = backend.asarray(_points(dtype, seed, 7))
+    return CovarianceOperator(1.5 * RBF([0.7, 1.1]) + White(0.3), X, block_bytes=16 * 7)
+
+
+def _symmetric_reference(dtype: str, seed: int) -> np.ndarray:
+    X = _points(dtype, seed, 7).astype(float)
+    return _rbf(X, X) + 0.3 * np.eye(7)
+
+
+def _rectangular(backend: Any, dtype: str, seed: int) -> CovarianceOperator:
+    X, Z = _points(dtype, seed, 6), _points(dtype, seed + 1, 4)
+    return CovarianceOperator(Matern32(0.8) * Linear(0.5), backend.asarray(X), backend.asarray(Z))
+
+
+def _rectangular_reference(dtype: str, seed: int) -> np.ndarray:
+    X, Z = _points(dtype, seed, 6).astype(float), _points(dtype, seed + 1, 4).astype(float)
+    t = np.sqrt(3.0 * _square_distance(X, Z, 0.8))
+    return (1.0 + t) * np.exp(-t) * 0.5 * (X @ Z.T)
+
+
+def _linear(backend: Any, dtype: str, seed: int) -> CovarianceOperator:
+    X, Z = _points(dtype, seed, 5), _points(dtype, seed + 1, 5)
+    return CovarianceOperator(Linear([0.5, 2.0]) + Constant(0.3), backend.asarray(X), backend.asarray(Z))
+
+
+def _linear_reference(dtype: str, seed: int) -> np.ndarray:
+    X, Z = _points(dtype, seed, 5).astype(float), _points(dtype, seed + 1, 5).astype(float)
+    return (X * [0.5, 2.0]) @ Z.T + 0.3
+
+
+# -- values -----------------------------------------------------------------------------------------
+
+
+def _regression(backend: Any) -> tuple[GP, Data, np.ndarray, np.ndarray, np.ndarray]:
+    """A model on scattered points; points, targets and covariance as NumPy arrays."""
+    X = _points("float64", 3, 9)
+    y = np.sin(X[:, 0]) + 0.2
+    K = _rbf(X, X) + 0.1 * np.eye(9)
+    model = GP(1.5 * RBF([0.7, 1.1]), noise=0.1)
+    return model, Data(backend.asarray(X), backend.asarray(y)), X, y, K
+
+
+def _log_density(K: np.ndarray, y: np.ndarray) -> float:
+    """Rasmussen & Williams (2006), eq. 2.30."""
+    return float(
+        -0.5 * y @ np.linalg.solve(K, y)
+        - 0.5 * np.linalg.slogdet(K)[1]
+        - 0.5 * len(y) * math.log(2 * math.pi)
+    )
+
+
+def _likelihood(backend: Any) -> tuple[Any, Any]:
+    model, observed, _, y, K = _regression(backend)
+    return backend.to_numpy(marginal_likelihood(model, observed)), _log_density(K, y)
+
+
+def _likelihood_low_rank(backend: Any) -> tuple[Any, Any]:
+    X = _points("float64", 3, 30)
+    y = X @ [1.0, -0.5] + 0.1
+    K = (X * [0.5, 2.0]) @ X.T + 0.3 + 0.1 * np.eye(30)
+    model = GP(Linear([0.5, 2.0]) + Constant(0.3), noise=0.1)
+    observed = Data(backend.asarray(X), backend.asarray(y))
+    return backend.to_numpy(marginal_likelihood(model, observed)), _log_density(K, y)
+
+
+def _likelihood_grid(backend: Any) -> tuple[Any, Any]:
+    axes = np.linspace(0.0, 1.0, 4), np.array([0.0, 0.7, 1.9])
+    X = np.array([(a, b) for a in axes[0] for b in axes[1]])
+    y = data.normal(5, (12,))
+    model = GP(1.5 * RBF([0.7, 1.1]), noise=0.1)
+    observed = Data(Grid(*(backend.asarray(a) for a in axes)), backend.asarray(y))
+    K = _rbf(X, X) + 0.1 * np.eye(12)
+    return backend.to_numpy(marginal_likelihood(model, observed)), _log_density(K, y)
+
+
+def _gradient(backend: Any) -> tuple[Any, Any]:
+    """Against Rasmussen & Williams (2006), eq. 5.9, with explicit derivative matrices."""
+    model, observed, X, y, K = _regression(backend)
+    _, gradient = value_and_gradient(model, observed)
+    R = _rbf(X, X)
+    d_scale = [R * ((X[:, None, j] - X[None, :, j]) / s) ** 2 for j, s in enumerate((0.7, 1.1))]
+    inverse = np.linalg.inv(K)
+    a = inverse @ y
+    W = 0.5 * (np.outer(a, a) - inverse)
+    want = [np.sum(W * D) for D in (*d_scale, R, 0.1 * np.eye(9))]
+    return np.concatenate([np.ravel(backend.to_numpy(g)) for g in gradient]), np.array(want)
+
+
+def _mean_and_variance(backend: Any) -> tuple[Any, Any]:
+    model, observed, X, y, K = _regression(backend)
+    Z = _points("float64", 4, 5)
+    posterior = Posterior(model, observed)
+    got = [posterior.mean(backend.asarray(Z)), posterior.variance(backend.asarray(Z))]
+    cross = _rbf(Z, X)
+    want = [cross @ np.linalg.solve(K, y), 1.5 - np.sum(cross.T * np.linalg.solve(K, cross.T), axis=0)]
+    return np.stack([backend.to_numpy(g) for g in got]), np.stack(want)
+
+
+VALUES: dict[str, Callable[..., Any]] = {
+    "log marginal likelihood": _likelihood,
+    "log marginal likelihood, low rank": _likelihood_low_rank,
+    "log marginal likelihood, grid": _likelihood_grid,
+    "gradient": _gradient,
+    "predictive mean and variance": _mean_and_variance,
+}
+
+
+def cases() -> list[Case]:
+    """Operators, rules and domain values of ``cola_gp``."""
+    symmetric: dict[str, Any] = {
+        "factory": _symmetric,
+        "reference": _symmetric_reference,
+        "capabilities": REAL,
+    }
+    return [
+        Case("covariance", **symmetric),
+        Case(
+            "covariance-rectangular",
+            factory=_rectangular,
+            reference=_rectangular_reference,
+            capabilities=REAL,
+        ),
+        Case("covariance-cross", factory=_linear, reference=_linear_reference, capabilities=REAL),
+        Case("diag-covariance", kind="rule", rule="gp:diag/covariance", **symmetric),
+        Case("trace-covariance", kind="rule", rule="gp:trace/covariance", **symmetric),
+        Case("cholesky-covariance", kind="rule", rule="gp:cholesky/covariance", **symmetric),
+        Case("gaussian-processes", kind="domain", module="cola_gp", values=VALUES),
+    ]
