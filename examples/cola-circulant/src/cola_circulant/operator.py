@@ -10,6 +10,7 @@ import math
 from typing import Any
 
 from cola_core.backends import backend_of_type, get_backend
+from cola_core.cost import Cost
 from cola_core.errors import DTypeError, ShapeError
 from cola_core.operators import Identity, LinearOperator, ScalarMul, operator
 from cola_core.properties import PSD, Property, SelfAdjoint, Unitary
@@ -87,9 +88,7 @@ class Circulant(LinearOperator):
         i = self.xp.arange(self.shape[-1], device=self.device)
         return self.column[..., (i[:, None] - i[None, :]) % max(self.shape[-1], 1)]
 
-    def _matvec_cost(self) -> Any:
-        from cola_core.cost import Cost
-
+    def _matvec_cost(self) -> Cost:
         n = self.shape[-1]
         transform = 5.0 * n * math.log2(max(n, 2)) * (1.0 if self._is_complex() else 0.5)
         return Cost(3 * transform + 6 * n, 12.0 * self.itemsize * n, 6.0 * self.itemsize * n, 1, 4)
