@@ -20,6 +20,5 @@ def densify(A: Any) -> Any:
 
 
 def I_like(A: Any) -> Identity:
-    """The identity of A's size and dtype."""
-    A = as_operator(A)
-    return Identity(A.shape[-1], A.dtype)
+    """The identity of A's size, dtype, array library and device."""
+    return Identity.like(as_operator(A))

@@ -48,7 +48,7 @@ SLOGDET = Question("slogdet", abstract=_abstract, doc="sign and log of the modul
 
 def slogdet(
     A: Any,
-    alg: Any = Auto(),  # noqa: B008 - Auto is immutable
+    alg: Any = Auto(),
     *,
     return_info: bool = False,
     on_failure: str = "warn",
@@ -67,7 +67,7 @@ slogdet.question = SLOGDET  # type: ignore[attr-defined]
 
 def logdet(
     A: Any,
-    alg: Any = Auto(),  # noqa: B008 - Auto is immutable
+    alg: Any = Auto(),
     *,
     return_info: bool = False,
     on_failure: str = "warn",

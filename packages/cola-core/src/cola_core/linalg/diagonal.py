@@ -53,7 +53,7 @@ DIAG = Question("diag", abstract=_abstract, doc="the k-th diagonal")
 def diag(
     A: Any,
     k: int = 0,
-    alg: Any = Auto(),  # noqa: B008 - Auto is immutable
+    alg: Any = Auto(),
     *,
     return_info: bool = False,
     on_failure: str = "warn",

@@ -73,7 +73,7 @@ def eigh(
     A: Any,
     k: int | None = None,
     which: str = "SA",
-    alg: Any = Auto(),  # noqa: B008 - Auto is immutable
+    alg: Any = Auto(),
     *,
     return_info: bool = False,
     on_failure: str = "warn",
@@ -134,7 +134,7 @@ def _sorted(A: Any, w: Array, V: LinearOperator) -> tuple[Array, LinearOperator]
 
 def eigvalsh(
     A: Any,
-    alg: Any = Auto(),  # noqa: B008 - Auto is immutable
+    alg: Any = Auto(),
     *,
     return_info: bool = False,
     on_failure: str = "warn",
@@ -152,7 +152,7 @@ eigvalsh.question = EIGH  # type: ignore[attr-defined]
 
 def eig(
     A: Any,
-    alg: Any = Auto(),  # noqa: B008 - Auto is immutable
+    alg: Any = Auto(),
     *,
     return_info: bool = False,
     on_failure: str = "warn",
@@ -175,13 +175,13 @@ def eig(
 eig.question = EIG  # type: ignore[attr-defined]
 
 
-def eigmax(A: Any, alg: Any = Auto(), *, return_info: bool = False, on_failure: str = "warn") -> Any:  # noqa: B008
+def eigmax(A: Any, alg: Any = Auto(), *, return_info: bool = False, on_failure: str = "warn") -> Any:
     """The algebraically largest eigenvalue of a self-adjoint operator."""
     out = eigh(A, 1, "LA", alg, return_info=return_info, on_failure=on_failure)
     return (out[0][0][0], out[1]) if return_info else out[0][0]
 
 
-def eigmin(A: Any, alg: Any = Auto(), *, return_info: bool = False, on_failure: str = "warn") -> Any:  # noqa: B008
+def eigmin(A: Any, alg: Any = Auto(), *, return_info: bool = False, on_failure: str = "warn") -> Any:
     """The algebraically smallest eigenvalue of a self-adjoint operator."""
     out = eigh(A, 1, "SA", alg, return_info=return_info, on_failure=on_failure)
     return (out[0][0][0], out[1]) if return_info else out[0][0]
@@ -232,7 +232,7 @@ def _unitary(V: LinearOperator) -> LinearOperator:
 def eigh_diagonal(A: Any, *, alg: Any) -> Any:
     be = A._concrete_backend()
     w = be.xp.real(A.diag) if A._is_complex() else A.diag
-    return w, Identity(A.shape[-1], A.dtype)
+    return w, Identity.like(A)
 
 
 @RULES.rule(EIGH, (ScalarMul,), id="eigh/scalar", source="definition")
@@ -240,7 +240,7 @@ def eigh_scalar(A: Any, *, alg: Any) -> Any:
     be = A._concrete_backend()
     c = be.astype(A.value, A.dtype)
     c = be.xp.real(c) if be.is_complex(c) else c
-    return c[..., None] * be.xp.ones((A.n,), dtype=c.dtype), Identity(A.n, A.dtype)
+    return c[..., None] * be.xp.ones((A.n,), dtype=c.dtype), Identity.like(A)
 
 
 @RULES.rule(EIGH, (Identity,), id="eigh/identity", source="definition")
@@ -352,7 +352,7 @@ def eig_self_adjoint(A: Any, *, alg: Any) -> Any:
 
 @RULES.rule(EIG, (Diagonal,), id="eig/diagonal", source="definition")
 def eig_diagonal(A: Any, *, alg: Any) -> Any:
-    return A.diag, Identity(A.shape[-1], A.dtype)
+    return A.diag, Identity.like(A)
 
 
 def _square_parts(A: Any, *, alg: Any) -> bool | str:

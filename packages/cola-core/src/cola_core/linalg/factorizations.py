@@ -20,7 +20,7 @@ RULES = RuleBook()
 CHOLESKY = Question("cholesky", abstract=lambda A: A, doc="L with A = L L^H")
 
 
-def cholesky(A: Any, alg: Any = Auto()) -> LinearOperator:  # noqa: B008 - Auto is immutable
+def cholesky(A: Any, alg: Any = Auto()) -> LinearOperator:
     """Lower triangular L with ``A = L L^H``, for a positive definite operator.
 
     A must be declared PSD (arrays: ``cholesky(cola_core.PSD(a))``); calling this on an undeclared operator is taken

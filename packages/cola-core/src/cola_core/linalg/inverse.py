@@ -117,7 +117,7 @@ def _keepable(be: Any, A: LinearOperator) -> bool:
 INV = Question("inv", abstract=lambda A: A, doc="inverse as an operator")
 
 
-def inv(A: Any, alg: Any = Auto()) -> LinearOperator:  # noqa: B008 - Auto is immutable
+def inv(A: Any, alg: Any = Auto()) -> LinearOperator:
     """The inverse of a square operator, as an operator of the same structure where there is one.
 
     Lazy: nothing is factorised before the first product. Kronecker, block-diagonal, diagonal, permutation, product and

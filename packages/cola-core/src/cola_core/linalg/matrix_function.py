@@ -91,7 +91,7 @@ ISQRT = ScalarFunction(
 APPLY_UNARY = Question("apply_unary", abstract=lambda A, f: A, doc="f(A) as an operator")
 
 
-def apply_unary(f: Any, A: Any, alg: Any = Auto()) -> LinearOperator:  # noqa: B008 - Auto is immutable
+def apply_unary(f: Any, A: Any, alg: Any = Auto()) -> LinearOperator:
     """``f(A)`` as an operator, for f acting on arrays of eigenvalues (``lambda w: w**3``) or a ``ScalarFunction``."""
     A = square(A, "apply_unary")
     if not isinstance(f, ScalarFunction):
@@ -100,7 +100,7 @@ def apply_unary(f: Any, A: Any, alg: Any = Auto()) -> LinearOperator:  # noqa: B
     return APPLY_UNARY.run(A, f, alg=as_algorithm(alg, "apply_unary"))
 
 
-def exp(A: Any, alg: Any = Auto()) -> LinearOperator:  # noqa: B008 - Auto is immutable
+def exp(A: Any, alg: Any = Auto()) -> LinearOperator:
     """The exponential of a square operator, as an operator: ``exp(A) @ v``.
 
     >>> import numpy as np, cola_core as cola
@@ -111,17 +111,17 @@ def exp(A: Any, alg: Any = Auto()) -> LinearOperator:  # noqa: B008 - Auto is im
     return apply_unary(EXP, A, alg)
 
 
-def log(A: Any, alg: Any = Auto()) -> LinearOperator:  # noqa: B008 - Auto is immutable
+def log(A: Any, alg: Any = Auto()) -> LinearOperator:
     """The principal logarithm of an operator with positive eigenvalues (complex dtypes: any but zero)."""
     return apply_unary(LOG, A, alg)
 
 
-def sqrt(A: Any, alg: Any = Auto()) -> LinearOperator:  # noqa: B008 - Auto is immutable
+def sqrt(A: Any, alg: Any = Auto()) -> LinearOperator:
     """The principal square root of an operator with non-negative eigenvalues."""
     return apply_unary(SQRT, A, alg)
 
 
-def isqrt(A: Any, alg: Any = Auto()) -> LinearOperator:  # noqa: B008 - Auto is immutable
+def isqrt(A: Any, alg: Any = Auto()) -> LinearOperator:
     """``A^{-1/2}`` of an operator with positive eigenvalues."""
     return apply_unary(ISQRT, A, alg)
 

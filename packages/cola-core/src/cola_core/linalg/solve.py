@@ -50,7 +50,7 @@ SOLVE = Question("solve", abstract=_abstract, doc="x with A x = b")
 def solve(
     A: Any,
     b: Any,
-    alg: Any = Auto(),  # noqa: B008 - Auto is immutable
+    alg: Any = Auto(),
     *,
     return_info: bool = False,
     on_failure: str = "warn",

@@ -47,7 +47,7 @@ TRACE = Question("trace", abstract=_abstract, doc="sum of the diagonal")
 
 def trace(
     A: Any,
-    alg: Any = Auto(),  # noqa: B008 - Auto is immutable
+    alg: Any = Auto(),
     *,
     return_info: bool = False,
     on_failure: str = "warn",

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
+
 from ..backends import backend_of_type
 from ..errors import NonSquareError, ShapeError
 from ..properties import PSD, SelfAdjoint
@@ -65,10 +67,12 @@ def coerce(other: Any, A: LinearOperator) -> Any:
 
 def scale(c: Any, A: LinearOperator) -> LinearOperator:
     """``c * A``; numbers multiply into the scalar already in front."""
+    if isinstance(c, np.generic):
+        c = c.item()
     if isinstance(A, ScalarMul):
         return _scalar_product(ScalarMul(c, A.n), A)
     if isinstance(A, Identity):
-        return ScalarMul(c, A.n)
+        return ScalarMul(c, A.n) if A.library is None else _placed_scalar(c, A)
     if not isinstance(c, (int, float, complex)) and A.backend is not None:
         theirs = backend_of_type(type(c))
         if theirs is not None and theirs is not A.backend and theirs.name == "numpy" and not c.shape:
@@ -90,6 +94,16 @@ def scale(c: Any, A: LinearOperator) -> LinearOperator:
     return Product(s, A)
 
 
+def _placed_scalar(c: Any, A: Identity) -> LinearOperator:
+    """``c I`` for an identity that is bound to a library, dtype and device."""
+    if not isinstance(c, (int, float, complex)):
+        return ScalarMul(c, A.n)
+    facts = ScalarMul(c, A.n).declared
+    be = A._concrete_backend()
+    dtype = A.dtype if not isinstance(c, complex) or A._is_complex() else be.xp.result_type(A.dtype, be.dtype("complex64"))
+    return ScalarMul(be.asarray(c, dtype=dtype, device=A.device), A.n, declared=facts)
+
+
 def _keep_declared(A: LinearOperator, s: ScalarMul) -> frozenset[Any]:
     """What the declared facts of A become under multiplication by s: signs matter, unitarity is lost."""
     return frozenset(p for p in (PSD, SelfAdjoint) if A.isa(p) and s.isa(p))
@@ -97,7 +111,10 @@ def _keep_declared(A: LinearOperator, s: ScalarMul) -> frozenset[Any]:
 
 def _scalar_product(a: ScalarMul, b: ScalarMul) -> ScalarMul:
     declared = frozenset({PSD}) if a.isa(PSD) and b.isa(PSD) else frozenset()
-    return ScalarMul(a.c * b.c, a.n, declared=declared)
+    c = a.c * b.c
+    if isinstance(c, np.generic) and (isinstance(a.c, np.ndarray) or isinstance(b.c, np.ndarray)):
+        c = np.asarray(c)  # data stays data: NumPy turns 0-d results into scalars
+    return ScalarMul(c, a.n, declared=declared)
 
 
 def add(A: LinearOperator, B: LinearOperator) -> LinearOperator:
@@ -198,7 +215,7 @@ def power(A: LinearOperator, k: Any) -> LinearOperator:
             f"{A!r} ** {k!r}: only non-negative integers; use inv(A) ** {-k if isinstance(k, int) else 'k'} for "
             "inverses, sqrt(A) for roots."
         )
-    out: LinearOperator = Identity(A.shape[-1], A.dtype if A.backend is None else None)
+    out: LinearOperator = Identity.like(A)
     for _ in range(k):
         out = matmul(out, A)
     return out
@@ -215,7 +232,7 @@ def kron(*Ms: Any) -> LinearOperator:
             M = rest[0] if len(rest) == 1 else Product(*rest, declared=_unscaled(M))
         for F in M.Ms if isinstance(M, Kronecker) else (M,):
             if isinstance(F, Identity) and factors and isinstance(factors[-1], Identity):
-                factors[-1] = Identity(F.n * factors[-1].n, F.dtype_name)
+                factors[-1] = F.replace(n=F.n * factors[-1].n)
             else:
                 factors.append(F)
     out = factors[0] if len(factors) == 1 else Kronecker(*factors)

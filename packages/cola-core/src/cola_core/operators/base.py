@@ -102,6 +102,13 @@ class LinearOperator:
         want = self.shape
         return out if tuple(out.shape) == want else be.xp.broadcast_to(out, want)
 
+    def _dense_like(self, whole: LinearOperator) -> Array:
+        """The matrix as a part of ``whole``: parts without arrays (identities, numbers) adopt its library and dtype."""
+        if self.backend is not None:
+            return self._to_dense()
+        be = whole._concrete_backend()
+        return self._matmat(be.eye(self.shape[-1], whole.dtype, whole.device))
+
     def _matvec_cost(self) -> Cost:
         """Cost of one product with one vector; a user function is assumed to cost as much as a dense product."""
         m, n = self.shape[-2:]
@@ -167,6 +174,8 @@ class LinearOperator:
     def dtype(self) -> Any:
         dtype = self._dtype()
         be = self._concrete_backend()
+        if self.backend is None and dtype is not None and dtype_name(dtype) == "complex64":
+            dtype = "complex128"  # only Python complex numbers: they adopt a partner's precision, here there is none
         return be.dtype(be.default_float if dtype is None else dtype)
 
     @cached_property

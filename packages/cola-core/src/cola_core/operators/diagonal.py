@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from ..backends import backend_of_type
+import numpy as np
+
+from ..backends import Backend, backend_of_type, get_backend
 from ..backends.base import Array, dtype_name
 from ..cost import Cost
 from ..errors import ShapeError
@@ -92,9 +94,8 @@ class ScalarMul(_DiagonalCost, LinearOperator):
             if len(n) != 2 or n[0] != n[1]:
                 raise ShapeError(f"ScalarMul is square; got shape {n}.")
             object.__setattr__(self, "n", int(n[0]))
-        if type(c).__module__ == "numpy" and getattr(c, "shape", None) == () and hasattr(c, "item"):
-            if not hasattr(c, "flags") or c.dtype.kind in "iub":
-                c = c.item()
+        if isinstance(c, np.generic):  # a NumPy scalar is a number, with a static value, to every library
+            c = c.item()
         if isinstance(c, bool):
             c = int(c)
         object.__setattr__(self, "c", c)
@@ -144,7 +145,7 @@ class ScalarMul(_DiagonalCost, LinearOperator):
             return ScalarMul(self.c.conjugate(), self.n)
         if backend_of_type(type(self.c)) is None or not self._is_complex():
             return self
-        return ScalarMul(self._concrete_backend().conj(self.c), self.n)
+        return ScalarMul(_data(self._concrete_backend().conj(self.c), self.c), self.n)
 
     def _properties(self) -> frozenset[Property]:
         if backend_of_type(type(self.c)) is not None and "complex" not in dtype_name(self.c.dtype):
@@ -153,28 +154,55 @@ class ScalarMul(_DiagonalCost, LinearOperator):
 
     def _plus(self, other: LinearOperator) -> Any:
         if isinstance(other, ScalarMul):
-            return ScalarMul(self.c + other.c, self.n, declared=_sum_declared(self, other))
+            return ScalarMul(_data(self.c + other.c, self.c, other.c), self.n, declared=_sum_declared(self, other))
         if isinstance(other, Identity):
-            return ScalarMul(self.c + 1, self.n, declared=_sum_declared(self, other))
+            return ScalarMul(_data(self.c + 1, self.c), self.n, declared=_sum_declared(self, other))
         return NotImplemented
 
 
 @operator
 class Identity(_DiagonalCost, LinearOperator):
-    """The n x n identity. Without a dtype it adopts its partner's."""
+    """The n x n identity. Without dtype, backend and device it adopts its partner's."""
 
     n: int = static()
     dtype_name: str | None = static(None)
+    library: str | None = static(None)
+    place: Any = static(None)
 
-    def __init__(self, n: Any, dtype: Any = None, *, declared: frozenset[Property] = frozenset()) -> None:
+    def __init__(
+        self,
+        n: Any,
+        dtype: Any = None,
+        *,
+        backend: str | None = None,
+        device: Any = None,
+        declared: frozenset[Property] = frozenset(),
+    ) -> None:
         if isinstance(n, tuple):
             if len(n) != 2 or n[0] != n[1]:
                 raise ShapeError(f"Identity is square; got shape {n}.")
             n = n[0]
         object.__setattr__(self, "n", int(n))
         object.__setattr__(self, "dtype_name", None if dtype is None else dtype_name(dtype))
+        object.__setattr__(self, "library", backend)
+        object.__setattr__(self, "place", device)
         object.__setattr__(self, "declared", declared)
         self.__post_init__()
+
+    @classmethod
+    def like(cls, A: LinearOperator, n: int | None = None) -> Identity:
+        """The identity of A's size (or n), dtype, library and device."""
+        library = None if A.backend is None else A.backend.name
+        dtype = None if A.backend is None and A._dtype() is None else A.dtype
+        return cls(A.shape[-1] if n is None else n, dtype, backend=library, device=A.device)
+
+    @property
+    def backend(self) -> Backend | None:  # type: ignore[override]
+        return None if self.library is None else get_backend(self.library)
+
+    @property
+    def device(self) -> Any:  # type: ignore[override]
+        return self.place
 
     def _shape(self) -> tuple[int, ...]:
         return (self.n, self.n)
@@ -200,7 +228,10 @@ class Identity(_DiagonalCost, LinearOperator):
         return frozenset({PSD, Unitary})
 
     def _restatic(self, dtype: Any, backend: str | None) -> LinearOperator:
-        return self if dtype is None else self.replace(dtype_name=dtype_name(dtype))
+        changes: dict[str, Any] = {} if dtype is None else {"dtype_name": dtype_name(dtype)}
+        if backend is not None and self.library is not None:
+            changes |= {"library": backend, "place": None}
+        return self.replace(**changes)
 
     def _compose(self, other: LinearOperator) -> Any:
         return other
@@ -212,6 +243,11 @@ class Identity(_DiagonalCost, LinearOperator):
         if isinstance(other, Identity):
             return ScalarMul(2, self.n)
         return NotImplemented
+
+
+def _data(c: Any, *sources: Any) -> Any:
+    """A 0-d result that came from data stays data: NumPy would turn it into a scalar."""
+    return np.asarray(c) if isinstance(c, np.generic) and any(isinstance(s, np.ndarray) for s in sources) else c
 
 
 def _sum_declared(a: LinearOperator, b: LinearOperator) -> frozenset[Property]:

@@ -92,9 +92,9 @@ class Kronecker(LinearOperator):
 
     def _to_dense(self) -> Array:
         xp = self.xp
-        out = self.Ms[0]._to_dense()
+        out = self.Ms[0]._dense_like(self)
         for M in self.Ms[1:]:
-            B = M._to_dense()
+            B = M._dense_like(self)
             (p, q), (r, s) = out.shape[-2:], B.shape[-2:]
             out = out[..., :, None, :, None] * B[..., None, :, None, :]
             out = xp.reshape(out, (*out.shape[:-4], p * r, q * s))

@@ -60,7 +60,7 @@ class Product(LinearOperator):
         return Product(*(M.conj() for M in self.Ms))
 
     def _to_dense(self) -> Array:
-        out = self.Ms[-1]._to_dense()
+        out = self.Ms[-1]._dense_like(self)
         for M in reversed(self.Ms[:-1]):
             out = M._matmat(out)
         return self.xp.broadcast_to(out, self.shape) if tuple(out.shape) != self.shape else out

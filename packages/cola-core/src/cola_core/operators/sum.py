@@ -75,9 +75,9 @@ class Sum(LinearOperator):
         return Sum(*(M.conj() for M in self.Ms))
 
     def _to_dense(self) -> Array:
-        out = self.Ms[0]._to_dense()
+        out = self.Ms[0]._dense_like(self)
         for M in self.Ms[1:]:
-            out = out + M._to_dense()
+            out = out + M._dense_like(self)
         return self.xp.broadcast_to(out, self.shape) if tuple(out.shape) != self.shape else out
 
     def _properties(self) -> frozenset[Property]:

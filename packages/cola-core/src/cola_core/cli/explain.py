@@ -1,0 +1,74 @@
+"""``cola-core explain QUESTION FILE``: who would answer, at what cost, before anything runs."""
+
+from __future__ import annotations
+
+import argparse
+import warnings
+from typing import Any
+
+from ..errors import UnknownNameError
+from .problem import algorithm, load_matrix, load_rhs, matrix_options
+
+# question on the command line -> (public function, the name under which its algorithms are registered)
+QUESTIONS = {
+    "solve": ("solve", "solve"),
+    "inv": ("inv", "solve"),
+    "logdet": ("logdet", "slogdet"),
+    "slogdet": ("slogdet", "slogdet"),
+    "trace": ("trace", "trace"),
+    "diag": ("diag", "diag"),
+    "eigs": ("eigh", "eigsh"),
+    "eigh": ("eigh", "eigh"),
+    "eig": ("eig", "eig"),
+    "exp": ("exp", "apply_unary"),
+    "log": ("log", "apply_unary"),
+    "sqrt": ("sqrt", "apply_unary"),
+    "cholesky": ("cholesky", "cholesky"),
+}
+
+
+def add(commands: Any) -> None:
+    """Add the command."""
+    parser = commands.add_parser("explain", help="the plan of a question, before anything runs", description=__doc__)
+    parser.add_argument("question", metavar="QUESTION", help=", ".join(QUESTIONS))
+    matrix_options(parser)
+    parser.add_argument("--rhs", metavar="FILE", help="right-hand side of solve (default: one column)")
+    parser.add_argument("-k", type=int, default=6, help="how many eigenvalues, for eigs (default 6)")
+    parser.add_argument("--which", default="SA", help="which of them (default SA)")
+    parser.add_argument("--alg", default="auto", metavar="NAME", help="plan with this algorithm")
+    parser.add_argument("--candidates", action="store_true", help="also show who was refused, and why")
+    parser.add_argument("--analyze", action="store_true", help="run it, and show measured beside estimated time")
+    parser.set_defaults(run=run)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Print the plan."""
+    from .. import linalg
+    from ..dispatch import explain
+    from ..errors import UnreliableResultWarning
+
+    if args.question not in QUESTIONS:
+        raise UnknownNameError(f"{args.question!r} is not a question; known are {', '.join(QUESTIONS)}.")
+    name, registered = QUESTIONS[args.question]
+    A = load_matrix(args)
+    operands: list[Any] = []
+    if args.question == "solve":
+        be = A._concrete_backend()
+        operands = [be.zeros((A.shape[-2],), A.dtype) if args.rhs is None else load_rhs(args.rhs, A, args)]
+    elif args.rhs is not None:
+        raise UnknownNameError(f"--rhs belongs to solve, not to {args.question}.")
+    if args.question == "eigs":
+        operands = [args.k, args.which]
+    with warnings.catch_warnings():
+        # the answer is thrown away; how far it could be trusted does not matter here
+        warnings.simplefilter("ignore", UnreliableResultWarning)
+        plan = explain(
+            getattr(linalg, name),
+            A,
+            *operands,
+            alg=algorithm(registered, args),
+            candidates=args.candidates,
+            analyze=args.analyze,
+        )
+    print(plan.to_json() if args.json else plan)
+    return 0

@@ -1,0 +1,110 @@
+"""Under transformations: jit, vmap and grad of JAX and torch, and ``torch.compile`` without graph breaks."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from .. import data
+from ..compare import close, expect, host
+from ..registry import check
+from ..trees import inexact_leaves, with_inexact
+from .common import make, rounding, vectors
+
+
+@check("operator.jit", "operator", "capability", capability="jit", backends=("jax",), dtypes="real")
+def check_jit(case: Any, backend: Any, dtype: str, seed: int) -> None:
+    """``jax.jit`` of a product, with the operator as an argument, equals the eager product and traces once."""
+    import jax
+
+    A, M = make(case, backend, dtype, seed)
+    x, x0 = vectors(backend, dtype, (M.shape[-1],), seed)
+    traces = []
+
+    @jax.jit
+    def product(A: Any, x: Any) -> Any:
+        traces.append(1)
+        return A @ x
+
+    scale = float(np.abs(M).max() * np.abs(x0).max()) if M.size else 1.0
+    close(product(A, x), M @ x0, "jit(A @ x)", rounding(case, dtype, M), scale)
+    product(with_inexact(A, [2 * leaf for leaf in inexact_leaves(A)]), x)
+    expect(len(traces) == 1, f"an operator of the same structure was traced again ({len(traces)} traces)")
+
+
+@check("operator.vmap", "operator", "capability", capability="vmap", backends=("jax", "torch"), dtypes="real")
+def check_vmap(case: Any, backend: Any, dtype: str, seed: int) -> None:
+    """``vmap`` over right-hand sides, and (JAX) over the operator's arrays, equals a loop."""
+    A, M = make(case, backend, dtype, seed)
+    X, X0 = vectors(backend, dtype, (3, M.shape[-1]), seed)
+    scale = float(np.abs(M).max() * np.abs(X0).max()) if M.size else 1.0
+    want = np.moveaxis(M @ X0.T, -1, 0)
+    if backend.name == "torch":
+        import torch
+
+        close(torch.func.vmap(lambda x: A @ x)(X), want, "vmap over x", rounding(case, dtype, M), scale)
+        return
+    import jax
+    import jax.numpy as jnp
+
+    close(jax.vmap(lambda x: A @ x)(X), want, "vmap over x", rounding(case, dtype, M), scale)
+    arrays = inexact_leaves(A)
+    if arrays:
+        stacked = [jnp.stack([leaf, 1.5 * leaf]) for leaf in arrays]
+        got = jax.vmap(lambda new: with_inexact(A, new) @ X[0])(stacked)
+        for i, c in enumerate((1.0, 1.5)):
+            one = with_inexact(A, [c * leaf for leaf in arrays]) @ X[0]
+            close(got[i], host(one), f"vmap over the operator, element {i}", rounding(case, dtype, M, 100))
+
+
+@check("operator.grad", "operator", "capability", capability="grad", backends=("jax", "torch"), dtypes="double")
+def check_grad(case: Any, backend: Any, dtype: str, seed: int) -> None:
+    """Gradients of ``sum(w * (A @ x))`` in A's arrays and in x equal central differences."""
+    A, M = make(case, backend, dtype, seed)
+    x, _ = vectors(backend, dtype, (M.shape[-1],), seed)
+    w, _ = vectors(backend, dtype, M.shape[:-1], seed + 7)
+    arrays = [*inexact_leaves(A), x]
+
+    def loss(arrays: list[Any]) -> Any:
+        return backend.xp.sum(w * (with_inexact(A, arrays[:-1]) @ arrays[-1]))
+
+    directions = [backend.asarray(data.normal(seed + 20 + i, tuple(a.shape), dtype)) for i, a in enumerate(arrays)]
+    h = 1e-6
+    numeric = float(
+        loss([a + h * d for a, d in zip(arrays, directions, strict=True)])
+        - loss([a - h * d for a, d in zip(arrays, directions, strict=True)])
+    ) / (2 * h)
+    grads = _gradient(backend, loss, arrays)
+    analytic = sum(float(np.sum(host(g) * host(d))) for g, d in zip(grads, directions, strict=True))
+    scale = max(sum(float(np.sum(np.abs(host(g) * host(d)))) for g, d in zip(grads, directions, strict=True)), 1.0)
+    expect(np.isfinite(analytic), "the gradient is not finite")
+    close(np.asarray(analytic), np.asarray(numeric), "directional derivative", 1e-5 * case.tolerance, scale)
+
+
+def _gradient(backend: Any, loss: Any, arrays: list[Any]) -> list[Any]:
+    if backend.name == "jax":
+        import jax
+
+        return jax.grad(loss)(arrays)
+    import torch
+
+    fresh = [a.detach().clone().requires_grad_(True) for a in arrays]
+    grads = torch.autograd.grad(loss(fresh), fresh, allow_unused=True)
+    return [torch.zeros_like(a) if g is None else g for a, g in zip(fresh, grads, strict=True)]
+
+
+@check("operator.torch-compile", "operator", "capability", capability="torch_compile", backends=("torch",), dtypes="real")
+def check_torch_compile(case: Any, backend: Any, dtype: str, seed: int) -> None:
+    """``torch.compile(fullgraph=True)`` of a product has no graph break and equals the eager product."""
+    import torch
+
+    A, M = make(case, backend, dtype, seed)
+    X, X0 = vectors(backend, dtype, (M.shape[-1], 2), seed)
+    torch._dynamo.reset()
+    try:
+        got = torch.compile(lambda X: A @ X, backend="eager", fullgraph=True)(X)
+    except torch._dynamo.exc.TorchDynamoException as error:
+        expect(False, f"torch.compile(fullgraph=True) stops: {str(error).strip().splitlines()[0]}")
+    scale = float(np.abs(M).max() * np.abs(X0).max()) if M.size else 1.0
+    close(got, M @ X0, "the compiled product", rounding(case, dtype, M), scale)

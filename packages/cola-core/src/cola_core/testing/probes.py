@@ -1,0 +1,211 @@
+"""Every question of the core as the kit asks it: operands, the dense answer, and how two answers are compared.
+
+A ``Probe`` turns an answer into plain NumPy arrays that are unique: eigenvalues sorted, eigenvectors as the matrix they
+rebuild, factors as their product. That way a rule, a fallback, an algorithm and the dense answer compare entrywise.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from .. import linalg
+from ..dispatch.question import QUESTIONS, Question
+from ..linalg.matrix_function import EXP, LOG, SQRT, ScalarFunction
+from ..properties import PSD, SelfAdjoint
+from . import data
+from .compare import condition, host
+
+__all__ = ["PROBES", "Probe", "probe"]
+
+CUBE = ScalarFunction("cube", lambda xp, w: w**3)
+
+
+@dataclass(frozen=True)
+class Probe:
+    """name: as given to checks ("exp" asks ``apply_unary``). operands(A, M, backend, dtype, seed) -> after the operator.
+
+    arrays(A, M, answer, operands): the answer as comparable arrays. dense(M, operands): what they should be. suits(A,
+    M): whether the question makes sense. public(A, operands): (public function, its arguments), for ``explain``.
+    """
+
+    name: str
+    question: Question
+    operands: Callable[..., tuple[Any, ...]]
+    arrays: Callable[..., list[Any]]
+    dense: Callable[..., list[Any]]
+    suits: Callable[[Any, Any], bool]
+    public: Callable[[Any, tuple[Any, ...]], tuple[Any, tuple[Any, ...]]]
+    sensitivity: Callable[[Any], float] = lambda M: 1.0
+
+
+def probe(name: str) -> Probe:
+    """The probe of this name."""
+    return PROBES[name]
+
+
+def _square(A: Any, M: Any) -> bool:
+    return M.shape[-1] == M.shape[-2]
+
+
+def _regular(A: Any, M: Any) -> bool:
+    return _square(A, M) and condition(M) < 1e6
+
+
+def _claims(*props: Any) -> Callable[[Any, Any], bool]:
+    return lambda A, M: _square(A, M) and all(A.isa(p) for p in props)
+
+
+def _definite(A: Any, M: Any) -> bool:
+    return _claims(PSD)(A, M) and condition(M) < 1e6
+
+
+def _none(A: Any, M: Any, backend: Any, dtype: str, seed: int) -> tuple[Any, ...]:
+    return ()
+
+
+def _plain(A: Any, M: Any, answer: Any, operands: Any) -> list[Any]:
+    return [host(x) for x in (answer if isinstance(answer, tuple) else (answer,))]
+
+
+def _rhs(A: Any, M: Any, backend: Any, dtype: str, seed: int) -> tuple[Any, ...]:
+    return (backend.asarray(data.normal(seed + 11, (M.shape[-1], 2), dtype)),)
+
+
+def _H(X: Any) -> Any:
+    return np.conj(np.swapaxes(X, -1, -2))
+
+
+def _slogdet(M: Any, operands: Any) -> list[Any]:
+    sign, value = np.linalg.slogdet(M)
+    return [np.asarray(sign), np.asarray(value)]
+
+
+def _eigen(A: Any, M: Any, answer: Any, operands: Any) -> list[Any]:
+    w, V = host(answer[0]), host(answer[1])
+    order = np.argsort(w, axis=-1)
+    eye = _H(V) @ V
+    return [np.take_along_axis(w, order, -1), (V * w[..., None, :]) @ _H(V), eye]
+
+
+def _eigen_dense(M: Any, operands: Any) -> list[Any]:
+    return [np.linalg.eigvalsh((M + _H(M)) / 2), M, np.broadcast_to(np.eye(M.shape[-1]), M.shape)]
+
+
+def _some(A: Any, M: Any, backend: Any, dtype: str, seed: int) -> tuple[Any, ...]:
+    return (max(1, M.shape[-1] // 4), "LA")
+
+
+def _some_arrays(A: Any, M: Any, answer: Any, operands: Any) -> list[Any]:
+    w, V = host(answer[0]), host(answer[1])
+    return [np.sort(w), M @ V - V * w, _H(V) @ V]
+
+
+def _some_dense(M: Any, operands: Any) -> list[Any]:
+    k, n = operands[0], M.shape[-1]
+    return [np.linalg.eigvalsh(M)[n - k :], np.zeros((n, k)), np.eye(k)]
+
+
+def _eig(A: Any, M: Any, answer: Any, operands: Any) -> list[Any]:
+    """Eigenvalues in the order of NumPy's (nearest first), the residual, and that no eigenvector is zero."""
+    w, V = host(answer[0]), host(answer[1])
+    want = np.linalg.eigvals(M)
+    if M.ndim > 2:
+        w = np.sort_complex(w.astype(complex))
+    else:
+        left = list(w)
+        w = np.array([left.pop(int(np.argmin([abs(x - t) for x in left]))) for t in want], dtype=complex)
+    norms = np.linalg.norm(V, axis=-2)
+    residual = (M @ V - V * host(answer[0])[..., None, :]) / norms[..., None, :]
+    return [w, residual]
+
+
+def _eig_dense(M: Any, operands: Any) -> list[Any]:
+    want = np.linalg.eigvals(M).astype(complex)
+    return [np.sort_complex(want) if M.ndim > 2 else want, np.zeros(M.shape)]
+
+
+def _eig_condition(M: Any) -> float:
+    """Condition number of the eigenvector basis (Bauer-Fike)."""
+    return condition(np.linalg.eig(M.astype(complex))[1])
+
+
+def _function(f: Any) -> Callable[[Any, Any], list[Any]]:
+    def dense(M: Any, operands: Any) -> list[Any]:
+        if f is EXP:
+            from scipy.linalg import expm
+
+            return [expm(M)]
+        w, V = np.linalg.eigh((M + _H(M)) / 2)
+        if f.needs_positive:
+            w = np.maximum(w, 0)
+        return [(V * f.fn(np, w)[..., None, :]) @ _H(V)]
+
+    return dense
+
+
+def _cholesky(A: Any, M: Any, answer: Any, operands: Any) -> list[Any]:
+    L = host(answer)
+    return [L @ _H(L), np.triu(L, 1)]
+
+
+def _direct(f: Any) -> Callable[[Any, Any], tuple[Any, tuple[Any, ...]]]:
+    return lambda A, operands: (f, (A, *operands))
+
+
+def _matrix_function(f: Any) -> tuple[Any, ...]:
+    return (lambda A, M, backend, dtype, seed: (f,), _plain, _function(f))
+
+
+def _small(A: Any, M: Any) -> bool:
+    return _square(A, M) and bool(np.abs(M).max(initial=0.0) < 50)
+
+
+PROBES: dict[str, Probe] = {
+    p.name: p
+    for p in (
+        Probe(
+            "solve", QUESTIONS["solve"], _rhs, _plain, lambda M, ops: [np.linalg.solve(M, host(ops[0]).astype(M.dtype))],
+            _regular, _direct(linalg.solve), condition,
+        ),
+        Probe("inv", QUESTIONS["inv"], _none, _plain, lambda M, ops: [np.linalg.inv(M)], _regular, _direct(linalg.inv), condition),
+        Probe("slogdet", QUESTIONS["slogdet"], _none, _plain, _slogdet, _regular, _direct(linalg.slogdet), condition),
+        Probe(
+            "trace", QUESTIONS["trace"], _none, _plain,
+            lambda M, ops: [np.trace(M, axis1=-2, axis2=-1)], _square, _direct(linalg.trace),
+        ),
+        Probe(
+            "diag", QUESTIONS["diag"], lambda *a: (0,), _plain,
+            lambda M, ops: [np.diagonal(M, ops[0], -2, -1)], lambda A, M: True, _direct(linalg.diag),
+        ),
+        Probe(
+            "diag-above", QUESTIONS["diag"], lambda *a: (1,), _plain,
+            lambda M, ops: [np.diagonal(M, ops[0], -2, -1)], lambda A, M: True, _direct(linalg.diag),
+        ),
+        Probe(
+            "diag-below", QUESTIONS["diag"], lambda *a: (-1,), _plain,
+            lambda M, ops: [np.diagonal(M, ops[0], -2, -1)], lambda A, M: True, _direct(linalg.diag),
+        ),
+        Probe("eigh", QUESTIONS["eigh"], _none, _eigen, _eigen_dense, _claims(SelfAdjoint), _direct(linalg.eigh)),
+        Probe(
+            "eigsh", QUESTIONS["eigsh"], _some, _some_arrays, _some_dense,
+            lambda A, M: _claims(SelfAdjoint)(A, M) and M.ndim == 2,
+            lambda A, ops: (linalg.eigh, (A, *ops)),
+        ),
+        Probe(
+            "eig", QUESTIONS["eig"], _none, _eig, _eig_dense,
+            lambda A, M: _square(A, M) and _eig_condition(M) < 1e4, _direct(linalg.eig), _eig_condition,
+        ),
+        Probe("exp", QUESTIONS["apply_unary"], *_matrix_function(EXP), _small, lambda A, ops: (linalg.exp, (A,))),
+        Probe("sqrt", QUESTIONS["apply_unary"], *_matrix_function(SQRT), _definite, lambda A, ops: (linalg.sqrt, (A,)), condition),
+        Probe("log", QUESTIONS["apply_unary"], *_matrix_function(LOG), _definite, lambda A, ops: (linalg.log, (A,)), condition),
+        Probe(
+            "cube", QUESTIONS["apply_unary"], *_matrix_function(CUBE), _claims(SelfAdjoint),
+            lambda A, ops: (linalg.apply_unary, (CUBE, A)),
+        ),
+        Probe("cholesky", QUESTIONS["cholesky"], _none, _cholesky, lambda M, ops: [M, np.zeros(M.shape)], _definite, _direct(linalg.cholesky)),
+    )
+}
