@@ -2,7 +2,7 @@
 
 1. Builds the wheels of the core and of examples/cola-circulant, installs the wheel *files* into a new
 environment (by path: an index could hold a stranger's `cola-core`), and runs the plugin's own tests there,
-in a folder from which the repository cannot be imported.
+in a folder from which the repository cannot be imported, and the conformance kit on its command line.
 2. Lets the installed command line make a new plugin, installs that beside the first, and runs its tests too.
 """
 
@@ -65,6 +65,7 @@ def main(argv: list[str]) -> int:
 
     run(python, "-c", WHERE, "cola_core", "_cola_core_pytest", "cola_circulant", cwd=scratch)
     run_tests(python, PLUGIN, scratch / "circulant", argv[1:])
+    run(python, "-m", "cola_core", "check-plugin", "circulant", cwd=scratch / "circulant")
 
     new = scratch / "new"
     new.mkdir()
