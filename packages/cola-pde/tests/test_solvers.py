@@ -75,9 +75,10 @@ def test_poisson_against_dense_solve(first, second, rng, dense_system):
     assert found.info.converged and float(found.residual) < 1e-11
 
 
-@pytest.mark.parametrize("dtype", ["float64", "float32"])
-@pytest.mark.parametrize("bc", ["D", "DN,P", "N"])
-def test_poisson_on_every_backend(backend_name, dtype, bc, rng):
+@pytest.mark.parametrize(
+    ("bc", "dtype"), [("D", "float64"), ("DN,P", "float32"), ("DN,P", "float64"), ("N", "float32")]
+)
+def test_poisson_on_every_backend(backend_name, bc, dtype, rng):
     be = get_backend(backend_name)
     grid = Grid.box((6, 5), 0.0, 1.0, ("cell", "vertex"))
     f = rng.standard_normal(Space(grid, bc).shape)
@@ -192,15 +193,15 @@ def test_one_axis_and_one_unknown():
 @pytest.mark.parametrize("kind", ["NN", "P"])
 def test_singular_and_heat_on_one_long_axis_with_a_variable_coefficient(kind, rng):
     """So large that a function of the lone factor would be left to Lanczos, wrong for a pseudo-inverse."""
-    n = 1500
+    n = 1100
     grid = Grid(Axis(n))
     coefficients = [lambda x: 2 + np.sin(2 * np.pi * x)]
     f = rng.standard_normal(n)
     found = poisson(grid, f - f.mean(), kind, coefficients=coefficients)
     assert found.residual < 1e-8 and abs(found.u.mean()) < 1e-10
     later = heat(grid, f, 1e-5, kind, coefficients=coefficients)
-    dense = found.operator.A.to_dense()
-    np.testing.assert_allclose(later.u, scipy.linalg.expm(-1e-5 * dense) @ f, atol=1e-9)
+    w, V = np.linalg.eigh(found.operator.A.to_dense())
+    np.testing.assert_allclose(later.u, V @ (np.exp(-1e-5 * w) * (V.T @ f)), atol=1e-9)
 
 
 def test_square_centre_value():

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from .fuse import fused
 from .spectrum import end_weights
 
 
@@ -14,7 +15,7 @@ def second_difference(X: Any, centring: str, kind: str, xp: Any) -> Any:
     """``S X`` for X (..., n, k), S = W^(1/2) A W^(-1/2) the unit-spacing ``-d2/dx2`` of `spectrum`."""
     if isinstance(X, np.ndarray):
         return _in_place(X, centring, kind)
-    return _functional(X, centring, kind, xp)
+    return fused(_functional, X, xp, centring, kind)
 
 
 def _in_place(X: np.ndarray, centring: str, kind: str) -> np.ndarray:
@@ -43,7 +44,7 @@ def _in_place(X: np.ndarray, centring: str, kind: str) -> np.ndarray:
     return out
 
 
-def _functional(X: Any, centring: str, kind: str, xp: Any) -> Any:
+def _functional(X: Any, xp: Any, centring: str, kind: str) -> Any:
     n = X.shape[-2]
     first, last = X[..., :1, :], X[..., -1:, :]
     if kind == "P":

@@ -17,6 +17,8 @@ from typing import Any
 
 import numpy as np
 
+from .fuse import fused
+
 NAMES = ("dct1", "dct2", "dct3", "dct4", "dst1", "dst2", "dst3", "dst4", "dht")
 INVERSE = {"dct2": "dct3", "dct3": "dct2", "dst2": "dst3", "dst3": "dst2"}
 
@@ -32,6 +34,10 @@ def transform(name: str, X: Any, xp: Any) -> Any:
         return _numpy(name, X)
     if X.shape[-2] == 1:
         return X * 1  # every orthonormal 1 x 1 transform is [1]
+    return fused(_any_dtype, X, xp, name)
+
+
+def _any_dtype(X: Any, xp: Any, name: str) -> Any:
     if xp.isdtype(X.dtype, "complex floating"):  # real matrices act on both parts
         return _portable(name, xp.real(X), xp) + 1j * _portable(name, xp.imag(X), xp)
     return _portable(name, X, xp)
