@@ -1,0 +1,14 @@
+"""One file per family of benches; each has a list ``BENCHES``."""
+
+from __future__ import annotations
+
+from ..harness import Bench
+
+__all__ = ["all_benches"]
+
+
+def all_benches() -> list[Bench]:
+    """Every bench, in the order of the report."""
+    from . import dense, importing, iterative, kronecker, low_rank, peers
+
+    return [b for m in (importing, dense, kronecker, low_rank, iterative, peers) for b in m.BENCHES]
