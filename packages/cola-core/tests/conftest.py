@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import sys
 from pathlib import Path
 
@@ -11,10 +10,7 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))  # the zoo, for the tests beside this file
 
-
-def installed(name: str) -> bool:
-    return importlib.util.find_spec(name) is not None
-
+from zoo import DTYPES, installed  # noqa: E402
 
 if installed("jax"):
     import jax
@@ -22,11 +18,9 @@ if installed("jax"):
     jax.config.update("jax_enable_x64", True)
 
 BACKENDS = [
-    pytest.param("numpy"),
-    pytest.param("torch", marks=pytest.mark.skipif(not installed("torch"), reason="torch is not installed")),
-    pytest.param("jax", marks=pytest.mark.skipif(not installed("jax"), reason="jax is not installed")),
+    pytest.param(name, marks=pytest.mark.skipif(not installed(name), reason=f"{name} is not installed"))
+    for name in ("numpy", "torch", "jax")
 ]
-DTYPES = ["float64", "float32", "complex128", "complex64"]
 
 
 @pytest.fixture(params=BACKENDS)

@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 from collections.abc import Callable
 from typing import Any
 
@@ -16,6 +17,14 @@ import scipy.sparse as sp
 import cola_core as cola
 from cola_core import ops
 from cola_core.backends import backend_of
+
+DTYPES = ["float64", "float32", "complex128", "complex64"]
+
+
+def installed(library: str) -> bool:
+    """Whether an array library can be imported here."""
+    return importlib.util.find_spec(library) is not None
+
 
 Build = Callable[[Callable[[Any], Any]], Any]
 

@@ -13,10 +13,12 @@ from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
 from .errors import ConvergenceError, ConvergenceWarning
+from .pytree import node, static
 
 __all__ = ["Info", "combine", "report"]
 
 
+@node
 @dataclass(frozen=True)
 class Info:
     """How an answer was reached and how far it can be trusted.
@@ -26,9 +28,9 @@ class Info:
     deterministic part (truncation) where it is estimated. parts: Infos of the leaves of a composed answer.
     """
 
-    method: str = ""
+    method: str = static("")
     converged: Any = True
-    reason: str = "exact"
+    reason: str = static("exact")
     iterations: Any = None
     matvecs: Any = None
     residual: Any = None
@@ -37,9 +39,9 @@ class Info:
     standard_error: Any = None
     residuals: Any = None
     condition: Any = None
-    rule: str = ""
-    plugin: str = ""
-    seconds: float | None = None
+    rule: str = static("")
+    plugin: str = static("")
+    seconds: float | None = static(None)
     parts: tuple[Info, ...] = field(default=(), repr=False)
 
     def replace(self, **changes: Any) -> Info:

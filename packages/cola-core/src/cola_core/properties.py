@@ -90,7 +90,7 @@ def check_properties(A: Any, key: int = 0, probes: int = 8) -> None:
     X = be.normal(key, (n, probes), A.dtype, A.device)
     eps = float(xp.finfo(A.dtype).eps)
     AX = A @ X
-    scale = float(xp.max(xp.abs(AX))) + 1e-300
+    scale = be.number(xp.max(xp.abs(AX))) + 1e-300
 
     def require(name: str, error: float, tolerance: float) -> None:
         if not error <= tolerance:
@@ -102,13 +102,13 @@ def check_properties(A: Any, key: int = 0, probes: int = 8) -> None:
     tol = 100 * eps * n**0.5
     if A.isa(SelfAdjoint):
         adjoint = A._rmatmat(X)
-        require("SelfAdjoint", float(xp.max(xp.abs(adjoint - AX))) / scale, tol)
+        require("SelfAdjoint", be.number(xp.max(xp.abs(adjoint - AX))) / scale, tol)
     if A.isa(PSD):
         quadratic = xp.real(xp.sum(xp.conj(X) * AX, axis=-2)) if be.is_complex(AX) else xp.sum(X * AX, axis=-2)
         norms = xp.linalg.vector_norm(X, axis=-2) * xp.linalg.vector_norm(AX, axis=-2)
         require("PSD", float(-xp.min(quadratic / norms)), tol)
     if A.isa(Stiefel):
-        require("Stiefel", float(xp.max(xp.abs(A._rmatmat(AX) - X))), tol * float(xp.max(xp.abs(X))))
+        require("Stiefel", be.number(xp.max(xp.abs(A._rmatmat(AX) - X))), tol * be.number(xp.max(xp.abs(X))))
     if A.isa(Unitary):
         back = A @ A._rmatmat(X)
-        require("Unitary", float(xp.max(xp.abs(back - X))), tol * float(xp.max(xp.abs(X))))
+        require("Unitary", be.number(xp.max(xp.abs(back - X))), tol * be.number(xp.max(xp.abs(X))))

@@ -40,7 +40,7 @@ class Cholesky(Algorithm):
         if be.is_concrete(M) and M.ndim == 2 and M.shape[0]:
             d = be.xp.abs(be.xp.linalg.diagonal(L))
             # (min L_ii / max L_ii)^2 bounds the reciprocal condition number from above (Higham 2002, sec. 8.3)
-            warn_if_singular(float(be.xp.min(d) / be.xp.max(d)) ** 2, A, "Cholesky")
+            warn_if_singular(be.number(be.xp.min(d) / be.xp.max(d)) ** 2, A, "Cholesky")
         return CholeskyFactor(be, L)
 
     def solve(self, A: Any, b: Array) -> Array:

@@ -97,16 +97,16 @@ class Eig(Algorithm):
         if be.is_concrete(out):
             back = be.adjoint(be.lu_solve(be.lu_factor(be.adjoint(V)), be.adjoint(V * w[..., None, :])))
             M = A.to_dense()
-            scale = float(xp.max(xp.abs(M))) if M.size else 0.0
-            error = float(xp.max(xp.abs(back - M))) if M.size else 0.0
+            scale = be.number(xp.max(xp.abs(M))) if M.size else 0.0
+            error = be.number(xp.max(xp.abs(back - M))) if M.size else 0.0
             if not error <= 1e3 * float(xp.finfo(be.real_dtype(A.dtype)).eps) ** 0.75 * scale:
                 raise ColaError(
                     f"{f.name}({A!r}): the eigenvector basis is too ill-conditioned (reconstruction error "
                     f"{error:.1e} against entries of {scale:.1e}); the matrix is defective or close to it."
                 )
             if not be.is_complex(M) and M.size:
-                imaginary = float(xp.max(xp.abs(xp.imag(out))))
-                if imaginary <= 1e-10 * float(xp.max(xp.abs(out))) or f.real_on_real:
+                imaginary = be.number(xp.max(xp.abs(xp.imag(out))))
+                if imaginary <= 1e-10 * be.number(xp.max(xp.abs(out))) or f.real_on_real:
                     out = xp.real(out)
         return Dense(out)
 

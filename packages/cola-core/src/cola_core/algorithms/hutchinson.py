@@ -100,7 +100,7 @@ class Hutchinson(Algorithm):
                 iterations=count,
                 matvecs=count,
                 tolerance=self.tol,
-                standard_error=float(error) if concrete else error,
+                standard_error=be.number(error) if concrete else error,
             )
         )
 

@@ -81,7 +81,7 @@ def finish(
     # rounding in the recomputed residual itself may add a little to a residual that met the tolerance
     good = relative <= 1.1 * tol
     if be.is_concrete(relative):
-        worst = float(xp.max(relative)) if 0 not in relative.shape else 0.0
+        worst = be.number(xp.max(relative)) if 0 not in relative.shape else 0.0
         converged = bool(xp.all(good))
         reason = "converged"
         if not converged:

@@ -110,7 +110,7 @@ class Lanczos(Algorithm):
             theta, S = be.eigh(T[:size, :size])
             wanted = order_by(be, theta, k, which)
             error = xp.abs(last * S[size - 1, :])
-            largest = max(float(xp.max(xp.abs(theta))), 1e-300)
+            largest = max(be.number(xp.max(xp.abs(theta))), 1e-300)
             done = bool(xp.all(error[wanted] <= tol * largest))
             if done or products >= limit or m == n:
                 break
@@ -129,7 +129,7 @@ class Lanczos(Algorithm):
         order = xp.argsort(w)
         w, X = w[order], X[:, order]
         R = A @ X - X * be.astype(w, A.dtype)
-        residual = float(xp.max(be.norm(R))) / largest if k else 0.0
+        residual = be.number(xp.max(be.norm(R))) / largest if k else 0.0
         converged = residual <= max(10 * tol, 100 * eps * n**0.5)
         record(
             Info(

@@ -74,7 +74,7 @@ class SLQ(Algorithm):
             exact = T.alpha.shape[0] < m or m == n
             truncation = 0 * one if exact else _tail(be, xp.abs(step), xp.abs(previous))
             if concrete and not exact and m < min(n, self.max_iters):
-                if float(truncation) > 0.3 * self.tol * max(abs(float(xp.mean(full))), n):
+                if be.number(truncation) > 0.3 * self.tol * max(abs(be.number(xp.mean(full))), n):
                     m = min(n, 2 * m, self.max_iters)
                     values, truncations = [], []
                     continue
@@ -87,7 +87,7 @@ class SLQ(Algorithm):
             error = xp.sqrt(spread**2 + truncations[-1] ** 2)
             if not concrete or count >= self.max_samples:
                 break
-            if float(error) <= self.tol * max(abs(float(mean)), n):
+            if be.number(error) <= self.tol * max(abs(be.number(mean)), n):
                 break
         wanted = self.tol * xp.maximum(xp.abs(mean), n * one)
         met = bool(error <= wanted) if concrete else error <= wanted
@@ -99,8 +99,8 @@ class SLQ(Algorithm):
                 iterations=int(T.alpha.shape[0]),
                 matvecs=products,
                 tolerance=self.tol,
-                error_estimate=float(truncations[-1]) if concrete else truncations[-1],
-                standard_error=float(error) if concrete else error,
+                error_estimate=be.number(truncations[-1]) if concrete else truncations[-1],
+                standard_error=be.number(error) if concrete else error,
             )
         )
         return one, mean
@@ -120,7 +120,7 @@ def _quadrature(be: Any, T: Tridiagonal, m: int, A: Any) -> Array:
         low = xp.where(present, theta, top)
         if bool(xp.any(low < -1e3 * eps * top)):
             raise NotPositiveDefiniteError(
-                f"log det of {A!r}: a Ritz value is {float(xp.min(low)):.3g}, so the operator is not positive "
+                f"log det of {A!r}: a Ritz value is {be.number(xp.min(low)):.3g}, so the operator is not positive "
                 "definite. Remove the PSD declaration and use LU() or a dense method."
             )
     safe = xp.where(present & (theta > 0), theta, xp.maximum(top, xp.zeros_like(top) + 1e-300) * eps)

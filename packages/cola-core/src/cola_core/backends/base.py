@@ -88,6 +88,10 @@ class Backend:
     def zeros(self, shape: Any, dtype: Any, device: Any = None) -> Array:
         return self.xp.zeros(shape, dtype=self.dtype(dtype), device=device)
 
+    def number(self, x: Array) -> float:
+        """A concrete 0-d array as a Python float, without touching any derivative graph."""
+        return float(x)
+
     def all_finite(self, x: Array) -> bool:
         """True unless ``x`` is concrete and holds a NaN or infinity."""
         return not self.is_concrete(x) or bool(self.xp.all(self.xp.isfinite(x)))
@@ -161,9 +165,9 @@ class Backend:
             state = body(state)
         return state
 
-    def implicit_solve(self, matvec: Callable, solve: Callable, transpose_solve: Callable, b: Array) -> Any:
-        """``solve(b)`` whose derivative is the implicit function theorem's, where the library differentiates."""
-        return solve(b)
+    def implicit_solve(self, A: Any, solve: Callable[[Any, Any], Any], b: Array) -> tuple[Array, Any]:
+        """``solve(A, b) -> (x, aux)`` with the derivative of the implicit function, where the library differentiates."""
+        return solve(A, b)
 
     def normal(self, key: Any, shape: tuple[int, ...], dtype: Any, device: Any = None) -> Array:
         """Standard normal numbers; complex ones have unit variance."""

@@ -155,9 +155,14 @@ class JaxBackend(Backend):
     def while_loop(self, cond: Callable[[Any], Any], body: Callable[[Any], Any], state: Any) -> Any:
         return jax.lax.while_loop(cond, body, state)
 
-    def implicit_solve(self, matvec: Callable, solve: Callable, transpose_solve: Callable, b: Array) -> Any:
+    def implicit_solve(self, A: Any, solve: Callable[[Any, Any], Any], b: Array) -> tuple[Array, Any]:
+        def transposed(_: Any, rhs: Array) -> Any:
+            # A^T = conj(A^H)
+            x, aux = solve(A.H, self.conj(rhs))
+            return self.conj(x), aux
+
         return jax.lax.custom_linear_solve(
-            matvec, b, lambda _, rhs: solve(rhs), lambda _, rhs: transpose_solve(rhs), has_aux=True
+            lambda v: A @ v, b, lambda _, rhs: solve(A, rhs), transposed, has_aux=True
         )
 
     def _key(self, key: Any) -> Any:

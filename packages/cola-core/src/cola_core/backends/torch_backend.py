@@ -59,6 +59,9 @@ class TorchBackend(Backend):
     def conj(self, x: Array) -> Array:
         return x.conj() if x.is_complex() else x
 
+    def number(self, x: Array) -> float:
+        return float(x.detach()) if isinstance(x, torch.Tensor) else float(x)
+
     def matmul(self, a: Array, b: Array) -> Array:
         if a.dtype != b.dtype:
             dtype = torch.promote_types(a.dtype, b.dtype)
@@ -136,10 +139,10 @@ class TorchBackend(Backend):
     def expm(self, A: Array) -> Array:
         return torch.linalg.matrix_exp(A)
 
-    def implicit_solve(self, matvec: Callable, solve: Callable, transpose_solve: Callable, b: Array) -> Any:
+    def implicit_solve(self, A: Any, solve: Callable[[Any, Any], Any], b: Array) -> tuple[Array, Any]:
         from ..autodiff.torch_implicit import implicit_solve
 
-        return implicit_solve(matvec, solve, transpose_solve, b)
+        return implicit_solve(A, solve, b)
 
     # -- randomness --------------------------------------------------------------------------------------------
     def normal(self, key: Any, shape: tuple[int, ...], dtype: Any, device: Any = None) -> Array:

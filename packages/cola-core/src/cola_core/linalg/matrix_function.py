@@ -65,7 +65,7 @@ class ScalarFunction:
             from ..errors import PropertyError
 
             raise PropertyError(
-                f"{self.name} of an operator with a negative eigenvalue ({float(xp.min(w)):.3g}) is not real. "
+                f"{self.name} of an operator with a negative eigenvalue ({be.number(xp.min(w)):.3g}) is not real. "
                 "Cast it to a complex dtype for the principal branch, or shift it."
             )
         return self.fn(xp, w)
@@ -330,7 +330,7 @@ class LanczosFunction(LinearOperator):
                 iterations=steps,
                 matvecs=steps * k,
                 tolerance=tol,
-                error_estimate=float(relative) if concrete else relative,
+                error_estimate=be.number(relative) if concrete else relative,
             )
         )
         return Y

@@ -103,7 +103,7 @@ def _check(A: LinearOperator, X: Array, B: Array, info: Info) -> Info:
     bnorm, rnorm = be.norm(B), be.norm(B - A @ X)
     relative = xp.where(bnorm > 0, rnorm / xp.where(bnorm > 0, bnorm, xp.ones_like(bnorm)), rnorm)
     worst = xp.max(relative)
-    return info.replace(residual=float(worst) if be.is_concrete(worst) else worst, residuals=relative)
+    return info.replace(residual=be.number(worst) if be.is_concrete(worst) else worst, residuals=relative)
 
 
 def _through_inverse(A: Any, b: Array, *, alg: Any) -> Array:
@@ -197,7 +197,7 @@ def _spectral_solve(A: Any, b: Array, alg: Any) -> Array:
     be = A._concrete_backend()
     xp = be.xp
     if be.is_concrete(w) and w.shape[-1]:
-        smallest, largest = float(xp.min(xp.abs(w))), float(xp.max(xp.abs(w)))
+        smallest, largest = be.number(xp.min(xp.abs(w))), be.number(xp.max(xp.abs(w)))
         from ..algorithms.factor import warn_if_singular
         from ..errors import SingularMatrixError
 
@@ -258,12 +258,12 @@ def solve_woodbury(A: Any, b: Array, *, alg: Any) -> Array:
         eps = float(xp.finfo(be.real_dtype(x.dtype)).eps)
         bnorm = be.norm(b)
         r = b - A._matmat(x)
-        bad = float(xp.max(be.norm(r) / xp.where(bnorm > 0, bnorm, xp.ones_like(bnorm))))
+        bad = be.number(xp.max(be.norm(r) / xp.where(bnorm > 0, bnorm, xp.ones_like(bnorm))))
         limit = 1e4 * eps
         if bad > limit:
             x = x + correct(r)
             r = b - A._matmat(x)
-            bad = float(xp.max(be.norm(r) / xp.where(bnorm > 0, bnorm, xp.ones_like(bnorm))))
+            bad = be.number(xp.max(be.norm(r) / xp.where(bnorm > 0, bnorm, xp.ones_like(bnorm))))
             if not bad <= 1e3 * limit:
                 return NotImplemented
     return x

@@ -14,7 +14,7 @@ from .lowrank import LowRank
 from .opaque import NoDispatch, no_dispatch
 from .permutation import Permutation
 from .product import Product, split_scalar
-from .pytree import flatten, map_leaves, operator, register_pytrees, static, unflatten
+from ..pytree import flatten, map_leaves, operator, register_pytrees, static, unflatten
 from .sliced import Sliced
 from .sparse import Sparse
 from .sum import Sum

@@ -17,7 +17,7 @@ from ..backends.base import Array, dtype_name
 from ..cost import Cost
 from ..errors import BackendError, DeviceError, DTypeError, MemoryBudgetError, ShapeError
 from ..properties import SelfAdjoint, Property, closure
-from .pytree import map_leaves, pending, register_pytrees, static, unflatten
+from ..pytree import map_leaves, pending, register_pytrees, static, unflatten
 
 __all__ = ["LinearOperator"]
 

@@ -9,7 +9,7 @@ from ..cost import Cost
 from ..errors import ShapeError
 from ..properties import PSD, Property, SelfAdjoint, Stiefel, Unitary
 from .base import LinearOperator
-from .pytree import operator, static
+from ..pytree import operator, static
 from .sum import broadcast_batches
 
 __all__ = ["BlockDiag"]

@@ -9,7 +9,7 @@ from ..backends.base import Array
 from ..cost import Cost
 from ..errors import NonSquareError, ShapeError
 from .base import LinearOperator
-from .pytree import operator, static
+from ..pytree import operator, static
 
 __all__ = ["Dense", "Triangular"]
 

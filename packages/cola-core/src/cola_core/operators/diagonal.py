@@ -13,7 +13,7 @@ from ..errors import ShapeError
 from ..properties import PSD, Property, SelfAdjoint, Unitary
 from .base import LinearOperator
 from .dense import as_matrix_entries
-from .pytree import operator, static
+from ..pytree import operator, static
 
 __all__ = ["Diagonal", "Identity", "ScalarMul"]
 

@@ -9,7 +9,7 @@ from ..backends import get_backend
 from ..backends.base import Array, dtype_name
 from ..errors import ShapeError
 from .base import LinearOperator
-from .pytree import operator, static
+from ..pytree import operator, static
 
 __all__ = ["FunctionOperator"]
 

@@ -9,7 +9,7 @@ from ..cost import Cost
 from ..errors import ShapeError
 from ..properties import PSD, Property, SelfAdjoint, Stiefel, Unitary
 from .base import LinearOperator
-from .pytree import operator
+from ..pytree import operator
 from .sum import broadcast_batches
 
 __all__ = ["Kronecker", "apply_along_axes"]

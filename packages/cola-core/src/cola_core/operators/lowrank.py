@@ -8,7 +8,7 @@ from ..errors import ShapeError
 from ..properties import PSD, Property
 from .base import LinearOperator
 from .dense import as_matrix_entries
-from .pytree import operator
+from ..pytree import operator
 
 __all__ = ["LowRank"]
 

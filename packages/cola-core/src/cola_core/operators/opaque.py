@@ -6,7 +6,7 @@ from ..backends.base import Array
 from ..cost import Cost
 from ..properties import Property
 from .base import LinearOperator
-from .pytree import operator
+from ..pytree import operator
 
 __all__ = ["NoDispatch", "no_dispatch"]
 

@@ -12,7 +12,7 @@ from ..cost import Cost
 from ..errors import ShapeError
 from ..properties import Property, Unitary
 from .base import LinearOperator
-from .pytree import operator, static
+from ..pytree import operator, static
 
 __all__ = ["Permutation"]
 

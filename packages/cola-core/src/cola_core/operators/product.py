@@ -8,7 +8,7 @@ from ..errors import ShapeError
 from ..properties import PSD, Property, SelfAdjoint, Stiefel, Unitary
 from .base import LinearOperator
 from .diagonal import Identity, ScalarMul
-from .pytree import operator
+from ..pytree import operator
 from .sum import broadcast_batches
 
 __all__ = ["Product", "split_scalar"]

@@ -16,7 +16,7 @@ from ..backends.base import Array
 from ..cost import Cost
 from ..errors import ShapeError
 from .base import LinearOperator
-from .pytree import operator, static
+from ..pytree import operator, static
 
 __all__ = ["Sparse"]
 

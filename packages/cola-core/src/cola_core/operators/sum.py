@@ -7,7 +7,7 @@ from ..cost import Cost
 from ..errors import ShapeError
 from ..properties import PSD, Property, SelfAdjoint
 from .base import LinearOperator
-from .pytree import operator
+from ..pytree import operator
 
 __all__ = ["Sum", "broadcast_batches"]
 

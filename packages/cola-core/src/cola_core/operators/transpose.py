@@ -8,7 +8,7 @@ from ..backends.base import Array
 from ..cost import Cost
 from ..properties import PSD, Property, SelfAdjoint, Unitary
 from .base import LinearOperator
-from .pytree import operator
+from ..pytree import operator
 
 __all__ = ["Adjoint", "Transpose"]
 

@@ -1,4 +1,4 @@
-"""Operators as pytrees: which fields are data, which are metadata, and how frameworks learn of it.
+"""Operators (and ``Info``) as pytrees: which fields are data, which are metadata, and how frameworks learn of it.
 
 ``@operator`` makes a frozen dataclass. Fields are children (arrays, operators, tuples of them) unless marked
 ``static()`` (hashable metadata). That is decided by the class, never by a value, so jit, vmap, grad, pickling and
@@ -12,7 +12,7 @@ from collections.abc import Callable
 from dataclasses import MISSING, dataclass, field, fields
 from typing import Any, TypeVar, dataclass_transform
 
-__all__ = ["flatten", "map_leaves", "operator", "register_pytrees", "static", "unflatten"]
+__all__ = ["flatten", "map_leaves", "node", "operator", "register_pytrees", "static", "unflatten"]
 
 T = TypeVar("T", bound=type)
 _CLASSES: list[type] = []
@@ -29,7 +29,11 @@ def static(default: Any = MISSING, *, kw_only: bool = False) -> Any:
 @dataclass_transform(frozen_default=True, field_specifiers=(field, static))
 def operator(cls: T) -> T:
     """Class decorator of every operator: frozen dataclass, pytree, identity hash."""
-    cls = dataclass(frozen=True, eq=False, repr=False)(cls)  # type: ignore[assignment]
+    return node(dataclass(frozen=True, eq=False, repr=False)(cls))
+
+
+def node(cls: T) -> T:
+    """Make an existing dataclass a pytree node by its ``static()`` marks."""
     cls._child_fields = tuple(f.name for f in fields(cls) if not f.metadata.get("static"))  # type: ignore[attr-defined]
     cls._static_fields = tuple(f.name for f in fields(cls) if f.metadata.get("static"))  # type: ignore[attr-defined]
     _CLASSES.append(cls)

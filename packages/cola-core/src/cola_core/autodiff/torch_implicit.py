@@ -1,0 +1,75 @@
+"""Implicit derivative of a linear solve in PyTorch.
+
+``x = A^{-1} b`` satisfies ``dx = A^{-1} (db - dA x)``. So with the cotangent g of x: ``u = A^{-H} g`` is b's, and the
+entries of A receive the pull-back of ``-u`` through ``A(entries) @ x`` at fixed x. The iteration itself is never
+recorded: memory does not grow with its length. ``u`` is again such a solve, and the saved x keeps its place in the
+graph, so second and higher derivatives are exact too.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+
+from ..operators import map_leaves
+
+__all__ = ["implicit_solve"]
+
+
+def implicit_solve(A: Any, solve: Callable[[Any, Any], tuple[Any, Any]], b: torch.Tensor) -> tuple[Any, Any]:
+    """``solve(A, b) -> (x, aux)`` with implicit derivatives of x in b and in every tensor of A; aux is passed through."""
+    leaves: list[torch.Tensor] = []
+    map_leaves(lambda x: leaves.append(x) or x, A)
+    box: list[Any] = []
+    x = _Solve.apply(A, solve, box, b, *leaves)
+    return x, box[0]
+
+
+def _rebuilt(A: Any, leaves: Any) -> Any:
+    """A with its tensors replaced, in order."""
+    supply = iter(leaves)
+    return map_leaves(lambda _: next(supply), A)
+
+
+class _Solve(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, A: Any, solve: Callable, box: list[Any], b: torch.Tensor, *leaves: Any) -> torch.Tensor:
+        x, aux = solve(_rebuilt(A, [_detached(x) for x in leaves]), b.detach())
+        box.append(aux)
+        ctx.A, ctx.solve = A, solve
+        ctx.tensors = [isinstance(x, torch.Tensor) for x in leaves]
+        ctx.numbers = [None if isinstance(x, torch.Tensor) else x for x in leaves]
+        ctx.save_for_backward(x, *(x for x in leaves if isinstance(x, torch.Tensor)))
+        return x
+
+    @staticmethod
+    def backward(ctx: Any, *grads: torch.Tensor) -> Any:
+        x, *tensors = ctx.saved_tensors
+        again = torch.is_grad_enabled()  # True when a graph of this backward is wanted (create_graph=True)
+        with torch.enable_grad():
+            # aliases: derivatives at fixed x, although x itself depends on the entries
+            aliases = [t.view_as(t) if again else t.detach().requires_grad_(t.requires_grad) for t in tensors]
+            x = x if again else x.detach()
+            A = _merged(ctx, aliases)
+            u, _ = implicit_solve(A.H, ctx.solve, grads[0] if again else grads[0].detach())
+            wanted = [t for t, s in zip(aliases, tensors, strict=True) if s.requires_grad]
+            found: Any = ()
+            if wanted:
+                found = torch.autograd.grad(A @ x, wanted, -u, create_graph=again, allow_unused=True)
+        supply = iter(found)
+        by_tensor = iter([next(supply) if s.requires_grad else None for s in tensors])
+        out = [next(by_tensor) if is_tensor else None for is_tensor in ctx.tensors]
+        return (None, None, None, u if ctx.needs_input_grad[3] else None, *out)
+
+
+def _merged(ctx: Any, tensors: list[torch.Tensor]) -> Any:
+    supply = iter(tensors)
+    return _rebuilt(
+        ctx.A, [next(supply) if is_tensor else n for is_tensor, n in zip(ctx.tensors, ctx.numbers, strict=True)]
+    )
+
+
+def _detached(x: Any) -> Any:
+    return x.detach() if isinstance(x, torch.Tensor) else x
