@@ -228,6 +228,9 @@ XP = SimpleNamespace(
     ),
     expand_dims=lambda x, *, axis=0: _moveaxis(AbstractArray((1, *x.shape), x.dtype), 0, axis),
     squeeze=lambda x, axis: AbstractArray([s for i, s in enumerate(x.shape) if i != axis % x.ndim], x.dtype),
+    take_along_axis=lambda x, i, *, axis=-1: AbstractArray(
+        [i.shape[a] if a == axis % x.ndim else s for a, s in enumerate(x.shape)], x.dtype
+    ),
     take=lambda x, i, *, axis=0: AbstractArray((*x.shape[:axis], *i.shape, *x.shape[axis + 1 :]), x.dtype),
     astype=lambda x, dtype, copy=True: AbstractArray(x.shape, dtype),
     sum=_reduce(),

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import numpy as np
+
 from ..backends.base import Array
 from ..cost import Cost
 from ..errors import ShapeError
@@ -79,7 +81,7 @@ class BlockDiag(LinearOperator):
         lead = broadcast_batches("BlockDiag", self.Ms)
         lengths = {p.shape[:-2] for p in pieces}
         if len(lengths) > 1:
-            full = xp.broadcast_arrays(*(p[..., :1, :1] for p in pieces if 0 not in p.shape))[0].shape[:-2]
+            full = np.broadcast_shapes(*map(tuple, lengths))
             pieces = [xp.broadcast_to(p, (*full, *p.shape[-2:])) for p in pieces]
         dtypes = {p.dtype for p in pieces}
         if len(dtypes) > 1:
