@@ -46,7 +46,7 @@ class OrbitBasis(LinearOperator):
         return (self.labels.shape[0], self.weights.shape[0])
 
     def _matmat(self, X: Any) -> Any:
-        return self.xp.take(self.weights[:, None] * X, self.labels, axis=-2)
+        return (self.weights[:, None] * X)[..., self.labels, :]
 
     def _rmatmat(self, X: Any) -> Any:
         return self.weights[:, None] * _segment_sum(self, X)
@@ -78,7 +78,7 @@ class OrbitProjector(LinearOperator):
 
     def _matmat(self, X: Any) -> Any:
         means = (self.weights**2)[:, None] * _segment_sum(self, X)
-        return self.xp.take(means, self.labels, axis=-2)
+        return means[..., self.labels, :]
 
     def _adjoint(self) -> LinearOperator:
         return self
@@ -144,7 +144,7 @@ class OrbitFrame(LinearOperator):
 
     def _matmat(self, X: Any) -> Any:
         sums = self._concrete_backend().index_add(self.labels, self.reflector[:, None] * X, self.count)
-        return X - self.reflector[:, None] * self.xp.take(sums, self.labels, axis=-2)
+        return X - self.reflector[:, None] * sums[..., self.labels, :]
 
     def _adjoint(self) -> LinearOperator:
         return self
@@ -162,20 +162,21 @@ def orbit_frame(P: OrbitProjector) -> tuple[Any, OrbitFrame]:
     order = xp.argsort(P.labels, stable=True)
     grouped = P.labels[order]
     starts = xp.concat([grouped[:1] == grouped[:1], grouped[1:] != grouped[:-1]])
-    values = be.astype(starts[xp.argsort(order)], P.dtype)
+    real = be.real_dtype(P.dtype)
+    values = be.astype(starts[xp.argsort(order)], real)
     # The reflection takes e_first to the normalised indicator w: along u = e_first - w, with |u|^2 = 2 - 2 w.
-    w = xp.take(P.weights, P.labels, axis=0)
+    w = xp.take(xp.real(P.weights) if P._is_complex() else P.weights, P.labels, axis=0)
     norm2 = 2.0 - 2.0 * w
     alone = norm2 <= 0.0  # an orbit of one point needs no reflection
     factor = xp.where(alone, xp.zeros_like(w), (2.0 / xp.where(alone, xp.ones_like(w), norm2)) ** 0.5)
-    return values, OrbitFrame(P.labels, (values - w) * factor, P.rank)
+    return values, OrbitFrame(P.labels, be.astype((values - w) * factor, P.dtype), P.rank)
 
 
 def row_norms_squared(Q: LinearOperator) -> Any:
     """The diagonal of Q Q^H, through the structure of Q; a Q without structure is made dense."""
     xp = Q.xp
     if isinstance(Q, OrbitBasis):
-        return xp.take(Q.weights**2, Q.labels, axis=0)
+        return (Q.weights**2)[Q.labels]
     if isinstance(Q, ops.Kronecker):
         out = row_norms_squared(Q.Ms[0])
         for M in Q.Ms[1:]:
@@ -210,12 +211,11 @@ class RangeFrame(LinearOperator):
         return (self.Q.shape[-2], self.Q.shape[-2])
 
     def _reflect(self, X: Any, K: Any) -> Any:
-        xp, r = self.xp, self.Q.shape[-1]
-        head = self._concrete_backend().adjoint(self.S) @ X[..., :r, :]
-        Y = K @ (self.Q._rmatmat(X) - head)
-        QY, SY = self.Q._matmat(Y), self.S @ Y
+        be, r = self._concrete_backend(), self.Q.shape[-1]
+        Y = be.matmul(K, self.Q._rmatmat(X) - be.matmul(be.adjoint(self.S), X[..., :r, :]))
+        QY, SY = self.Q._matmat(Y), be.matmul(self.S, Y)
         top = X[..., :r, :] - QY[..., :r, :] + SY
-        return xp.concat([top, X[..., r:, :] - QY[..., r:, :]], axis=-2)
+        return be.xp.concat([top, X[..., r:, :] - QY[..., r:, :]], axis=-2)
 
     def _matmat(self, X: Any) -> Any:
         return self._reflect(X, self.K)
@@ -234,11 +234,10 @@ def range_frame(P: EquivariantProjector) -> tuple[Any, RangeFrame]:
     rest = be.zeros((n - r, r), P.dtype, P.device)
     first = xp.concat([be.eye(r, P.dtype, P.device), rest], axis=-2)
     Q1h = P.Q._rmatmat(first)  # conjugate transpose of the first r rows
-    # S is minus the unitary polar factor of Q1: then 1 - Q1^H S has singular values between 1 and 2.
-    U, _, Vh = xp.linalg.svd(be.adjoint(Q1h), full_matrices=False)
-    S = -(U @ Vh)
-    one = be.eye(r, P.dtype, P.device)
-    K = xp.linalg.inv(one - Q1h @ S)
+    # With Q1 = U s V^H take S = -U V^H: then 1 - Q1^H S = V (1 + s) V^H, as well conditioned as can be.
+    U, s, Vh = xp.linalg.svd(be.adjoint(Q1h), full_matrices=False)
+    S = -be.matmul(U, Vh)
+    K = be.matmul(be.adjoint(Vh) / (1.0 + s), Vh)
     values = xp.concat(
         [
             xp.ones((r,), dtype=be.real_dtype(P.dtype)),
