@@ -27,7 +27,7 @@ from ..operators import (
     split_scalar,
 )
 from ..plugins.rulebook import RuleBook
-from .diagonal import DIAG
+from .diagonal import DIAG, exactly
 from .inverse import all_square
 from .operands import as_algorithm, square
 
@@ -65,7 +65,9 @@ def _from_diagonal(A: Any, *, alg: Any) -> Array:
 
 
 for _cls in (Dense, Diagonal, ScalarMul, Identity, Triangular, Sparse, Permutation, LowRank):
-    RULES.rule(TRACE, (_cls,), id=f"trace/{_cls.__name__.lower()}", source="sum of the diagonal")(_from_diagonal)
+    RULES.rule(
+        TRACE, (_cls,), id=f"trace/{_cls.__name__.lower()}", source="sum of the diagonal", when=exactly
+    )(_from_diagonal)
 
 
 @RULES.rule(TRACE, (Sum,), id="trace/sum", source="linearity")
