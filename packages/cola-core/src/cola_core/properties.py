@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 from .errors import PropertyError
@@ -16,9 +17,9 @@ from .errors import PropertyError
 __all__ = ["PSD", "Hermitian", "Property", "SelfAdjoint", "Stiefel", "Unitary", "closure", "check_properties"]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Property:
-    """A claim about an operator; calling it declares the claim."""
+    """A claim about an operator; calling it declares the claim. There is one object per property."""
 
     name: str
     implies: tuple[Property, ...] = ()
@@ -39,6 +40,9 @@ class Property:
                 f"{self.name} (orthonormal columns) needs at least as many rows as columns; {A!r} is {m}x{n}."
             )
         return A.replace(declared=A.declared | {self})
+
+    def __hash__(self) -> int:
+        return hash(self.name)  # the generated hash would walk ``implies`` at every look into a set
 
     def __repr__(self) -> str:
         return self.name
@@ -65,6 +69,11 @@ Hermitian = SelfAdjoint
 
 def closure(properties: Iterable[Property]) -> frozenset[Property]:
     """All properties that follow from the given ones (PSD implies SelfAdjoint, Unitary implies Stiefel)."""
+    return _closure(frozenset(properties))
+
+
+@lru_cache(maxsize=1024)  # asked of every operator that is made
+def _closure(properties: frozenset[Property]) -> frozenset[Property]:
     found: set[Property] = set()
     stack = list(properties)
     while stack:

@@ -12,11 +12,32 @@ from collections.abc import Callable
 from dataclasses import MISSING, dataclass, field, fields
 from typing import Any, TypeVar, dataclass_transform
 
-__all__ = ["flatten", "map_leaves", "node", "operator", "register_pytrees", "static", "unflatten"]
+__all__ = ["cached", "flatten", "map_leaves", "node", "operator", "register_pytrees", "static", "unflatten"]
 
 T = TypeVar("T", bound=type)
 _CLASSES: list[type] = []
 _DONE: dict[str, int] = {"jax": 0, "torch": 0, "optree": 0}
+
+
+class cached:
+    """``functools.cached_property`` without its lock, which in Python 3.11 costs more than most values it keeps.
+
+    The value is stored in the instance's ``__dict__``, beside the fields but not one of them, so flattening, pickling
+    and ``replace`` never see it.
+    """
+
+    def __init__(self, compute: Callable[[Any], Any]) -> None:
+        self.compute = compute
+        self.__doc__ = compute.__doc__
+
+    def __set_name__(self, owner: type, name: str) -> None:
+        self.name = name
+
+    def __get__(self, instance: Any, owner: type | None = None) -> Any:
+        if instance is None:
+            return self
+        value = instance.__dict__[self.name] = self.compute(instance)
+        return value
 
 
 def static(default: Any = MISSING, *, kw_only: bool = False) -> Any:
@@ -81,8 +102,11 @@ def register_pytrees() -> None:
 
 def pending() -> bool:
     """Whether some imported framework has not been told of some class (cheap; see ``register_pytrees``)."""
-    modules, n = sys.modules, len(_CLASSES)
-    return any(done < n and name in modules for name, done in _DONE.items())
+    n = len(_CLASSES)
+    for name, done in _DONE.items():
+        if done < n and name in sys.modules:
+            return True
+    return False
 
 
 def _register_jax() -> Callable[[type], None] | None:

@@ -42,13 +42,17 @@ class Algorithm:
         return ", ".join(changed)
 
 
+_DEFAULTS: dict[type, Any] = {}
+
+
 @dataclass(frozen=True)
 class Auto(Algorithm):
     """Choose by cost among the registered algorithms; the default everywhere.
 
     tol, max_iters, key, progress: passed to the chosen algorithm where it has such a setting. memory: budget in bytes
     for dense factors and bases (default 4 GiB). prefer: "exact" (default) weighs iterative and stochastic candidates
-    as riskier than their estimate; "speed" takes estimates at face value.
+    as riskier than their estimate; "speed" takes estimates at face value. advice: let the ``cola_choose`` hooks of
+    plugins overrule the estimates (plugins in name order, the first that answers).
     """
 
     tol: float | None = None
@@ -56,6 +60,7 @@ class Auto(Algorithm):
     key: Any = None
     memory: float | None = None
     prefer: str = "exact"
+    advice: bool = False
 
     def __post_init__(self) -> None:
         if self.prefer not in ("exact", "speed"):
@@ -67,6 +72,11 @@ class Auto(Algorithm):
 
     def configure(self, cls: type) -> Any:
         """An instance of an algorithm class with the settings given here."""
+        if self.tol is None and self.max_iters is None and self.key is None:
+            try:
+                return _DEFAULTS[cls]  # settings are immutable: one instance serves every question
+            except KeyError:
+                return _DEFAULTS.setdefault(cls, cls())
         known = {f.name for f in fields(cls)}  # type: ignore[arg-type]
         given = {k: getattr(self, k) for k in ("tol", "max_iters", "key")}
         return cls(**{k: v for k, v in given.items() if v is not None and k in known})

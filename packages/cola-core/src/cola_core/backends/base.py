@@ -15,8 +15,18 @@ __all__ = ["Array", "Backend", "dtype_name"]
 Array = Any  # an array of any backend
 
 
+_NAMES: dict[Any, str] = {}
+
+
 def dtype_name(dtype: Any) -> str:
     """The array-API name of a dtype of any library (``"float64"``)."""
+    try:
+        return _NAMES[dtype]
+    except KeyError:
+        return _NAMES.setdefault(dtype, _dtype_name(dtype))
+
+
+def _dtype_name(dtype: Any) -> str:
     name = getattr(dtype, "name", None)
     if isinstance(name, str):
         return name
@@ -130,6 +140,11 @@ class Backend:
     def cholesky(self, A: Array) -> Array:
         """Lower Cholesky factor of (..., n, n), reading the lower triangle; the upper half of the result is zero."""
         raise NotImplementedError
+
+    def cholesky_solve(self, L: Array, B: Array) -> Array:
+        """``(L L^H)^{-1} B``."""
+        Y = self.solve_triangular(L, B, lower=True)
+        return self.solve_triangular(self.adjoint(L), Y, lower=False)
 
     def solve_triangular(self, L: Array, B: Array, lower: bool = True, unit: bool = False) -> Array:
         raise NotImplementedError

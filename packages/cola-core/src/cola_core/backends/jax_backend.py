@@ -132,7 +132,7 @@ class JaxBackend(Backend):
         from .numpy_backend import _lapack
 
         host = self.to_numpy(lu)
-        (gecon,) = _lapack(("gecon",), host)
+        gecon = _lapack("gecon", host)
         return gecon(host, float(norm1), norm="1")[0]
 
     def eigh(self, A: Array) -> tuple[Array, Array]:

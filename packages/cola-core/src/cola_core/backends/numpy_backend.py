@@ -77,6 +77,11 @@ class NumpyBackend(Backend):
         return x + a[..., None, :] * y
 
     def all_finite(self, x: Array) -> bool:
+        if x.dtype.kind in "fc" and x.size > 64 and (x.flags.c_contiguous or x.flags.f_contiguous):
+            with np.errstate(over="ignore", invalid="ignore"):
+                flat = x.ravel(order="K")
+                if np.isfinite(np.vdot(flat, flat)):  # one fast pass; only an overflow or a culprit needs the slow one
+                    return True
         return bool(np.isfinite(x).all())
 
     def index_add(self, rows: Array, values: Array, m: int) -> Array:
@@ -96,7 +101,7 @@ class NumpyBackend(Backend):
     # -- dense factorisations ----------------------------------------------------------------------------------
     def cholesky(self, A: Array) -> Array:
         if A.ndim == 2 and A.shape[0]:
-            (potrf,) = _lapack(("potrf",), A)
+            potrf = _lapack("potrf", A)
             L, info = potrf(A, lower=1, clean=1, overwrite_a=0)
             if info:
                 raise _not_positive_definite(info)
@@ -106,10 +111,17 @@ class NumpyBackend(Backend):
         except np.linalg.LinAlgError:
             raise _not_positive_definite(None) from None
 
+    def cholesky_solve(self, L: Array, B: Array) -> Array:
+        if L.ndim == 2 and B.ndim == 2 and L.size and B.size:
+            L, B = _common(L, B)
+            potrs = _lapack("potrs", L)
+            return potrs(L, B, lower=1)[0]
+        return super().cholesky_solve(L, B)
+
     def solve_triangular(self, L: Array, B: Array, lower: bool = True, unit: bool = False) -> Array:
         if L.ndim == 2 and B.ndim == 2 and L.size and B.size:
             L, B = _common(L, B)
-            (trtrs,) = _lapack(("trtrs",), L)
+            trtrs = _lapack("trtrs", L)
             if L.flags.c_contiguous and not L.flags.f_contiguous:
                 # LAPACK reads columns: hand it the transpose instead of copying L
                 X, info = trtrs(L.T, B, lower=not lower, trans=1, unitdiag=unit)
@@ -130,7 +142,7 @@ class NumpyBackend(Backend):
 
     def lu_factor(self, A: Array) -> Any:
         if A.ndim == 2 and A.shape[0]:
-            (getrf,) = _lapack(("getrf",), A)
+            getrf = _lapack("getrf", A)
             # the transpose of a C-ordered matrix is the Fortran view LAPACK wants; solve with trans undoes it
             transposed = A.flags.c_contiguous
             lu, piv, info = getrf(A.T if transposed else A)
@@ -148,7 +160,7 @@ class NumpyBackend(Backend):
         lu, piv, transposed = factors
         if lu.ndim == 2 and B.ndim == 2 and lu.size and B.size:
             lu, B = _common(lu, B)
-            (getrs,) = _lapack(("getrs",), lu)
+            getrs = _lapack("getrs", lu)
             if adjoint and transposed:  # A^H = conj(A^T) and we hold LU of A^T
                 return getrs(lu, piv, B.conj(), trans=0)[0].conj()
             trans = 2 if adjoint else (1 if transposed else 0)
@@ -176,7 +188,7 @@ class NumpyBackend(Backend):
         lu, _, transposed = factors
         if lu.ndim != 2 or not lu.size:
             return None
-        (gecon,) = _lapack(("gecon",), lu)
+        gecon = _lapack("gecon", lu)
         return gecon(lu, norm1, norm="I" if transposed else "1")[0]
 
     def eigh(self, A: Array) -> tuple[Array, Array]:
@@ -210,16 +222,14 @@ class NumpyBackend(Backend):
 _LAPACK: dict[tuple[str, str], Any] = {}
 
 
-def _lapack(names: tuple[str, ...], A: Array) -> tuple[Any, ...]:
-    """LAPACK routines for the dtype of A, cached: scipy's own lookup costs as much as a 10x10 factorisation."""
+def _lapack(name: str, A: Array) -> Any:
+    """A LAPACK routine for the dtype of A, cached: scipy's own lookup costs as much as a 10x10 factorisation."""
     try:
-        return tuple(_LAPACK[name, A.dtype.char] for name in names)
+        return _LAPACK[name, A.dtype.char]
     except KeyError:
         from scipy.linalg import get_lapack_funcs
 
-        for name, routine in zip(names, get_lapack_funcs(names, (A,)), strict=True):
-            _LAPACK[name, A.dtype.char] = routine
-        return tuple(_LAPACK[name, A.dtype.char] for name in names)
+        return _LAPACK.setdefault((name, A.dtype.char), get_lapack_funcs(name, (A,)))
 
 
 def _blas(name: str, x: Array) -> Any:

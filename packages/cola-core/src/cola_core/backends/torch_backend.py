@@ -129,7 +129,7 @@ class TorchBackend(Backend):
         from .numpy_backend import _lapack
 
         host = self.to_numpy(lu)
-        (gecon,) = _lapack(("gecon",), host)
+        gecon = _lapack("gecon", host)
         return gecon(host, float(norm1), norm="1")[0]
 
     def eig(self, A: Array) -> tuple[Array, Array]:

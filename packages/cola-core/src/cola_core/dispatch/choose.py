@@ -2,19 +2,22 @@
 
 Order: an explicit algorithm is carried to the leaves by structural rules; then type, guards, specificity,
 precedence, cost; a tie that none of these settles is an error naming both sides. If no rule applies, an explicit
-algorithm runs, and ``Auto`` takes the cheapest applicable registered one.
+algorithm runs, and ``Auto`` takes the cheapest applicable registered one. That choice rests on static facts alone, so
+it is remembered for operands with the same facts.
 """
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
+from ..backends import backend_of_type
 from ..errors import AmbiguousRuleError, NoRuleError, UnknownNameError
 from .registry import REGISTRY, AlgorithmEntry
-from .rule import Rule
+from .rule import Provenance, Rule
 from .session import SESSION
 
-__all__ = ["ask", "choose_algorithm", "select"]
+__all__ = ["Candidate", "ask", "choose_algorithm", "select"]
 
 
 def ask(question: Any, args: tuple[Any, ...], alg: Any) -> Any:
@@ -25,11 +28,21 @@ def ask(question: Any, args: tuple[Any, ...], alg: Any) -> Any:
     return _answer(question, args, alg, None)
 
 
-def _answer(question: Any, args: tuple[Any, ...], alg: Any, node: Any) -> Any:
+_ENSURE: Any = None
+
+
+def _ensure(A: Any) -> None:
+    """The plugin manager's ``ensure``, imported with the first question rather than with the package."""
+    global _ENSURE
     from ..plugins.manager import MANAGER
 
+    _ENSURE = MANAGER.ensure
+    _ENSURE(A)
+
+
+def _answer(question: Any, args: tuple[Any, ...], alg: Any, node: Any) -> Any:
     A = args[0]
-    MANAGER.ensure(A)
+    (_ENSURE or _ensure)(A)
     types = (*(type(a) for a in args[: question.operators]), type(alg))
     for tier in REGISTRY.tiers(question.name, types):
         for rule in select(question, tier, args, alg, node):
@@ -96,25 +109,67 @@ def select(question: Any, tier: tuple[Rule, ...], args: tuple[Any, ...], alg: An
     return holding
 
 
+@dataclass(frozen=True, eq=False, slots=True)
+class Candidate:
+    """An algorithm that ``Auto`` may take: name, plugin, estimated seconds (risk included) and the configured algorithm.
+
+    This is what ``cola_choose`` picks from.
+    """
+
+    name: str
+    plugin: str
+    seconds: float
+    algorithm: Any
+    entry: AlgorithmEntry
+
+
+_CHOICES: dict[tuple[Any, ...], tuple[int, Any]] = {}
+
+
 def choose_algorithm(question: Any, args: tuple[Any, ...], alg: Any, node: Any = None) -> tuple[Any, AlgorithmEntry]:
     """The algorithm that answers where no rule does: the explicit one, or the cheapest applicable."""
     from ..algorithms.base import Auto
 
-    entries = REGISTRY.algorithms.get(question.name, [])
     if not isinstance(alg, Auto):
-        for entry in entries:
-            if type(alg) is entry.cls:
-                return alg, entry
-        if callable(getattr(alg, question.name, None)):
-            from .rule import Provenance
+        found = _explicit(question, alg)
+        if found is not None:
+            return found
+        alg = Auto()  # a rule asks its own question (eigenvalues, say) of a part: the explicit choice is not for that
+    A = args[0]
+    if node is None and type(A).__name__ == "Dense":
+        # a dense matrix has no facts but these, so the same choice serves every matrix that shares them
+        facts = tuple(getattr(x, "shape", x) for x in args[1:])
+        key = (question.name, A.shape, A.dtype, A.properties, A.backend, alg, facts)
+        generation, choice = _CHOICES.get(key, (-1, None))
+        if generation != REGISTRY.generation:
+            choice = _cheapest(question, args, alg, node)
+            if len(_CHOICES) > 1000:
+                _CHOICES.clear()
+            _CHOICES[key] = (REGISTRY.generation, choice)
+        return choice  # type: ignore[return-value]
+    return _cheapest(question, args, alg, node)
 
-            cls = type(alg)
-            return alg, AlgorithmEntry(question.name, cls.__name__, cls, Provenance.of(cls, "user", ""), False)
-        names = ", ".join(e.cls.__name__ for e in entries) or "none"
-        raise UnknownNameError(f"{alg!r} does not answer {question.name}; algorithms that do: {names}.")
+
+def _explicit(question: Any, alg: Any) -> tuple[Any, AlgorithmEntry] | None:
+    """The algorithm given by the user; None where it is meant for the outer question only."""
+    entries = REGISTRY.algorithms.get(question.name, [])
+    for entry in entries:
+        if type(alg) is entry.cls:
+            return alg, entry
+    if callable(getattr(alg, question.name, None)):
+        cls = type(alg)
+        return alg, AlgorithmEntry(question.name, cls.__name__, cls, Provenance.of(cls, "user", ""), False)
+    current = SESSION.get()
+    if current is not None and current.question and current.question != question.name:
+        return None
+    names = ", ".join(e.cls.__name__ for e in entries) or "none"
+    raise UnknownNameError(f"{alg!r} does not answer {question.name}; algorithms that do: {names}.")
+
+
+def _cheapest(question: Any, args: tuple[Any, ...], alg: Any, node: Any) -> tuple[Any, AlgorithmEntry]:
     candidates: list[tuple[float, str, Any, AlgorithmEntry]] = []
     reasons: list[str] = []
-    for entry in entries:
+    for entry in REGISTRY.algorithms.get(question.name, []):
         if not entry.automatic:
             if node is not None:
                 node.refused(entry.id, "only on request (alg=...)", entry.provenance)
@@ -140,9 +195,14 @@ def choose_algorithm(question: Any, args: tuple[Any, ...], alg: Any, node: Any =
             "Declare a property (PSD, SelfAdjoint), raise Auto(memory=...), or pass alg= explicitly."
         )
     candidates.sort(key=lambda c: (c[0], c[1]))
+    best = candidates[0]
+    if alg.advice:
+        from ..plugins.manager import MANAGER
+
+        advised = MANAGER.advice(question, args, tuple(c[3] for c in candidates))
+        best = next((c for c in candidates if c[3] is advised), best)
     if node is not None:
-        for seconds, _, _, entry in candidates[1:]:
-            node.refused(entry.id, f"costs more ({seconds:.2g} s against {candidates[0][0]:.2g} s)", entry.provenance)
-    return candidates[0][2], candidates[0][3]
-
-
+        for seconds, _, _, entry in candidates:
+            if entry is not best[3]:
+                node.refused(entry.id, f"costs more ({seconds:.2g} s against {best[0]:.2g} s)", entry.provenance)
+    return best[2], best[3]

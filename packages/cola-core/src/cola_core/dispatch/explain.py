@@ -33,7 +33,7 @@ def explain(
         from .abstract import abstract
 
         args = tuple(abstract(a) for a in args)
-    token = SESSION.set(Session(recorder=recorder))
+    token = SESSION.set(Session(recorder=recorder, question=question.name))
     try:
         answer = public(*args, **options)
         if hasattr(answer, "_plan_through"):

@@ -53,7 +53,7 @@ class Question:
             return ask(self, args, alg)
         if on_failure not in ("warn", "raise", "ignore"):
             raise UnknownNameError(f'on_failure is "warn", "raise" or "ignore", not {on_failure!r}')
-        inner = Session(recorder=None if outer is None else outer.recorder)
+        inner = Session(recorder=None if outer is None else outer.recorder, question=self.name)
         token = SESSION.set(inner)
         start = time.perf_counter()
         try:

@@ -13,12 +13,16 @@ __all__ = ["SESSION", "Session", "record", "session"]
 
 @dataclass(slots=True)
 class Session:
-    """infos: reported by algorithms, in order. recorder: builds the plan tree (``plan.Recorder``) or None."""
+    """infos: reported by algorithms, in order. recorder: builds the plan tree (``plan.Recorder``) or None.
+
+    question: the name of the outermost question, for which an explicit algorithm was meant.
+    """
 
     infos: list[Info] = field(default_factory=list)
     recorder: Any = None
     rule: str = ""
     plugin: str = ""
+    question: str = ""
 
 
 SESSION: ContextVar[Session | None] = ContextVar("cola_core_session", default=None)

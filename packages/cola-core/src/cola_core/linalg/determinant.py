@@ -30,7 +30,7 @@ from ..properties import PSD
 from .inverse import INV, Inverse, all_square
 from .operands import as_algorithm, square
 from .solve import _shifted, _woodbury_cost, _woodbury_guard
-from .structure import low_rank_split, spectral_guard
+from .structure import by_eigenvalues, low_rank_split, spectral_guard
 
 __all__ = ["SLOGDET", "logdet", "slogdet"]
 
@@ -194,7 +194,13 @@ def slogdet_kronsum(A: Any, *, alg: Any) -> tuple[Array, Array]:
     return _spectral(A, alg)
 
 
-@RULES.rule(SLOGDET, (KronSum,), id="slogdet/kronsum-eig", source="eigenvalues are sums")
+def _by_eigenvalues(A: Any, *, alg: Any) -> bool | str:
+    return by_eigenvalues(alg)
+
+
+@RULES.rule(
+    SLOGDET, (KronSum,), id="slogdet/kronsum-eig", source="eigenvalues are sums", when=_by_eigenvalues
+)
 def slogdet_kronsum_general(A: Any, *, alg: Any) -> tuple[Array, Array]:
     from .eigen import EIG, outer_sum
 

@@ -4,16 +4,27 @@ from __future__ import annotations
 
 from typing import Any
 
+from ..algorithms.base import Auto
 from ..backends.base import Array
 from ..dispatch.registry import REGISTRY
 from ..operators import Identity, LinearOperator, LowRank, Product, ScalarMul, Sum
 from ..properties import PSD, SelfAdjoint
 
-__all__ = ["low_rank_split", "shift_split", "spectral", "spectral_guard"]
+__all__ = ["by_eigenvalues", "low_rank_split", "shift_split", "spectral", "spectral_guard"]
+
+
+def by_eigenvalues(alg: Any) -> bool | str:
+    """Whether answering through eigenvalues respects the algorithm: an explicit CG() must not turn into eigh."""
+    if isinstance(alg, Auto) or hasattr(alg, "eigh"):
+        return True
+    return f"{type(alg).__name__} was asked for explicitly"
 
 
 def spectral(A: LinearOperator, alg: Any) -> bool | str:
     """True if a structural rule gives A's eigendecomposition (no dense n x n one), else the reason."""
+    allowed = by_eigenvalues(alg)
+    if allowed is not True:
+        return allowed
     if not A.isa(SelfAdjoint):
         return f"{A!r} is not known to be self-adjoint"
     for tier in REGISTRY.tiers("eigh", (type(A), type(alg))):
@@ -25,6 +36,9 @@ def spectral(A: LinearOperator, alg: Any) -> bool | str:
 
 def spectral_guard(A: Any, *operands: Any, alg: Any) -> bool | str:
     """Guard: every factor is self-adjoint, so that factor eigendecompositions give the whole one."""
+    allowed = by_eigenvalues(alg)
+    if allowed is not True:
+        return allowed
     for M in A.Ms:
         if not M.isa(SelfAdjoint):
             return f"factor {M!r} is not known to be self-adjoint"

@@ -9,7 +9,6 @@ questions asked of them (``cola_core.linalg``).
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import cached_property
 from typing import Any, ClassVar
 
 from ..backends import Backend, backend_of_type, get_backend
@@ -17,7 +16,7 @@ from ..backends.base import Array, dtype_name
 from ..cost import Cost
 from ..errors import BackendError, DeviceError, DTypeError, MemoryBudgetError, ShapeError
 from ..properties import SelfAdjoint, Property, closure
-from ..pytree import map_leaves, pending, register_pytrees, static, unflatten
+from ..pytree import cached, map_leaves, pending, register_pytrees, static, unflatten
 
 __all__ = ["LinearOperator"]
 
@@ -134,7 +133,7 @@ class LinearOperator:
             out.extend(value) if isinstance(value, tuple) else out.append(value)
         return tuple(out)
 
-    @cached_property
+    @cached
     def shape(self) -> tuple[int, ...]:
         return tuple(int(s) for s in self._shape())
 
@@ -146,7 +145,7 @@ class LinearOperator:
     def batch_shape(self) -> tuple[int, ...]:
         return self.shape[:-2]
 
-    @cached_property
+    @cached
     def backend(self) -> Backend | None:
         """The array library of the leaves; None for operators without arrays, which adopt their partner's."""
         found: Backend | None = None
@@ -170,7 +169,7 @@ class LinearOperator:
         """The array-API namespace of the leaves (NumPy's for operators without arrays)."""
         return self._concrete_backend().xp
 
-    @cached_property
+    @cached
     def dtype(self) -> Any:
         dtype = self._dtype()
         be = self._concrete_backend()
@@ -178,7 +177,7 @@ class LinearOperator:
             dtype = "complex128"  # only Python complex numbers: they adopt a partner's precision, here there is none
         return be.dtype(be.default_float if dtype is None else dtype)
 
-    @cached_property
+    @cached
     def device(self) -> Any:
         for child in self._parts():
             if isinstance(child, LinearOperator):
@@ -190,7 +189,7 @@ class LinearOperator:
                 return found
         return None
 
-    @property
+    @cached
     def itemsize(self) -> int:
         return {"float16": 2, "bfloat16": 2, "float32": 4, "complex64": 8, "complex128": 16}.get(
             dtype_name(self.dtype), 8
@@ -199,7 +198,7 @@ class LinearOperator:
     def _is_complex(self) -> bool:
         return "complex" in dtype_name(self.dtype)
 
-    @cached_property
+    @cached
     def properties(self) -> frozenset[Property]:
         """Declared properties, those implied by structure, and all that follows from them."""
         return closure(self.declared | self._properties())
@@ -346,14 +345,14 @@ class LinearOperator:
         return power(self, k)
 
     # -- transposes ---------------------------------------------------------------------------------------------
-    @cached_property
+    @cached
     def H(self) -> LinearOperator:
         """Conjugate transpose, pushed to the leaves where they have structure."""
         if SelfAdjoint in self.properties:
             return self
         return self._linked(self._adjoint())
 
-    @cached_property
+    @cached
     def T(self) -> LinearOperator:
         """Transpose (without conjugation)."""
         if SelfAdjoint in self.properties:

@@ -6,7 +6,6 @@ The positions are index leaves: they are never cast and take no gradient; the en
 
 from __future__ import annotations
 
-from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -16,7 +15,7 @@ from ..backends.base import Array
 from ..cost import Cost
 from ..errors import ShapeError
 from .base import LinearOperator
-from ..pytree import operator, static
+from ..pytree import cached, operator, static
 
 __all__ = ["Sparse"]
 
@@ -83,7 +82,7 @@ class Sparse(LinearOperator):
         """Number of stored entries."""
         return int(self.data.shape[0])
 
-    @cached_property
+    @cached
     def _csr(self) -> Any:
         from scipy.sparse import csr_array
 
@@ -91,7 +90,7 @@ class Sparse(LinearOperator):
         index = np.int32 if max(self.nnz, *self.size) < 2**31 else np.int64
         return csr_array((self.data, self.cols.astype(index), indptr.astype(index)), shape=self.size)
 
-    @cached_property
+    @cached
     def _csr_adjoint(self) -> Any:
         return self._csr.conj().T.tocsr()
 

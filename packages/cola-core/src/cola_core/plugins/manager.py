@@ -287,14 +287,14 @@ class PluginManager:
         """Forget everything and read the index again at the next use (after installing, in notebooks)."""
         with self._lock:
             self._reset()
-            REGISTRY.rules, REGISTRY.algorithms, REGISTRY._tiers = {}, {}, {}
+            REGISTRY.restore()
 
     @contextmanager
     def only(self, *names: str, disable: tuple[str, ...] = ()) -> Iterator[None]:
         """Within the block only these plugins (and core) exist, or all but ``disable``; for tests. Not thread-safe."""
         import os
 
-        saved = (self.__dict__.copy(), REGISTRY.rules, REGISTRY.algorithms, REGISTRY._tiers)
+        saved = (self.__dict__.copy(), REGISTRY.state())
         environment = {k: os.environ.get(k) for k in ("COLA_PLUGINS", "COLA_DISABLE_PLUGINS")}
         try:
             if disable:
@@ -307,7 +307,7 @@ class PluginManager:
             for k, v in environment.items():
                 os.environ.pop(k, None) if v is None else os.environ.__setitem__(k, v)
             self.__dict__.update(saved[0])
-            REGISTRY.rules, REGISTRY.algorithms, REGISTRY._tiers = saved[1:]
+            REGISTRY.restore(saved[1])
 
 
 def _core_version() -> str:

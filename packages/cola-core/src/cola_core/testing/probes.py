@@ -85,7 +85,7 @@ def _slogdet(M: Any, operands: Any) -> list[Any]:
 
 
 def _eigen(A: Any, M: Any, answer: Any, operands: Any) -> list[Any]:
-    w, V = host(answer[0]), host(answer[1])
+    w, V = host(answer[0]), np.broadcast_to(host(answer[1]), M.shape)
     order = np.argsort(w, axis=-1)
     eye = _H(V) @ V
     return [np.take_along_axis(w, order, -1), (V * w[..., None, :]) @ _H(V), eye]
@@ -199,7 +199,10 @@ PROBES: dict[str, Probe] = {
             "eig", QUESTIONS["eig"], _none, _eig, _eig_dense,
             lambda A, M: _square(A, M) and _eig_condition(M) < 1e4, _direct(linalg.eig), _eig_condition,
         ),
-        Probe("exp", QUESTIONS["apply_unary"], *_matrix_function(EXP), _small, lambda A, ops: (linalg.exp, (A,))),
+        Probe(
+            "exp", QUESTIONS["apply_unary"], *_matrix_function(EXP), _small, lambda A, ops: (linalg.exp, (A,)),
+            lambda M: 1.0 + float(np.abs(M).sum(axis=-1).max()),
+        ),
         Probe("sqrt", QUESTIONS["apply_unary"], *_matrix_function(SQRT), _definite, lambda A, ops: (linalg.sqrt, (A,)), condition),
         Probe("log", QUESTIONS["apply_unary"], *_matrix_function(LOG), _definite, lambda A, ops: (linalg.log, (A,)), condition),
         Probe(
