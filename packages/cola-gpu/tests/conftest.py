@@ -11,6 +11,8 @@ if importlib.util.find_spec("jax"):
     import jax
 
     jax.config.update("jax_enable_x64", True)
+    # compiling is most of what the tests of small matrices do
+    jax.config.update("jax_disable_most_optimizations", True)
 
 BACKENDS = ["numpy", *(name for name in ("torch", "jax") if importlib.util.find_spec(name))]
 

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import operator
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
 from typing import Any, ClassVar
 
 import numpy as np
@@ -22,10 +20,10 @@ from cola_core.errors import (
     UnknownNameError,
 )
 from cola_core.info import Info
-from cola_core.ops import LinearOperator, as_operator, map_leaves
+from cola_core.ops import Diagonal, LinearOperator, as_operator, map_leaves
 
 from .devices import is_accelerator
-from .precision import LowProduct, cast, choose, lowered, precision_of
+from .precision import cast, choose, lowered, precision_of
 from .refinement import CONVERGED, REASONS, Outcome, Phase, refine
 
 __all__ = ["MixedPrecisionCG"]
@@ -106,20 +104,16 @@ class MixedPrecisionCG(Algorithm):
             )
         x0 = self._first_guess(bk, columns)
 
-        def run(rhs: Array, x: Array | None = None) -> tuple[Array, Outcome]:
-            phases = self._phases(bk, A, low, work)  # here, so that lowering A is outside of any derivative
+        def run(A: Any, rhs: Array, x: Array | None = None) -> tuple[Array, Outcome]:
+            phases = self._phases(bk, A, low, work)
             return refine(bk, A, rhs, bk.xp.zeros_like(rhs) if x is None else x, phases, tol)
-
-        def transposed(rhs: Array) -> tuple[Array, Outcome]:
-            x, outcome = run(bk.conj(rhs))  # A^T = conj(A)
-            return bk.conj(x), outcome
 
         with np.errstate(all="ignore"):  # overflow in a low precision is detected
             if may_differentiate(bk, A, columns):
                 # one implicit step: the derivative of a solve is another solve, whatever the iteration did
-                x, outcome = bk.implicit_solve(lambda v: A @ v, run, transposed, columns)
+                x, outcome = bk.implicit_solve(A, run, columns)
             else:
-                x, outcome = run(columns, x0)
+                x, outcome = run(A, columns, x0)
         return x[..., 0] if len(b.shape) == 1 else x, self._info(bk, outcome, low, work, tol)
 
     def _columns(self, bk: Backend, A: Any, b: Array) -> tuple[Array, str]:
@@ -133,32 +127,26 @@ class MixedPrecisionCG(Algorithm):
         """The low precision first, if it is one, then the working precision."""
         steps = min(10 * A.shape[-1], 10_000) if self.max_iters is None else int(self.max_iters)
         make = self._preconditioner(bk, A)
-        plain = Phase(LowProduct(A, 1.0, work, bk), make(work), work, steps)
+        plain = Phase(A, 1.0, make(work), work, work, steps)
         if low == work:
             return [plain]
         A_low, scale = lowered(A, low, bk)
         vectors = "float32" if low in ("bfloat16", "float16") else low
-        return [Phase(LowProduct(A_low, scale, low, bk), make(vectors), vectors, steps // 2), plain]
+        return [Phase(A_low, scale, make(vectors), low, vectors, steps // 2), plain]
 
-    def _preconditioner(self, bk: Backend, A: Any) -> Callable[[str], Callable[[Array], Array] | None]:
-        """A function from the precision of the vectors to the preconditioner there."""
+    def _preconditioner(self, bk: Backend, A: Any) -> Callable[[str], Any]:
+        """A function from the precision of the vectors to the preconditioner there, an operator or None."""
         if self.P is None:
             return lambda vectors: None
         if isinstance(self.P, str):
             if self.P != "jacobi":
                 raise UnknownNameError(f'P is None, "jacobi", an operator or a function of A, not {self.P!r}')
             d = _positive_diagonal(bk, A)
-            # relative to the smallest entry, or the reciprocal of a tiny diagonal would overflow in single
-            # precision
-            inverse = (bk.xp.min(d, axis=-1, keepdims=True) / d)[..., :, None]
-            return lambda vectors: partial(operator.mul, cast(inverse, vectors, bk))
+            # relative to the smallest entry: the reciprocal of a tiny one would overflow in single precision
+            inverse = bk.xp.min(d, axis=-1, keepdims=True) / d
+            return lambda vectors: Diagonal(cast(inverse, vectors, bk))
         P = as_operator(self.P(A) if callable(self.P) else self.P)
-
-        def lower(vectors: str) -> Callable[[Array], Array]:
-            P_low = P.to(dtype=vectors)
-            return lambda r: bk.astype(P_low @ r, r.dtype)
-
-        return lower
+        return lambda vectors: P.to(dtype=vectors)
 
     def _first_guess(self, bk: Backend, columns: Array) -> Array | None:
         if self.x0 is None:
@@ -214,7 +202,8 @@ def _positive_diagonal(bk: Backend, A: Any) -> Array:
 
     d = diag(A)
     d = bk.xp.real(d) if bk.is_complex(d) else d
-    if bk.is_concrete(d) and not bool(bk.xp.all(d > 0)):
+    positive = bk.xp.all(d > 0)
+    if bk.is_concrete(positive) and not bool(positive):
         raise NotPositiveDefiniteError(
             f"{A!r} has diagonal entries that are not positive, so it is not positive definite; use another "
             "algorithm, or P=None to see how far CG gets"

@@ -63,7 +63,8 @@ def _bench(args: argparse.Namespace) -> int:
             f"residual {result[f'{name}_residual']:.1e} (n = {result['cg_n']})"
         )
     _print(f"mixed speed-up      {result['cg_mixed_speedup']:.2f}x")
-    _print(f"cg of bandwidth     {100 * result['cg_float64_bandwidth_fraction']:.0f} %")
+    if "cg_float64_bandwidth_fraction" in result:
+        _print(f"cg of copy speed    {100 * result['cg_float64_bandwidth_fraction']:.0f} %")
     _print(
         f"LQ {result['lq_rows']}x{result['lq_columns']}          {result['lq_seconds'] * 1e3:.1f} ms "
         f"(QR {result['qr_seconds'] * 1e3:.1f} ms), adjoint {result['lq_backward_seconds'] * 1e3:.1f} ms"

@@ -1,14 +1,13 @@
 """Which precision products run in, and how an operator gets there without overflowing.
 
 A half-precision product is scaled on both sides: the entries of the operator by a power of two (`lowered`),
-every vector by its largest entry (`LowProduct`). Sums inside a product are the library's own; everything else
+every vector by its largest entry (`product`). Sums inside a product are the library's own; everything else
 (dot products, updates) stays in single precision or better.
 """
 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 from typing import Any
 
 from cola_core import ops
@@ -16,7 +15,7 @@ from cola_core.backends import Backend
 from cola_core.backends.base import dtype_name
 from cola_core.errors import DTypeError, UnknownNameError
 
-__all__ = ["UNIT_ROUNDOFF", "LowProduct", "cast", "choose", "lowered", "precision_of"]
+__all__ = ["UNIT_ROUNDOFF", "cast", "choose", "lowered", "precision_of", "product"]
 
 Array = Any
 
@@ -90,29 +89,23 @@ def lowered(A: Any, precision: str, backend: Backend) -> tuple[Any, float]:
 
 def _power_of_two(x: Array, backend: Backend) -> float:
     """The power of two next above the largest |entry|; 1 for zero, non-finite or traced arrays."""
-    if not backend.is_concrete(x) or 0 in x.shape:
+    if 0 in x.shape:
         return 1.0
-    largest = float(backend.to_numpy(backend.xp.max(backend.xp.abs(x))))
+    top = backend.xp.max(backend.xp.abs(x))
+    if not backend.is_concrete(top):  # also for a constant inside a traced function
+        return 1.0
+    largest = float(backend.to_numpy(top))
     return 2.0 ** math.frexp(largest)[1] if 0.0 < largest < math.inf else 1.0
 
 
-@dataclass(frozen=True)
-class LowProduct:
-    """`X -> A_low X` with the product itself in a low precision, on vectors of a higher one.
+def product(A_low: Any, X: Array, precision: str, backend: Backend) -> Array:
+    """`A_low X` with the product itself in a precision that may be lower than that of the vectors X.
 
-    The operator it stands for is `scale * A_low`; the scale is left to the caller, who can apply it in a
-    precision in which it does not overflow.
+    Vectors that have to be rounded for it are scaled to a largest entry of one first, column by column.
     """
-
-    A_low: Any
-    scale: float
-    precision: str
-    backend: Backend
-
-    def __call__(self, X: Array) -> Array:
-        bk, xp = self.backend, self.backend.xp
-        if precision_of(X.dtype) == self.precision:
-            return bk.astype(self.A_low @ X, X.dtype)
-        size = xp.max(xp.abs(X), axis=-2, keepdims=True)
-        size = xp.where(size > 0, size, xp.ones_like(size))
-        return size * bk.astype(self.A_low @ bk.astype(X / size, self.precision), X.dtype)
+    xp = backend.xp
+    if precision_of(X.dtype) == precision:
+        return backend.astype(A_low @ X, X.dtype)
+    size = xp.max(xp.abs(X), axis=-2, keepdims=True)
+    size = xp.where(size > 0, size, xp.ones_like(size))
+    return size * backend.astype(A_low @ backend.astype(X / size, precision), X.dtype)

@@ -24,11 +24,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cache
 from typing import Any, NamedTuple
 
-from cola_core.backends import Backend
+from cola_core.backends import Backend, backend_of
 
-from .precision import UNIT_ROUNDOFF, LowProduct, cast, precision_of
+from .precision import UNIT_ROUNDOFF, cast, precision_of, product
 
 __all__ = ["REASONS", "Outcome", "Phase", "refine"]
 
@@ -51,18 +52,24 @@ CYCLE = 200
 
 @dataclass(frozen=True)
 class Phase:
-    """One precision: how to multiply and precondition, the precision of the vectors, the step count to stop
-    at."""
+    """One precision.
 
-    product: LowProduct
-    precondition: Callable[[Array], Array] | None
+    A_low, scale: the operator of the products; A is about `scale * A_low`. P: a preconditioner for vectors
+    of this phase, or None. precision: of the products. vectors: precision of the vectors between them. limit:
+    the step count to stop at.
+    """
+
+    A_low: Any
+    scale: float
+    P: Any
+    precision: str
     vectors: str
     limit: int
 
     @property
     def reduction(self) -> float:
         """How far the recursive residual may fall before it is replaced: a few times sqrt(unit roundoff)."""
-        return 3.0 * UNIT_ROUNDOFF[self.product.precision] ** 0.5
+        return 3.0 * UNIT_ROUNDOFF[self.precision] ** 0.5
 
 
 class Outcome(NamedTuple):
@@ -102,9 +109,15 @@ def refine(bk: Backend, A: Any, b: Array, x: Array, phases: list[Phase], tol: fl
                 break
             status = xp.where(unfinished, xp.full_like(status, RUNNING), status)
             promoted = True
-        state = (x, r, rnorm, status, steps, refinements)
-        x, r, rnorm, status, steps, refinements = _run(
-            bk, A, b, phase, state, target, number + 1 == len(phases)
+        run = _compiled() if bk.name == "jax" else _run
+        x, r, rnorm, status, steps, refinements = run(
+            A,
+            b,
+            (phase.A_low, phase.scale, phase.P),
+            (x, r, rnorm, status, steps, refinements),
+            target,
+            settings=(phase.precision, phase.vectors, phase.limit),
+            last=number + 1 == len(phases),
         )
     residuals = rnorm / xp.where(zero, xp.ones_like(norm_b), norm_b)
     lost = (status == NONFINITE)[..., None, :]
@@ -112,8 +125,19 @@ def refine(bk: Backend, A: Any, b: Array, x: Array, phases: list[Phase], tol: fl
     return x, Outcome(residuals, status, steps, refinements, promoted)
 
 
-def _run(bk: Backend, A: Any, b: Array, phase: Phase, start: tuple, target: Array, last: bool) -> tuple:
-    """Refine in one precision until every column has left RUNNING."""
+@cache
+def _compiled() -> Callable[..., tuple]:
+    """`_run` for JAX: compiled once per structure, shapes and settings instead of once per call."""
+    import jax
+
+    return jax.jit(_run, static_argnames=("settings", "last"))
+
+
+def _run(A: Any, b: Array, low: tuple, start: tuple, target: Array, *, settings: tuple, last: bool) -> tuple:
+    """Refine in one precision, `Phase(*low, *settings)`, until every column has left RUNNING."""
+    bk = backend_of(b)
+    assert bk is not None
+    phase = Phase(*low, *settings)
     xp = bk.xp
     x, r, rnorm, status, steps, refinements = start
     working = precision_of(x.dtype)
@@ -129,11 +153,11 @@ def _run(bk: Backend, A: Any, b: Array, phase: Phase, start: tuple, target: Arra
         running = status == RUNNING
         unit = xp.where(running, rnorm, xp.ones_like(rnorm))
         low = cast(r / unit[..., None, :], phase.vectors, bk)
-        goal = cast(xp.clip(0.5 * target / unit, phase.reduction, 0.5), phase.vectors, bk)
+        goal = cast(xp.clip(0.8 * target / unit, phase.reduction, 0.5), phase.vectors, bk)
         d, claimed, failed, finite, p, rho, done = _cg(
             bk, phase, low, goal, running, p, rho, keep, phase.limit - steps
         )
-        d = cast(d, working, bk) * (unit / phase.product.scale)[..., None, :]
+        d = cast(d, working, bk) * (unit / phase.scale)[..., None, :]
         x_new = xp.where(running[..., None, :], x + d, x)
         r_new = b - A @ x_new
         n_new = bk.norm(r_new)
@@ -212,7 +236,7 @@ def _cg(
         # a stopped column keeps its direction, to be continued from the true residual
         p = bk.xpay(z, beta, p) if alone else xp.where(active[..., None, :], z + beta[..., None, :] * p, p)
         rho = xp.where(active, new, rho)
-        q = phase.product(p)
+        q = product(phase.A_low, p, phase.precision, bk)
         curvature = _real(bk, bk.inner(p, q))
         finite = xp.isfinite(curvature)
         failed = failed | (active & finite & (((curvature <= 0) & (rho > 0)) | (rho < 0)))
@@ -233,10 +257,10 @@ def _cg(
 
 def _precondition(bk: Backend, phase: Phase, r: Array) -> tuple[Array, Array, Array]:
     """`z = M r`, `(r, z)` and `|r|`."""
-    if phase.precondition is None:
+    if phase.P is None:
         square = _real(bk, bk.inner(r, r))
         return r, square, bk.xp.sqrt(square)
-    z = phase.precondition(r)
+    z = bk.astype(phase.P @ r, r.dtype)
     return z, _real(bk, bk.inner(r, z)), bk.norm(r)
 
 

@@ -80,13 +80,15 @@ def syevd_backward(
     `syevd_skipped`.
     """
     bk = matrix_backend("syevd_backward", U=U, Ubar=Ubar)
-    if U.shape[-1] and bk.is_concrete(Ubar):
-        skipped = float(bk.xp.max(formulas.syevd_skipped(bk, U, lam, Ubar, gap_tol)))
-        scale = float(bk.xp.max(bk.xp.abs(Ubar)))
-        if skipped > 1e3 * U.shape[-1] * float(bk.xp.finfo(U.dtype).eps) * scale:
+    if U.shape[-1]:
+        skipped = bk.xp.max(formulas.syevd_skipped(bk, U, lam, Ubar, gap_tol))
+        scale = bk.xp.max(bk.xp.abs(Ubar))
+        noise = 1e3 * U.shape[-1] * float(bk.xp.finfo(U.dtype).eps)
+        if bk.is_concrete(skipped, scale) and bool(skipped > noise * scale):
             warnings.warn(
                 "syevd_backward: the loss depends on the arbitrary basis of tied eigenvectors (asymmetry "
-                f"{skipped:.3g} against gradients of size {scale:.3g}); it has no derivative at this matrix.",
+                f"{float(skipped):.3g} against gradients of size {float(scale):.3g}); it has no derivative "
+                "at this matrix.",
                 UnreliableResultWarning,
                 stacklevel=2,
             )

@@ -171,7 +171,8 @@ def sumlogdiag(A: Array, *, check: bool = True) -> Array:
     bk = matrix_backend("sumlogdiag", A=A)
     require_square("sumlogdiag", A)
     d = bk.xp.linalg.diagonal(A)
-    if check and bk.is_concrete(d) and not bool(bk.xp.all(d > 0)):
+    positive = bk.xp.all(d > 0)
+    if check and bk.is_concrete(positive) and not bool(positive):
         raise NotPositiveDefiniteError(
             f"sumlogdiag: the diagonal of the matrix of shape {tuple(A.shape)} has entries that are "
             "not positive"

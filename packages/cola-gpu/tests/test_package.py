@@ -1,0 +1,102 @@
+"""The plugin's edges: light import, metadata, commands, benchmark, devices."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import subprocess
+import sys
+
+import pytest
+
+from cola_core.errors import DeviceError
+from cola_gpu import bench, cli, devices
+
+
+def command(*words):
+    parser = argparse.ArgumentParser(prog="cola-core")
+    cli.register(parser.add_subparsers())
+    args = parser.parse_args(words)
+    return args.func(args)
+
+
+@pytest.mark.parametrize(
+    "module", ["cola_gpu", "cola_gpu.plugin", "cola_gpu.cli", "cola_gpu.lapack", "cola_gpu.cg"]
+)
+def test_import_is_light(module):
+    code = (
+        f"import sys, {module}\n"
+        "heavy = {'torch', 'jax', 'scipy.sparse.linalg'} & set(sys.modules)\n"
+        "assert not heavy, heavy"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_plugin_introduces_itself():
+    from cola_core.plugins import PLUGIN_API
+    from cola_gpu import __version__, plugin
+
+    info = plugin.cola_plugin_info()
+    assert (info.name, info.api, info.version) == ("gpu", PLUGIN_API, __version__)
+
+
+def test_registers_the_algorithm():
+    from cola_core.plugins import Registrar
+    from cola_gpu import plugin
+    from cola_gpu.cg import MixedPrecisionCG
+
+    staged = []
+
+    class Recorder(Registrar):
+        def algorithm(self, question, cls, *, name=None, automatic=True):
+            staged.append((name, cls))
+            return super().algorithm(question, cls, name=name, automatic=automatic)
+
+    plugin.cola_register(Recorder("gpu"), "always")
+    assert staged == [("mixed-cg", MixedPrecisionCG)]
+
+
+def test_info(capsys):
+    assert command("gpu", "info") == 0
+    assert "numpy/cpu" in capsys.readouterr().out
+    assert command("gpu", "info", "--json") == 0
+    report = json.loads(capsys.readouterr().out)
+    assert report["devices"][0]["framework"] == "numpy"
+    assert {f["name"] for f in report["frameworks"]} == {"numpy", "torch", "jax"}
+
+
+def test_info_without_frameworks(capsys, monkeypatch):
+    monkeypatch.setattr(devices, "find_spec", lambda name: None if name in ("torch", "jax") else object())
+    assert command("gpu", "info") == 0
+    out = capsys.readouterr().out
+    assert "torch  not installed" in out and "no accelerator found" in out
+    assert [d.framework for d in devices.devices()] == ["numpy"]
+
+
+def test_bench(backend, capsys, monkeypatch):
+    small = bench.laplacian_like(4096)
+    monkeypatch.setattr(bench, "laplacian_like", lambda n: small)
+    assert command("gpu", "bench", "--json", "--backend", backend.name) == 0
+    result = json.loads(capsys.readouterr().out)
+    assert (
+        result["backend"] == backend.name and result["copy_GBps"] > 0 and result["matmul_float32_GFLOPs"] > 0
+    )
+    assert result["cg_mixed_converged"] and result["cg_mixed_residual"] <= 1.1e-10
+    assert command("gpu", "bench", "--backend", "numpy") == 0
+    assert "mixed speed-up" in capsys.readouterr().out
+
+
+def test_a_missing_device_is_an_error_that_says_what_there_is():
+    with pytest.raises(DeviceError, match="numpy/cpu"):
+        bench.choose_device(None, "cuda:93")
+
+
+def test_accelerator_is_recognised():
+    class Cuda:
+        type = "cuda"
+
+    class Gpu:
+        platform = "gpu"
+
+    assert devices.is_accelerator(Cuda()) and devices.is_accelerator(Gpu())
+    assert not devices.is_accelerator(None)
