@@ -14,8 +14,10 @@ from cola_core.cost import Cost
 from cola_core.errors import BackendError, ShapeError
 from cola_core.operators import LinearOperator, operator, static
 
+from ._struct import leaves, with_leaves
+from .arrays import backend_for
 from .kernels import Kernel
-from .kernels.base import Array, points
+from .kernels.base import Array, follow, points
 
 
 @operator
@@ -44,6 +46,9 @@ class CovarianceOperator(LinearOperator):
                     f"CovarianceOperator: points of shapes {tuple(self.X1.shape)} and {tuple(self.X2.shape)} "
                     "have different dimensions."
                 )
+        # All arrays of an operator belong to one library and dtype, so parameters follow the points here.
+        followed = [follow(param, self.X1) for param in leaves(self.kernel)]
+        object.__setattr__(self, "kernel", with_leaves(self.kernel, followed))
 
     @property
     def _columns(self) -> Array:
@@ -73,7 +78,8 @@ class CovarianceOperator(LinearOperator):
     def _matmat(self, X: Array) -> Array:
         n, m = self.shape
         xp = self.xp
-        parts = [self.kernel(self.X1[rows], self._columns) @ X for rows in self._blocks(n, m)]
+        matmul = backend_for(self.X1).matmul  # multiplies real by complex on every library
+        parts = [matmul(self.kernel(self.X1[rows], self._columns), X) for rows in self._blocks(n, m)]
         out = parts[0] if len(parts) == 1 else xp.concat(parts, axis=-2)
         return out if self.X2 is not None else out + self._nugget()[:, None] * X
 

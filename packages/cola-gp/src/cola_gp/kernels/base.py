@@ -111,7 +111,7 @@ def positive(name: str, value: Any, log_value: Any) -> Array:
         )
     if not np.all(np.isfinite(array)) or (log_value is None and np.any(array <= 0)):
         raise ValueError(f"{name} must be positive and finite, not {given!r}.")
-    return np.log(array) if log_value is None else array
+    return np.asarray(np.log(array)) if log_value is None else array
 
 
 def follow(param: Array, like: Array) -> Array:
