@@ -167,12 +167,14 @@ class Diffusion1D(LinearOperator):
     Neumann).
     kind, centring: as in `Laplacian1D`; they fix the weights W. Positive semidefinite because links and ends
     are >= 0.
+    library: name of the array library, set at construction, so that plans (made without arrays) know it.
     """
 
     links: Array
     ends: Array
     kind: str = static("DD")
     centring: str = static("cell")
+    library: str = static("", kw_only=True)
 
     def _check(self) -> None:
         if self.kind not in KINDS:
@@ -188,10 +190,15 @@ class Diffusion1D(LinearOperator):
             _check_positive(values, be, f"{name} of Diffusion1D", strictly=False)
         if tuple(self.ends.shape) != (2,):
             raise ShapeError(f"ends of Diffusion1D must have shape (2,), got {tuple(self.ends.shape)}")
+        object.__setattr__(self, "library", be.name)
         size = self.links.shape[0] + (self.kind != "P")
         _check_size(
             size, smallest_size(self.centring, self.kind), f"{self.centring}-centred {self.kind} Diffusion1D"
         )
+
+    def _restatic(self, dtype: Any, backend: str | None) -> LinearOperator:
+        # planning replaces arrays by placeholders; which library they come from stays a fact
+        return self if backend in (None, "abstract") else self.replace(library=backend)
 
     @property
     def n(self) -> int:

@@ -32,8 +32,8 @@ def transform(name: str, X: Any, xp: Any) -> Any:
     """Apply the transform to the columns of X (..., n, k); result has the shape and dtype of X."""
     if isinstance(X, np.ndarray):
         return _numpy(name, X)
-    if X.shape[-2] == 1:
-        return X * 1  # every orthonormal 1 x 1 transform is [1]
+    if X.shape[-2] == 1 or 0 in X.shape:
+        return X * 1  # every orthonormal 1 x 1 transform is [1]; FFT libraries refuse empty arrays
     return fused(_any_dtype, X, xp, name)
 
 

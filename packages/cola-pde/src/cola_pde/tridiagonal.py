@@ -27,8 +27,7 @@ class Tridiagonal(Algorithm):
     def applicable(self, question: str, A: Any, *operands: Any) -> bool | str:
         if not isinstance(A, Diffusion1D):
             return "reads the bands of a Diffusion1D"
-        be = A.backend
-        if be is None or be.name not in ("numpy", "abstract"):
+        if A.library != "numpy":
             return "LAPACK's tridiagonal routines work on NumPy arrays"
         if A.kind == "P" and A.n > 2:
             return "a periodic operator has corners and is not tridiagonal"
