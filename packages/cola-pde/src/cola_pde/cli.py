@@ -9,15 +9,15 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
-import tempfile
 import time
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from .errors import BoundaryError, GridError
+from cola_core.io import check_target, write_arrays
+
+from .errors import GridError
 
 
 def register(subparsers: Any) -> None:
@@ -186,6 +186,8 @@ def _facts(args: argparse.Namespace, space: Any, dtype: Any) -> dict[str, Any]:
 
 
 def _print(args: argparse.Namespace, result: dict[str, Any]) -> int:
+    if getattr(args, "quiet", False):  # a global flag of cola-core: the result only
+        result.pop("plan", None)
     if args.json:
         print(json.dumps(result))
         return 0
@@ -206,24 +208,9 @@ def _print(args: argparse.Namespace, result: dict[str, Any]) -> int:
 
 def _check_out(path: Path | None) -> None:
     """Refuse a hopeless target before computing."""
-    if path is None:
-        return
-    if path.suffix != ".npz":
-        raise GridError(f"--out {path} must end in .npz")
-    if not path.parent.is_dir():
-        raise GridError(f"--out {path}: the folder {path.parent} does not exist")
+    if path is not None:
+        check_target(path, (".npz",))
 
 
 def _write(path: Path, space: Any, u: np.ndarray) -> None:
-    """All or nothing: a temporary file in the same folder, renamed when complete."""
-    arrays = {f"x{axis}": space.points(axis) for axis in range(space.ndim)}
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".npz")
-    try:
-        with os.fdopen(handle, "wb") as file:
-            np.savez(file, u=u, **arrays)
-        os.replace(name, path)
-    except OSError as error:
-        raise BoundaryError(f"cannot write {path}: {error.strerror or error}") from error
-    finally:
-        if os.path.exists(name):
-            os.unlink(name)
+    write_arrays(path, u=u, **{f"x{axis}": space.points(axis) for axis in range(space.ndim)})
