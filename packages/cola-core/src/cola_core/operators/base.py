@@ -74,6 +74,11 @@ class LinearOperator:
             found = dtype if found is None else _promote(found, dtype, self)
         return found
 
+    def _adopts_precision(self) -> bool:
+        """Whether all that is complex here are Python numbers, which have no precision of their own."""
+        parts = [p for p in self._parts() if isinstance(p, LinearOperator) and p._dtype() is not None]
+        return bool(parts) and all(p._adopts_precision() for p in parts)
+
     def _properties(self) -> frozenset[Property]:
         """Properties implied by structure (of the class and of the parts' properties)."""
         return frozenset()
@@ -173,7 +178,7 @@ class LinearOperator:
     def dtype(self) -> Any:
         dtype = self._dtype()
         be = self._concrete_backend()
-        if self.backend is None and dtype is not None and dtype_name(dtype) == "complex64":
+        if self.backend is None and dtype is not None and dtype_name(dtype) == "complex64" and self._adopts_precision():
             dtype = "complex128"  # only Python complex numbers: they adopt a partner's precision, here there is none
         return be.dtype(be.default_float if dtype is None else dtype)
 

@@ -120,6 +120,9 @@ class ScalarMul(_DiagonalCost, LinearOperator):
     def _shape(self) -> tuple[int, ...]:
         return (*getattr(self.c, "shape", ()), self.n, self.n)
 
+    def _adopts_precision(self) -> bool:
+        return backend_of_type(type(self.c)) is None
+
     def _dtype(self) -> Any:
         if backend_of_type(type(self.c)) is None:
             return None if not isinstance(self.c, complex) else "complex64"
