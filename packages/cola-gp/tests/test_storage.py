@@ -7,9 +7,9 @@ import pytest
 
 import cola_gp as gp
 from cola_core.errors import FileFormatError
+from cola_core.io import atomic_path
 from cola_gp import storage
 from cola_gp._struct import leaves
-from cola_gp.atomic import atomic_path
 
 
 def test_round_trip(tmp_path, rng):

@@ -15,13 +15,13 @@ from typing import Any
 import numpy as np
 
 from cola_core.errors import ColaError, FileFormatError, UnknownNameError
+from cola_core.io import atomic_path, check_target
 
 
 def register(subparsers: Any) -> None:
     """Add the ``gp`` command to the core's command line."""
-    parser = subparsers.add_parser(
-        "gp", help="Gaussian process regression from CSV files", description=__doc__
-    )
+    text = "Gaussian process regression from CSV files"
+    parser = subparsers.add_parser("gp", help=text, description=text)
     build(parser)
 
 
@@ -80,6 +80,8 @@ def run_fit(args: argparse.Namespace) -> int:
     from .predictor import Predictor
     from .tables import columns, numeric_columns, read_table
 
+    # A hopeless output is refused before the fit and not after it.
+    out = check_target(args.out or Path(args.data).with_suffix(".npz"), (".npz",))
     header, rows = read_table(args.data, args.delimiter)
     if args.features:
         features = [name.strip() for name in args.features.split(",")]
@@ -119,8 +121,6 @@ def run_fit(args: argparse.Namespace) -> int:
             raise
         raise _usage(error) from None
     result = predictor.result
-    out = Path(args.out) if args.out else Path(args.data).with_suffix(".npz")
-    _check_folder(out)
     predictor.save(out, {"features": features, "target": args.target, "kernel": args.kernel})
     if args.json:
         report = {
@@ -171,11 +171,6 @@ def _inputs(args: argparse.Namespace, features: list[str]) -> np.ndarray:
     return columns(args.data, header, rows, features)
 
 
-def _check_folder(path: Path) -> None:
-    if not path.parent.is_dir():
-        raise FileFormatError(f"cannot write {path}: the folder {path.parent} does not exist.")
-
-
 def _emit(out: str | None, header: list[str], table: np.ndarray) -> None:
     from .tables import write_table
 
@@ -184,7 +179,6 @@ def _emit(out: str | None, header: list[str], table: np.ndarray) -> None:
         for row in table:
             print(",".join(repr(float(v)) for v in row))
         return
-    _check_folder(Path(out))
     write_table(out, header, table)
     print(f"wrote {out}")
 
@@ -213,17 +207,17 @@ def run_sample(args: argparse.Namespace) -> int:
 
 def run_plot(args: argparse.Namespace) -> int:
     """Write a figure of the model."""
-    from .atomic import atomic_path
     from .plots import plot_predictor
 
     predictor, features, target = _load(args)
     out = Path(args.out) if args.out else Path(args.model).with_suffix(".png")
-    _check_folder(out)
     figure = plot_predictor(predictor, (features, target))
     try:
         with atomic_path(out) as temporary:
             figure.savefig(temporary, dpi=150)
-    except ValueError as error:
+    except FileFormatError:
+        raise
+    except ValueError as error:  # matplotlib does not know the suffix
         raise FileFormatError(f"cannot write {out}: {error}") from None
     print(f"wrote {out}")
     return 0

@@ -20,7 +20,13 @@ from .likelihood import marginal_likelihood, value_and_gradient
 from .model import GP
 from .posterior import Posterior
 
-REAL = Capabilities(complex=closed("covariance functions are real"))
+REAL = Capabilities(
+    complex=closed("covariance functions are real"),
+    torch_compile=closed(
+        "torch.compile rebuilds the frozen dataclasses in `A @ x` from placeholders; compile the evaluation "
+        "of the kernel instead"
+    ),
+)
 
 
 def _points(dtype: str, seed: int, n: int) -> np.ndarray:

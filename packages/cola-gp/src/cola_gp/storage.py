@@ -14,10 +14,10 @@ import numpy as np
 
 from cola_core.backends import backend_of
 from cola_core.errors import FileFormatError
+from cola_core.io import atomic_path
 
 from . import data, kernels, means, model, noise
 from ._struct import Struct
-from .atomic import atomic_path
 
 FORMAT = "cola-gp"
 VERSION = 1

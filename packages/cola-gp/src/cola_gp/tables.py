@@ -9,8 +9,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from cola_core.errors import FileFormatError, UnknownNameError
-
-from .atomic import atomic_path
+from cola_core.io import atomic_path
 
 
 def read_table(path: str | os.PathLike[str], delimiter: str = ",") -> tuple[list[str], list[list[str]]]:
