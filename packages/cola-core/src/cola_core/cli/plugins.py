@@ -34,7 +34,7 @@ def add(commands: Any) -> None:
             action.add_argument("name", metavar="NAME")
         if name == "new":
             action.add_argument("name", metavar="NAME", help="the plugin's name, such as toeplitz")
-            action.add_argument("destination", metavar="FOLDER", nargs="?", default=".", help="where to put it (default .)")
+            action.add_argument("destination", metavar="FOLDER", nargs="?", help="its folder (default ./cola-NAME)")
 
 
 def run_list(args: argparse.Namespace) -> int:
