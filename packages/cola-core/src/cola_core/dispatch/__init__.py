@@ -6,7 +6,7 @@
 
 from __future__ import annotations
 
-from .choose import ask
+from .choose import Candidate, ask
 from .explain import explain
 from .plan import Plan, PlanNode
 from .question import Question, question_of
@@ -17,6 +17,7 @@ from .session import Session, record, session
 __all__ = [
     "REGISTRY",
     "AlgorithmEntry",
+    "Candidate",
     "Plan",
     "PlanNode",
     "Provenance",

@@ -111,9 +111,9 @@ def select(question: Any, tier: tuple[Rule, ...], args: tuple[Any, ...], alg: An
 
 @dataclass(frozen=True, eq=False, slots=True)
 class Candidate:
-    """An algorithm that ``Auto`` may take: name, plugin, estimated seconds (risk included) and the configured algorithm.
+    """An algorithm that ``Auto`` may take here, cheapest first; what ``cola_choose`` is given to pick from.
 
-    This is what ``cola_choose`` picks from.
+    seconds: the estimate, with the factor for the risk of its kind. algorithm: the object, settings applied.
     """
 
     name: str
@@ -136,11 +136,14 @@ def choose_algorithm(question: Any, args: tuple[Any, ...], alg: Any, node: Any =
             return found
         alg = Auto()  # a rule asks its own question (eigenvalues, say) of a part: the explicit choice is not for that
     A = args[0]
-    if node is None and type(A).__name__ == "Dense":
+    if node is None and type(A).__name__ == "Dense" and not alg.advice:
         # a dense matrix has no facts but these, so the same choice serves every matrix that shares them
         facts = tuple(getattr(x, "shape", x) for x in args[1:])
         key = (question.name, A.shape, A.dtype, A.properties, A.backend, alg, facts)
-        generation, choice = _CHOICES.get(key, (-1, None))
+        try:
+            generation, choice = _CHOICES.get(key, (-1, None))
+        except TypeError:  # a setting that cannot be hashed, such as a JAX key
+            return _cheapest(question, args, alg, node)
         if generation != REGISTRY.generation:
             choice = _cheapest(question, args, alg, node)
             if len(_CHOICES) > 1000:
@@ -167,7 +170,7 @@ def _explicit(question: Any, alg: Any) -> tuple[Any, AlgorithmEntry] | None:
 
 
 def _cheapest(question: Any, args: tuple[Any, ...], alg: Any, node: Any) -> tuple[Any, AlgorithmEntry]:
-    candidates: list[tuple[float, str, Any, AlgorithmEntry]] = []
+    candidates: list[Candidate] = []
     reasons: list[str] = []
     for entry in REGISTRY.algorithms.get(question.name, []):
         if not entry.automatic:
@@ -183,7 +186,7 @@ def _cheapest(question: Any, args: tuple[Any, ...], alg: Any, node: Any) -> tupl
                 verdict = f"needs {cost.memory / 2**20:,.0f} MiB, the budget is {limit / 2**20:,.0f} MiB"
             else:
                 seconds = cost.seconds * alg.risk(candidate.kind)
-                candidates.append((seconds, entry.name, candidate, entry))
+                candidates.append(Candidate(entry.name, entry.provenance.plugin, seconds, candidate, entry))
                 continue
         reasons.append(f"{entry.name}: {verdict}")
         if node is not None:
@@ -194,15 +197,17 @@ def _cheapest(question: Any, args: tuple[Any, ...], alg: Any, node: Any) -> tupl
             f"no rule and no algorithm answers {question.name}({args[0]!r}) of shape {args[0].shape}: {why}. "
             "Declare a property (PSD, SelfAdjoint), raise Auto(memory=...), or pass alg= explicitly."
         )
-    candidates.sort(key=lambda c: (c[0], c[1]))
+    candidates.sort(key=lambda c: (c.seconds, c.name, c.plugin))
     best = candidates[0]
     if alg.advice:
         from ..plugins.manager import MANAGER
 
-        advised = MANAGER.advice(question, args, tuple(c[3] for c in candidates))
-        best = next((c for c in candidates if c[3] is advised), best)
+        best = MANAGER.advice(question, args, tuple(candidates)) or best
     if node is not None:
-        for seconds, _, _, entry in candidates:
-            if entry is not best[3]:
-                node.refused(entry.id, f"costs more ({seconds:.2g} s against {best[0]:.2g} s)", entry.provenance)
-    return best[2], best[3]
+        for c in candidates:
+            if c is not best:
+                why = f"costs more ({c.seconds:.2g} s against {best.seconds:.2g} s)"
+                node.refused(
+                    c.entry.id, why if c.seconds >= best.seconds else "cola_choose advised another", c.entry.provenance
+                )
+    return best.algorithm, best.entry

@@ -40,7 +40,6 @@ class Registry:
         self.algorithms: dict[str, list[AlgorithmEntry]] = {}
         self._tiers: dict[tuple[Any, ...], tuple[tuple[Rule, ...], ...]] = {}
         self.generation = 0  # counts commits, so that caches of choices know when they are stale
-        self.choices: dict[Any, Any] = {}  # ``choose``'s memo: dropped like the tiers at every commit
         self._lock = threading.RLock()
 
     def rule(self, rule_id: str) -> Rule:
@@ -75,7 +74,7 @@ class Registry:
                     )
                 known.append(entry)
             self.rules, self.algorithms = staged, entries
-            self._tiers, self.choices = {}, {}
+            self._tiers, self.generation = {}, self.generation + 1
 
     def state(self) -> tuple[Any, ...]:
         """What ``restore`` takes back: the committed rules and algorithms."""
@@ -85,7 +84,7 @@ class Registry:
         """Go back to an earlier ``state`` (default: nothing registered)."""
         with self._lock:
             self.rules, self.algorithms = (dict(part) for part in state)
-            self._tiers, self.choices = {}, {}
+            self._tiers, self.generation = {}, self.generation + 1
 
     def _validate(self, rule: Rule, known: list[Rule]) -> None:
         check_signature(rule.id, rule.types)

@@ -28,7 +28,11 @@ def cola_register(registrar: Any, trigger: str) -> None:
 
 @hookspec
 def cola_choose(question: Any, args: Any, candidates: Any) -> Any:
-    """Advise which algorithm to take: return one of ``candidates`` or None. Asked only under ``Auto(advice=True)``."""
+    """Advise which algorithm to take: one of ``candidates`` (``dispatch.Candidate``, cheapest first) or None.
+
+    Asked only under ``Auto(advice=True)``, plugin by plugin in the order of their names; the first answer counts. One
+    that raises, or answers with something else, is ignored with a warning.
+    """
 
 
 @hookspec

@@ -16,6 +16,7 @@ from typing import Any
 
 from ..dispatch.registry import REGISTRY
 from ..errors import PluginLoadError, PluginLoadWarning, UnknownNameError
+from ..pytree import OPERATOR_CLASSES
 from .discovery import EntryRecord, Index, Switches
 from .info import PLUGIN_API, PluginInfo
 from .registrar import Registrar
@@ -51,6 +52,7 @@ class PluginManager:
         self.records: dict[str, PluginRecord] = {}
         self.switches = Switches()
         self._seen: set[Any] = set()
+        self._classes = 0
         self._owners: dict[str, str] = {}
         self._triggers: dict[str, list[EntryRecord]] = {}
         self._pluggy: Any = None
@@ -103,16 +105,22 @@ class PluginManager:
 
     # -- triggers -----------------------------------------------------------------------------------------------
     def ensure(self, A: Any) -> None:
-        """Load what an operand of this type, on this backend, needs. A set lookup after the first time."""
+        """Load what an operand on this backend needs. Two lookups after the first time.
+
+        A plugin's operators may sit deep inside a composition, so every class defined since the last question counts,
+        not only the operand's own: answers must not depend on what was asked before.
+        """
         backend = A.backend
-        key = (type(A), None if backend is None else backend.name)
-        if key in self._seen:
+        key = None if backend is None else backend.name
+        if key in self._seen and self._classes == len(OPERATOR_CLASSES):
             return
         with self._lock:
             self.discover()
             self.load("core", "always", explicit=True)
             self.trigger("always")
-            for cls in type(A).__mro__:
+            while self._classes < len(OPERATOR_CLASSES):  # loading a plugin may define more
+                cls = OPERATOR_CLASSES[self._classes]
+                self._classes += 1
                 owner = self._owners.get(cls.__module__.partition(".")[0])
                 if owner is not None:
                     self.load(owner, "operator")
