@@ -28,9 +28,9 @@ class Info:
     deterministic part (truncation) where it is estimated. parts: Infos of the leaves of a composed answer.
     """
 
-    method: str = static("")
+    method: str = static(default="")
     converged: Any = True
-    reason: str = static("exact")
+    reason: str = static(default="exact")
     iterations: Any = None
     matvecs: Any = None
     residual: Any = None
@@ -39,9 +39,9 @@ class Info:
     standard_error: Any = None
     residuals: Any = None
     condition: Any = None
-    rule: str = static("")
-    plugin: str = static("")
-    seconds: float | None = static(None)
+    rule: str = static(default="")
+    plugin: str = static(default="")
+    seconds: float | None = static(default=None)
     parts: tuple[Info, ...] = field(default=(), repr=False)
 
     def replace(self, **changes: Any) -> Info:

@@ -12,10 +12,11 @@ from collections.abc import Callable
 from dataclasses import MISSING, dataclass, field, fields
 from typing import Any, TypeVar, dataclass_transform
 
-__all__ = ["cached", "flatten", "map_leaves", "node", "operator", "register_pytrees", "static", "unflatten"]
+__all__ = ["OPERATOR_CLASSES", "cached", "flatten", "map_leaves", "node", "operator", "register_pytrees", "static", "unflatten"]
 
 T = TypeVar("T", bound=type)
-_CLASSES: list[type] = []
+OPERATOR_CLASSES: list[type] = []
+"""Every class made by ``@operator`` (and ``node``), in order of definition."""
 _DONE: dict[str, int] = {"jax": 0, "torch": 0, "optree": 0}
 
 
@@ -57,7 +58,7 @@ def node(cls: T) -> T:
     """Make an existing dataclass a pytree node by its ``static()`` marks."""
     cls._child_fields = tuple(f.name for f in fields(cls) if not f.metadata.get("static"))  # type: ignore[attr-defined]
     cls._static_fields = tuple(f.name for f in fields(cls) if f.metadata.get("static"))  # type: ignore[attr-defined]
-    _CLASSES.append(cls)
+    OPERATOR_CLASSES.append(cls)
     return cls
 
 
@@ -91,18 +92,18 @@ def map_leaves(f: Callable[[Any], Any], tree: Any) -> Any:
 def register_pytrees() -> None:
     """Tell the frameworks imported so far about all operator classes. Called whenever an operator is made."""
     for framework, done in _DONE.items():
-        if done < len(_CLASSES) and framework in sys.modules:
+        if done < len(OPERATOR_CLASSES) and framework in sys.modules:
             register = _REGISTER[framework]()
             if register is None:  # the framework is still being imported
                 continue
-            for cls in _CLASSES[done:]:
+            for cls in OPERATOR_CLASSES[done:]:
                 register(cls)
-            _DONE[framework] = len(_CLASSES)
+            _DONE[framework] = len(OPERATOR_CLASSES)
 
 
 def pending() -> bool:
     """Whether some imported framework has not been told of some class (cheap; see ``register_pytrees``)."""
-    n = len(_CLASSES)
+    n = len(OPERATOR_CLASSES)
     for name, done in _DONE.items():
         if done < n and name in sys.modules:
             return True

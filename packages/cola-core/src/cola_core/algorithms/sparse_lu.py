@@ -8,6 +8,7 @@ from typing import Any
 
 from ..backends.base import Array
 from ..cost import Cost
+from ..dispatch.session import array_library
 from ..errors import NonFiniteError, SingularMatrixError
 from ..properties import SelfAdjoint
 from .base import Algorithm
@@ -56,7 +57,7 @@ class SparseLU(Algorithm):
 
         if not isinstance(A, Sparse):
             return "not a Sparse operator"
-        if A.data.__class__.__module__.partition(".")[0] not in ("numpy", "cola_core"):
+        if array_library(A) != "numpy":
             return "SuperLU works on NumPy arrays only"
         return True
 

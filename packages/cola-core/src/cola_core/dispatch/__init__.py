@@ -12,7 +12,7 @@ from .plan import Plan, PlanNode
 from .question import Question, question_of
 from .registry import REGISTRY, AlgorithmEntry, Registry
 from .rule import Provenance, Rule
-from .session import Session, record, session
+from .session import Session, array_library, record, session
 
 __all__ = [
     "REGISTRY",
@@ -25,6 +25,7 @@ __all__ = [
     "Registry",
     "Rule",
     "Session",
+    "array_library",
     "ask",
     "explain",
     "question_of",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from ..backends import backend_of_type
 from .plan import Plan, Recorder
 from .question import question_of
 from .session import SESSION, Session
@@ -26,7 +27,9 @@ def explain(
         import cola_core.linalg as linalg
 
         public = getattr(linalg, question.name)
-    recorder = Recorder(planning=not analyze)
+    backends = [a.backend if hasattr(a, "_child_fields") else backend_of_type(type(a)) for a in args]
+    library = next((b.name for b in backends if b is not None), "numpy")
+    recorder = Recorder(planning=not analyze, library=library)
     if alg is not None:
         options["alg"] = alg
     if not analyze:

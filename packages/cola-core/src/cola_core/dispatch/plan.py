@@ -147,8 +147,9 @@ class Plan:
 class Recorder:
     """Builds the plan while a question runs. planning: leaves answer with placeholders instead of computing."""
 
-    def __init__(self, planning: bool) -> None:
+    def __init__(self, planning: bool, library: str = "") -> None:
         self.planning = planning
+        self.library = library  # whose arrays the placeholders stand for
         self.root: PlanNode | None = None
         self._stack: list[PlanNode] = []
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from ..info import Info
 
-__all__ = ["SESSION", "Session", "record", "session"]
+__all__ = ["SESSION", "Session", "array_library", "record", "session"]
 
 
 @dataclass(slots=True)
@@ -38,3 +38,16 @@ def record(info: Info) -> None:
     current = SESSION.get()
     if current is not None:
         current.infos.append(info)
+
+
+def array_library(A: Any) -> str:
+    """The name of the array library of an operator, also while planning, when its arrays are placeholders.
+
+    For algorithms that work on one library only: asking for ``A.backend`` would make the plan differ from the run.
+    """
+    name = "numpy" if A.backend is None else A.backend.name
+    if name != "abstract":
+        return str(name)
+    current = SESSION.get()
+    planned = "" if current is None or current.recorder is None else current.recorder.library
+    return planned or "numpy"

@@ -121,7 +121,9 @@ def _sorted(A: Any, w: Array, V: LinearOperator) -> tuple[Array, LinearOperator]
     order = xp.argsort(w, stable=True)
     if w.ndim > 1:
         w = xp.take_along_axis(w, order, axis=-1)
-        return w, Dense(xp.take_along_axis(V.to_dense(), order[..., None, :], axis=-1), declared=V.declared)
+        dense = xp.broadcast_to(V.to_dense(), A.shape)
+        index = xp.broadcast_to(order[..., None, :], A.shape)
+        return w, Dense(xp.take_along_axis(dense, index, axis=-1), declared=V.declared)
     w = w[order]
     if isinstance(V, Dense):
         return w, Dense(V.array[..., order], declared=V.declared)

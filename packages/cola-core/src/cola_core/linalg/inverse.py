@@ -40,7 +40,7 @@ class Inverse(LinearOperator):
     """
 
     A: LinearOperator
-    alg: Algorithm = static(Auto())
+    alg: Algorithm = static(default=Auto())
 
     def _shape(self) -> tuple[int, ...]:
         return self.A.shape

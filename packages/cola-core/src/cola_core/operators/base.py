@@ -8,7 +8,7 @@ questions asked of them (``cola_core.linalg``).
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
 from ..backends import Backend, backend_of_type, get_backend
@@ -16,7 +16,7 @@ from ..backends.base import Array, dtype_name
 from ..cost import Cost
 from ..errors import BackendError, DeviceError, DTypeError, MemoryBudgetError, ShapeError
 from ..properties import SelfAdjoint, Property, closure
-from ..pytree import cached, map_leaves, pending, register_pytrees, static, unflatten
+from ..pytree import cached, map_leaves, pending, register_pytrees, unflatten
 
 __all__ = ["LinearOperator"]
 
@@ -30,7 +30,7 @@ class LinearOperator:
     declared: properties claimed by the user on top of what the structure implies (see ``cola_core.properties``).
     """
 
-    declared: frozenset[Property] = static(frozenset(), kw_only=True)
+    declared: frozenset[Property] = field(default=frozenset(), kw_only=True, metadata={"static": True})
 
     _child_fields: ClassVar[tuple[str, ...]] = ()
     _static_fields: ClassVar[tuple[str, ...]] = ("declared",)

@@ -71,8 +71,8 @@ class Triangular(LinearOperator):
     """
 
     array: Array
-    lower: bool = static(True)
-    unit: bool = static(False)
+    lower: bool = static(default=True)
+    unit: bool = static(default=False)
 
     def _check(self) -> None:
         array = as_matrix_entries(self.array, "Triangular")

@@ -168,9 +168,9 @@ class Identity(_DiagonalCost, LinearOperator):
     """The n x n identity. Without dtype, backend and device it adopts its partner's."""
 
     n: int = static()
-    dtype_name: str | None = static(None)
-    library: str | None = static(None)
-    place: Any = static(None)
+    dtype_name: str | None = static(default=None)
+    library: str | None = static(default=None)
+    place: Any = static(default=None)
 
     def __init__(
         self,

@@ -25,11 +25,11 @@ class FunctionOperator(LinearOperator):
 
     matvec: Callable[[Array], Array] | None = static()
     size: tuple[int, int] = static()
-    entries: str = static("float64")
-    rmatvec: Callable[[Array], Array] | None = static(None)
-    matmat: Callable[[Array], Array] | None = static(None)
-    rmatmat: Callable[[Array], Array] | None = static(None)
-    library: str = static("numpy")
+    entries: str = static(default="float64")
+    rmatvec: Callable[[Array], Array] | None = static(default=None)
+    matmat: Callable[[Array], Array] | None = static(default=None)
+    rmatmat: Callable[[Array], Array] | None = static(default=None)
+    library: str = static(default="numpy")
 
     def __init__(
         self,

@@ -25,7 +25,7 @@ class Permutation(LinearOperator):
     """
 
     perm: Array
-    entries: str | None = static(None)
+    entries: str | None = static(default=None)
 
     def __init__(self, perm: Any, dtype: Any = None, *, declared: frozenset[Property] = frozenset()) -> None:
         be = backend_of_type(type(perm)) or get_backend("numpy")

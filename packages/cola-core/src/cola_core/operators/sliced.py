@@ -28,7 +28,7 @@ class Sliced(LinearOperator):
     A: LinearOperator
     rows: Array | None = None
     cols: Array | None = None
-    same: bool = static(False)
+    same: bool = static(default=False)
 
     def _check(self) -> None:
         for name, extent in (("rows", self.A.shape[-2]), ("cols", self.A.shape[-1])):

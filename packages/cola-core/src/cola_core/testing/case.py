@@ -32,7 +32,8 @@ class Case:
     narrowed: "id@torch", "id@torch-float32".
     tolerance: factor on every numeric tolerance. seed: of all data.
     Algorithms: problem is one of "general", "selfadjoint", "psd", or a callable (backend, dtype, seed, n, condition) ->
-    (operator, numpy array). max_condition bounds the conditioning grid. accuracy: allowed relative error of an
+    (operator, numpy array); condition is infinite where a singular one is wanted. starve: settings with which the
+    algorithm cannot reach its tolerance (default ``max_iters=1``). max_condition bounds the conditioning grid. accuracy: allowed relative error of an
     answer, if not derived from the dtype and the condition number.
     """
 
@@ -45,6 +46,7 @@ class Case:
     questions: tuple[str, ...] = ()
     problem: Any = "general"
     max_condition: float = 1e8
+    starve: Mapping[str, Any] = field(default_factory=dict)
     accuracy: float | None = None
     rule: str = ""
     module: str = ""

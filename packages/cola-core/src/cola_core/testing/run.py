@@ -133,7 +133,7 @@ def jobs(
         here = [b for b in present if c.backends is None or b in c.backends]
         if not here or not _applies(c, case, present[0]):
             continue
-        out += [Job(c, case, b, d) for b in here for d in c.select(names)]
+        out += [Job(c, case, b, d) for b in here for d in c.select(names, b)]
     return out
 
 

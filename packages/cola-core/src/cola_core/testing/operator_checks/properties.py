@@ -32,7 +32,7 @@ def holds(prop: Any, M: Any, dtype: str) -> bool:
     return float(np.abs(H @ M - np.eye(n)).max()) <= tol
 
 
-@check("operator.properties", "operator")
+@check("operator.properties", "operator", dtypes="pair")
 def check_true(case: Any, backend: Any, dtype: str, seed: int) -> None:
     """Every property the operator, its transposes, multiples, sums and products claim is true of the reference."""
     A, M = make(case, backend, dtype, seed)

@@ -1,0 +1,5 @@
+"""Checks of algorithms, one file per concern; importing this registers them."""
+
+from __future__ import annotations
+
+from . import accuracy, honesty, input, settings, transforms  # noqa: F401
