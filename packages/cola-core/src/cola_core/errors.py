@@ -96,7 +96,14 @@ class UnknownNameError(ColaError, LookupError):
 
 
 class RegistrationError(ColaError, ValueError):
-    """A plugin tried to register something invalid; nothing of it was registered."""
+    """A plugin tried to register something invalid; nothing of it was registered.
+
+    rival: the other plugin, where two contradict each other and neither is wrong by itself.
+    """
+
+    def __init__(self, message: str, rival: str = "") -> None:
+        super().__init__(message)
+        self.rival = rival
 
 
 class AmbiguousRuleError(ColaError, LookupError):

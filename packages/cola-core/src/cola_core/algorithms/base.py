@@ -21,6 +21,7 @@ class Algorithm:
     """Base of all algorithms. kind: "exact", "iterative" or "stochastic"."""
 
     kind: ClassVar[str] = "exact"
+    rules: ClassVar[tuple[str, ...]] = ()  # pinned rules; a setting of Auto only
 
     def applicable(self, question: str, A: Any, *operands: Any) -> bool | str:
         """True if ``Auto`` may choose this here, else the reason why not. Static facts only."""
@@ -52,7 +53,8 @@ class Auto(Algorithm):
     tol, max_iters, key, progress: passed to the chosen algorithm where it has such a setting. memory: budget in bytes
     for dense factors and bases (default 4 GiB). prefer: "exact" (default) weighs iterative and stochastic candidates
     as riskier than their estimate; "speed" takes estimates at face value. advice: let the ``cola_choose`` hooks of
-    plugins overrule the estimates (plugins in name order, the first that answers).
+    plugins overrule the estimates (plugins in name order, the first that answers). rules: ids of rules to prefer
+    wherever their types and guards allow ("plugin:solve/name").
     """
 
     tol: float | None = None
@@ -61,10 +63,13 @@ class Auto(Algorithm):
     memory: float | None = None
     prefer: str = "exact"
     advice: bool = False
+    rules: tuple[str, ...] = ()  # type: ignore[misc]
 
     def __post_init__(self) -> None:
         if self.prefer not in ("exact", "speed"):
             raise ValueError(f'Auto(prefer=...) is "exact" or "speed", not {self.prefer!r}')
+        if isinstance(self.rules, str):
+            object.__setattr__(self, "rules", (self.rules,))
 
     @property
     def memory_budget(self) -> float:

@@ -28,10 +28,15 @@ def register_backend(name: str, modules: tuple[str, ...], target: str) -> None:
 
     ``target`` is ``"package.module:attribute"`` naming a ``Backend`` instance; it is imported at first use.
     """
-    if name in _LOADERS and _LOADERS[name] != (modules, target):
-        raise UnknownNameError(f"backend {name!r} is already registered at {_LOADERS[name][1]}")
+    check_backend(name, modules, target)
     _LOADERS[name] = (modules, target)
     _BY_TYPE.clear()
+
+
+def check_backend(name: str, modules: tuple[str, ...], target: str) -> None:
+    """Raise UnknownNameError if ``register_backend`` with these arguments would."""
+    if name in _LOADERS and _LOADERS[name] != (modules, target):
+        raise UnknownNameError(f"backend {name!r} is already registered at {_LOADERS[name][1]}")
 
 
 def known_backends() -> tuple[str, ...]:

@@ -44,7 +44,10 @@ def _answer(question: Any, args: tuple[Any, ...], alg: Any, node: Any) -> Any:
     A = args[0]
     (_ENSURE or _ensure)(A)
     types = (*(type(a) for a in args[: question.operators]), type(alg))
-    for tier in REGISTRY.tiers(question.name, types):
+    tiers = REGISTRY.tiers(question.name, types)
+    if alg.rules:
+        tiers = _pinned(question, types, alg.rules)
+    for tier in tiers:
         for rule in select(question, tier, args, alg, node):
             if node is not None:
                 node.chose_rule(rule, args, alg)
@@ -72,6 +75,19 @@ def _answer(question: Any, args: tuple[Any, ...], alg: Any, node: Any) -> Any:
         raise
 
 
+def _pinned(question: Any, types: tuple[type, ...], ids: tuple[str, ...]) -> tuple[tuple[Rule, ...], ...]:
+    """The tiers, with the rules that the user asked for by id in front, in the order given."""
+    from ..plugins.manager import MANAGER
+
+    for rule_id in ids:
+        MANAGER.load(rule_id.partition(":")[0], "name", explicit=True)
+        REGISTRY.rule(rule_id)  # an unknown id is an error, not a wish
+    tiers = REGISTRY.tiers(question.name, types)
+    found = {r.id: r for tier in tiers for r in tier}
+    front = tuple((found[i],) for i in ids if i in found)
+    return (*front, *(tuple(r for r in tier if r.id not in ids) for tier in tiers))
+
+
 def _note(error: Exception, text: str) -> None:
     """Say once, at the innermost place, who was at work; run-time errors are never swallowed."""
     if not getattr(error, "__notes__", None):
@@ -96,9 +112,11 @@ def select(question: Any, tier: tuple[Rule, ...], args: tuple[Any, ...], alg: An
     if len(tied) > 1:
         if any(r.cost is None for r in tied):
             names = " and ".join(map(str, tied))
+            others = sorted({r.provenance.plugin for r in tied} - {"core"})
             raise AmbiguousRuleError(
-                f"{question.name}({args[0]!r}): {names} apply equally well. Pass alg= explicitly, disable one plugin "
-                f"(COLA_DISABLE_PLUGINS={tied[-1].provenance.plugin}), or give one rule a precedence."
+                f"{question.name}({args[0]!r}): {names} apply equally well. Pin one with "
+                f"alg=Auto(rules=({tied[0].id!r},)), disable a plugin (COLA_DISABLE_PLUGINS="
+                f"{others[-1] if others else 'NAME'}), or give one rule a precedence= or both a cost=."
             )
         costs = {r.id: r.cost(*args, alg=alg).seconds for r in tied}  # type: ignore[misc]
         tied.sort(key=lambda r: (costs[r.id], r.id))

@@ -83,7 +83,11 @@ class Rule:
         """None where the guard holds, else the reason."""
         if self.when is None:
             return None
-        verdict = self.when(*args, alg=alg)
+        try:
+            verdict = self.when(*args, alg=alg)
+        except Exception as error:
+            error.add_note(f"while the guard of rule {self} was asked")
+            raise
         if verdict is True:
             return None
         return verdict if isinstance(verdict, str) and verdict else f"guard {self.when.__name__} is false"

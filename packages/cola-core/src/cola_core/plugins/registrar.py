@@ -52,6 +52,7 @@ class Registrar:
             full = id if id.startswith(f"{self.plugin}:") else f"{self.plugin}:{id}"
             signature = _with_algorithm(full, types if types is not None else _annotated(full, fn, asked.operators), asked)
             _check_callable(full, fn)
+            _check_metadata(full, when, cost, precedence, replaces)
             rule = Rule(
                 id=full,
                 question=asked.name,
@@ -100,7 +101,7 @@ class Registrar:
 
     def commit(self) -> None:
         """Validate all, then register all. What this plugin has registered before, unchanged, is skipped."""
-        from ..backends import register_backend
+        from ..backends.registry import check_backend, register_backend
 
         known = {r.id: r for rules in self.registry.rules.values() for r in rules}
         rules = []
@@ -116,9 +117,21 @@ class Registrar:
             if old_entry is not None and old_entry.cls is entry.cls:
                 continue
             algorithms.append(entry)
-        self.registry.commit(rules, algorithms)
+        for name, modules, target in self._backends:
+            check_backend(name, modules, target)
+        try:
+            self.registry.commit(rules, algorithms)
+        except RegistrationError as error:
+            if error.rival:
+                self.registry.contest(rules, algorithms)
+            raise
         for backend in self._backends:
             register_backend(*backend)
+
+    def depends_on(self) -> list[str]:
+        """Plugins whose rules are replaced here: they must be registered first, whoever was asked for first."""
+        plugins = (r.replaces.partition(":")[0] for r in self._rules if r.replaces)
+        return sorted({p for p in plugins if p not in (self.plugin, "core")})
 
 
 def _with_algorithm(rule_id: str, types: Any, question: Any) -> tuple[type, ...]:
@@ -145,6 +158,16 @@ def _annotated(rule_id: str, fn: Callable[..., Any], operators: int) -> tuple[An
             f"rule {rule_id}: the annotations of {fn.__name__} cannot be resolved ({type(error).__name__}: {error}). "
             "Annotate the operators with classes importable at run time, or give the types explicitly."
         ) from error
+
+
+def _check_metadata(rule_id: str, when: Any, cost: Any, precedence: Any, replaces: Any) -> None:
+    for name, value in (("when", when), ("cost", cost)):
+        if value is not None and not callable(value):
+            raise RegistrationError(f"rule {rule_id}: {name}={value!r} is not a function.")
+    if not isinstance(precedence, int):
+        raise RegistrationError(f"rule {rule_id}: precedence={precedence!r} is not a whole number.")
+    if replaces is not None and ":" not in replaces:
+        raise RegistrationError(f"rule {rule_id}: replaces={replaces!r} is not a rule id such as 'core:solve/kronecker'.")
 
 
 def _check_callable(rule_id: str, fn: Callable[..., Any]) -> None:
