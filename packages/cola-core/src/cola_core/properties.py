@@ -115,7 +115,8 @@ def check_properties(A: Any, key: int = 0, probes: int = 8) -> None:
     if A.isa(PSD):
         quadratic = xp.real(xp.sum(xp.conj(X) * AX, axis=-2)) if be.is_complex(AX) else xp.sum(X * AX, axis=-2)
         norms = xp.linalg.vector_norm(X, axis=-2) * xp.linalg.vector_norm(AX, axis=-2)
-        require("PSD", float(-xp.min(quadratic / norms)), tol)
+        safe = xp.where(norms > 0, norms, xp.ones_like(norms))
+        require("PSD", float(-xp.min(quadratic / safe)), tol)
     if A.isa(Stiefel):
         require("Stiefel", be.number(xp.max(xp.abs(A._rmatmat(AX) - X))), tol * be.number(xp.max(xp.abs(X))))
     if A.isa(Unitary):

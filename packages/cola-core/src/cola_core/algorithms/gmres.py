@@ -45,6 +45,8 @@ class GMRES(Algorithm):
     def solve(self, A: Any, b: Array) -> Array:
         be, B, vector = prepare(A, b)
         xp = be.xp
+        if 0 in B.shape:
+            return b
         tol = default_tol(B.dtype) if self.tol is None else float(self.tol)
         n = A.shape[-1]
         m = max(1, min(n, 50 if self.restart is None else int(self.restart)))
