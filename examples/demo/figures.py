@@ -1,4 +1,4 @@
-"""The look all figures of the report share. Drawn off screen: no display, no global backend."""
+"""The look all figures of the report share; drawn off screen."""
 
 from __future__ import annotations
 
@@ -9,11 +9,12 @@ STYLE = {
     "font.family": "DejaVu Sans",
     "font.size": 9.5,
     "axes.titlesize": 10.5,
-    "axes.titleweight": "semibold",
+    "axes.titleweight": "bold",
     "axes.titlelocation": "left",
     "axes.labelcolor": "#3a4351",
     "axes.edgecolor": "#aab3bf",
     "axes.linewidth": 0.8,
+    "axes.axisbelow": True,
     "axes.spines.top": False,
     "axes.spines.right": False,
     "axes.grid": True,
@@ -33,10 +34,10 @@ def subplots(rows: int = 1, columns: int = 1, height: float = 3.4, width: float 
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    with matplotlib.rc_context(STYLE):
-        figure = Figure(figsize=(width, height), layout="constrained")
-        FigureCanvasAgg(figure)
-        return figure, figure.subplots(rows, columns, **options)
+    matplotlib.rcParams.update(STYLE)
+    figure = Figure(figsize=(width, height), layout="constrained")
+    FigureCanvasAgg(figure)
+    return figure, figure.subplots(rows, columns, **options)
 
 
 def picture(axes: Any) -> Any:

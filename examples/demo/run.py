@@ -18,9 +18,9 @@ import traceback
 from pathlib import Path
 from typing import Any
 
-# before NumPy is imported: two cores at most, so that times mean the same everywhere
+# before NumPy is imported: one thread, so that times mean the same everywhere and a busy machine does not thrash
 for _name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
-    os.environ.setdefault(_name, str(min(2, os.cpu_count() or 1)))
+    os.environ[_name] = "1"
 os.environ.setdefault("MPLBACKEND", "Agg")
 
 from page import page  # noqa: E402

@@ -135,7 +135,7 @@ def summary(section: Section, found: dict[str, Any]) -> None:
 
 
 def growth(section: Section, kronecker: dict[str, Any], low_rank: dict[str, Any]) -> None:
-    """Time of a solve against size, beside a dense Cholesky solve of the same matrices while they are small."""
+    """Time of a solve against size, beside a dense solve of the same matrices while they are small."""
     series: dict[str, list[tuple[int, float]]] = {"kronecker": [], "low_rank": [], "dense": []}
     for n in (8, 12, 25, 50):
         A, _, b, _ = kronecker_problem(n, SHIFT)

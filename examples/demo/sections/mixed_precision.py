@@ -10,7 +10,7 @@ import cola_core as cola
 from figures import BLUE, GREY, subplots
 from section import Section
 
-TITLE = "Mixed precision: conjugate gradients, and LQ with its adjoint"
+TITLE = "Mixed precision: a million unknowns, and LQ"
 ASKED = (
     "Solve a diagonally dominant system with a million unknowns to a residual of 1e-10, in double precision and mostly in single "
     "precision; factor a wide matrix as L Q and check the derivative of the factorisation against differences."
