@@ -31,7 +31,7 @@ class CovarianceOperator(LinearOperator):
     kernel: Kernel
     X1: Array
     X2: Any = None
-    block_bytes: int = static(2**26)
+    block_bytes: int = static(default=2**26)
 
     def _check(self) -> None:
         if not isinstance(self.kernel, Kernel):
