@@ -12,7 +12,7 @@ from ..properties import PSD, SelfAdjoint, Unitary
 from .base import Algorithm
 from .dense_cost import batch_size, dense_memory
 from .factor import dense_entries
-from .spectrum import order_by, pick
+from .spectrum import order_by
 
 __all__ = ["Eig", "Eigh"]
 
@@ -46,8 +46,12 @@ class Eigh(Algorithm):
         from ..properties import Stiefel
 
         w, V = self.decompose(A)
-        index = order_by(A._concrete_backend(), w, k, which)
-        return pick(w, index), Dense(V[..., index], declared=frozenset({Stiefel}))
+        be = A._concrete_backend()
+        index = order_by(be, w, k, which)
+        xp = be.xp
+        columns = xp.broadcast_to(index[..., None, :], (*V.shape[:-1], k))
+        some = Dense(xp.take_along_axis(V, columns, axis=-1), declared=frozenset({Stiefel}))
+        return xp.take_along_axis(w, index, axis=-1), some
 
     def eig(self, A: Any) -> tuple[Array, Any]:
         return self.eigh(A)

@@ -41,10 +41,10 @@ class Lanczos(Algorithm):
     def applicable(self, question: str, A: Any, *operands: Any) -> bool | str:
         if not A.isa(SelfAdjoint):
             return "the operator is not declared SelfAdjoint or PSD"
+        if A.batch_shape:
+            return "batches of operators are not supported"
         if question == "eigsh":
             k, n = operands[0], A.shape[-1]
-            if A.batch_shape:
-                return "batches of operators are not supported"
             if 4 * k >= n:
                 return f"{k} of {n} eigenpairs is a large part of the spectrum"
         return True

@@ -6,7 +6,7 @@ from typing import Any
 
 from ..errors import UnknownNameError
 
-__all__ = ["WHICH", "order_by", "pick"]
+__all__ = ["WHICH", "order_by"]
 
 WHICH = ("LM", "SM", "LA", "SA", "LR", "SR")
 
@@ -23,7 +23,3 @@ def order_by(be: Any, w: Any, k: int, which: str) -> Any:
     order = xp.argsort(-key if which[0] == "L" else key, stable=True)
     return order[..., :k]
 
-
-def pick(w: Any, index: Any) -> Any:
-    """``w[index]`` along the last axis (unbatched)."""
-    return w[index]

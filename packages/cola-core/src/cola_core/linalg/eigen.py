@@ -28,6 +28,7 @@ from ..operators import (
     ScalarMul,
     Sliced,
     Sum,
+    Triangular,
     split_scalar,
 )
 from ..plugins.rulebook import RuleBook
@@ -121,8 +122,9 @@ def _sorted(A: Any, w: Array, V: LinearOperator) -> tuple[Array, LinearOperator]
     order = xp.argsort(w, stable=True)
     if w.ndim > 1:
         w = xp.take_along_axis(w, order, axis=-1)
-        dense = xp.broadcast_to(V.to_dense(), A.shape)
-        index = xp.broadcast_to(order[..., None, :], A.shape)
+        full = (*w.shape[:-1], A.shape[-1], w.shape[-1])
+        dense = xp.broadcast_to(V.to_dense(), full)
+        index = xp.broadcast_to(order[..., None, :], full)
         return w, Dense(xp.take_along_axis(dense, index, axis=-1), declared=V.declared)
     w = w[order]
     if isinstance(V, Dense):
@@ -166,9 +168,14 @@ def eig(
     A = square(A, "eig")
     out = EIG.run(A, alg=as_algorithm(alg, "eig"), return_info=return_info, on_failure=on_failure)
     (w, V), info = out if return_info else (out, None)
-    be = A._concrete_backend()
-    if w.ndim == 1:
-        order = be.xp.argsort(-be.xp.abs(w), stable=True)
+    xp = A._concrete_backend().xp
+    order = xp.argsort(-xp.abs(w), stable=True)
+    if w.ndim > 1:
+        w = xp.take_along_axis(w, order, axis=-1)
+        full = (*w.shape[:-1], A.shape[-1], w.shape[-1])
+        index = xp.broadcast_to(order[..., None, :], full)
+        V = Dense(xp.take_along_axis(xp.broadcast_to(V.to_dense(), full), index, axis=-1))
+    else:
         w = w[order]
         V = Dense(V.array[:, order]) if isinstance(V, Dense) else Product(V, Permutation(order).H)
     return ((w, V), info) if return_info else (w, V)
@@ -355,6 +362,42 @@ def eig_self_adjoint(A: Any, *, alg: Any) -> Any:
 @RULES.rule(EIG, (Diagonal,), id="eig/diagonal", source="definition")
 def eig_diagonal(A: Any, *, alg: Any) -> Any:
     return A.diag, Identity.like(A)
+
+
+@RULES.rule(
+    EIG, (Triangular,), id="eig/triangular", source="back substitution; Golub & Van Loan, 4th ed., sec. 7.6.4"
+)
+def eig_triangular(A: Any, *, alg: Any) -> Any:
+    """Eigenvalues are the diagonal, exactly; vectors by substitution. Steps back where eigenvalues (nearly) repeat."""
+    be = A._concrete_backend()
+    xp = be.xp
+    T = be.astype(A.to_dense(), xp.result_type(A.dtype, be.dtype("complex64")))
+    if not A.lower:
+        return _eig_upper(be, T)
+    answer = _eig_upper(be, xp.flip(T, axis=(-2, -1)))
+    if answer is NotImplemented:
+        return answer
+    w, V = answer
+    return xp.flip(w, axis=-1), Dense(xp.flip(V.array, axis=(-2, -1)))
+
+
+def _eig_upper(be: Any, T: Array) -> Any:
+    xp = be.xp
+    n = T.shape[-1]
+    w = xp.linalg.diagonal(T)
+    gap = w[..., :, None] - w[..., None, :] + be.eye(n, T.dtype, be.device(T))
+    if be.is_concrete(T) and n:
+        smallest = be.number(xp.min(xp.abs(gap)))
+        eps = float(xp.finfo(be.real_dtype(T.dtype)).eps)
+        if smallest <= eps**0.5 * be.number(xp.max(xp.abs(T))):
+            return NotImplemented
+    V = be.eye(n, T.dtype, be.device(T)) + xp.zeros_like(T)
+    for i in range(n - 2, -1, -1):
+        # (T - w_j) v = 0 row i, for all j > i at once
+        row = be.matmul(T[..., i : i + 1, i + 1 :], V[..., i + 1 :, i + 1 :])[..., 0, :]
+        V = be.put(V, (..., i, slice(i + 1, n)), row / (w[..., i + 1 :] - w[..., i : i + 1]))
+    norms = xp.linalg.vector_norm(V, axis=-2)
+    return w, Dense(V / be.astype(norms, V.dtype)[..., None, :])
 
 
 def _square_parts(A: Any, *, alg: Any) -> bool | str:
