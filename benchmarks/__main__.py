@@ -14,8 +14,12 @@ from .machine import describe, single_threaded
 def main(argv: list[str] | None = None) -> int:
     """Run the chosen benches; exit status 1 if one that is due misses its goal (never with --short)."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
-    parser.add_argument("names", nargs="*", metavar="NAME", help="benches whose name starts so (default: all)")
-    parser.add_argument("--short", action="store_true", help="small sizes, two rounds: whether it runs, not how fast")
+    parser.add_argument(
+        "names", nargs="*", metavar="NAME", help="benches whose name starts so (default: all)"
+    )
+    parser.add_argument(
+        "--short", action="store_true", help="small sizes, two rounds: whether it runs, not how fast"
+    )
     parser.add_argument("--out", type=Path, help="folder for results.md and results.json")
     parser.add_argument("--wall", action="store_true", help="wall-clock instead of processor times")
     parser.add_argument("--list", action="store_true", help="names and titles only")

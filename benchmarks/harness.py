@@ -40,7 +40,10 @@ class Contender:
 
 @dataclass(frozen=True)
 class Goal:
-    """What is due of ``ours``: at most ``limit`` seconds ("absolute"), seconds above ``peer`` ("above"), or times it ("ratio")."""
+    """What is due of ours: at most ``limit`` seconds, or so many above the peer, or so many times the peer.
+
+    kind: "absolute", "above" or "ratio".
+    """
 
     kind: str
     limit: float

@@ -45,7 +45,9 @@ def as_markdown(results: Sequence[Result], machine: dict[str, Any]) -> str:
         "|---|---|---|",
     ]
     lines += [
-        f"| {r.title}: {r.goal} | {r.value} | {'yes' if r.met else '**no**'} |" for r in results if r.met is not None
+        f"| {r.title}: {r.goal} | {r.value} | {'yes' if r.met else '**no**'} |"
+        for r in results
+        if r.met is not None
     ]
     for r in results:
         lines += ["", f"## {r.title}", ""]

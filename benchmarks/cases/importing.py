@@ -31,7 +31,12 @@ def _setup(short: bool) -> tuple[list[Contender], Callable[[Any], None]]:
     def check(answer: Any) -> None:
         assert answer == "light", f"importing brought {answer} along"
 
-    return [Contender("import cola_core", _importing("cola_core")), Contender("import numpy", _importing("numpy"))], check
+    return [
+        Contender("import cola_core", _importing("cola_core")),
+        Contender("import numpy", _importing("numpy")),
+    ], check
 
 
-BENCHES = [Bench("import", "Starting up", _setup, Goal("above", 0.25, "import numpy"), rounds=11, children=True)]
+BENCHES = [
+    Bench("import", "Starting up", _setup, Goal("above", 0.25, "import numpy"), rounds=11, children=True)
+]

@@ -39,6 +39,10 @@ def _setup(short: bool) -> tuple[list[Contender], Callable[[Any], None]]:
 
 BENCHES = [
     Bench(
-        "cg-poisson", "CG, 2-D Poisson, n = 100,000", _setup, Goal("ratio", 1.0, "scipy.sparse.linalg.cg"), rounds=7
+        "cg-poisson",
+        "CG, 2-D Poisson, n = 100,000",
+        _setup,
+        Goal("ratio", 1.0, "scipy.sparse.linalg.cg"),
+        rounds=7,
     )
 ]

@@ -41,5 +41,11 @@ def _setup(short: bool) -> tuple[list[Contender], Callable[[Any], None]]:
 
 
 BENCHES = [
-    Bench("woodbury", "Rank 50 plus diagonal, n = 50,000, solve", _setup, Goal("ratio", 1.3, "by hand"), rounds=15)
+    Bench(
+        "woodbury",
+        "Rank 50 plus diagonal, n = 50,000, solve",
+        _setup,
+        Goal("ratio", 1.3, "by hand"),
+        rounds=15,
+    )
 ]

@@ -34,7 +34,9 @@ def test_needs_fewer_steps_than_cg(backend):
 def test_only_on_request():
     A, T = toeplitz(cola.backends.get_backend("numpy"))
     plan = cola.explain(cola.solve, A, np.ones(len(T)), candidates=True)
-    assert ("circulant:solve/circulant-cg", "only on request (alg=...)") in [r[:2] for r in plan.root.rejected]
+    assert ("circulant:solve/circulant-cg", "only on request (alg=...)") in [
+        r[:2] for r in plan.root.rejected
+    ]
 
 
 @pytest.mark.parametrize("dtype", ["float64", "complex128"])

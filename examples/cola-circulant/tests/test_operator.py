@@ -43,7 +43,9 @@ def test_products(backend, n, dtype):
 
 def test_mixed_real_and_complex(backend):
     c, z = column(6), column(6, "complex128")
-    np.testing.assert_allclose(backend.to_numpy(Circulant(backend.asarray(c)) @ backend.asarray(z)), dense(c) @ z)
+    np.testing.assert_allclose(
+        backend.to_numpy(Circulant(backend.asarray(c)) @ backend.asarray(z)), dense(c) @ z
+    )
 
 
 def test_a_batch_of_operators(backend):

@@ -69,7 +69,9 @@ class CirculantCG(Algorithm):
         """A tenth of plain CG's steps, each with a product with the preconditioner."""
         n = A.shape[-1]
         plain = CG(tol=self.tol, max_iters=self.max_iters).cost(question, A, *operands)
-        return plain * 0.1 + Cost(30.0 * n, 12.0 * A.itemsize * n, 6.0 * A.itemsize * n, 0, 4) * (0.1 * plain.matvecs)
+        return plain * 0.1 + Cost(30.0 * n, 12.0 * A.itemsize * n, 6.0 * A.itemsize * n, 0, 4) * (
+            0.1 * plain.matvecs
+        )
 
     def preconditioner(self, A: LinearOperator) -> Circulant:
         """The inverse of the optimal circulant, made positive where A is too far from Toeplitz for it to be."""

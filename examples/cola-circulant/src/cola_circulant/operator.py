@@ -41,9 +41,13 @@ class Circulant(LinearOperator):
         be = backend_of_type(type(self.column)) or get_backend("numpy")
         column = be.as_value(self.column)
         if column.ndim == 0:
-            raise ShapeError("Circulant needs the first column as an array of at least one axis, got a number.")
+            raise ShapeError(
+                "Circulant needs the first column as an array of at least one axis, got a number."
+            )
         if "16" in str(column.dtype):
-            raise DTypeError(f"Circulant: there is no FFT in {column.dtype}; cast the column to single precision.")
+            raise DTypeError(
+                f"Circulant: there is no FFT in {column.dtype}; cast the column to single precision."
+            )
         object.__setattr__(self, "column", column)
 
     def _shape(self) -> tuple[int, ...]:
@@ -56,7 +60,9 @@ class Circulant(LinearOperator):
         return self.xp.fft.fft(self.column) if self.shape[-1] else self.column
 
     @classmethod
-    def from_spectrum(cls, w: Array, like: Circulant, declared: frozenset[Property] = frozenset()) -> Circulant:
+    def from_spectrum(
+        cls, w: Array, like: Circulant, declared: frozenset[Property] = frozenset()
+    ) -> Circulant:
         """The circulant with eigenvalues ``w`` (in Fourier order), in the dtype of ``like``.
 
         For a real ``like`` the imaginary part of the column is rounding and is dropped.
@@ -106,7 +112,7 @@ class Circulant(LinearOperator):
         return self._transpose()._conj()
 
     def _compose(self, other: LinearOperator) -> Any:
-        """Circulants commute and multiply eigenvalue by eigenvalue, so what holds of both factors holds of the product."""
+        """Circulants commute and multiply eigenvalue by eigenvalue: what holds of both holds of the product."""
         if not isinstance(other, Circulant):
             return NotImplemented
         both = frozenset(p for p in (PSD, SelfAdjoint, Unitary) if self.isa(p) and other.isa(p))

@@ -112,7 +112,9 @@ def function_of_circulant(C: Any, f: ScalarFunction, *, alg: Any) -> Circulant:
 
 
 # -- eigenvectors --------------------------------------------------------------------------------------------------
-@RULES.rule(EIGH, (Circulant,), id="eigh/circulant", source="Bini & Favati 1993 (real), Davis 1979 (Hermitian)")
+@RULES.rule(
+    EIGH, (Circulant,), id="eigh/circulant", source="Bini & Favati 1993 (real), Davis 1979 (Hermitian)"
+)
 def eigh_circulant(C: Any, *, alg: Any) -> Any:
     """Real eigenvalues in Fourier order; the eigenvectors are a transform, never a matrix."""
     n = C.shape[-1]

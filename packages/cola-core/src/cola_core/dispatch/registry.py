@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from ..errors import RegistrationError, UnknownNameError
@@ -68,6 +68,8 @@ class Registry:
                 if rule.replaces is not None:
                     old = next(r for r in known if r.id == rule.replaces)
                     known.remove(old)
+                    if rule.precedence < old.precedence:  # in its place means with its standing
+                        rule = replace(rule, precedence=old.precedence)
                     replaced[old.id] = (old, rule)
                 known.append(rule)
             entries = {question: list(found) for question, found in self.algorithms.items()}

@@ -67,8 +67,12 @@ class PluginManager:
                 return self.index
             self.switches = Switches.read()
             index = Index.read()
-            core = EntryRecord("plugins", "core", "cola_core.plugins.core_plugin", "cola-core", _core_version())
-            index.entries = [core] + [e for e in index.entries if not (e.group == "plugins" and e.name == "core")]
+            core = EntryRecord(
+                "plugins", "core", "cola_core.plugins.core_plugin", "cola-core", _core_version()
+            )
+            index.entries = [core] + [
+                e for e in index.entries if not (e.group == "plugins" and e.name == "core")
+            ]
             for entry in index.group("plugins"):
                 self._record(entry)
             for entry in index.entries:
@@ -77,7 +81,9 @@ class PluginManager:
                     self._owners.setdefault(entry.module.partition(".")[0], owner)
             for entry in index.group("rules"):
                 self._triggers.setdefault(entry.name, []).append(entry)
-            unknown = (self.switches.disabled | (self.switches.allowed or frozenset())) - set(self.records) - {"*"}
+            unknown = (
+                (self.switches.disabled | (self.switches.allowed or frozenset())) - set(self.records) - {"*"}
+            )
             if unknown:
                 warnings.warn(
                     f"COLA_PLUGINS/COLA_DISABLE_PLUGINS name unknown plugins: {', '.join(sorted(unknown))}; known are "
@@ -137,7 +143,9 @@ class PluginManager:
                 owner = self._owners.get(OPERATOR_CLASSES[at].__module__.partition(".")[0])
                 if owner is not None:
                     self.load(owner, "operator")
-                self._classes = max(self._classes, at + 1)  # after a failure in strict mode the class is met again
+                self._classes = max(
+                    self._classes, at + 1
+                )  # after a failure in strict mode the class is met again
             if isinstance(key, tuple):
                 self.trigger(f"backend.{key[0]}")
                 if key[1]:
@@ -173,7 +181,9 @@ class PluginManager:
             record = self.records.get(name)
             if record is None:
                 if explicit:
-                    raise UnknownNameError(f"no plugin {name!r}; installed are {', '.join(sorted(self.records))}.")
+                    raise UnknownNameError(
+                        f"no plugin {name!r}; installed are {', '.join(sorted(self.records))}."
+                    )
                 return None
             if record.state == "discovered":
                 record.state = "loading"
@@ -196,18 +206,26 @@ class PluginManager:
             registrar = Registrar(record.name, record.entry.version or info.version)
             self._call(record.name, "cola_register", registrar=registrar, trigger=trigger)
             self._commit(registrar)
-            if record.state == "loading":  # a plugin loaded on the way may have turned out to contradict this one
+            if (
+                record.state == "loading"
+            ):  # a plugin loaded on the way may have turned out to contradict this one
                 record.state = "active"
         except Exception as error:  # noqa: BLE001 - isolation: a plugin may fail in any way
             self._fail(record, error)
 
     def _check_info(self, record: PluginRecord, info: Any) -> None:
         if not isinstance(info, PluginInfo):
-            what = "nothing (is there a @hookimpl def cola_plugin_info?)" if info is None else type(info).__name__
+            what = (
+                "nothing (is there a @hookimpl def cola_plugin_info?)"
+                if info is None
+                else type(info).__name__
+            )
             raise PluginLoadError(f"cola_plugin_info() returned {what}, not a PluginInfo")
         record.info = info
         if info.name != record.name:
-            raise PluginLoadError(f"it calls itself {info.name!r}, its entry point {record.name!r}; they must agree")
+            raise PluginLoadError(
+                f"it calls itself {info.name!r}, its entry point {record.name!r}; they must agree"
+            )
         if info.api != PLUGIN_API:
             newer = isinstance(info.api, int) and info.api > PLUGIN_API
             record.state = "incompatible"
@@ -233,7 +251,8 @@ class PluginManager:
 
     def _fail(self, record: PluginRecord, error: BaseException) -> None:
         record.state, record.error = "broken", error
-        record.reason = f"{type(error).__name__}: {error}".splitlines()[0]
+        text = " ".join(f"{type(error).__name__}: {error}".split())  # one line
+        record.reason = text if len(text) < 1000 else text[:997] + "..."
         if self._pluggy is not None and self._pluggy.has_plugin(record.name):
             self._pluggy.unregister(name=record.name)
 
@@ -303,13 +322,17 @@ class PluginManager:
         entry = REGISTRY.algorithm(question, name)
         if entry is not None and (entry.provenance.plugin == "core" or not published):
             return entry.cls
-        return self._named(published, "algorithms", f"{question}.", name, f"algorithm for {question}", Algorithm)
+        return self._named(
+            published, "algorithms", f"{question}.", name, f"algorithm for {question}", Algorithm
+        )
 
     def operator(self, name: str) -> type:
         """The operator class a plugin publishes as ``name``."""
         from ..operators import LinearOperator
 
-        return self._named(self._published("operators", "", name), "operators", "", name, "operator", LinearOperator)
+        return self._named(
+            self._published("operators", "", name), "operators", "", name, "operator", LinearOperator
+        )
 
     def _published(self, group: str, prefix: str, name: str) -> list[EntryRecord]:
         """The entry points of this name; those of plugins that are switched off only if there are no others."""
@@ -323,11 +346,15 @@ class PluginManager:
 
         return [e for e in found if on(e)] or found
 
-    def _named(self, found: list[EntryRecord], group: str, prefix: str, name: str, what: str, base: type) -> Any:
+    def _named(
+        self, found: list[EntryRecord], group: str, prefix: str, name: str, what: str, base: type
+    ) -> Any:
         short = name.rpartition(":")[2]
         if len({e.value for e in found}) > 1:
             choices = ", ".join(f"{e.distribution}:{short}" for e in found)
-            raise UnknownNameError(f"{what} {short!r} is provided by several distributions; say which: {choices}.")
+            raise UnknownNameError(
+                f"{what} {short!r} is provided by several distributions; say which: {choices}."
+            )
         if not found:
             entries = self.discover().group(group)
             known = sorted(e.name.removeprefix(prefix) for e in entries if e.name.startswith(prefix))

@@ -50,7 +50,9 @@ class Registrar:
         def stage(fn: F) -> F:
             asked = question_of(question)
             full = id if id.startswith(f"{self.plugin}:") else f"{self.plugin}:{id}"
-            signature = _with_algorithm(full, types if types is not None else _annotated(full, fn, asked.operators), asked)
+            signature = _with_algorithm(
+                full, types if types is not None else _annotated(full, fn, asked.operators), asked
+            )
             _check_callable(full, fn)
             _check_metadata(full, when, cost, precedence, replaces)
             rule = Rule(
@@ -77,7 +79,9 @@ class Registrar:
         from ..algorithms.base import Algorithm
 
         if not (isinstance(cls, type) and issubclass(cls, Algorithm)):
-            raise RegistrationError(f"{cls!r} of plugin {self.plugin} is not a subclass of cola_core Algorithm.")
+            raise RegistrationError(
+                f"{cls!r} of plugin {self.plugin} is not a subclass of cola_core Algorithm."
+            )
         entry = AlgorithmEntry(
             question_of(question).name,
             name or cls.__name__.lower(),
@@ -167,11 +171,15 @@ def _check_metadata(rule_id: str, when: Any, cost: Any, precedence: Any, replace
     if not isinstance(precedence, int):
         raise RegistrationError(f"rule {rule_id}: precedence={precedence!r} is not a whole number.")
     if replaces is not None and ":" not in replaces:
-        raise RegistrationError(f"rule {rule_id}: replaces={replaces!r} is not a rule id such as 'core:solve/kronecker'.")
+        raise RegistrationError(
+            f"rule {rule_id}: replaces={replaces!r} is not a rule id such as 'core:solve/kronecker'."
+        )
 
 
 def _check_callable(rule_id: str, fn: Callable[..., Any]) -> None:
     parameters = inspect.signature(fn).parameters
     takes = any(p.kind is p.VAR_KEYWORD or p.name == "alg" for p in parameters.values())
     if not takes:
-        raise RegistrationError(f"rule {rule_id}: {fn.__name__} must accept the keyword alg (the algorithm to pass on).")
+        raise RegistrationError(
+            f"rule {rule_id}: {fn.__name__} must accept the keyword alg (the algorithm to pass on)."
+        )

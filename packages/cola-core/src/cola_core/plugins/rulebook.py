@@ -1,11 +1,11 @@
 """``RuleBook``: rules written down beside their functions, registered later by a plugin's registrar.
 
-    RULES = RuleBook()
+RULES = RuleBook()
 
-    @RULES.rule(solve, (Circulant,), id="solve/circulant", source="Davis 1979, ch. 3")
-    def solve_circulant(A, b, *, alg): ...
+@RULES.rule(solve, (Circulant,), id="solve/circulant", source="Davis 1979, ch. 3")
+def solve_circulant(A, b, *, alg): ...
 
-    def cola_register(registrar, trigger): registrar.include(RULES)
+def cola_register(registrar, trigger): registrar.include(RULES)
 """
 
 from __future__ import annotations

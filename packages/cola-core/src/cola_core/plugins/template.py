@@ -49,7 +49,9 @@ def new(name: str, destination: str | os.PathLike[str] | None = None) -> Path:
     if target.exists() or target.is_symlink():
         raise FileExistsError(f"{target} exists already; choose another destination for the plugin {name!r}.")
     if not target.parent.is_dir():
-        raise FileNotFoundError(f"{target.parent} is not a folder; create it first, the plugin {name!r} goes inside.")
+        raise FileNotFoundError(
+            f"{target.parent} is not a folder; create it first, the plugin {name!r} goes inside."
+        )
     # built beside the destination (one file system), so that the last step is one rename
     with tempfile.TemporaryDirectory(prefix=".cola-new-", dir=target.parent) as scratch:
         made = Path(scratch) / "plugin"

@@ -1,0 +1,3 @@
+"""Its module cannot be imported."""
+
+import a_library_that_is_not_there  # noqa: F401
