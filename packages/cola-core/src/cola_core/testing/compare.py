@@ -8,7 +8,7 @@ import numpy as np
 
 from .errors import ConformanceError
 
-__all__ = ["close", "condition", "eps_of", "expect", "host", "raises"]
+__all__ = ["close", "condition", "eps_of", "expect", "host", "raises", "survives"]
 
 
 def expect(condition: Any, message: str) -> None:
@@ -74,3 +74,14 @@ def raises(error: type[BaseException] | tuple[type[BaseException], ...], what: s
     except Exception as other:  # noqa: BLE001 - the wrong error is what this check is about
         raise ConformanceError(f"{what}: raised {type(other).__name__} ({other}), expected {names}") from other
     raise ConformanceError(f"{what}: raised nothing, expected {names}")
+
+
+def survives(what: str, call: Any) -> Any:
+    """The value of ``call()``; any error is a failure of the check."""
+    try:
+        return call()
+    except ConformanceError:
+        raise
+    except Exception as error:
+        first = (str(error).strip().splitlines() or [""])[0]
+        raise ConformanceError(f"{what} fails: {type(error).__name__}: {first}") from error

@@ -209,6 +209,15 @@ def composed_cases() -> list[Case]:
             lambda A, B: ops.BlockDiag(D(A), D(B), multiplicities=(2, 1)), lambda A, B: _blocks(A, A, B),
         ),
         _of_arrays("transpose", lambda t, s: [normal(s, (4, 6), t)], lambda M: ops.Transpose(D(M)), lambda M: M.T),
+        _of_arrays("transpose-square", lambda t, s: [general(s, 5, t)], lambda M: ops.Transpose(D(M)), lambda M: M.T),
+        _of_arrays(
+            "adjoint-selfadjoint", lambda t, s: [selfadjoint(s, 5, t)], lambda M: ops.Adjoint(SelfAdjoint(D(M))), lambda M: M
+        ),
+        _of_arrays(
+            "scaled-kronecker", pair(selfadjoint),
+            lambda A, B: -2.0 * ops.Kronecker(SelfAdjoint(D(A)), SelfAdjoint(D(B))), lambda A, B: -2 * np.kron(A, B),
+        ),
+        _case("scalar-psd", lambda put, t, s: PSD(ops.ScalarMul(put(np.asarray(2.5, t)), 4)), lambda t, s: 2.5 * np.eye(4)),
         _of_arrays("adjoint", lambda t, s: [general(s, 5, t)], lambda M: ops.Adjoint(D(M)), lambda M: M.conj().T),
         _case(
             "sliced",
@@ -329,12 +338,11 @@ def algorithm_cases() -> list[Case]:
         ),
         _algorithm(
             "lanczos-function", lambda: a.Lanczos(), ("exp", "sqrt"), "psd", max_condition=1e4, accuracy=1e-8,
-            capabilities=Capabilities(starved=closed("answers lazily: its products report"), nonfinite=closed("no right-hand side")),
+            capabilities=Capabilities(batch=one_by_one, starved=closed("answers lazily: its products report")),
         ),
         _algorithm("exact", lambda: a.Exact(bs=3), ("trace", "diag", "diag-above", "diag-below"), "general"),
         _algorithm(
             "hutchinson", lambda: a.Hutchinson(), ("trace", "diag"), "psd", max_condition=1e2,
-            starve={"max_iters": 2, "tol": 1e-8},
         ),
         _algorithm(
             "slq", lambda: a.SLQ(), ("slogdet",), "psd", max_condition=1e2,
@@ -363,5 +371,8 @@ def _sparse_problem(backend: Any, dtype: str, seed: int, n: int, cond: float) ->
 
 
 def cases() -> list[Case]:
-    """Operators, then algorithms."""
-    return operator_cases() + algorithm_cases()
+    """Operators, algorithms, and every rule of the core on an operator where it steps in."""
+    from .rule_checks import rule_cases
+
+    operators = operator_cases()
+    return operators + algorithm_cases() + rule_cases("core", operators)[0]

@@ -84,7 +84,7 @@ def tolerance(case: Any, alg: Any, probe: Probe, dtype: str, M: Any) -> float:
     rounding = 300 * eps_of(dtype) * n * probe.sensitivity(M)
     if case.accuracy is not None:
         return float(case.tolerance * max(case.accuracy, rounding))
-    if alg.kind == "exact":
+    if alg.kind != "iterative":  # a stochastic answer is judged by its standard error
         return float(case.tolerance * rounding)
     tol = getattr(alg, "tol", None) or default_tol(dtype)
     # a residual of tol leaves an error of at most cond * tol
