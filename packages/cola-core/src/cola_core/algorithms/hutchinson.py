@@ -60,7 +60,7 @@ class Hutchinson(Algorithm):
             squares = squares + xp.sum(xp.abs(values) ** 2, axis=-1)
             mean = total / count
             variance = xp.maximum(squares / count - xp.abs(mean) ** 2, xp.zeros_like(squares)) * (count / max(count - 1, 1))
-            error = xp.sqrt(variance / count)
+            error = xp.sqrt(variance / count) if count > 1 else variance + float("inf")  # one probe has no spread
             if not be.is_concrete(mean):
                 # under a trace the number of probes cannot depend on values: take what the tolerance asks for
                 if count >= min(self.max_iters, int(1 / self.tol**2)):

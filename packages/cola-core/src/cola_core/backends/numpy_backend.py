@@ -182,7 +182,7 @@ class NumpyBackend(Backend):
         with np.errstate(divide="ignore", invalid="ignore"):
             magnitude = np.abs(d)
             phase = np.where(magnitude == 0, 0, d / np.where(magnitude == 0, 1, magnitude))
-            return (1 - 2 * (swaps % 2)) * phase.prod(-1), np.log(magnitude).sum(-1)
+            return (1 - 2 * (swaps % 2)).astype(d.dtype) * phase.prod(-1), np.log(magnitude).sum(-1)
 
     def lu_rcond(self, factors: Any, norm1: Array) -> Any:
         lu, _, transposed = factors
