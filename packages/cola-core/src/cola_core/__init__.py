@@ -14,7 +14,21 @@ from __future__ import annotations
 __version__ = "0.1.0"
 
 from . import algorithms, backends, errors, linalg, ops, properties
-from .algorithms import CG, GMRES, LU, SLQ, Auto, Cholesky, Eig, Eigh, Exact, Hutch, Hutchinson, Lanczos, SparseLU
+from .algorithms import (
+    CG,
+    GMRES,
+    LU,
+    SLQ,
+    Auto,
+    Cholesky,
+    Eig,
+    Eigh,
+    Exact,
+    Hutch,
+    Hutchinson,
+    Lanczos,
+    SparseLU,
+)
 from .dispatch import Plan, explain
 from .errors import ConvergenceError, ConvergenceWarning
 from .functions import I_like, densify, lazify

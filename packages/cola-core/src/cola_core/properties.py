@@ -113,7 +113,9 @@ def check_properties(A: Any, key: int = 0, probes: int = 8) -> None:
         adjoint = A._rmatmat(X)
         require("SelfAdjoint", be.number(xp.max(xp.abs(adjoint - AX))) / scale, tol)
     if A.isa(PSD):
-        quadratic = xp.real(xp.sum(xp.conj(X) * AX, axis=-2)) if be.is_complex(AX) else xp.sum(X * AX, axis=-2)
+        quadratic = (
+            xp.real(xp.sum(xp.conj(X) * AX, axis=-2)) if be.is_complex(AX) else xp.sum(X * AX, axis=-2)
+        )
         norms = xp.linalg.vector_norm(X, axis=-2) * xp.linalg.vector_norm(AX, axis=-2)
         safe = xp.where(norms > 0, norms, xp.ones_like(norms))
         require("PSD", float(-xp.min(quadratic / safe)), tol)

@@ -12,7 +12,17 @@ from collections.abc import Callable
 from dataclasses import MISSING, dataclass, field, fields
 from typing import Any, TypeVar, dataclass_transform
 
-__all__ = ["OPERATOR_CLASSES", "cached", "flatten", "map_leaves", "node", "operator", "register_pytrees", "static", "unflatten"]
+__all__ = [
+    "OPERATOR_CLASSES",
+    "cached",
+    "flatten",
+    "map_leaves",
+    "node",
+    "operator",
+    "register_pytrees",
+    "static",
+    "unflatten",
+]
 
 T = TypeVar("T", bound=type)
 OPERATOR_CLASSES: list[type] = []

@@ -95,7 +95,9 @@ class Auto(Algorithm):
 
 def default_tol(dtype: Any) -> float:
     """Default relative tolerance of iterative methods: 1e-8 in double, 1e-5 in single, 1e-2 in half precision."""
-    return {"float64": 1e-8, "complex128": 1e-8, "float32": 1e-5, "complex64": 1e-5}.get(dtype_name(dtype), 1e-2)
+    return {"float64": 1e-8, "complex128": 1e-8, "float32": 1e-5, "complex64": 1e-5}.get(
+        dtype_name(dtype), 1e-2
+    )
 
 
 def question_memory(A: Any, columns: int) -> float:

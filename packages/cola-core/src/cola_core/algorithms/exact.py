@@ -21,7 +21,13 @@ class Exact(Algorithm):
     def cost(self, question: str, A: Any, *operands: Any) -> Cost:
         n = A.shape[-1]
         one = A.matvec_cost
-        return Cost(one.flops * n, one.bytes * n, question_memory(A, min(self.bs, n) * 3), n, one.calls * max(n / self.bs, 1))
+        return Cost(
+            one.flops * n,
+            one.bytes * n,
+            question_memory(A, min(self.bs, n) * 3),
+            n,
+            one.calls * max(n / self.bs, 1),
+        )
 
     def diag(self, A: Any, k: int) -> Array:
         be = A._concrete_backend()

@@ -23,7 +23,9 @@ def dense_entries(A: Any) -> Array:
     be: Backend = A._concrete_backend()
     M = A.to_dense()
     if not be.all_finite(M):
-        raise NonFiniteError(f"{A!r} contains NaN or infinity; a factorisation would spread it to every entry.")
+        raise NonFiniteError(
+            f"{A!r} contains NaN or infinity; a factorisation would spread it to every entry."
+        )
     if dtype_name(M.dtype) in ("float16", "bfloat16"):
         M = be.astype(M, "float32")  # LAPACK and cuSOLVER have no half precision; the caller casts back
     return M

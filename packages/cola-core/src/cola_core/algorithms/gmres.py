@@ -67,7 +67,9 @@ class GMRES(Algorithm):
 
         def cycle(state: Any) -> Any:
             steps, X, R, before, code, slow = state
-            Y, made = self._cycle(be, A, P, R, before, min(m, limit) if be.name == "jax" else min(m, limit - steps), target)
+            Y, made = self._cycle(
+                be, A, P, R, before, min(m, limit) if be.name == "jax" else min(m, limit - steps), target
+            )
             X_new = X + Y
             R_new = B - A @ X_new
             after = be.norm(R_new)
@@ -132,7 +134,8 @@ class GMRES(Algorithm):
                 small = H[..., : j + 2, : j + 1]
                 y = self._least_squares(be, small, e1[: j + 2], rnorm)
                 left = xp.linalg.vector_norm(
-                    e1[: j + 2] * be.astype(rnorm, R.dtype)[..., None] - (small @ y[..., None])[..., 0], axis=-1
+                    e1[: j + 2] * be.astype(rnorm, R.dtype)[..., None] - (small @ y[..., None])[..., 0],
+                    axis=-1,
                 )
                 if not bool(xp.any(left > 0.5 * target)) or not bool(xp.all(xp.isfinite(left))):
                     made = j + 1

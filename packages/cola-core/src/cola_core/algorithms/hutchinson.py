@@ -40,7 +40,13 @@ class Hutchinson(Algorithm):
     def cost(self, question: str, A: Any, *operands: Any) -> Cost:
         probes = min(self.max_iters, 2 / self.tol**2)
         one = A.matvec_cost
-        return Cost(one.flops * probes, one.bytes * probes, question_memory(A, 3 * self.bs), probes, one.calls * probes / self.bs)
+        return Cost(
+            one.flops * probes,
+            one.bytes * probes,
+            question_memory(A, 3 * self.bs),
+            probes,
+            one.calls * probes / self.bs,
+        )
 
     def _sample(self, A: Any, per_probe: Any, size: Any) -> tuple[Array, Array, int, bool]:
         """Running mean and standard error of ``per_probe(Z, A Z)`` (last axis: probes) until ``tol`` is met."""
@@ -59,8 +65,12 @@ class Hutchinson(Algorithm):
             total = total + xp.sum(values, axis=-1)
             squares = squares + xp.sum(xp.abs(values) ** 2, axis=-1)
             mean = total / count
-            variance = xp.maximum(squares / count - xp.abs(mean) ** 2, xp.zeros_like(squares)) * (count / max(count - 1, 1))
-            error = xp.sqrt(variance / count) if count > 1 else variance + float("inf")  # one probe has no spread
+            variance = xp.maximum(squares / count - xp.abs(mean) ** 2, xp.zeros_like(squares)) * (
+                count / max(count - 1, 1)
+            )
+            error = (
+                xp.sqrt(variance / count) if count > 1 else variance + float("inf")
+            )  # one probe has no spread
             if not be.is_concrete(mean):
                 # under a trace the number of probes cannot depend on values: take what the tolerance asks for
                 if count >= min(self.max_iters, int(1 / self.tol**2)):

@@ -37,9 +37,7 @@ def prepare(A: Any, b: Array) -> tuple[Backend, Array, bool]:
         dtype = be.dtype(be.default_float)
     B = be.astype(B, dtype)
     if A.batch_shape and B.shape[:-2] != A.batch_shape:
-        batch = be.xp.broadcast_arrays(
-            be.zeros(A.batch_shape, dtype), be.zeros(B.shape[:-2], dtype)
-        )[0].shape
+        batch = be.xp.broadcast_arrays(be.zeros(A.batch_shape, dtype), be.zeros(B.shape[:-2], dtype))[0].shape
         B = be.xp.broadcast_to(B, (*batch, *B.shape[-2:]))
     return be, B, vector
 
@@ -86,7 +84,9 @@ def finish(
         reason = "converged"
         if not converged:
             flat = xp.reshape(codes, (-1,))
-            bad = [int(c) for c, g in zip(flat.tolist(), xp.reshape(good, (-1,)).tolist(), strict=True) if not g]
+            bad = [
+                int(c) for c, g in zip(flat.tolist(), xp.reshape(good, (-1,)).tolist(), strict=True) if not g
+            ]
             code = max(bad)
             reason = REASONS[STAGNATED if code == CONVERGED else code]
         info = Info(

@@ -66,7 +66,9 @@ def lanczos(A: Any, start: Array, m: int) -> Tridiagonal:
         w = A @ q
         a = be.inner(q, w)
         a = xp.real(a) if be.is_complex(a) else a
-        known = Q[: j + 1] if be.name != "jax" else Q  # rows not yet filled are zero, so using all of them is exact
+        known = (
+            Q[: j + 1] if be.name != "jax" else Q
+        )  # rows not yet filled are zero, so using all of them is exact
         for _ in range(2):
             c = xp.sum(be.conj(known) * w[None], axis=1)
             w = w - xp.sum(known * c[:, None, :], axis=0)

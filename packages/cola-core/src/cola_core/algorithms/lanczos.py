@@ -91,7 +91,9 @@ class Lanczos(Algorithm):
                 T = be.put(T, (j, slice(0, j + 1)), be.conj(c))
                 b = float(xp.linalg.vector_norm(w))
                 if not b < float("inf"):
-                    raise NonFiniteError(f"a product with {A!r} gave NaN or infinity in Lanczos step {products}.")
+                    raise NonFiniteError(
+                        f"a product with {A!r} gave NaN or infinity in Lanczos step {products}."
+                    )
                 scale = max(scale, b, abs(complex(c[j])))
                 if b <= 10 * eps * n**0.5 * scale:
                     # invariant subspace: the Ritz pairs are exact; go on with a fresh direction while one is missing

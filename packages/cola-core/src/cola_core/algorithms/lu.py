@@ -47,4 +47,6 @@ class LU(Algorithm):
             return self.factor(A, singular_ok=True).slogdet()
         except SingularMatrixError:
             be = A._concrete_backend()
-            return be.zeros(A.batch_shape, A.dtype), be.zeros(A.batch_shape, be.real_dtype(A.dtype)) - float("inf")
+            return be.zeros(A.batch_shape, A.dtype), be.zeros(A.batch_shape, be.real_dtype(A.dtype)) - float(
+                "inf"
+            )

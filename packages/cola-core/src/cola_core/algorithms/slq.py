@@ -48,7 +48,13 @@ class SLQ(Algorithm):
         n, m, s = A.shape[-1], min(64, A.shape[-1]), 4 * self.samples
         one = A.matvec_cost * s + Cost(8 * m * n * s, 4 * m * A.itemsize * n * s, 0, 0, 10)
         total = one * m
-        return Cost(total.flops, total.bytes, question_memory(A, min(self.max_iters, n) * self.samples), m * s, total.calls)
+        return Cost(
+            total.flops,
+            total.bytes,
+            question_memory(A, min(self.max_iters, n) * self.samples),
+            m * s,
+            total.calls,
+        )
 
     def slogdet(self, A: Any) -> tuple[Array, Array]:
         be = A._concrete_backend()

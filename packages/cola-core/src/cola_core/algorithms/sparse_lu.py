@@ -30,7 +30,9 @@ class SparseFactor:
         import numpy as np
 
         if np.iscomplexobj(B) and self.dtype.kind != "c":
-            return self.superlu.solve(np.ascontiguousarray(B.real)) + 1j * self.superlu.solve(np.ascontiguousarray(B.imag))
+            return self.superlu.solve(np.ascontiguousarray(B.real)) + 1j * self.superlu.solve(
+                np.ascontiguousarray(B.imag)
+            )
         B = B.astype(self.dtype, copy=False)
         if B.ndim <= 2:
             return self.superlu.solve(B)

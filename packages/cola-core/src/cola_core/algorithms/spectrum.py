@@ -22,4 +22,3 @@ def order_by(be: Any, w: Any, k: int, which: str) -> Any:
         key = xp.real(w) if be.is_complex(w) else w
     order = xp.argsort(-key if which[0] == "L" else key, stable=True)
     return order[..., :k]
-

@@ -35,7 +35,9 @@ def _rebuilt(A: Any, leaves: Any) -> Any:
 
 class _Solve(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, A: Any, solve: Callable, box: list[Any], b: torch.Tensor, *leaves: Any) -> torch.Tensor:
+    def forward(
+        ctx: Any, A: Any, solve: Callable, box: list[Any], b: torch.Tensor, *leaves: Any
+    ) -> torch.Tensor:
         x, aux = solve(_rebuilt(A, [_detached(x) for x in leaves]), b.detach())
         box.append(aux)
         ctx.A, ctx.solve = A, solve
@@ -67,7 +69,8 @@ class _Solve(torch.autograd.Function):
 def _merged(ctx: Any, tensors: list[torch.Tensor]) -> Any:
     supply = iter(tensors)
     return _rebuilt(
-        ctx.A, [next(supply) if is_tensor else n for is_tensor, n in zip(ctx.tensors, ctx.numbers, strict=True)]
+        ctx.A,
+        [next(supply) if is_tensor else n for is_tensor, n in zip(ctx.tensors, ctx.numbers, strict=True)],
     )
 
 

@@ -84,7 +84,9 @@ class AbstractArray:
         return self.shape[0]
 
     def _value(self, *_: Any) -> Any:
-        raise AbstractValueError("only shapes and dtypes exist while planning; check backend.is_concrete(x) first")
+        raise AbstractValueError(
+            "only shapes and dtypes exist while planning; check backend.is_concrete(x) first"
+        )
 
     __bool__ = __float__ = __int__ = __complex__ = __index__ = __iter__ = item = tolist = _value  # type: ignore[assignment]
 
@@ -221,7 +223,9 @@ XP = SimpleNamespace(
     concat=_concat,
     stack=_stack,
     broadcast_to=lambda x, shape: AbstractArray(shape, x.dtype),
-    broadcast_arrays=lambda *xs: [AbstractArray(np.broadcast_shapes(*(x.shape for x in xs)), x.dtype) for x in xs],
+    broadcast_arrays=lambda *xs: [
+        AbstractArray(np.broadcast_shapes(*(x.shape for x in xs)), x.dtype) for x in xs
+    ],
     where=lambda c, a, b: AbstractArray(
         np.broadcast_shapes(*(getattr(x, "shape", ()) for x in (c, a, b))),
         np.result_type(*(getattr(x, "dtype", x) for x in (a, b))),
@@ -245,7 +249,9 @@ XP = SimpleNamespace(
     isdtype=_isdtype,
     result_type=lambda *xs: np.result_type(*(getattr(x, "dtype", x) for x in xs)),
     finfo=np.finfo,
-    asarray=lambda x, dtype=None, **_: x if isinstance(x, AbstractArray) else AbstractArray(np.shape(x), dtype or np.asarray(x).dtype),
+    asarray=lambda x, dtype=None, **_: (
+        x if isinstance(x, AbstractArray) else AbstractArray(np.shape(x), dtype or np.asarray(x).dtype)
+    ),
     zeros=_make,
     ones=_make,
     empty=_make,
@@ -263,16 +269,25 @@ XP = SimpleNamespace(
     real=lambda x: x.real,
     imag=lambda x: x.real,
     angle=lambda x: x.real,
-    **{f: _same for f in ("conj exp log log1p expm1 sqrt sin cos tan tanh sinh cosh sign square sort flip roll tril "
-                          "triu zeros_like ones_like cumsum reciprocal negative").split()},
+    **{
+        f: _same
+        for f in (
+            "conj exp log log1p expm1 sqrt sin cos tan tanh sinh cosh sign square sort flip roll tril "
+            "triu zeros_like ones_like cumsum reciprocal negative"
+        ).split()
+    },
     linalg=SimpleNamespace(
         vector_norm=_reduce(to_real=True),
         eigh=lambda x: (AbstractArray(x.shape[:-1], _real(x.dtype)), x),
         eigvalsh=lambda x: AbstractArray(x.shape[:-1], _real(x.dtype)),
-        qr=lambda x: (AbstractArray((*x.shape[:-1], min(x.shape[-2:])), x.dtype),
-                      AbstractArray((*x.shape[:-2], min(x.shape[-2:]), x.shape[-1]), x.dtype)),
+        qr=lambda x: (
+            AbstractArray((*x.shape[:-1], min(x.shape[-2:])), x.dtype),
+            AbstractArray((*x.shape[:-2], min(x.shape[-2:]), x.shape[-1]), x.dtype),
+        ),
         svd=_svd,
-        diagonal=lambda x, *, offset=0: AbstractArray((*x.shape[:-2], _diagonal_length(x.shape, offset)), x.dtype),
+        diagonal=lambda x, *, offset=0: AbstractArray(
+            (*x.shape[:-2], _diagonal_length(x.shape, offset)), x.dtype
+        ),
         trace=lambda x: AbstractArray(x.shape[:-2], x.dtype),
         matrix_transpose=lambda x: x.mT,
         slogdet=lambda x: (AbstractArray(x.shape[:-2], x.dtype), AbstractArray(x.shape[:-2], _real(x.dtype))),

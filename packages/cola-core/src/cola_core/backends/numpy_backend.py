@@ -64,8 +64,16 @@ class NumpyBackend(Backend):
         return np.linalg.norm(x, axis=-2)
 
     def axpy(self, a: Array, x: Array, y: Array) -> Array:
-        if y.ndim == 2 and y.shape[1] == 1 and x.dtype == y.dtype and y.flags.c_contiguous and x.flags.c_contiguous:
-            _blas("axpy", y)(x.ravel(), y.ravel(), a=a[0])  # in place, one pass instead of two and a temporary
+        if (
+            y.ndim == 2
+            and y.shape[1] == 1
+            and x.dtype == y.dtype
+            and y.flags.c_contiguous
+            and x.flags.c_contiguous
+        ):
+            _blas("axpy", y)(
+                x.ravel(), y.ravel(), a=a[0]
+            )  # in place, one pass instead of two and a temporary
             return y
         return y + a[..., None, :] * x
 
@@ -80,7 +88,9 @@ class NumpyBackend(Backend):
         if x.dtype.kind in "fc" and x.size > 64 and (x.flags.c_contiguous or x.flags.f_contiguous):
             with np.errstate(over="ignore", invalid="ignore"):
                 flat = x.ravel(order="K")
-                if np.isfinite(np.vdot(flat, flat)):  # one fast pass; only an overflow or a culprit needs the slow one
+                if np.isfinite(
+                    np.vdot(flat, flat)
+                ):  # one fast pass; only an overflow or a culprit needs the slow one
                     return True
         return bool(np.isfinite(x).all())
 

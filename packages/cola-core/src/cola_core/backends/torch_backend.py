@@ -48,8 +48,7 @@ class TorchBackend(Backend):
         if torch.compiler.is_compiling():
             return False
         return not any(
-            isinstance(x, torch.Tensor)
-            and (torch._C._functorch.is_functorch_wrapped_tensor(x) or x.is_meta)
+            isinstance(x, torch.Tensor) and (torch._C._functorch.is_functorch_wrapped_tensor(x) or x.is_meta)
             for x in xs
         )
 

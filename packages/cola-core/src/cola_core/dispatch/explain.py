@@ -44,5 +44,7 @@ def explain(
     finally:
         SESSION.reset(token)
     if recorder.root is None:
-        raise ValueError(f"{question.name} on {args[0]!r} was answered without dispatch; there is nothing to explain")
+        raise ValueError(
+            f"{question.name} on {args[0]!r} was answered without dispatch; there is nothing to explain"
+        )
     return Plan(recorder.root, candidates)

@@ -63,7 +63,9 @@ class Question:
         if not inner.infos and not return_info:
             return answer
         seconds = time.perf_counter() - start
-        info = combine(inner.infos, seconds=seconds) if inner.infos else Info(method="direct", seconds=seconds)
+        info = (
+            combine(inner.infos, seconds=seconds) if inner.infos else Info(method="direct", seconds=seconds)
+        )
         if inner.rule and not info.rule:
             info = info.replace(rule=inner.rule, plugin=inner.plugin)
         if check is not None and (return_info or len(inner.infos) > 1):

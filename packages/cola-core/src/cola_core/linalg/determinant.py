@@ -111,7 +111,9 @@ def of_entries(be: Any, d: Array) -> tuple[Array, Array]:
     zero = magnitude == 0
     safe = xp.where(zero, xp.ones_like(magnitude), magnitude)
     phase = xp.where(zero, xp.zeros_like(d), d / safe)
-    logs = xp.where(zero, xp.full_like(safe, -float("inf")) if hasattr(xp, "full_like") else safe, xp.log(safe))
+    logs = xp.where(
+        zero, xp.full_like(safe, -float("inf")) if hasattr(xp, "full_like") else safe, xp.log(safe)
+    )
     return xp.prod(phase, axis=-1), xp.sum(logs, axis=-1)
 
 
@@ -189,7 +191,14 @@ def slogdet_blockdiag(A: Any, *, alg: Any) -> tuple[Array, Array]:
     )
 
 
-@RULES.rule(SLOGDET, (KronSum,), id="slogdet/kronsum", source="eigenvalues are sums", when=spectral_guard, precedence=1)
+@RULES.rule(
+    SLOGDET,
+    (KronSum,),
+    id="slogdet/kronsum",
+    source="eigenvalues are sums",
+    when=spectral_guard,
+    precedence=1,
+)
 def slogdet_kronsum(A: Any, *, alg: Any) -> tuple[Array, Array]:
     return _spectral(A, alg)
 
@@ -213,7 +222,12 @@ def slogdet_kronsum_general(A: Any, *, alg: Any) -> tuple[Array, Array]:
 
 
 @RULES.rule(
-    SLOGDET, (Sum,), id="slogdet/shift", source="det(V W V^H + s I) = prod(w + s)", when=_shifted, precedence=1
+    SLOGDET,
+    (Sum,),
+    id="slogdet/shift",
+    source="det(V W V^H + s I) = prod(w + s)",
+    when=_shifted,
+    precedence=1,
 )
 def slogdet_shift(A: Any, *, alg: Any) -> tuple[Array, Array]:
     return _spectral(A, alg)
@@ -270,5 +284,3 @@ def slogdet_adjoint(A: Any, *, alg: Any) -> tuple[Array, Array]:
 @RULES.rule(SLOGDET, (Transpose,), id="slogdet/transpose", source="det(A^T) = det A")
 def slogdet_transpose(A: Any, *, alg: Any) -> tuple[Array, Array]:
     return ask(SLOGDET, (A.A,), alg)
-
-

@@ -104,7 +104,9 @@ def eigh(
     if not 0 < k <= n:
         raise ShapeError(f"eigh({A!r}, k={k}): k must be between 1 and {n}.")
     which = {"LR": "LA", "SR": "SA"}.get(which, which)
-    out = EIGSH.run(A, k, which, alg=as_algorithm(alg, "eigsh"), return_info=return_info, on_failure=on_failure)
+    out = EIGSH.run(
+        A, k, which, alg=as_algorithm(alg, "eigsh"), return_info=return_info, on_failure=on_failure
+    )
     (w, V), info = out if return_info else (out, None)
     w, V = _sorted(A, w, V)
     return ((w, V), info) if return_info else (w, V)
@@ -226,7 +228,11 @@ def joined(A: BlockDiag, parts: list[Array]) -> Array:
     if len(dtypes) > 1:
         common = xp.result_type(*pieces)
         pieces = [xp.astype(p, common) for p in pieces]
-    lead = xp.broadcast_arrays(*(p[..., :1] for p in pieces if p.shape[-1]))[0].shape[:-1] if A.batch_shape else ()
+    lead = (
+        xp.broadcast_arrays(*(p[..., :1] for p in pieces if p.shape[-1]))[0].shape[:-1]
+        if A.batch_shape
+        else ()
+    )
     if lead:
         pieces = [xp.broadcast_to(p, (*lead, p.shape[-1])) for p in pieces]
     return xp.concat(pieces, axis=-1) if len(pieces) > 1 else pieces[0]
@@ -420,5 +426,3 @@ def eig_kronsum(A: Any, *, alg: Any) -> Any:
 def eig_blockdiag(A: Any, *, alg: Any) -> Any:
     pairs = [ask(EIG, (M,), alg) for M in A.Ms]
     return joined(A, [w for w, _ in pairs]), A.with_blocks(*(V for _, V in pairs))
-
-

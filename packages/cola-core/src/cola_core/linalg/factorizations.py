@@ -8,7 +8,17 @@ from ..algorithms.base import Auto
 from ..dispatch.choose import ask
 from ..dispatch.question import Question
 from ..errors import NotPositiveDefiniteError
-from ..operators import BlockDiag, Diagonal, Identity, Kronecker, LinearOperator, Product, ScalarMul, matmul, split_scalar
+from ..operators import (
+    BlockDiag,
+    Diagonal,
+    Identity,
+    Kronecker,
+    LinearOperator,
+    Product,
+    ScalarMul,
+    matmul,
+    split_scalar,
+)
 from ..plugins.rulebook import RuleBook
 from ..properties import PSD
 from .operands import as_algorithm, square

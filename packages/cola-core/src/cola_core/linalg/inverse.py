@@ -180,7 +180,9 @@ def inv_scalar(A: Any, *, alg: Any) -> LinearOperator:
 
 @RULES.rule(INV, (Diagonal,), id="inv/diagonal", source="definition")
 def inv_diagonal(A: Any, *, alg: Any) -> LinearOperator:
-    return Diagonal(1 / _nonzero(A, A.diag, "a diagonal entry"), declared=A.declared & {PSD, SelfAdjoint, Unitary})
+    return Diagonal(
+        1 / _nonzero(A, A.diag, "a diagonal entry"), declared=A.declared & {PSD, SelfAdjoint, Unitary}
+    )
 
 
 @RULES.rule(INV, (Permutation,), id="inv/permutation", source="P^-1 = P^T")

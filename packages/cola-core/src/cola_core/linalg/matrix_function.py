@@ -151,7 +151,9 @@ def _square_blocks(A: Any, f: Any, *, alg: Any) -> bool | str:
     return next((f"part {M!r} is not square" for M in A.Ms if not M.is_square), True)
 
 
-@RULES.rule(APPLY_UNARY, (BlockDiag,), id="function/blockdiag", source="Higham 2008, thm 1.13", when=_square_blocks)
+@RULES.rule(
+    APPLY_UNARY, (BlockDiag,), id="function/blockdiag", source="Higham 2008, thm 1.13", when=_square_blocks
+)
 def of_blockdiag(A: Any, f: ScalarFunction, *, alg: Any) -> LinearOperator:
     return A.with_blocks(*(ask(APPLY_UNARY, (M, f), alg) for M in A.Ms))
 
@@ -196,7 +198,14 @@ def _exp_shift(A: Any, f: Any, *, alg: Any) -> bool | str:
     return True if shift_split(A) is not None else "not one operator plus multiples of the identity"
 
 
-@RULES.rule(APPLY_UNARY, (Sum,), id="function/exp-shift", source="exp(A + s I) = e^s exp A", when=_exp_shift, precedence=1)
+@RULES.rule(
+    APPLY_UNARY,
+    (Sum,),
+    id="function/exp-shift",
+    source="exp(A + s I) = e^s exp A",
+    when=_exp_shift,
+    precedence=1,
+)
 def exp_shift(A: Any, f: ScalarFunction, *, alg: Any) -> LinearOperator:
     base, shifts = shift_split(A)  # type: ignore[misc]
     out = ask(APPLY_UNARY, (base, f), alg)
@@ -237,7 +246,14 @@ def _scaled(A: Any, f: Any, *, alg: Any) -> bool | str:
     return True if s.isa(PSD) and rest.isa(PSD) else "number and operator must both be known non-negative"
 
 
-@RULES.rule(APPLY_UNARY, (Product,), id="function/scaled-root", source="f(c A) = f(c) f(A)", when=_scaled, precedence=1)
+@RULES.rule(
+    APPLY_UNARY,
+    (Product,),
+    id="function/scaled-root",
+    source="f(c A) = f(c) f(A)",
+    when=_scaled,
+    precedence=1,
+)
 def of_scaled(A: Any, f: ScalarFunction, *, alg: Any) -> LinearOperator:
     s, rest = split_scalar(A)
     return matmul(ask(APPLY_UNARY, (s, f), alg), ask(APPLY_UNARY, (rest, f), alg))

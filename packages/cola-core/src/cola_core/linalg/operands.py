@@ -63,4 +63,6 @@ def as_algorithm(alg: Any, question: str) -> Algorithm:
         from ..plugins.manager import MANAGER
 
         return MANAGER.algorithm(question, alg)()
-    raise UnknownNameError(f"alg={alg!r} is not an algorithm: pass an object such as CG(), or a name such as 'cg'.")
+    raise UnknownNameError(
+        f"alg={alg!r} is not an algorithm: pass an object such as CG(), or a name such as 'cg'."
+    )

@@ -40,7 +40,9 @@ def _abstract(A: Any, b: Any) -> Any:
     from ..backends.abstract import XP, AbstractArray
 
     dtype = XP.result_type(A.dtype, b.dtype)
-    batch = XP.broadcast_arrays(AbstractArray(A.batch_shape, dtype), AbstractArray(b.shape[:-2], dtype))[0].shape
+    batch = XP.broadcast_arrays(AbstractArray(A.batch_shape, dtype), AbstractArray(b.shape[:-2], dtype))[
+        0
+    ].shape
     return AbstractArray((*batch, *b.shape[-2:]), dtype)
 
 
@@ -120,7 +122,12 @@ for _cls, _name, _when in (
     (BlockDiag, "blockdiag", all_square),
 ):
     RULES.rule(
-        SOLVE, (_cls,), id=f"solve/{_name}", source=f"inv/{_name}", when=_when, summary="product with the structured inverse"
+        SOLVE,
+        (_cls,),
+        id=f"solve/{_name}",
+        source=f"inv/{_name}",
+        when=_when,
+        summary="product with the structured inverse",
     )(_through_inverse)
 
 

@@ -90,7 +90,12 @@ def low_rank_split(A: LinearOperator) -> tuple[Array, Array, LinearOperator] | N
 def _low_rank_factors(M: LinearOperator) -> tuple[Array, Array] | None:
     if isinstance(M, LowRank):
         return M.U, M.right
-    if isinstance(M, Product) and len(M.Ms) == 2 and isinstance(M.Ms[0], ScalarMul) and isinstance(M.Ms[1], LowRank):
+    if (
+        isinstance(M, Product)
+        and len(M.Ms) == 2
+        and isinstance(M.Ms[0], ScalarMul)
+        and isinstance(M.Ms[1], LowRank)
+    ):
         s, L = M.Ms
         c = s.c[..., None, None] if getattr(s.c, "shape", ()) else s.c  # type: ignore[attr-defined]
         return c * L.U, L.right  # type: ignore[attr-defined]

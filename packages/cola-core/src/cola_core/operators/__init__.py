@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from ..pytree import flatten, map_leaves, operator, register_pytrees, static, unflatten
 from .algebra import add, as_operator, block_diag, kron, kronsum, matmul, power, scale
 from .base import LinearOperator
 from .blockdiag import BlockDiag
@@ -14,7 +15,6 @@ from .lowrank import LowRank
 from .opaque import NoDispatch, no_dispatch
 from .permutation import Permutation
 from .product import Product, split_scalar
-from ..pytree import flatten, map_leaves, operator, register_pytrees, static, unflatten
 from .sliced import Sliced
 from .sparse import Sparse
 from .sum import Sum

@@ -89,8 +89,10 @@ def scale(c: Any, A: LinearOperator) -> LinearOperator:
     if isinstance(A, Product):
         return Product(s, *A.Ms, declared=_keep_declared(A, s))
     if isinstance(A, Diagonal):
-        return Diagonal(s.c * A.diag if not getattr(s.c, "shape", ()) else s.c[..., None] * A.diag,
-                        declared=_keep_declared(A, s))
+        return Diagonal(
+            s.c * A.diag if not getattr(s.c, "shape", ()) else s.c[..., None] * A.diag,
+            declared=_keep_declared(A, s),
+        )
     return Product(s, A)
 
 
@@ -100,7 +102,11 @@ def _placed_scalar(c: Any, A: Identity) -> LinearOperator:
         return ScalarMul(c, A.n)
     facts = ScalarMul(c, A.n).declared
     be = A._concrete_backend()
-    dtype = A.dtype if not isinstance(c, complex) or A._is_complex() else be.xp.result_type(A.dtype, be.dtype("complex64"))
+    dtype = (
+        A.dtype
+        if not isinstance(c, complex) or A._is_complex()
+        else be.xp.result_type(A.dtype, be.dtype("complex64"))
+    )
     return ScalarMul(be.asarray(c, dtype=dtype, device=A.device), A.n, declared=facts)
 
 
@@ -198,8 +204,11 @@ def matmul(A: LinearOperator, B: LinearOperator) -> LinearOperator:
         return out
     if PSD in declared:
         out = out.replace(declared=out.declared | (declared if scalar.isa(PSD) else frozenset()))
-    return Product(ScalarMul(scalar.c, out.shape[-2], declared=scalar.declared), *_factors(out),
-                   declared=frozenset(p for p in (PSD, SelfAdjoint) if out.isa(p) and scalar.isa(p)))
+    return Product(
+        ScalarMul(scalar.c, out.shape[-2], declared=scalar.declared),
+        *_factors(out),
+        declared=frozenset(p for p in (PSD, SelfAdjoint) if out.isa(p) and scalar.isa(p)),
+    )
 
 
 def _factors(A: LinearOperator) -> tuple[LinearOperator, ...]:

@@ -15,7 +15,7 @@ from ..backends import Backend, backend_of_type, get_backend
 from ..backends.base import Array, dtype_name
 from ..cost import Cost
 from ..errors import BackendError, DeviceError, DTypeError, MemoryBudgetError, ShapeError
-from ..properties import SelfAdjoint, Property, closure
+from ..properties import Property, SelfAdjoint, closure
 from ..pytree import cached, map_leaves, pending, register_pytrees, unflatten
 
 __all__ = ["LinearOperator"]
@@ -178,7 +178,12 @@ class LinearOperator:
     def dtype(self) -> Any:
         dtype = self._dtype()
         be = self._concrete_backend()
-        if self.backend is None and dtype is not None and dtype_name(dtype) == "complex64" and self._adopts_precision():
+        if (
+            self.backend is None
+            and dtype is not None
+            and dtype_name(dtype) == "complex64"
+            and self._adopts_precision()
+        ):
             dtype = "complex128"  # only Python complex numbers: they adopt a partner's precision, here there is none
         return be.dtype(be.default_float if dtype is None else dtype)
 
@@ -320,7 +325,9 @@ class LinearOperator:
         from .algebra import is_scalar, scale
 
         if isinstance(c, LinearOperator):
-            raise TypeError(f"{self!r} * {c!r}: use @ for the product of operators; * only scales by a number.")
+            raise TypeError(
+                f"{self!r} * {c!r}: use @ for the product of operators; * only scales by a number."
+            )
         return scale(c, self) if is_scalar(c, self) else NotImplemented
 
     __rmul__ = __mul__

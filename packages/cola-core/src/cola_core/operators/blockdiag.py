@@ -10,8 +10,8 @@ from ..backends.base import Array
 from ..cost import Cost
 from ..errors import ShapeError
 from ..properties import PSD, Property, SelfAdjoint, Stiefel, Unitary
-from .base import LinearOperator
 from ..pytree import operator, static
+from .base import LinearOperator
 from .sum import broadcast_batches
 
 __all__ = ["BlockDiag"]
@@ -111,7 +111,11 @@ class BlockDiag(LinearOperator):
             return NotImplemented
         from .algebra import matmul
 
-        keep = {PSD} if self.__dict__.get("_adjoint_of") is other or other.__dict__.get("_adjoint_of") is self else set()
+        keep = (
+            {PSD}
+            if self.__dict__.get("_adjoint_of") is other or other.__dict__.get("_adjoint_of") is self
+            else set()
+        )
         blocks = (matmul(a, b) for a, b in zip(self.Ms, other.Ms, strict=True))
         return BlockDiag(*blocks, multiplicities=self.multiplicities, declared=frozenset(keep))
 

@@ -8,8 +8,8 @@ from ..backends import backend_of_type, get_backend
 from ..backends.base import Array
 from ..cost import Cost
 from ..errors import NonSquareError, ShapeError
-from .base import LinearOperator
 from ..pytree import operator, static
+from .base import LinearOperator
 
 __all__ = ["Dense", "Triangular"]
 
@@ -104,7 +104,11 @@ class Triangular(LinearOperator):
         return Triangular(self._concrete_backend().adjoint(self.array), not self.lower, self.unit)
 
     def _transpose(self) -> LinearOperator:
-        return Triangular(self.array.mT if hasattr(self.array, "mT") else self.array.swapaxes(-1, -2), not self.lower, self.unit)
+        return Triangular(
+            self.array.mT if hasattr(self.array, "mT") else self.array.swapaxes(-1, -2),
+            not self.lower,
+            self.unit,
+        )
 
     def _conj(self) -> LinearOperator:
         return Triangular(self._concrete_backend().conj(self.array), self.lower, self.unit)

@@ -11,9 +11,9 @@ from ..backends.base import Array, dtype_name
 from ..cost import Cost
 from ..errors import ShapeError
 from ..properties import PSD, Property, SelfAdjoint, Unitary
+from ..pytree import operator, static
 from .base import LinearOperator
 from .dense import as_matrix_entries
-from ..pytree import operator, static
 
 __all__ = ["Diagonal", "Identity", "ScalarMul"]
 
@@ -157,7 +157,9 @@ class ScalarMul(_DiagonalCost, LinearOperator):
 
     def _plus(self, other: LinearOperator) -> Any:
         if isinstance(other, ScalarMul):
-            return ScalarMul(_data(self.c + other.c, self.c, other.c), self.n, declared=_sum_declared(self, other))
+            return ScalarMul(
+                _data(self.c + other.c, self.c, other.c), self.n, declared=_sum_declared(self, other)
+            )
         if isinstance(other, Identity):
             return ScalarMul(_data(self.c + 1, self.c), self.n, declared=_sum_declared(self, other))
         return NotImplemented
@@ -250,7 +252,9 @@ class Identity(_DiagonalCost, LinearOperator):
 
 def _data(c: Any, *sources: Any) -> Any:
     """A 0-d result that came from data stays data: NumPy would turn it into a scalar."""
-    return np.asarray(c) if isinstance(c, np.generic) and any(isinstance(s, np.ndarray) for s in sources) else c
+    return (
+        np.asarray(c) if isinstance(c, np.generic) and any(isinstance(s, np.ndarray) for s in sources) else c
+    )
 
 
 def _sum_declared(a: LinearOperator, b: LinearOperator) -> frozenset[Property]:

@@ -8,8 +8,8 @@ from typing import Any
 from ..backends import get_backend
 from ..backends.base import Array, dtype_name
 from ..errors import ShapeError
-from .base import LinearOperator
 from ..pytree import operator, static
+from .base import LinearOperator
 
 __all__ = ["FunctionOperator"]
 

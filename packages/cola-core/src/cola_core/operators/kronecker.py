@@ -8,8 +8,8 @@ from ..backends.base import Array
 from ..cost import Cost
 from ..errors import ShapeError
 from ..properties import PSD, Property, SelfAdjoint, Stiefel, Unitary
-from .base import LinearOperator
 from ..pytree import operator
+from .base import LinearOperator
 from .sum import broadcast_batches
 
 __all__ = ["Kronecker", "apply_along_axes"]
@@ -112,8 +112,14 @@ class Kronecker(LinearOperator):
             return NotImplemented
         from .algebra import matmul
 
-        keep = {PSD} if self.__dict__.get("_adjoint_of") is other or other.__dict__.get("_adjoint_of") is self else set()
-        return Kronecker(*(matmul(a, b) for a, b in zip(self.Ms, other.Ms, strict=True)), declared=frozenset(keep))
+        keep = (
+            {PSD}
+            if self.__dict__.get("_adjoint_of") is other or other.__dict__.get("_adjoint_of") is self
+            else set()
+        )
+        return Kronecker(
+            *(matmul(a, b) for a, b in zip(self.Ms, other.Ms, strict=True)), declared=frozenset(keep)
+        )
 
     def _matvec_cost(self) -> Cost:
         total, left = Cost(calls=0), 1
@@ -121,6 +127,10 @@ class Kronecker(LinearOperator):
         for M in self.Ms:
             m, n = M.shape[-2:]
             right //= max(n, 1)
-            total = total + M.matvec_cost * (left * right) + Cost(0, 2 * self.itemsize * left * m * right, 0, 0, 2)
+            total = (
+                total
+                + M.matvec_cost * (left * right)
+                + Cost(0, 2 * self.itemsize * left * m * right, 0, 0, 2)
+            )
             left *= m
         return Cost(total.flops, total.bytes, self.itemsize * 2 * max(self.shape[-2:]), 1, 3 * len(self.Ms))

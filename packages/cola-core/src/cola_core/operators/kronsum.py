@@ -8,8 +8,8 @@ from ..backends.base import Array
 from ..cost import Cost
 from ..errors import NonSquareError, ShapeError
 from ..properties import PSD, Property, SelfAdjoint
-from .base import LinearOperator
 from ..pytree import operator
+from .base import LinearOperator
 from .sum import broadcast_batches
 
 __all__ = ["KronSum"]

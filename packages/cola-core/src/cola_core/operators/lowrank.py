@@ -6,9 +6,9 @@ from ..backends.base import Array
 from ..cost import Cost
 from ..errors import ShapeError
 from ..properties import PSD, Property
+from ..pytree import operator
 from .base import LinearOperator
 from .dense import as_matrix_entries
-from ..pytree import operator
 
 __all__ = ["LowRank"]
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from ..backends.base import Array
 from ..cost import Cost
 from ..properties import Property
-from .base import LinearOperator
 from ..pytree import operator
+from .base import LinearOperator
 
 __all__ = ["NoDispatch", "no_dispatch"]
 

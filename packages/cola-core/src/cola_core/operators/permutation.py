@@ -11,8 +11,8 @@ from ..backends.base import Array, dtype_name
 from ..cost import Cost
 from ..errors import ShapeError
 from ..properties import Property, Unitary
-from .base import LinearOperator
 from ..pytree import operator, static
+from .base import LinearOperator
 
 __all__ = ["Permutation"]
 

@@ -6,9 +6,9 @@ from ..backends.base import Array
 from ..cost import Cost
 from ..errors import ShapeError
 from ..properties import PSD, Property, SelfAdjoint, Stiefel, Unitary
+from ..pytree import operator
 from .base import LinearOperator
 from .diagonal import Identity, ScalarMul
-from ..pytree import operator
 from .sum import broadcast_batches
 
 __all__ = ["Product", "split_scalar"]

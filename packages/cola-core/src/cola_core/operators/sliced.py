@@ -11,8 +11,8 @@ from ..backends.base import Array
 from ..cost import Cost
 from ..errors import ShapeError
 from ..properties import PSD, Property, SelfAdjoint
-from .base import LinearOperator
 from ..pytree import operator, static
+from .base import LinearOperator
 
 __all__ = ["Sliced", "getitem"]
 
@@ -38,7 +38,9 @@ class Sliced(LinearOperator):
                 continue
             host = be.to_numpy(index)
             if host.ndim != 1 or (host.size and host.dtype.kind not in "iu"):
-                raise ShapeError(f"index array of {self.A!r} must be 1-d integers, got {host.dtype} {host.shape}.")
+                raise ShapeError(
+                    f"index array of {self.A!r} must be 1-d integers, got {host.dtype} {host.shape}."
+                )
             if host.size and (host.min() < -extent or host.max() >= extent):
                 raise ShapeError(
                     f"index {host.min()}..{host.max()} is out of range for {name} of {self.A!r} ({extent})."

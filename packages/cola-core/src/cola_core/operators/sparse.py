@@ -14,8 +14,8 @@ from ..backends import backend_of_type, get_backend
 from ..backends.base import Array
 from ..cost import Cost
 from ..errors import ShapeError
-from .base import LinearOperator
 from ..pytree import cached, operator, static
+from .base import LinearOperator
 
 __all__ = ["Sparse"]
 
@@ -129,7 +129,12 @@ class Sparse(LinearOperator):
 
     def _matvec_cost(self) -> Cost:
         m, n = self.size
-        return Cost(2.0 * self.nnz, (self.itemsize + 8) * self.nnz + self.itemsize * (m + n), self.itemsize * (m + n), 1)
+        return Cost(
+            2.0 * self.nnz,
+            (self.itemsize + 8) * self.nnz + self.itemsize * (m + n),
+            self.itemsize * (m + n),
+            1,
+        )
 
     def _short(self) -> str:
         return f"Sparse[{self.size[0]}x{self.size[1]}, nnz={self.nnz}]"

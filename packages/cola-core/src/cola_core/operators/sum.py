@@ -6,8 +6,8 @@ from ..backends.base import Array
 from ..cost import Cost
 from ..errors import ShapeError
 from ..properties import PSD, Property, SelfAdjoint
-from .base import LinearOperator
 from ..pytree import operator
+from .base import LinearOperator
 
 __all__ = ["Sum", "broadcast_batches"]
 

@@ -7,8 +7,8 @@ from typing import Any
 from ..backends.base import Array
 from ..cost import Cost
 from ..properties import PSD, Property, SelfAdjoint, Unitary
-from .base import LinearOperator
 from ..pytree import operator
+from .base import LinearOperator
 
 __all__ = ["Adjoint", "Transpose"]
 
