@@ -1,4 +1,5 @@
-"""Structured linear algebra: lazy operators, questions on them, rules by multiple dispatch, algorithms by cost.
+"""Structured linear algebra: lazy operators, questions on them, rules by multiple dispatch,
+algorithms by cost.
 
     import cola_core as cola
 

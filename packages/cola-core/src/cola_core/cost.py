@@ -1,4 +1,5 @@
-"""What an operation costs, before it is run: floating point operations, bytes moved, memory held, products made."""
+"""What an operation costs, before it is run:
+floating point operations, bytes moved, memory held, products made."""
 
 from __future__ import annotations
 
@@ -16,8 +17,9 @@ SECONDS_PER_CALL = 5e-6
 class Cost:
     """Estimated cost of an operation.
 
-    ``flops`` and ``bytes`` (traffic) add up over a plan; ``memory`` is the peak held at once, so it is the maximum;
-    ``matvecs`` counts products with the operator, and ``calls`` kernel launches (each has a fixed price).
+    ``flops`` and ``bytes`` (traffic) add up over a plan; ``memory`` is the peak held at once, so it is the
+    maximum; ``matvecs`` counts products with the operator, and ``calls`` kernel launches (each has a fixed
+    price).
     """
 
     flops: float = 0.0

@@ -1,7 +1,7 @@
 """Every error and warning the packages raise on purpose.
 
-Contract: an error names the operator, both sides of a mismatch and the remedy; each class also derives from the
-built-in (or NumPy) exception a user would already be catching.
+Contract: an error names the operator, both sides of a mismatch and the remedy; each class also derives from
+the built-in (or NumPy) exception a user would already be catching.
 """
 
 from __future__ import annotations
@@ -84,7 +84,8 @@ class MemoryBudgetError(ColaError, MemoryError):
 
 
 class NoRuleError(ColaError, NotImplementedError):
-    """No rule or algorithm answers this question for this operator; the message lists what was refused and why."""
+    """No rule or algorithm answers this question for this operator;
+    the message lists what was refused and why."""
 
 
 class AbstractValueError(ColaError, TypeError):

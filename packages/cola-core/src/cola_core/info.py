@@ -1,8 +1,8 @@
 """``Info``: what an iterative, stochastic or direct answer knows about its own error.
 
-Contract: ``residual`` is recomputed from the operator at exit, never the recurrence's own; ``converged`` compares
-it with ``tolerance``; ``reason`` says in a word why the iteration stopped. Fields that do not apply are None.
-Under ``jax.jit`` the numeric fields are traced arrays and nothing is warned.
+Contract: ``residual`` is recomputed from the operator at exit, never the recurrence's own; ``converged``
+compares it with ``tolerance``; ``reason`` says in a word why the iteration stopped. Fields that do not apply
+are None. Under ``jax.jit`` the numeric fields are traced arrays and nothing is warned.
 """
 
 from __future__ import annotations
@@ -24,8 +24,9 @@ class Info:
     """How an answer was reached and how far it can be trusted.
 
     residual: relative residual norm ``|b - A x| / |b|`` (worst column), recomputed at exit.
-    residuals: the same per column. standard_error: one standard deviation of a stochastic answer, including the
-    deterministic part (truncation) where it is estimated. parts: Infos of the leaves of a composed answer.
+    residuals: the same per column. standard_error: one standard deviation of a stochastic answer, including
+    the deterministic part (truncation) where it is estimated. parts: Infos of the leaves of a composed
+    answer.
     """
 
     method: str = static(default="")

@@ -1,8 +1,8 @@
 """What is known about an operator: declared, or implied by structure, never derived from array values.
 
-Calling a property declares it: ``PSD(A)`` is ``A`` with the claim attached (arrays become ``Dense`` first). A false
-claim gives wrong answers, so ``check_properties`` verifies claims with random probes; rules only ever *read* them.
-Values are never inspected because eager and jitted code must agree.
+Calling a property declares it: ``PSD(A)`` is ``A`` with the claim attached (arrays become ``Dense`` first). A
+false claim gives wrong answers, so ``check_properties`` verifies claims with random probes; rules only ever
+*read* them. Values are never inspected because eager and jitted code must agree.
 """
 
 from __future__ import annotations
@@ -85,10 +85,11 @@ def _closure(properties: frozenset[Property]) -> frozenset[Property]:
 
 
 def check_properties(A: Any, key: int = 0, probes: int = 8) -> None:
-    """Verify the properties of ``A`` on random vectors, without densifying; raise ``PropertyError`` if one is false.
+    """Verify the properties of ``A`` on random vectors, without densifying;
+    raise ``PropertyError`` if one is false.
 
-    Cost: ``O(probes)`` products with ``A`` and ``A.H``. A pass is evidence, not proof (PSD: a negative direction of
-    small measure can be missed); a failure is proof up to rounding.
+    Cost: ``O(probes)`` products with ``A`` and ``A.H``. A pass is evidence, not proof (PSD: a negative
+    direction of small measure can be missed); a failure is proof up to rounding.
     """
     from .backends import get_backend
 

@@ -1,4 +1,5 @@
-"""How numbers get computed: one file per algorithm, a frozen dataclass of settings and one method per question."""
+"""How numbers get computed: one file per algorithm,
+a frozen dataclass of settings and one method per question."""
 
 from __future__ import annotations
 

@@ -1,8 +1,9 @@
 """``Algorithm``: a leaf that computes numbers; and ``Auto``, the policy that picks one.
 
-An algorithm is a frozen dataclass of settings with one method per question it answers, named after the question
-(``solve(A, b)``, ``slogdet(A)``, ...). It reports an ``Info`` through ``dispatch.record`` when its answer is iterative
-or stochastic. ``applicable`` says whether ``Auto`` may take it (or why not); ``cost`` estimates from static facts.
+An algorithm is a frozen dataclass of settings with one method per question it answers, named after the
+question (``solve(A, b)``, ``slogdet(A)``, ...). It reports an ``Info`` through ``dispatch.record`` when its
+answer is iterative or stochastic. ``applicable`` says whether ``Auto`` may take it (or why not); ``cost``
+estimates from static facts.
 """
 
 from __future__ import annotations
@@ -50,11 +51,11 @@ _DEFAULTS: dict[type, Any] = {}
 class Auto(Algorithm):
     """Choose by cost among the registered algorithms; the default everywhere.
 
-    tol, max_iters, key, progress: passed to the chosen algorithm where it has such a setting. memory: budget in bytes
-    for dense factors and bases (default 4 GiB). prefer: "exact" (default) weighs iterative and stochastic candidates
-    as riskier than their estimate; "speed" takes estimates at face value. advice: let the ``cola_choose`` hooks of
-    plugins overrule the estimates (plugins in name order, the first that answers). rules: ids of rules to prefer
-    wherever their types and guards allow ("plugin:solve/name").
+    tol, max_iters, key, progress: passed to the chosen algorithm where it has such a setting. memory: budget
+    in bytes for dense factors and bases (default 4 GiB). prefer: "exact" (default) weighs iterative and
+    stochastic candidates as riskier than their estimate; "speed" takes estimates at face value. advice: let
+    the ``cola_choose`` hooks of plugins overrule the estimates (plugins in name order, the first that
+    answers). rules: ids of rules to prefer wherever their types and guards allow ("plugin:solve/name").
     """
 
     tol: float | None = None
@@ -87,14 +88,16 @@ class Auto(Algorithm):
         return cls(**{k: v for k, v in given.items() if v is not None and k in known})
 
     def risk(self, kind: str) -> float:
-        """Factor on the estimated time: an unknown condition number can make an iteration much slower than hoped."""
+        """Factor on the estimated time:
+        an unknown condition number can make an iteration much slower than hoped."""
         if self.prefer == "speed":
             return 1.0
         return {"exact": 1.0, "iterative": 3.0, "stochastic": 10.0}.get(kind, 3.0)
 
 
 def default_tol(dtype: Any) -> float:
-    """Default relative tolerance of iterative methods: 1e-8 in double, 1e-5 in single, 1e-2 in half precision."""
+    """Default relative tolerance of iterative methods:
+    1e-8 in double, 1e-5 in single, 1e-2 in half precision."""
     return {"float64": 1e-8, "complex128": 1e-8, "float32": 1e-5, "complex64": 1e-5}.get(
         dtype_name(dtype), 1e-2
     )

@@ -1,4 +1,5 @@
-"""Cholesky factorisation of a PSD operator that fits as a dense matrix. Golub & Van Loan, 4th ed., sec. 4.2."""
+"""Cholesky factorisation of a PSD operator that fits as a dense matrix.
+Golub & Van Loan, 4th ed., sec. 4.2."""
 
 from __future__ import annotations
 
@@ -39,7 +40,8 @@ class Cholesky(Algorithm):
         L = be.cholesky(M)
         if be.is_concrete(M) and M.ndim == 2 and M.shape[0]:
             d = be.xp.abs(be.xp.linalg.diagonal(L))
-            # (min L_ii / max L_ii)^2 bounds the reciprocal condition number from above (Higham 2002, sec. 8.3)
+            # (min L_ii / max L_ii)^2 bounds the reciprocal condition number from
+            # above (Higham 2002, sec. 8.3)
             warn_if_singular(be.number(be.xp.min(d) / be.xp.max(d)) ** 2, A, "Cholesky")
         return CholeskyFactor(be, L)
 

@@ -1,4 +1,5 @@
-"""The matrix exponential by scaling and squaring with Padé approximants. Al-Mohy & Higham, SIMAX 31 (2009) 970."""
+"""The matrix exponential by scaling and squaring with Padé approximants.
+Al-Mohy & Higham, SIMAX 31 (2009) 970."""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""Dense eigendecompositions: ``Eigh`` for self-adjoint operators, ``Eig`` for general ones (LAPACK syevd, geev)."""
+"""Dense eigendecompositions: ``Eigh`` for self-adjoint operators,
+``Eig`` for general ones (LAPACK syevd, geev)."""
 
 from __future__ import annotations
 
@@ -19,7 +20,8 @@ __all__ = ["Eig", "Eigh"]
 
 @dataclass(frozen=True)
 class Eigh(Algorithm):
-    """``A = V diag(w) V^H`` of a self-adjoint operator, w ascending: about ``9 n^3`` flops. Reads the lower triangle."""
+    """``A = V diag(w) V^H`` of a self-adjoint operator, w ascending: about ``9 n^3`` flops.
+    Reads the lower triangle."""
 
     def applicable(self, question: str, A: Any, *operands: Any) -> bool | str:
         return True if A.isa(SelfAdjoint) else "the operator is not declared SelfAdjoint or PSD"
@@ -62,7 +64,8 @@ class Eigh(Algorithm):
         be = A._concrete_backend()
         w, V = self.decompose(A)
         if A.isa(PSD) and f.needs_positive:
-            # rounding leaves eigenvalues of a PSD matrix slightly below zero; sqrt must not turn that into NaN
+            # rounding leaves eigenvalues of a PSD matrix slightly below zero;
+            # sqrt must not turn that into NaN
             w = be.xp.maximum(w, be.xp.zeros_like(w))
         values = f.on(be, w)
         Vop = Dense(V, declared=frozenset({Unitary}))
@@ -71,7 +74,8 @@ class Eigh(Algorithm):
 
 @dataclass(frozen=True)
 class Eig(Algorithm):
-    """``A V = V diag(w)`` of a general operator: about ``25 n^3`` flops; eigenvalues are complex, in LAPACK's order."""
+    """``A V = V diag(w)`` of a general operator: about ``25 n^3`` flops;
+    eigenvalues are complex, in LAPACK's order."""
 
     def cost(self, question: str, A: Any, *operands: Any) -> Cost:
         n, b = A.shape[-1], batch_size(A)

@@ -1,7 +1,7 @@
 """Direct factorisations as objects: factor once, then solve many times and read off the determinant.
 
-Every factor checks what it is given (finite, not too large to densify) and estimates its condition number, so that an
-answer without correct digits is announced (``IllConditionedWarning``) instead of returned in silence.
+Every factor checks what it is given (finite, not too large to densify) and estimates its condition number, so
+that an answer without correct digits is announced (``IllConditionedWarning``) instead of returned in silence.
 """
 
 from __future__ import annotations
@@ -37,8 +37,9 @@ def warn_if_singular(rcond: Any, A: Any, method: str) -> None:
     if rcond is not None and not rcond >= eps:
         estimate = "infinite" if not rcond > 0 else f"about {1 / rcond:.1e}"
         warnings.warn(
-            f"{A!r} is singular to working precision (condition number {estimate}); its {method} solution may have "
-            "no correct digit. Regularise it (A + s*I), use higher precision, or ask for a least-squares answer.",
+            f"{A!r} is singular to working precision (condition number {estimate}); its {method} solution "
+            "may have no correct digit. Regularise it (A + s*I), use higher precision, or ask for a "
+            "least-squares answer.",
             IllConditionedWarning,
             stacklevel=3,
         )

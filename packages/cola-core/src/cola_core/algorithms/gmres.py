@@ -1,8 +1,9 @@
-"""Restarted GMRES, right-preconditioned, several right-hand sides at once. Saad & Schultz 1986; Saad 2003, alg. 9.5.
+"""Restarted GMRES, right-preconditioned, several right-hand sides at once.
+Saad & Schultz 1986; Saad 2003, alg. 9.5.
 
-Each column has its own Krylov space; orthogonalisation is classical Gram-Schmidt done twice. Right preconditioning
-keeps the residual the true one. A lucky breakdown is the exact end; a cycle that does not reduce the residual is
-reported as stagnation, never as success.
+Each column has its own Krylov space; orthogonalisation is classical Gram-Schmidt done twice. Right
+preconditioning keeps the residual the true one. A lucky breakdown is the exact end; a cycle that does not
+reduce the residual is reported as stagnation, never as success.
 """
 
 from __future__ import annotations
@@ -22,8 +23,8 @@ __all__ = ["GMRES"]
 class GMRES(Algorithm):
     """Solve ``A x = b`` for any square A: one product per step, ``restart`` vectors of memory per column.
 
-    tol: relative residual (default by dtype). max_iters: total steps, default ``min(10 n, 2000)``. restart: cycle
-    length, default ``min(n, 50)``. P: an operator close to A^{-1}, or a function A -> operator.
+    tol: relative residual (default by dtype). max_iters: total steps, default ``min(10 n, 2000)``. restart:
+    cycle length, default ``min(n, 50)``. P: an operator close to A^{-1}, or a function A -> operator.
     """
 
     tol: float | None = None

@@ -1,4 +1,5 @@
-"""Trace and diagonal by random probes, with their standard error. Girard 1989; Hutchinson 1990; Bekas et al. 2007."""
+"""Trace and diagonal by random probes, with their standard error. Girard 1989;
+Hutchinson 1990; Bekas et al. 2007."""
 
 from __future__ import annotations
 
@@ -16,11 +17,12 @@ __all__ = ["Hutchinson"]
 
 @dataclass(frozen=True)
 class Hutchinson(Algorithm):
-    """``tr A = E[z^H A z]`` with random signs z: probes are added until the standard error meets the tolerance.
+    """``tr A = E[z^H A z]`` with random signs z:
+    probes are added until the standard error meets the tolerance.
 
-    tol: standard error relative to the estimate (default 3e-2). max_iters: probes at most (default 10,000). bs: probes
-    per product. key: seed. For the diagonal, ``tol`` is the norm of the standard errors relative to that of the
-    diagonal. Cost grows as ``tol**-2``.
+    tol: standard error relative to the estimate (default 3e-2). max_iters: probes at most (default 10,000).
+    bs: probes per product. key: seed. For the diagonal, ``tol`` is the norm of the standard errors relative
+    to that of the diagonal. Cost grows as ``tol**-2``.
     """
 
     tol: float = 3e-2
@@ -49,7 +51,8 @@ class Hutchinson(Algorithm):
         )
 
     def _sample(self, A: Any, per_probe: Any, size: Any) -> tuple[Array, Array, int, bool]:
-        """Running mean and standard error of ``per_probe(Z, A Z)`` (last axis: probes) until ``tol`` is met."""
+        """Running mean and standard error of ``per_probe(Z, A Z)`` (last axis:
+        probes) until ``tol`` is met."""
         be = A._concrete_backend()
         xp = be.xp
         n = A.shape[-1]

@@ -1,4 +1,5 @@
-"""What iterative solvers share: operands brought into one form, stopping codes, residuals recomputed at exit."""
+"""What iterative solvers share:
+operands brought into one form, stopping codes, residuals recomputed at exit."""
 
 from __future__ import annotations
 
@@ -71,7 +72,8 @@ def finish(
     codes: Array,
     residual: Array | None = None,
 ) -> Array:
-    """Recompute the residual, decide convergence from it alone, report, and give X the shape the user sent."""
+    """Recompute the residual, decide convergence from it alone, report,
+    and give X the shape the user sent."""
     xp = be.xp
     bnorm = be.norm(B)
     rnorm = true_residual(be, A, X, B) if residual is None else residual

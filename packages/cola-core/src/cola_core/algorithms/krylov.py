@@ -1,8 +1,8 @@
 """Lanczos tridiagonalisation for a block of independent start vectors, shared by every method built on it.
 
-Full reorthogonalisation (classical Gram-Schmidt twice: Giraud, Langou, Rozložník 2005). Breakdown, an invariant
-subspace found early, is the normal end for c*I, few distinct eigenvalues or low rank: the recurrence then continues
-with zeros, which carry zero weight in every quantity read off later.
+Full reorthogonalisation (classical Gram-Schmidt twice: Giraud, Langou, Rozložník 2005). Breakdown, an
+invariant subspace found early, is the normal end for c*I, few distinct eigenvalues or low rank: the
+recurrence then continues with zeros, which carry zero weight in every quantity read off later.
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ __all__ = ["Tridiagonal", "lanczos"]
 class Tridiagonal:
     """``A Q_s = Q_s T_s + beta_s q e_m^H`` for each start vector s.
 
-    basis: (m, n, s); alpha: (m, s) real; beta: (m, s), beta[j] couples j and j+1, the last is the residual's norm;
-    norm: (s,) norms of the start vectors; products: products made (each with s columns).
+    basis: (m, n, s); alpha: (m, s) real; beta: (m, s), beta[j] couples j and j+1, the last is the residual's
+    norm; norm: (s,) norms of the start vectors; products: products made (each with s columns).
     """
 
     basis: Array
@@ -44,7 +44,8 @@ class Tridiagonal:
 
 
 def lanczos(A: Any, start: Array, m: int) -> Tridiagonal:
-    """m steps from each column of ``start`` (n, s). Cost: m products with s columns, ``4 m^2 n s`` flops besides."""
+    """m steps from each column of ``start`` (n, s). Cost:
+    m products with s columns, ``4 m^2 n s`` flops besides."""
     be = A._concrete_backend()
     xp = be.xp
     n, s = start.shape

@@ -1,7 +1,8 @@
-"""Lanczos methods for self-adjoint operators: some eigenpairs by thick restart, and f(A)b without eigenvectors.
+"""Lanczos methods for self-adjoint operators:
+some eigenpairs by thick restart, and f(A)b without eigenvectors.
 
-Eigenpairs: Wu & Simon, SIMAX 22 (2000) 602. f(A)b: Saad, SINUM 29 (1992) 209; the error estimate is the change over
-the last steps. Residuals ``|A v - w v|`` bound the eigenvalue errors and are recomputed at exit.
+Eigenpairs: Wu & Simon, SIMAX 22 (2000) 602. f(A)b: Saad, SINUM 29 (1992) 209; the error estimate is the
+change over the last steps. Residuals ``|A v - w v|`` bound the eigenvalue errors and are recomputed at exit.
 """
 
 from __future__ import annotations
@@ -25,10 +26,12 @@ __all__ = ["Lanczos"]
 class Lanczos(Algorithm):
     """Thick-restart Lanczos with full reorthogonalisation.
 
-    tol: relative to the largest Ritz value found (default 1e-10 in double, 1e-5 in single). max_iters: products in
-    all (default ``max(20 k, 1000)``). basis: vectors kept (default ``max(2 k + 1, 30)``). key: seed of the start vector.
-    A single start vector meets one vector of each eigenspace: copies of a multiple eigenvalue are found only through
-    rounding and restarts, and may be missed; use ``Eigh`` where multiplicities matter and the matrix fits.
+    tol: relative to the largest Ritz value found (default 1e-10 in double, 1e-5 in single). max_iters:
+    products in all (default ``max(20 k, 1000)``). basis: vectors kept (default ``max(2 k + 1, 30)``). key:
+    seed of the start vector.
+    A single start vector meets one vector of each eigenspace: copies of a multiple eigenvalue are found only
+    through rounding and restarts, and may be missed; use ``Eigh`` where multiplicities matter and the matrix
+    fits.
     """
 
     tol: float | None = None
@@ -96,7 +99,8 @@ class Lanczos(Algorithm):
                     )
                 scale = max(scale, b, abs(complex(c[j])))
                 if b <= 10 * eps * n**0.5 * scale:
-                    # invariant subspace: the Ritz pairs are exact; go on with a fresh direction while one is missing
+                    # invariant subspace: the Ritz pairs are exact;
+                    # go on with a fresh direction while one is missing
                     b = 0.0
                     if j + 1 < n:
                         w = be.normal(products + 1, (n,), A.dtype, A.device)

@@ -1,4 +1,5 @@
-"""LU factorisation with partial pivoting of an operator that fits as a dense matrix. Golub & Van Loan, sec. 3.4."""
+"""LU factorisation with partial pivoting of an operator that fits as a dense matrix.
+Golub & Van Loan, sec. 3.4."""
 
 from __future__ import annotations
 
@@ -17,7 +18,8 @@ __all__ = ["LU"]
 
 @dataclass(frozen=True)
 class LU(Algorithm):
-    """``P A = L U``: ``2/3 n^3`` flops once, ``2 n^2`` per right-hand side; a condition estimate costs ``O(n^2)``."""
+    """``P A = L U``: ``2/3 n^3`` flops once, ``2 n^2`` per right-hand side;
+    a condition estimate costs ``O(n^2)``."""
 
     def cost(self, question: str, A: Any, *operands: Any) -> Cost:
         n, b = A.shape[-1], batch_size(A)
@@ -43,7 +45,8 @@ class LU(Algorithm):
         from ..errors import SingularMatrixError
 
         try:
-            # a determinant is well defined however ill-conditioned the matrix: only a solve needs the estimate
+            # a determinant is well defined however ill-conditioned the matrix:
+            # only a solve needs the estimate
             return self.factor(A, singular_ok=True).slogdet()
         except SingularMatrixError:
             be = A._concrete_backend()

@@ -1,8 +1,9 @@
 """Log-determinant by stochastic Lanczos quadrature. Ubaru, Chen & Saad, SIMAX 38 (2017) 1075.
 
-``log det A = tr log A``, estimated as the mean of Gauss quadratures over random signs. The reported error has two
-parts: the Monte Carlo standard error, and the quadrature's own (truncation) error, estimated from the change between
-``m/2`` and ``m`` steps continued at its observed rate; at high condition numbers the second dominates.
+``log det A = tr log A``, estimated as the mean of Gauss quadratures over random signs. The reported error has
+two parts: the Monte Carlo standard error, and the quadrature's own (truncation) error, estimated from the
+change between ``m/2`` and ``m`` steps continued at its observed rate; at high condition numbers the second
+dominates.
 """
 
 from __future__ import annotations
@@ -27,8 +28,9 @@ __all__ = ["SLQ"]
 class SLQ(Algorithm):
     """``log det A`` of a PSD operator from products only.
 
-    tol: wanted total error relative to max(|log det|, n) (default 1e-2). samples: probes of the first round; more are
-    added up to max_samples. max_iters: Lanczos steps (doubled from 32 while truncation dominates). key: seed.
+    tol: wanted total error relative to max(|log det|, n) (default 1e-2). samples: probes of the first round;
+    more are added up to max_samples. max_iters: Lanczos steps (doubled from 32 while truncation dominates).
+    key: seed.
     """
 
     tol: float = 1e-2
@@ -126,8 +128,8 @@ def _quadrature(be: Any, T: Tridiagonal, m: int, A: Any) -> Array:
         low = xp.where(present, theta, top)
         if bool(xp.any(low < -1e3 * eps * top)):
             raise NotPositiveDefiniteError(
-                f"log det of {A!r}: a Ritz value is {be.number(xp.min(low)):.3g}, so the operator is not positive "
-                "definite. Remove the PSD declaration and use LU() or a dense method."
+                f"log det of {A!r}: a Ritz value is {be.number(xp.min(low)):.3g}, so the operator is not "
+                "positive definite. Remove the PSD declaration and use LU() or a dense method."
             )
     safe = xp.where(present & (theta > 0), theta, xp.maximum(top, xp.zeros_like(top) + 1e-300) * eps)
     logs = xp.where(present, xp.log(safe), xp.zeros_like(safe))

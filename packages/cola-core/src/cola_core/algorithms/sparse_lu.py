@@ -52,7 +52,8 @@ class SparseFactor:
 
 @dataclass(frozen=True)
 class SparseLU(Algorithm):
-    """``P A Q = L U`` of a ``Sparse`` operator. Fill depends on the pattern; the estimate assumes a 2-d mesh."""
+    """``P A Q = L U`` of a ``Sparse`` operator. Fill depends on the pattern;
+    the estimate assumes a 2-d mesh."""
 
     def applicable(self, question: str, A: Any, *operands: Any) -> bool | str:
         from ..operators import Sparse
@@ -89,8 +90,8 @@ class SparseLU(Algorithm):
                 lu = splu(csc, **options)
         except (RuntimeError, MatrixRankWarning) as error:
             raise SingularMatrixError(
-                f"{A!r} is singular: SuperLU found a zero pivot ({error}). Regularise it (A + s*I) or remove the "
-                "null space."
+                f"{A!r} is singular: SuperLU found a zero pivot ({error}). Regularise it (A + s*I) or "
+                "remove the null space."
             ) from None
         d = np.abs(lu.U.diagonal())
         # the pivots' ratio bounds the reciprocal condition number only loosely, so warn at its extreme

@@ -1,1 +1,2 @@
-"""Derivatives of answers, written once for all algorithms: an implicit function instead of a recorded iteration."""
+"""Derivatives of answers, written once for all algorithms:
+an implicit function instead of a recorded iteration."""

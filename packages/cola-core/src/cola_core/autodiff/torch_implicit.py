@@ -1,9 +1,9 @@
 """Implicit derivative of a linear solve in PyTorch.
 
-``x = A^{-1} b`` satisfies ``dx = A^{-1} (db - dA x)``. So with the cotangent g of x: ``u = A^{-H} g`` is b's, and the
-entries of A receive the pull-back of ``-u`` through ``A(entries) @ x`` at fixed x. The iteration itself is never
-recorded: memory does not grow with its length. ``u`` is again such a solve, and the saved x keeps its place in the
-graph, so second and higher derivatives are exact too.
+``x = A^{-1} b`` satisfies ``dx = A^{-1} (db - dA x)``. So with the cotangent g of x: ``u = A^{-H} g`` is b's,
+and the entries of A receive the pull-back of ``-u`` through ``A(entries) @ x`` at fixed x. The iteration
+itself is never recorded: memory does not grow with its length. ``u`` is again such a solve, and the saved x
+keeps its place in the graph, so second and higher derivatives are exact too.
 """
 
 from __future__ import annotations
@@ -19,7 +19,8 @@ __all__ = ["implicit_solve"]
 
 
 def implicit_solve(A: Any, solve: Callable[[Any, Any], tuple[Any, Any]], b: torch.Tensor) -> tuple[Any, Any]:
-    """``solve(A, b) -> (x, aux)`` with implicit derivatives of x in b and in every tensor of A; aux is passed through."""
+    """``solve(A, b) -> (x, aux)`` with implicit derivatives of x in b and in every tensor of A;
+    aux is passed through."""
     leaves: list[torch.Tensor] = []
     map_leaves(lambda x: leaves.append(x) or x, A)
     box: list[Any] = []

@@ -1,7 +1,8 @@
 """What the arrays are: NumPy, PyTorch or JAX, found by an array's type without importing any of them.
 
-``backend_of(x)`` looks at the class's module (``torch``, ``jax``, ``numpy``); a library that is not imported cannot
-have made ``x``, so nothing is ever imported to recognise it. ``get_backend("torch")`` imports on request.
+``backend_of(x)`` looks at the class's module (``torch``, ``jax``, ``numpy``); a library that is not imported
+cannot have made ``x``, so nothing is ever imported to recognise it. ``get_backend("torch")`` imports on
+request.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """Arrays that have a shape and a dtype but no values: what planning runs on.
 
-Rules are ordinary code over ``backend.xp``; run on these placeholders they rearrange as usual and compute nothing.
-Reading a value (``float``, ``if``) raises ``AbstractValueError``; a rule that must look at values therefore checks
-``backend.is_concrete`` first, exactly as it must under ``jax.jit``.
+Rules are ordinary code over ``backend.xp``; run on these placeholders they rearrange as usual and compute
+nothing. Reading a value (``float``, ``if``) raises ``AbstractValueError``; a rule that must look at values
+therefore checks ``backend.is_concrete`` first, exactly as it must under ``jax.jit``.
 """
 
 from __future__ import annotations
@@ -199,7 +199,8 @@ def _make(shape: Any, *_: Any, dtype: Any = None, **__: Any) -> AbstractArray:
 
 
 def _transform(kind: str) -> Any:
-    """Shape and dtype of a one-dimensional Fourier transform: ``kind`` is "same", "half" (rfft) or "real" (irfft)."""
+    """Shape and dtype of a one-dimensional Fourier transform:
+    ``kind`` is "same", "half" (rfft) or "real" (irfft)."""
 
     def transform(x: Any, *, n: int | None = None, axis: int = -1, norm: str = "backward") -> AbstractArray:
         shape = list(x.shape)

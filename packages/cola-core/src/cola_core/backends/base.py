@@ -1,8 +1,8 @@
 """The interface of a backend: an array-API namespace ``xp`` plus the little the standard lacks.
 
-Conventions shared by all: matrices are the last two axes and everything before them is batch; random functions take
-an explicit ``key`` (an int seed; JAX keys too on JAX); ``is_concrete`` is False for tracers, and checks of values run
-only on concrete arrays, so that every routine also traces.
+Conventions shared by all: matrices are the last two axes and everything before them is batch; random
+functions take an explicit ``key`` (an int seed; JAX keys too on JAX); ``is_concrete`` is False for tracers,
+and checks of values run only on concrete arrays, so that every routine also traces.
 """
 
 from __future__ import annotations
@@ -36,7 +36,8 @@ def _dtype_name(dtype: Any) -> str:
 
 
 class Backend:
-    """Array operations of one library. Subclasses fill in what differs; see the module docstring for conventions."""
+    """Array operations of one library. Subclasses fill in what differs;
+    see the module docstring for conventions."""
 
     name: str = "abstract"
     xp: Any
@@ -45,7 +46,7 @@ class Backend:
     def __repr__(self) -> str:
         return f"<backend {self.name}>"
 
-    # -- arrays ------------------------------------------------------------------------------------------------
+    # -- arrays ----------------------------------------------------------------------------------------------
     def dtype(self, dtype: Any) -> Any:
         """This library's dtype of the same name."""
         return getattr(self.xp, dtype_name(dtype))
@@ -136,9 +137,10 @@ class Backend:
         n = d.shape[-1]
         return d[..., :, None] * self.eye(n, d.dtype, self.device(d))
 
-    # -- dense factorisations ----------------------------------------------------------------------------------
+    # -- dense factorisations --------------------------------------------------------------------------------
     def cholesky(self, A: Array) -> Array:
-        """Lower Cholesky factor of (..., n, n), reading the lower triangle; the upper half of the result is zero."""
+        """Lower Cholesky factor of (..., n, n), reading the lower triangle;
+        the upper half of the result is zero."""
         raise NotImplementedError
 
     def cholesky_solve(self, L: Array, B: Array) -> Array:
@@ -173,7 +175,7 @@ class Backend:
     def expm(self, A: Array) -> Array:
         raise NotImplementedError
 
-    # -- control flow and randomness ---------------------------------------------------------------------------
+    # -- control flow and randomness -------------------------------------------------------------------------
     def while_loop(self, cond: Callable[[Any], Any], body: Callable[[Any], Any], state: Any) -> Any:
         """``while cond(state): state = body(state)``; under JAX a ``lax.while_loop``."""
         while cond(state):
@@ -181,7 +183,8 @@ class Backend:
         return state
 
     def implicit_solve(self, A: Any, solve: Callable[[Any, Any], Any], b: Array) -> tuple[Array, Any]:
-        """``solve(A, b) -> (x, aux)`` with the derivative of the implicit function, where the library differentiates."""
+        """``solve(A, b) -> (x, aux)`` with the derivative of the implicit function,
+        where the library differentiates."""
         return solve(A, b)
 
     def normal(self, key: Any, shape: tuple[int, ...], dtype: Any, device: Any = None) -> Array:

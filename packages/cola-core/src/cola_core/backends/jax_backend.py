@@ -15,7 +15,8 @@ __all__ = ["BACKEND", "JaxBackend"]
 
 
 class JaxBackend(Backend):
-    """See ``Backend``. Keys may be ints or ``jax.random`` keys. float64 needs ``jax_enable_x64``, as always in JAX."""
+    """See ``Backend``. Keys may be ints or ``jax.random`` keys.
+    float64 needs ``jax_enable_x64``, as always in JAX."""
 
     name = "jax"
     xp = jnp
@@ -67,7 +68,7 @@ class JaxBackend(Backend):
         out = jnp.zeros((*values.shape[:-2], m, values.shape[-1]), values.dtype)
         return out.at[..., rows, :].add(values)
 
-    # -- dense factorisations ----------------------------------------------------------------------------------
+    # -- dense factorisations --------------------------------------------------------------------------------
     def cholesky(self, A: Array) -> Array:
         if not A.size:
             return A
@@ -76,8 +77,9 @@ class JaxBackend(Backend):
         L = jnp.tril(L)
         if self.is_concrete(L) and not bool(jnp.all(jnp.isfinite(L))):
             raise NotPositiveDefiniteError(
-                "Cholesky factorisation failed: the operator is not positive definite to working precision. Remove "
-                "the PSD declaration to take the general path, add a small multiple of the identity, or use LU()."
+                "Cholesky factorisation failed: the operator is not positive definite to working precision. "
+                "Remove the PSD declaration to take the general path, add a small multiple of the identity, "
+                "or use LU()."
             )
         return L
 
@@ -151,7 +153,7 @@ class JaxBackend(Backend):
     def expm(self, A: Array) -> Array:
         return jax.scipy.linalg.expm(A) if A.size else A
 
-    # -- control flow and randomness ---------------------------------------------------------------------------
+    # -- control flow and randomness -------------------------------------------------------------------------
     def while_loop(self, cond: Callable[[Any], Any], body: Callable[[Any], Any], state: Any) -> Any:
         return jax.lax.while_loop(cond, body, state)
 

@@ -1,4 +1,5 @@
-"""NumPy arrays; dense factorisations straight from SciPy's LAPACK (its high-level wrappers cost more than 10x10)."""
+"""NumPy arrays; dense factorisations straight from SciPy's LAPACK
+(its high-level wrappers cost more than 10x10)."""
 
 from __future__ import annotations
 
@@ -108,7 +109,7 @@ class NumpyBackend(Backend):
     def zeros(self, shape: Any, dtype: Any, device: Any = None) -> Array:
         return np.zeros(shape, dtype=self.dtype(dtype))
 
-    # -- dense factorisations ----------------------------------------------------------------------------------
+    # -- dense factorisations --------------------------------------------------------------------------------
     def cholesky(self, A: Array) -> Array:
         if A.ndim == 2 and A.shape[0]:
             potrf = _lapack("potrf", A)
@@ -139,7 +140,8 @@ class NumpyBackend(Backend):
                 X, info = trtrs(L, B, lower=lower, unitdiag=unit)
             if info > 0:
                 raise SingularMatrixError(
-                    f"triangular matrix of shape {L.shape} is singular: its diagonal entry {info - 1} is exactly zero"
+                    f"triangular matrix of shape {L.shape} is singular: its diagonal entry {info - 1} is "
+                    "exactly zero"
                 )
             return X
         batch = np.broadcast_shapes(L.shape[:-2], B.shape[:-2])
@@ -216,7 +218,7 @@ class NumpyBackend(Backend):
 
         return expm(A) if A.size else A.copy()
 
-    # -- randomness --------------------------------------------------------------------------------------------
+    # -- randomness ------------------------------------------------------------------------------------------
     def normal(self, key: Any, shape: tuple[int, ...], dtype: Any, device: Any = None) -> Array:
         rng, dtype = np.random.default_rng(key), self.dtype(dtype)
         if dtype.kind == "c":
@@ -233,7 +235,8 @@ _LAPACK: dict[tuple[str, str], Any] = {}
 
 
 def _lapack(name: str, A: Array) -> Any:
-    """A LAPACK routine for the dtype of A, cached: scipy's own lookup costs as much as a 10x10 factorisation."""
+    """A LAPACK routine for the dtype of A, cached:
+    scipy's own lookup costs as much as a 10x10 factorisation."""
     try:
         return _LAPACK[name, A.dtype.char]
     except KeyError:
@@ -262,7 +265,8 @@ def _not_positive_definite(order: int | None) -> NotPositiveDefiniteError:
     where = "" if order is None else f": the leading minor of order {order} is not positive"
     return NotPositiveDefiniteError(
         f"Cholesky factorisation failed{where}. The operator is not positive definite to working precision; "
-        "remove the PSD declaration to take the general path, add a small multiple of the identity, or use LU()."
+        "remove the PSD declaration to take the general path, add a small multiple of the identity, or use "
+        "LU()."
     )
 
 

@@ -78,14 +78,14 @@ class TorchBackend(Backend):
         out = torch.zeros((*values.shape[:-2], m, values.shape[-1]), dtype=values.dtype, device=values.device)
         return out.index_add(-2, rows, values)
 
-    # -- dense factorisations ----------------------------------------------------------------------------------
+    # -- dense factorisations --------------------------------------------------------------------------------
     def cholesky(self, A: Array) -> Array:
         L, info = torch.linalg.cholesky_ex(A)
         if self.is_concrete(info) and bool((info > 0).any()):
             raise NotPositiveDefiniteError(
-                f"Cholesky factorisation failed: the leading minor of order {int(info.max())} is not positive. "
-                "The operator is not positive definite to working precision; remove the PSD declaration to take "
-                "the general path, add a small multiple of the identity, or use LU()."
+                f"Cholesky factorisation failed: the leading minor of order {int(info.max())} is not "
+                "positive. The operator is not positive definite to working precision; remove the PSD "
+                "declaration to take the general path, add a small multiple of the identity, or use LU()."
             )
         return L
 
@@ -96,7 +96,8 @@ class TorchBackend(Backend):
             zero = torch.diagonal(L, dim1=-2, dim2=-1) == 0
             if bool(zero.any()):
                 raise SingularMatrixError(
-                    f"triangular matrix of shape {tuple(L.shape)} is singular: a diagonal entry is exactly zero"
+                    f"triangular matrix of shape {tuple(L.shape)} is singular: a diagonal entry is exactly "
+                    "zero"
                 )
         return torch.linalg.solve_triangular(L, B, upper=not lower, unitriangular=unit)
 
@@ -104,8 +105,8 @@ class TorchBackend(Backend):
         lu, piv, info = torch.linalg.lu_factor_ex(A)
         if self.is_concrete(info) and bool((info > 0).any()):
             raise SingularMatrixError(
-                f"matrix of shape {tuple(A.shape)} is singular: pivot {int(info.max()) - 1} of its LU factorisation "
-                "is exactly zero. Regularise it (A + s*I) or ask for a least-squares answer."
+                f"matrix of shape {tuple(A.shape)} is singular: pivot {int(info.max()) - 1} of its LU "
+                "factorisation is exactly zero. Regularise it (A + s*I) or ask for a least-squares answer."
             )
         return lu, piv
 
@@ -143,7 +144,7 @@ class TorchBackend(Backend):
 
         return implicit_solve(A, solve, b)
 
-    # -- randomness --------------------------------------------------------------------------------------------
+    # -- randomness ------------------------------------------------------------------------------------------
     def normal(self, key: Any, shape: tuple[int, ...], dtype: Any, device: Any = None) -> Array:
         generator = torch.Generator().manual_seed(int(key))
         return torch.randn(shape, generator=generator, dtype=self.dtype(dtype)).to(device)

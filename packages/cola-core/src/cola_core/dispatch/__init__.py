@@ -1,7 +1,9 @@
-"""How a question finds its answer: rules by type, guard, specificity, precedence and cost; then algorithms by cost.
+"""How a question finds its answer: rules by type, guard, specificity, precedence and cost;
+then algorithms by cost.
 
-``Question`` is a generic function of linear algebra; ``Rule`` an identity that takes it apart on a composition;
-``Registry`` holds both and changes only through committed registrations; ``explain`` shows the plan before it runs.
+``Question`` is a generic function of linear algebra; ``Rule`` an identity that takes it apart on a
+composition; ``Registry`` holds both and changes only through committed registrations; ``explain`` shows the
+plan before it runs.
 """
 
 from __future__ import annotations

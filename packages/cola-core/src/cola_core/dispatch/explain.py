@@ -15,11 +15,12 @@ __all__ = ["explain"]
 def explain(
     asked: Any, *args: Any, alg: Any = None, candidates: bool = False, analyze: bool = False, **options: Any
 ) -> Plan:
-    """Who would answer ``asked(*args)``: per node the operator, the rule or algorithm, plugin, file:line and cost.
+    """Who would answer ``asked(*args)``:
+    per node the operator, the rule or algorithm, plugin, file:line and cost.
 
-    asked: a question (``cola_core.solve``, ``"logdet"``). candidates=True also lists every refused rule and algorithm
-    with its reason. analyze=True runs it and shows measured beside estimated time. Nothing is computed otherwise: the
-    operands are replaced by their shapes and dtypes. Returns a ``Plan``; print it.
+    asked: a question (``cola_core.solve``, ``"logdet"``). candidates=True also lists every refused rule and
+    algorithm with its reason. analyze=True runs it and shows measured beside estimated time. Nothing is
+    computed otherwise: the operands are replaced by their shapes and dtypes. Returns a ``Plan``; print it.
     """
     question = question_of(asked)
     public = asked if callable(asked) and hasattr(asked, "question") else None

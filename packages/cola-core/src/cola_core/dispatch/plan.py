@@ -20,7 +20,8 @@ __all__ = ["Plan", "PlanNode", "Recorder"]
 
 @dataclass
 class PlanNode:
-    """One question on one operator: who answers it, at what estimated (and measured) cost, and who was refused."""
+    """One question on one operator:
+    who answers it, at what estimated (and measured) cost, and who was refused."""
 
     question: str
     operator: str
@@ -145,7 +146,8 @@ class Plan:
 
 
 class Recorder:
-    """Builds the plan while a question runs. planning: leaves answer with placeholders instead of computing."""
+    """Builds the plan while a question runs. planning:
+    leaves answer with placeholders instead of computing."""
 
     def __init__(self, planning: bool, library: str = "") -> None:
         self.planning = planning

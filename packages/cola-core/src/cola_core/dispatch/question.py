@@ -1,7 +1,8 @@
 """``Question``: a generic function of linear algebra (solve, logdet, eigh, ...) and its answer's shape.
 
-The public function validates its arguments and calls ``question.run``; rules call the public functions again on the
-parts. ``abstract`` says what an answer looks like without computing it, which is all that planning needs.
+The public function validates its arguments and calls ``question.run``; rules call the public functions again
+on the parts. ``abstract`` says what an answer looks like without computing it, which is all that planning
+needs.
 """
 
 from __future__ import annotations
@@ -22,7 +23,8 @@ QUESTIONS: dict[str, Question] = {}
 
 @dataclass(eq=False)
 class Question:
-    """name: also the method an ``Algorithm`` answers it with. operators: how many leading operands are operators.
+    """name: also the method an ``Algorithm`` answers it with. operators:
+    how many leading operands are operators.
 
     abstract(A, *operands): a placeholder answer made of shapes and dtypes.
     """
@@ -43,8 +45,8 @@ class Question:
     ) -> Any:
         """Ask, collect what the leaves report, and warn or raise once, at the outermost question.
 
-        check(answer) -> Info fields recomputed from the whole operator (a residual), for composed iterative answers
-        and when the caller wants an Info.
+        check(answer) -> Info fields recomputed from the whole operator (a residual), for composed iterative
+        answers and when the caller wants an Info.
         """
         from .choose import ask
 

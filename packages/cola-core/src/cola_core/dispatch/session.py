@@ -1,4 +1,5 @@
-"""What one outermost question collects while it runs: Infos of its leaves, and the plan where one is wanted."""
+"""What one outermost question collects while it runs:
+Infos of its leaves, and the plan where one is wanted."""
 
 from __future__ import annotations
 
@@ -43,7 +44,8 @@ def record(info: Info) -> None:
 def array_library(A: Any) -> str:
     """The name of the array library of an operator, also while planning, when its arrays are placeholders.
 
-    For algorithms that work on one library only: asking for ``A.backend`` would make the plan differ from the run.
+    For algorithms that work on one library only:
+    asking for ``A.backend`` would make the plan differ from the run.
     """
     name = "numpy" if A.backend is None else A.backend.name
     if name != "abstract":

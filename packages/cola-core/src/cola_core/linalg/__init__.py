@@ -1,4 +1,5 @@
-"""What you can ask of an operator: one file per question, with its public function and its structural rules."""
+"""What you can ask of an operator:
+one file per question, with its public function and its structural rules."""
 
 from __future__ import annotations
 

@@ -60,8 +60,8 @@ def diag(
 ) -> Any:
     """The k-th diagonal of an operator (k > 0 above the main one), shape (*batch, length).
 
-    Structured operators read it off or compose it; otherwise n products (``Exact``) or random probes (``Hutchinson``,
-    main diagonal only, with its standard error).
+    Structured operators read it off or compose it; otherwise n products (``Exact``) or random probes
+    (``Hutchinson``, main diagonal only, with its standard error).
     """
     A = as_operator(A)
     if not isinstance(k, int):
@@ -83,7 +83,8 @@ def main(A: Any, k: int, *, alg: Any) -> bool | str:
 
 
 def exactly(A: Any, *operands: Any, alg: Any) -> bool | str:
-    """Guard of leaves whose entries are at hand: an estimate by random probes that was asked for is not replaced."""
+    """Guard of leaves whose entries are at hand:
+    an estimate by random probes that was asked for is not replaced."""
     if alg.kind != "stochastic" or (operands and operands[0] != 0):
         return True
     return f"{type(alg).__name__} was asked for"

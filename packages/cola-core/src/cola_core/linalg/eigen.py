@@ -1,7 +1,8 @@
-"""Eigenvalues and eigenvectors: ``eigh`` (self-adjoint), ``eig`` (general), a few of them (k, which), extremes.
+"""Eigenvalues and eigenvectors:
+``eigh`` (self-adjoint), ``eig`` (general), a few of them (k, which), extremes.
 
-Inside, decompositions of composed operators come in grid order (``EIGH``, ``EIG``); the public functions sort. The
-eigenvectors are an operator: a Kronecker product of factor bases stays one.
+Inside, decompositions of composed operators come in grid order (``EIGH``, ``EIG``); the public functions
+sort. The eigenvectors are an operator: a Kronecker product of factor bases stays one.
 """
 
 from __future__ import annotations
@@ -81,9 +82,10 @@ def eigh(
 ) -> Any:
     """Eigenvalues and eigenvectors of an operator declared SelfAdjoint or PSD: ``A = V diag(w) V^H``.
 
-    Without k: all, w (*batch, n) ascending and V a unitary operator, structured where A is. With k: that many of
-    ``which`` (LM, SM by magnitude, LA, SA algebraic), w ascending, V an n x k operator with orthonormal columns.
-    Raises PropertyError if A is not known to be self-adjoint: one triangle is never silently trusted.
+    Without k: all, w (*batch, n) ascending and V a unitary operator, structured where A is. With k: that many
+    of ``which`` (LM, SM by magnitude, LA, SA algebraic), w ascending, V an n x k operator with orthonormal
+    columns. Raises PropertyError if A is not known to be self-adjoint: one triangle is never silently
+    trusted.
 
     >>> import numpy as np, cola_core as cola
     >>> L = cola.SelfAdjoint(np.array([[2.0, -1.0], [-1.0, 2.0]]))
@@ -201,7 +203,7 @@ def eigmin(A: Any, alg: Any = Auto(), *, return_info: bool = False, on_failure: 
 eigmax.question = eigmin.question = EIGSH  # type: ignore[attr-defined]
 
 
-# -- combining the parts' answers ----------------------------------------------------------------------------------
+# -- combining the parts' answers ----------------------------------------------------------------------------
 def outer_sum(be: Any, parts: list[Array]) -> Array:
     """``parts[0][i] + parts[1][j] + ...`` flattened, last index fastest."""
     out = parts[0]
@@ -242,7 +244,7 @@ def _unitary(V: LinearOperator) -> LinearOperator:
     return V if V.isa(Unitary) else V.replace(declared=V.declared | {Unitary})
 
 
-# -- eigh ----------------------------------------------------------------------------------------------------------
+# -- eigh ----------------------------------------------------------------------------------------------------
 @RULES.rule(EIGH, (Diagonal,), id="eigh/diagonal", source="definition")
 def eigh_diagonal(A: Any, *, alg: Any) -> Any:
     be = A._concrete_backend()
@@ -330,7 +332,7 @@ def eigh_scaled(A: Any, *, alg: Any) -> Any:
     return (c[..., None] if getattr(c, "shape", ()) else c) * w, V
 
 
-# -- a few eigenpairs ----------------------------------------------------------------------------------------------
+# -- a few eigenpairs ----------------------------------------------------------------------------------------
 def _structured(A: Any, k: int, which: str, *, alg: Any) -> bool | str:
     if A.batch_shape:
         return "batches of operators are not supported"
@@ -355,7 +357,7 @@ for _cls in (Diagonal, ScalarMul, Identity, Kronecker, KronSum, BlockDiag, Sum, 
     )(_some_of_all)
 
 
-# -- eig -----------------------------------------------------------------------------------------------------------
+# -- eig -----------------------------------------------------------------------------------------------------
 def _self_adjoint(A: Any, *, alg: Any) -> bool | str:
     return True if A.isa(SelfAdjoint) else "not known to be self-adjoint"
 
@@ -374,7 +376,8 @@ def eig_diagonal(A: Any, *, alg: Any) -> Any:
     EIG, (Triangular,), id="eig/triangular", source="back substitution; Golub & Van Loan, 4th ed., sec. 7.6.4"
 )
 def eig_triangular(A: Any, *, alg: Any) -> Any:
-    """Eigenvalues are the diagonal, exactly; vectors by substitution. Steps back where eigenvalues (nearly) repeat."""
+    """Eigenvalues are the diagonal, exactly; vectors by substitution.
+    Steps back where eigenvalues (nearly) repeat."""
     be = A._concrete_backend()
     xp = be.xp
     T = be.astype(A.to_dense(), xp.result_type(A.dtype, be.dtype("complex64")))

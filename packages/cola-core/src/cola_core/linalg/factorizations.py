@@ -33,9 +33,9 @@ CHOLESKY = Question("cholesky", abstract=lambda A: A, doc="L with A = L L^H")
 def cholesky(A: Any, alg: Any = Auto()) -> LinearOperator:
     """Lower triangular L with ``A = L L^H``, for a positive definite operator.
 
-    A must be declared PSD (arrays: ``cholesky(cola_core.PSD(a))``); calling this on an undeclared operator is taken
-    as the declaration, since the factorisation itself verifies it. Raises NotPositiveDefiniteError. The factor of a
-    Kronecker product is a Kronecker product, of a block diagonal a block diagonal.
+    A must be declared PSD (arrays: ``cholesky(cola_core.PSD(a))``); calling this on an undeclared operator is
+    taken as the declaration, since the factorisation itself verifies it. Raises NotPositiveDefiniteError. The
+    factor of a Kronecker product is a Kronecker product, of a block diagonal a block diagonal.
     """
     A = square(A, "cholesky")
     if not A.isa(PSD):

@@ -1,7 +1,8 @@
 """Functions of operators: ``exp``, ``log``, ``sqrt``, ``isqrt`` and any ``apply_unary(f, A)``, as operators.
 
-Self-adjoint compositions go through the eigendecompositions of their parts; the exponential of a Kronecker sum is a
-Kronecker product of exponentials; a large self-adjoint operator stays lazy and is applied by Lanczos.
+Self-adjoint compositions go through the eigendecompositions of their parts; the exponential of a Kronecker
+sum is a Kronecker product of exponentials; a large self-adjoint operator stays lazy and is applied by
+Lanczos.
 """
 
 from __future__ import annotations
@@ -47,8 +48,9 @@ RULES = RuleBook()
 class ScalarFunction:
     """A function of eigenvalues and what is known about it.
 
-    fn(xp, w): on an array of eigenvalues. multiplicative: f(ab) = f(a) f(b) for a, b >= 0. positive: f(w) >= 0 for
-    real w (>= 0 where needs_positive). needs_positive: real only for w >= 0. real_on_real: f of a real matrix is real.
+    fn(xp, w): on an array of eigenvalues. multiplicative: f(ab) = f(a) f(b) for a, b >= 0. positive: f(w) >=
+    0 for real w (>= 0 where needs_positive). needs_positive: real only for w >= 0. real_on_real: f of a real
+    matrix is real.
     """
 
     name: str
@@ -59,14 +61,15 @@ class ScalarFunction:
     real_on_real: bool = False
 
     def on(self, be: Any, w: Array) -> Array:
-        """f of the entries of w; negative arguments of roots and logarithms are an error (NaN under a trace)."""
+        """f of the entries of w; negative arguments of roots and logarithms are an
+        error (NaN under a trace)."""
         xp = be.xp
         if self.needs_positive and not be.is_complex(w) and be.is_concrete(w) and bool(xp.any(w < 0)):
             from ..errors import PropertyError
 
             raise PropertyError(
-                f"{self.name} of an operator with a negative eigenvalue ({be.number(xp.min(w)):.3g}) is not real. "
-                "Cast it to a complex dtype for the principal branch, or shift it."
+                f"{self.name} of an operator with a negative eigenvalue ({be.number(xp.min(w)):.3g}) is not "
+                "real. Cast it to a complex dtype for the principal branch, or shift it."
             )
         return self.fn(xp, w)
 
@@ -92,7 +95,8 @@ APPLY_UNARY = Question("apply_unary", abstract=lambda A, f: A, doc="f(A) as an o
 
 
 def apply_unary(f: Any, A: Any, alg: Any = Auto()) -> LinearOperator:
-    """``f(A)`` as an operator, for f acting on arrays of eigenvalues (``lambda w: w**3``) or a ``ScalarFunction``."""
+    """``f(A)`` as an operator, for f acting on arrays of eigenvalues (``lambda w: w**3``)
+    or a ``ScalarFunction``."""
     A = square(A, "apply_unary")
     if not isinstance(f, ScalarFunction):
         user = f
@@ -130,7 +134,7 @@ for _f in (apply_unary, exp, log, sqrt, isqrt):
     _f.question = APPLY_UNARY  # type: ignore[attr-defined]
 
 
-# -- rules ---------------------------------------------------------------------------------------------------------
+# -- rules ---------------------------------------------------------------------------------------------------
 @RULES.rule(APPLY_UNARY, (Diagonal,), id="function/diagonal", source="definition")
 def of_diagonal(A: Any, f: ScalarFunction, *, alg: Any) -> LinearOperator:
     return Diagonal(f.on(A._concrete_backend(), A.diag), declared=f.properties(A))
@@ -259,13 +263,13 @@ def of_scaled(A: Any, f: ScalarFunction, *, alg: Any) -> LinearOperator:
     return matmul(ask(APPLY_UNARY, (s, f), alg), ask(APPLY_UNARY, (rest, f), alg))
 
 
-# -- lazy f(A) -----------------------------------------------------------------------------------------------------
+# -- lazy f(A) -----------------------------------------------------------------------------------------------
 @operator
 class LanczosFunction(LinearOperator):
     """``f(A)`` of a self-adjoint A, applied by Lanczos from each right-hand side: ``|b| Q f(T) e_1``.
 
-    Source: Saad, SINUM 29 (1992) 209. Steps double until the answer changes by less than the tolerance; the change is
-    the reported error estimate.
+    Source: Saad, SINUM 29 (1992) 209. Steps double until the answer changes by less than the tolerance;
+    the change is the reported error estimate.
     """
 
     A: LinearOperator

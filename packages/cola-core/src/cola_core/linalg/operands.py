@@ -1,4 +1,5 @@
-"""Bringing what the user passes into the form rules expect, with errors that name both sides and the remedy."""
+"""Bringing what the user passes into the form rules expect,
+with errors that name both sides and the remedy."""
 
 from __future__ import annotations
 
@@ -35,8 +36,8 @@ def right_side(A: LinearOperator, b: Any, question: str) -> Any:
             raise BackendError(f"{question}({A!r}, b): b must be an array, got {type(b).__name__}.")
     if A.backend is not None and be is not A.backend:
         raise BackendError(
-            f"{question}({A!r}, b): the operator holds {A.backend.name} arrays, b of shape {tuple(b.shape)} is "
-            f"{be.name}. Convert one: A.to(backend={be.name!r})."
+            f"{question}({A!r}, b): the operator holds {A.backend.name} arrays, b of shape {tuple(b.shape)} "
+            f"is {be.name}. Convert one: A.to(backend={be.name!r})."
         )
     n = A.shape[-1]
     if len(b.shape) == 0 or (b.shape[0] if len(b.shape) == 1 else b.shape[-2]) != n:

@@ -14,7 +14,8 @@ __all__ = ["by_eigenvalues", "low_rank_split", "shift_split", "spectral", "spect
 
 
 def by_eigenvalues(alg: Any) -> bool | str:
-    """Whether answering through eigenvalues respects the algorithm: an explicit CG() must not turn into eigh."""
+    """Whether answering through eigenvalues respects the algorithm:
+    an explicit CG() must not turn into eigh."""
     if isinstance(alg, Auto) or hasattr(alg, "eigh"):
         return True
     return f"{type(alg).__name__} was asked for explicitly"
@@ -62,7 +63,8 @@ def shift_split(A: LinearOperator) -> tuple[LinearOperator, tuple[LinearOperator
 
 
 def low_rank_split(A: LinearOperator) -> tuple[Array, Array, LinearOperator] | None:
-    """``A = U V^H + B`` with all low-rank terms gathered; V is U where the sum of them is known to be U U^H."""
+    """``A = U V^H + B`` with all low-rank terms gathered;
+    V is U where the sum of them is known to be U U^H."""
     if not isinstance(A, Sum):
         return None
     factors: list[tuple[Array, Array]] = []

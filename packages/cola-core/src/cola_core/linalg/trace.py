@@ -1,4 +1,5 @@
-"""``trace(A)``: from the diagonal where that is read off, from the parts where it composes, else by products."""
+"""``trace(A)``: from the diagonal where that is read off, from the parts where it composes,
+else by products."""
 
 from __future__ import annotations
 
@@ -52,7 +53,8 @@ def trace(
     return_info: bool = False,
     on_failure: str = "warn",
 ) -> Any:
-    """The trace of a square operator, of batch shape. ``Hutchinson()`` estimates it, with its standard error."""
+    """The trace of a square operator, of batch shape.
+    ``Hutchinson()`` estimates it, with its standard error."""
     A = square(A, "trace")
     return TRACE.run(A, alg=as_algorithm(alg, "trace"), return_info=return_info, on_failure=on_failure)
 

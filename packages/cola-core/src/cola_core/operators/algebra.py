@@ -1,7 +1,8 @@
 """Arithmetic on operators, with normal forms by construction.
 
 Sums, products and Kronecker products flatten; numbers gather in front; neighbours are offered to each other
-(``_compose``, ``_plus``) so that a new operator class can add its own simplifications without touching this file.
+(``_compose``, ``_plus``) so that a new operator class can add its own simplifications without touching this
+file.
 """
 
 from __future__ import annotations
@@ -26,7 +27,8 @@ __all__ = ["add", "as_operator", "block_diag", "coerce", "kron", "kronsum", "mat
 
 
 def as_operator(A: Any) -> LinearOperator:
-    """An operator as is; an array of at least two axes as ``Dense``; a ``scipy.sparse`` matrix as ``Sparse``."""
+    """An operator as is; an array of at least two axes as ``Dense``;
+    a ``scipy.sparse`` matrix as ``Sparse``."""
     if isinstance(A, LinearOperator):
         return A
     if type(A).__module__.startswith("scipy.sparse"):
@@ -35,7 +37,8 @@ def as_operator(A: Any) -> LinearOperator:
         return Sparse.from_scipy(A)
     if backend_of_type(type(A)) is None and not isinstance(A, (list, tuple)):
         raise TypeError(
-            f"expected an operator or a matrix, got {type(A).__name__}. Wrap functions in ops.FunctionOperator."
+            f"expected an operator or a matrix, got {type(A).__name__}. Wrap functions in "
+            "ops.FunctionOperator."
         )
     return Dense(A)
 
@@ -216,13 +219,14 @@ def _factors(A: LinearOperator) -> tuple[LinearOperator, ...]:
 
 
 def power(A: LinearOperator, k: Any) -> LinearOperator:
-    """``A ** k`` for integers k >= 0 by repeated squaring (of the expression); negative powers through ``inv``."""
+    """``A ** k`` for integers k >= 0 by repeated squaring (of the expression);
+    negative powers through ``inv``."""
     if not A.is_square:
         raise NonSquareError(f"{A!r} ** {k}: powers need a square operator, its shape is {A.shape}.")
     if not isinstance(k, int) or isinstance(k, bool) or k < 0:
         raise TypeError(
-            f"{A!r} ** {k!r}: only non-negative integers; use inv(A) ** {-k if isinstance(k, int) else 'k'} for "
-            "inverses, sqrt(A) for roots."
+            f"{A!r} ** {k!r}: only non-negative integers; use inv(A) ** {-k if isinstance(k, int) else 'k'} "
+            "for inverses, sqrt(A) for roots."
         )
     out: LinearOperator = Identity.like(A)
     for _ in range(k):
@@ -231,7 +235,8 @@ def power(A: LinearOperator, k: Any) -> LinearOperator:
 
 
 def kron(*Ms: Any) -> LinearOperator:
-    """Kronecker product, flattened; numbers gather in front, identities and diagonals merge with their neighbours."""
+    """Kronecker product, flattened;
+    numbers gather in front, identities and diagonals merge with their neighbours."""
     factors: list[LinearOperator] = []
     scalar: ScalarMul | None = None
     for M in map(as_operator, Ms):

@@ -1,9 +1,9 @@
 """``LinearOperator``: a matrix known by what it does to vectors.
 
 A subclass gives ``_shape`` and ``_matmat`` and as much structure as it has; the rest is derived. Shapes are
-``(*batch, m, n)``; right-hand sides follow ``numpy.matmul``: one axis is a vector, two or more are (stacks of)
-matrices, and batches broadcast. Public methods validate, underscore methods compute. Operators never import the
-questions asked of them (``cola_core.linalg``).
+``(*batch, m, n)``; right-hand sides follow ``numpy.matmul``: one axis is a vector, two or more are (stacks
+of) matrices, and batches broadcast. Public methods validate, underscore methods compute. Operators never
+import the questions asked of them (``cola_core.linalg``).
 """
 
 from __future__ import annotations
@@ -27,7 +27,8 @@ MAX_DENSE_BYTES = 2**33  # to_dense() refuses above this unless told otherwise
 class LinearOperator:
     """An ``m x n`` matrix (or a batch of them) as an immutable pytree.
 
-    declared: properties claimed by the user on top of what the structure implies (see ``cola_core.properties``).
+    declared: properties claimed by the user on top of what the structure implies
+    (see ``cola_core.properties``).
     """
 
     declared: frozenset[Property] = field(default=frozenset(), kw_only=True, metadata={"static": True})
@@ -42,7 +43,7 @@ class LinearOperator:
         if pending():
             register_pytrees()
 
-    # -- what a subclass provides -------------------------------------------------------------------------------
+    # -- what a subclass provides ----------------------------------------------------------------------------
     def _shape(self) -> tuple[int, ...]:
         raise NotImplementedError(f"{type(self).__name__} must define _shape()")
 
@@ -65,7 +66,8 @@ class LinearOperator:
         """Validate and normalise the fields at construction."""
 
     def _dtype(self) -> Any:
-        """The dtype as a backend dtype, or None for operators that adopt their partner's (Identity, scalars)."""
+        """The dtype as a backend dtype, or None for operators that adopt their
+        partner's (Identity, scalars)."""
         found: Any = None
         for child in self._parts():
             dtype = child._dtype() if isinstance(child, LinearOperator) else getattr(child, "dtype", None)
@@ -107,14 +109,16 @@ class LinearOperator:
         return out if tuple(out.shape) == want else be.xp.broadcast_to(out, want)
 
     def _dense_like(self, whole: LinearOperator) -> Array:
-        """The matrix as a part of ``whole``: parts without arrays (identities, numbers) adopt its library and dtype."""
+        """The matrix as a part of ``whole``:
+        parts without arrays (identities, numbers) adopt its library and dtype."""
         if self.backend is not None:
             return self._to_dense()
         be = whole._concrete_backend()
         return self._matmat(be.eye(self.shape[-1], whole.dtype, whole.device))
 
     def _matvec_cost(self) -> Cost:
-        """Cost of one product with one vector; a user function is assumed to cost as much as a dense product."""
+        """Cost of one product with one vector;
+        a user function is assumed to cost as much as a dense product."""
         m, n = self.shape[-2:]
         return Cost(2.0 * m * n, self.itemsize * (m * n + m + n), self.itemsize * (m + n), 1)
 
@@ -130,7 +134,7 @@ class LinearOperator:
         """Normal form of ``self + other``, or NotImplemented."""
         return NotImplemented
 
-    # -- facts --------------------------------------------------------------------------------------------------
+    # -- facts -----------------------------------------------------------------------------------------------
     def _parts(self) -> tuple[Any, ...]:
         out: list[Any] = []
         for name in self._child_fields:
@@ -184,7 +188,8 @@ class LinearOperator:
             and dtype_name(dtype) == "complex64"
             and self._adopts_precision()
         ):
-            dtype = "complex128"  # only Python complex numbers: they adopt a partner's precision, here there is none
+            # only Python complex numbers: they adopt a partner's precision, here there is none
+            dtype = "complex128"
         return be.dtype(be.default_float if dtype is None else dtype)
 
     @cached
@@ -226,7 +231,7 @@ class LinearOperator:
         """Estimated cost of ``A @ v`` for one vector."""
         return self._matvec_cost()
 
-    # -- products -----------------------------------------------------------------------------------------------
+    # -- products --------------------------------------------------------------------------------------------
     def __matmul__(self, other: Any) -> Any:
         if isinstance(other, LinearOperator):
             from .algebra import matmul
@@ -293,14 +298,14 @@ class LinearOperator:
         n = self.shape[-2]
         if len(other.shape) == 0 or other.shape[-1] != n:
             raise ShapeError(
-                f"an array of shape {tuple(other.shape)} cannot multiply {self!r} of shape {self.shape} from the "
-                f"left: its last axis must be {n}."
+                f"an array of shape {tuple(other.shape)} cannot multiply {self!r} of shape {self.shape} "
+                f"from the left: its last axis must be {n}."
             )
         if len(other.shape) == 1:
             return be.conj(self._rmatmat(be.conj(other)[:, None])[..., 0])  # type: ignore[union-attr]
         return be.adjoint(self._rmatmat(be.adjoint(other)))  # type: ignore[union-attr]
 
-    # -- arithmetic ---------------------------------------------------------------------------------------------
+    # -- arithmetic ------------------------------------------------------------------------------------------
     def __add__(self, other: Any) -> Any:
         from .algebra import add, coerce
 
@@ -356,7 +361,7 @@ class LinearOperator:
 
         return power(self, k)
 
-    # -- transposes ---------------------------------------------------------------------------------------------
+    # -- transposes ------------------------------------------------------------------------------------------
     @cached
     def H(self) -> LinearOperator:
         """Conjugate transpose, pushed to the leaves where they have structure."""
@@ -392,7 +397,7 @@ class LinearOperator:
             return other
         return other.replace(declared=other.declared | keep)
 
-    # -- indexing -----------------------------------------------------------------------------------------------
+    # -- indexing --------------------------------------------------------------------------------------------
     def __getitem__(self, index: Any) -> Any:
         from .sliced import getitem
 
@@ -404,7 +409,7 @@ class LinearOperator:
     def __iter__(self) -> Any:
         raise TypeError(f"{self!r} is not iterable; use A.to_dense() or A[i].")
 
-    # -- conversion ---------------------------------------------------------------------------------------------
+    # -- conversion ------------------------------------------------------------------------------------------
     def to_dense(self, max_bytes: int | None = None) -> Array:
         """The matrix as an array. Refuses above ``max_bytes`` (default 8 GiB) with the size it would need."""
         size = self.itemsize
@@ -413,13 +418,15 @@ class LinearOperator:
         limit = MAX_DENSE_BYTES if max_bytes is None else max_bytes
         if size > limit:
             raise MemoryBudgetError(
-                f"{self!r} as a dense matrix needs {size / 2**30:.1f} GiB, above the limit of {limit / 2**30:.1f} "
+                f"{self!r} as a dense matrix needs {size / 2**30:.1f} GiB, above the limit of "
+                f"{limit / 2**30:.1f} "
                 "GiB. Use products with it, or raise the limit: to_dense(max_bytes=...)."
             )
         return self._to_dense()
 
     def to(self, device: Any = None, dtype: Any = None, backend: str | None = None) -> LinearOperator:
-        """Move to a device, precision or array library. Index leaves (integers, booleans) keep their dtype."""
+        """Move to a device, precision or array library.
+        Index leaves (integers, booleans) keep their dtype."""
         target = None if backend is None else get_backend(backend)
 
         def convert(x: Any) -> Any:
@@ -484,7 +491,7 @@ class LinearOperator:
             tuple(deepcopy(self.__dict__[f], memo) for f in self._child_fields),
         )
 
-    # -- looks --------------------------------------------------------------------------------------------------
+    # -- looks -----------------------------------------------------------------------------------------------
     def __repr__(self) -> str:
         try:
             return self._short()

@@ -19,7 +19,8 @@ __all__ = ["BlockDiag"]
 
 @operator
 class BlockDiag(LinearOperator):
-    """``diag(M1, ..., M1, M2, ...)`` with Mi repeated ``multiplicities[i]`` times; repeats are applied in one product."""
+    """``diag(M1, ..., M1, M2, ...)`` with Mi repeated ``multiplicities[i]`` times;
+    repeats are applied in one product."""
 
     Ms: tuple[LinearOperator, ...]
     multiplicities: tuple[int, ...] = static()
@@ -41,7 +42,8 @@ class BlockDiag(LinearOperator):
             raise ShapeError("BlockDiag needs at least one block.")
         if len(self.multiplicities) != len(self.Ms) or min(self.multiplicities) < 1:
             raise ShapeError(
-                f"BlockDiag needs one multiplicity >= 1 per block: {len(self.Ms)} blocks, {self.multiplicities}."
+                f"BlockDiag needs one multiplicity >= 1 per block: {len(self.Ms)} blocks, "
+                f"{self.multiplicities}."
             )
         self.backend  # noqa: B018 - raises if the parts mix libraries
         broadcast_batches("BlockDiag", self.Ms)

@@ -15,7 +15,8 @@ __all__ = ["Dense", "Triangular"]
 
 
 def as_matrix_entries(x: Any, what: str, ndim: int = 2) -> Array:
-    """An array usable as entries (integers become floats) of at least ``ndim`` axes; lists become NumPy arrays."""
+    """An array usable as entries (integers become floats) of at least ``ndim`` axes;
+    lists become NumPy arrays."""
     be = backend_of_type(type(x)) or get_backend("numpy")
     array = be.as_value(x)
     if array.ndim < ndim:

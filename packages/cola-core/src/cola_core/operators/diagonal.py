@@ -1,4 +1,5 @@
-"""Diagonal operators: ``Diagonal`` (a vector), ``ScalarMul`` (one number) and ``Identity`` (nothing stored)."""
+"""Diagonal operators: ``Diagonal`` (a vector),
+``ScalarMul`` (one number) and ``Identity`` (nothing stored)."""
 
 from __future__ import annotations
 
@@ -80,7 +81,8 @@ class Diagonal(_DiagonalCost, LinearOperator):
 
 @operator
 class ScalarMul(_DiagonalCost, LinearOperator):
-    """``c * I`` of size n. ``c`` is a Python number (adopts dtype and backend of its partner) or an array of batch shape.
+    """``c * I`` of size n. ``c`` is a Python number (adopts dtype and backend of its partner)
+    or an array of batch shape.
 
     A Python number's sign and realness are static facts, so ``ScalarMul(2.0, n)`` is PSD; an array's are not.
     """

@@ -18,9 +18,10 @@ __all__ = ["FunctionOperator"]
 class FunctionOperator(LinearOperator):
     """``A @ x = matvec(x)`` for x of shape (n,).
 
-    matmat takes (n, k) at once (much faster where it exists); without it columns are vmapped (JAX, torch) or looped
-    (NumPy). The adjoint is ``rmatvec``/``rmatmat`` if given, derived by automatic differentiation on JAX and torch,
-    and an error on NumPy. Functions must not close over arrays that need gradients: give those as a custom operator.
+    matmat takes (n, k) at once (much faster where it exists); without it columns are vmapped (JAX, torch) or
+    looped (NumPy). The adjoint is ``rmatvec``/``rmatmat`` if given, derived by automatic differentiation on
+    JAX and torch, and an error on NumPy. Functions must not close over arrays that need gradients: give those
+    as a custom operator.
     """
 
     matvec: Callable[[Array], Array] | None = static()
@@ -93,8 +94,8 @@ class FunctionOperator(LinearOperator):
             for y in out:
                 if getattr(y, "shape", None) != (rows,):
                     raise ShapeError(
-                        f"the function of {self!r} returned shape {getattr(y, 'shape', type(y).__name__)} for a "
-                        f"vector of {n}; it must return ({rows},)."
+                        f"the function of {self!r} returned shape {getattr(y, 'shape', type(y).__name__)} "
+                        f"for a vector of {n}; it must return ({rows},)."
                     )
             Y = xp.stack(out) if out else be.zeros((0, rows), self.dtype)
         else:
@@ -121,8 +122,8 @@ class FunctionOperator(LinearOperator):
         y = self.matvec(x)
         if getattr(y, "shape", None) != (self.size[0],):
             raise ShapeError(
-                f"the function of {self!r} returned shape {getattr(y, 'shape', type(y).__name__)} for a vector of "
-                f"{self.size[1]}; it must return ({self.size[0]},)."
+                f"the function of {self!r} returned shape {getattr(y, 'shape', type(y).__name__)} for a "
+                f"vector of {self.size[1]}; it must return ({self.size[0]},)."
             )
         return y
 
@@ -139,8 +140,8 @@ class FunctionOperator(LinearOperator):
             return self._matmat(X)
         if self.backend.name == "numpy":
             raise NotImplementedError(
-                f"{self!r} has no adjoint product: NumPy cannot derive it from matvec. Give rmatvec= (or rmatmat=), "
-                "or declare SelfAdjoint(A) if it is."
+                f"{self!r} has no adjoint product: NumPy cannot derive it from matvec. Give rmatvec= (or "
+                "rmatmat=), or declare SelfAdjoint(A) if it is."
             )
         return self._columns(_derived_adjoint(self), X, self.size[1])
 

@@ -18,8 +18,9 @@ __all__ = ["Kronecker", "apply_along_axes"]
 def apply_along_axes(Ms: tuple[LinearOperator, ...], X: Array, adjoint: bool = False) -> Array:
     """``(M1 (x) ... (x) Mp) @ X`` (or its adjoint) for X (*batch, N, k).
 
-    One matrix product per factor: the operand is viewed as (n_i, everything else), multiplied, and rotated so that
-    the next axis comes first; a factor that is the identity costs only the rotation. Cost: ``2 N sum(n_i) k`` flops.
+    One matrix product per factor: the operand is viewed as (n_i, everything else), multiplied, and rotated so
+    that the next axis comes first; a factor that is the identity costs only the rotation. Cost:
+    ``2 N sum(n_i) k`` flops.
     """
     xp = Ms[0].xp if Ms[0].backend is not None else None
     for M in Ms:

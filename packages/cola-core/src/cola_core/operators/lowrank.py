@@ -29,7 +29,8 @@ class LowRank(LinearOperator):
             object.__setattr__(self, "V", as_matrix_entries(self.V, "LowRank V"))
             if self.U.shape[-1] != self.V.shape[-1]:
                 raise ShapeError(
-                    f"LowRank factors need one number of columns: U {tuple(self.U.shape)}, V {tuple(self.V.shape)}."
+                    f"LowRank factors need one number of columns: U {tuple(self.U.shape)}, V "
+                    f"{tuple(self.V.shape)}."
                 )
 
     @property

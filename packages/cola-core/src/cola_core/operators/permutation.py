@@ -21,7 +21,8 @@ __all__ = ["Permutation"]
 class Permutation(LinearOperator):
     """The n x n permutation with ``(P x)[i] = x[perm[i]]``. Unitary; product O(n), no arithmetic.
 
-    ``perm`` is an index leaf and is never cast; ``dtype`` is what ``to_dense`` returns (adopts the partner's if None).
+    ``perm`` is an index leaf and is never cast;
+    ``dtype`` is what ``to_dense`` returns (adopts the partner's if None).
     """
 
     perm: Array

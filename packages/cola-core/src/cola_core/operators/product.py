@@ -1,4 +1,5 @@
-"""``Product``: A @ B @ ... of operators; a number times an operator is a product with ``ScalarMul`` in front."""
+"""``Product``: A @ B @ ... of operators;
+a number times an operator is a product with ``ScalarMul`` in front."""
 
 from __future__ import annotations
 

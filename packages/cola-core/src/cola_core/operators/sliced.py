@@ -19,10 +19,11 @@ __all__ = ["Sliced", "getitem"]
 
 @operator
 class Sliced(LinearOperator):
-    """``A[rows, cols]`` as an operator: scatter into A's columns, multiply, gather rows. Costs a product with A.
+    """``A[rows, cols]`` as an operator: scatter into A's columns, multiply, gather rows.
+    Costs a product with A.
 
-    rows, cols: index arrays (index leaves, duplicates allowed) or None for all; same: rows and cols are one selection,
-    so self-adjointness and PSD survive.
+    rows, cols: index arrays (index leaves, duplicates allowed) or None for all; same: rows and cols are one
+    selection, so self-adjointness and PSD survive.
     """
 
     A: LinearOperator
@@ -86,7 +87,8 @@ class Sliced(LinearOperator):
 
 
 def getitem(A: LinearOperator, index: Any) -> Any:
-    """``A[i]``, ``A[i, j]``, ``A[rows]``, ``A[rows, cols]`` with ints, slices and index arrays; batches by ``...`` only.
+    """``A[i]``, ``A[i, j]``, ``A[rows]``, ``A[rows, cols]`` with ints, slices and index arrays;
+    batches by ``...`` only.
 
     Integers give arrays (a row, a column, an entry); slices and index arrays give a ``Sliced`` operator.
     """

@@ -1,6 +1,7 @@
 """``Sparse``: entries at (row, column) positions; duplicates are summed, any order is accepted.
 
-Stored sorted by row, then column, so that NumPy can use SciPy's CSR product and JAX and torch a sorted segment sum.
+Stored sorted by row, then column, so that NumPy can use SciPy's CSR product and JAX and torch a sorted
+segment sum.
 The positions are index leaves: they are never cast and take no gradient; the entries do.
 """
 
@@ -37,7 +38,8 @@ class Sparse(LinearOperator):
         rows, cols = _host_index(self.rows, "rows"), _host_index(self.cols, "cols")
         if data.ndim != 1 or rows.shape != data.shape or cols.shape != data.shape:
             raise ShapeError(
-                f"Sparse needs 1-d data, rows and cols of one length; got {tuple(data.shape)}, {rows.shape}, {cols.shape}."
+                f"Sparse needs 1-d data, rows and cols of one length; got {tuple(data.shape)}, "
+                f"{rows.shape}, {cols.shape}."
             )
         if rows.size and (rows.min() < 0 or rows.max() >= m or cols.min() < 0 or cols.max() >= n):
             raise ShapeError(
