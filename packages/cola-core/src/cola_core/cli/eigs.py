@@ -39,7 +39,7 @@ def run(args: argparse.Namespace) -> int:
     if args.out is not None:
         check_target(args.out, (".npz",))
     A = load_matrix(args)
-    outcome = asked(eigh, A, args.k, args.which, alg=algorithm("eigsh", args), name="eigs")
+    outcome = asked(eigh, A, args.k, args.which, alg=algorithm("eigsh", args, A, args.k, args.which), name="eigs")
     w, V = outcome.answer
     be = A._concrete_backend()
     vectors = V.to_dense()

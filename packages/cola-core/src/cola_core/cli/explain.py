@@ -66,9 +66,14 @@ def run(args: argparse.Namespace) -> int:
             getattr(linalg, name),
             A,
             *operands,
-            alg=algorithm(registered, args),
+            alg=algorithm(registered, args, A, *_for_algorithm(args.question, operands)),
             candidates=args.candidates,
             analyze=args.analyze,
         )
     print(plan.to_json() if args.json else plan)
     return 0
+
+
+def _for_algorithm(question: str, operands: list[Any]) -> list[Any]:
+    """What follows the operator where an algorithm judges whether it applies."""
+    return [0] if question == "diag" else operands

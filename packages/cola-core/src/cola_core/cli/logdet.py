@@ -24,7 +24,7 @@ def run(args: argparse.Namespace) -> int:
     from .running import asked, finished
 
     A = load_matrix(args)
-    outcome = asked(slogdet, A, alg=algorithm("slogdet", args), name="logdet")
+    outcome = asked(slogdet, A, alg=algorithm("slogdet", args, A), name="logdet")
     sign, value = (number_of(A, part) for part in outcome.answer)
     info = outcome.info
     rows = [("log|det|", number(value)), ("sign", number(sign)), ("method", info.method or "direct")]

@@ -125,8 +125,11 @@ def load_rhs(path: str, A: Any, args: argparse.Namespace) -> Any:
     return A._concrete_backend().asarray(np.ascontiguousarray(b.astype(want, copy=False)))
 
 
-def algorithm(question: str, args: argparse.Namespace) -> Any:
-    """``Auto`` or the named algorithm, with the settings of the command line; a setting it lacks is an error."""
+def algorithm(question: str, args: argparse.Namespace, A: Any, *operands: Any) -> Any:
+    """``Auto`` or the named algorithm, with the settings of the command line.
+
+    A setting it lacks is an error, and so is a matrix it does not apply to: CG on one that is not declared PSD.
+    """
     from ..algorithms import Auto
 
     given = {name: getattr(args, name, None) for name in ("tol", "max_iters", "key")}
@@ -143,4 +146,12 @@ def algorithm(question: str, args: argparse.Namespace) -> Any:
     for name in given:
         if name not in known:
             raise UnknownNameError(f"--{name.replace('_', '-')} does not apply: {cls.__name__} has no such setting.")
-    return cls(**given)
+    chosen = cls(**given)
+    # with a shape that does not fit, the question itself has the better message
+    verdict = chosen.applicable(question, A, *operands) if A.is_square else True
+    if verdict is not True:
+        raise PropertyError(
+            f"--alg {args.alg} does not apply to {args.file}: {verdict}. Declare what you know (--psd, --self-adjoint), or "
+            "take another algorithm."
+        )
+    return chosen

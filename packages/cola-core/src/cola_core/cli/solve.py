@@ -29,8 +29,8 @@ def run(args: argparse.Namespace) -> int:
     if args.out is not None:
         check_target(args.out)
     A = load_matrix(args)
-    alg = algorithm("solve", args)
     b = load_rhs(args.rhs, A, args)
+    alg = algorithm("solve", args, A, b)
     outcome = asked(solve, A, b, alg=alg, name="solve")
     be = A._concrete_backend()
     x = np.asarray(be.to_numpy(outcome.answer))

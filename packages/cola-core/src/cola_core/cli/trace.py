@@ -24,7 +24,7 @@ def run(args: argparse.Namespace) -> int:
     from .running import asked, finished
 
     A = load_matrix(args)
-    outcome = asked(trace, A, alg=algorithm("trace", args), name="trace")
+    outcome = asked(trace, A, alg=algorithm("trace", args, A), name="trace")
     value = number_of(A, outcome.answer)
     info = outcome.info
     rows = [("trace", number(value)), ("method", info.method or "direct")]
