@@ -15,26 +15,30 @@ def sym(A):
     return 0.5 * (A + A.mT)
 
 
-def check(f, *inputs):
+def check(f, *inputs, thorough=False):
+    """Both modes to first order, reverse to second; `thorough`: all combinations to second order."""
     from jax.test_util import check_grads
 
-    check_grads(jax.jit(f), tuple(jnp.asarray(x) for x in inputs), order=2, modes=("fwd", "rev"))
+    inputs = tuple(jnp.asarray(x) for x in inputs)
+    if not thorough:
+        check_grads(jax.jit(f), inputs, order=1, modes=("fwd",))
+    check_grads(jax.jit(f), inputs, order=2, modes=("fwd", "rev") if thorough else ("rev",))
 
 
-@pytest.mark.parametrize("shape", [(3, 5), (3, 3), (1, 1), (2, 2, 3)])
+@pytest.mark.parametrize("shape", [(3, 5), (3, 3), (2, 1, 2)])
 def test_gelqf(rng, shape):
-    check(lambda A: tuple(lapack.gelqf(A)), rng.standard_normal(shape))
+    check(lambda A: tuple(lapack.gelqf(A)), rng.standard_normal(shape), thorough=shape == (3, 5))
 
 
 @pytest.mark.parametrize("lower", [True, False])
 @pytest.mark.parametrize("n,batch", [(4, ()), (1, ()), (2, (2,))])
 def test_potrf(rng, n, batch, lower, spd):
-    check(lambda A: lapack.potrf(sym(A), lower=lower), spd(rng, n, batch))
+    check(lambda A: lapack.potrf(sym(A), lower=lower), spd(rng, n, batch), thorough=lower and n == 4)
 
 
 @pytest.mark.parametrize("n,batch", [(4, ()), (1, ()), (2, (2,))])
 def test_syevd(rng, n, batch, spd):
-    check(lambda A: tuple(lapack.syevd(sym(A))), spd(rng, n, batch))
+    check(lambda A: tuple(lapack.syevd(sym(A))), spd(rng, n, batch), thorough=n == 4)
 
 
 @pytest.mark.parametrize(
@@ -79,9 +83,7 @@ def test_jit_vmap_and_hessian(rng):
     np.testing.assert_allclose(H, H.T, atol=1e-10)
 
 
-@pytest.mark.parametrize(
-    "diagonal", [[1.0, 1.0, 2.0, 2.0], [0.0, 0.0, 0.0, 0.0], [1.0, 1.0 + 1e-14, 2.0, 3.0]]
-)
+@pytest.mark.parametrize("diagonal", [[1.0, 1.0, 2.0, 2.0], [1.0, 1.0 + 1e-14, 2.0, 3.0]])
 def test_ties_give_finite_gradients(diagonal):
     def loss(A):
         U, lam = lapack.syevd(A)

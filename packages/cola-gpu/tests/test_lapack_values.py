@@ -52,7 +52,7 @@ def test_gelqf_is_the_same_on_every_backend(backend, rng):
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
-@pytest.mark.parametrize("m,n", [(3, 3), (6, 40), (30, 400)])
+@pytest.mark.parametrize("m,n", [(3, 3), (30, 400)])
 def test_gelqf_refuses_rank_deficiency(backend, rng, m, n, dtype):
     A = rng.standard_normal((2, m, n))
     A[1, m - 1] = A[1, : m - 1].T @ rng.standard_normal(m - 1)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -76,7 +77,7 @@ def _matmul(bk: Backend, device: str, quick: bool) -> dict[str, float]:
     out = {}
     for dtype in ("float32", "float64"):
         x = _put(bk, np.full((n, n), 1e-3, dtype), device)
-        seconds = _best(bk, lambda x=x: bk.matmul(x, x))
+        seconds = _best(bk, partial(bk.matmul, x, x))
         out[f"matmul_{dtype}_GFLOPs"] = 2 * n**3 / seconds / 1e9
     return out
 
@@ -93,7 +94,7 @@ def _mixed_cg(bk: Backend, device: str, quick: bool, bandwidth: float) -> dict[s
     for name, precision in (("cg_float64", "float64"), ("cg_mixed", "auto")):
         alg = MixedPrecisionCG(tol=1e-10, max_iters=2000, precision=precision)
         x, info = solve(A, b, alg, return_info=True)
-        seconds = _best(bk, lambda alg=alg: alg.solve(A, b), repeats=3)
+        seconds = _best(bk, partial(alg.run, A, b), repeats=3)
         residual = bk.to_numpy(b - A @ x)
         out[f"{name}_seconds"] = seconds
         out[f"{name}_iterations"] = int(info.iterations)
@@ -180,7 +181,7 @@ class _double_precision:
         if self.framework == "jax":
             import jax
 
-            self.before = jax.config.jax_enable_x64
+            self.before = jax.config.read("jax_enable_x64")
             jax.config.update("jax_enable_x64", True)
 
     def __exit__(self, *_: Any) -> None:

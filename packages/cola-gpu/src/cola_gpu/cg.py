@@ -187,7 +187,12 @@ class MixedPrecisionCG(Algorithm):
 def may_differentiate(bk: Backend, A: Any, b: Array) -> bool:
     """Whether a framework may want derivatives of this solve (always so while JAX traces)."""
     arrays = [b]
-    map_leaves(lambda x: arrays.append(x) or x, A)
+
+    def collect(x: Array) -> Array:
+        arrays.append(x)
+        return x
+
+    map_leaves(collect, A)
     if bk.name == "jax":
         return not bk.is_concrete(*arrays)
     if bk.name == "torch":

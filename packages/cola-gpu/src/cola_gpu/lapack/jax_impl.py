@@ -61,4 +61,5 @@ def syevd(A: jax.Array, gap_tol: float | None = None) -> tuple[jax.Array, jax.Ar
 @syevd.defjvp
 def _syevd_jvp(gap_tol, primals, tangents):
     U, lam = syevd(*primals, gap_tol)
-    return (U, lam), formulas.syevd_pushforward(_bk, U, lam, *tangents, gap_tol)
+    (dA,) = tangents
+    return (U, lam), formulas.syevd_pushforward(_bk, U, lam, dA, gap_tol)

@@ -36,11 +36,13 @@ class _Gelqf(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, Qbar: torch.Tensor, Lbar: torch.Tensor) -> torch.Tensor:
-        return formulas.gelqf_pullback(_bk, *ctx.saved_tensors, Qbar, Lbar)
+        Q, L = ctx.saved_tensors
+        return formulas.gelqf_pullback(_bk, Q, L, Qbar, Lbar)
 
     @staticmethod
     def jvp(ctx: Any, dA: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        return formulas.gelqf_pushforward(_bk, *ctx.saved_tensors, dA)
+        Q, L = ctx.saved_tensors
+        return formulas.gelqf_pushforward(_bk, Q, L, dA)
 
 
 class _Potrf(torch.autograd.Function):
@@ -59,11 +61,13 @@ class _Potrf(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, Lbar: torch.Tensor) -> torch.Tensor:
-        return formulas.potrf_pullback(_bk, *ctx.saved_tensors, Lbar)
+        (L,) = ctx.saved_tensors
+        return formulas.potrf_pullback(_bk, L, Lbar)
 
     @staticmethod
     def jvp(ctx: Any, dA: torch.Tensor) -> torch.Tensor:
-        return formulas.potrf_pushforward(_bk, *ctx.saved_tensors, dA)
+        (L,) = ctx.saved_tensors
+        return formulas.potrf_pushforward(_bk, L, dA)
 
 
 class _Syevd(torch.autograd.Function):
@@ -86,11 +90,13 @@ class _Syevd(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, Ubar: torch.Tensor, lambar: torch.Tensor) -> tuple[torch.Tensor, None]:
-        return formulas.syevd_pullback(_bk, *ctx.saved_tensors, Ubar, lambar, ctx.gap_tol), None
+        U, lam = ctx.saved_tensors
+        return formulas.syevd_pullback(_bk, U, lam, Ubar, lambar, ctx.gap_tol), None
 
     @staticmethod
     def jvp(ctx: Any, dA: torch.Tensor, _: None) -> tuple[torch.Tensor, torch.Tensor]:
-        return formulas.syevd_pushforward(_bk, *ctx.saved_tensors, dA, ctx.gap_tol)
+        U, lam = ctx.saved_tensors
+        return formulas.syevd_pushforward(_bk, U, lam, dA, ctx.gap_tol)
 
 
 def gelqf(A: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
