@@ -384,3 +384,53 @@ def test_auto_never_densifies_beyond_its_budget():
     assert any("budget" in reason for _, reason, _ in plan.root.rejected)
     small = cola.explain(cola.solve, ops.Dense(np.eye(1001) + 0.1), np.ones(1001))
     assert small.root.by == "core:solve/lu"
+
+
+# -- what inv(A) keeps --------------------------------------------------------------------------------------------
+def test_inverse_factors_once_and_gives_the_determinant(backend, rng):
+    f, num = backend.asarray, backend.to_numpy
+    a, b = spectrum(rng, np.linspace(1, 4, 4)), spectrum(rng, np.linspace(1, 3, 3))
+    U = rng.normal(size=(12, 2))
+    S, P = cola.SelfAdjoint, cola.PSD
+    cases = {
+        "cholesky": P(ops.Dense(f(np.kron(a, b)))),
+        "lu": ops.Dense(f(np.kron(a, b) + np.tri(12))),
+        "shift": cola.kron(P(f(a)), P(f(b))) + 0.3 * ops.Identity(12),
+        "kronsum": cola.kronsum(P(f(a)), P(f(b))),
+        "woodbury": ops.LowRank(f(U)) + P(ops.Diagonal(f(np.arange(1.0, 13)))),
+        "general woodbury": ops.LowRank(f(U), f(U[::-1].copy())) + ops.Dense(f(np.kron(a, b))),
+        "nested": cola.kron(P(f(a)), S(f(b))) + ops.LowRank(f(U)) + 0.1 * ops.Identity(12),
+    }
+    for name, A in cases.items():
+        D = num(A.to_dense())
+        Ainv = cola.inv(A)
+        B = rng.normal(size=(12, 2))
+        for _ in range(2):
+            np.testing.assert_allclose(num(Ainv @ f(B)), np.linalg.solve(D, B), atol=1e-8, err_msg=name)
+        assert "_factor" in Ainv.__dict__, name
+        first = Ainv.__dict__["_factor"]
+        sign, value = cola.slogdet(Ainv)
+        assert Ainv.__dict__["_factor"] is first
+        assert float(value) == pytest.approx(-np.linalg.slogdet(D)[1], abs=1e-9)
+        assert float(sign) == np.linalg.slogdet(D)[0]
+
+
+def test_woodbury_with_a_singular_base(backend, rng):
+    """The sum is regular although the base is not: another way must answer."""
+    U = rng.normal(size=(6, 2))
+    base = np.diag([1.0, 2.0, 3.0, 4.0, 5.0, 0.0])
+    A = ops.LowRank(backend.asarray(U)) + ops.Diagonal(backend.asarray(np.diag(base)))
+    D = base + U @ U.T
+    x = backend.to_numpy(cola.solve(A, backend.asarray(np.ones(6))))
+    np.testing.assert_allclose(x, np.linalg.solve(D, np.ones(6)), atol=1e-10)
+    assert float(cola.logdet(A)) == pytest.approx(np.linalg.slogdet(D)[1])
+    np.testing.assert_allclose(backend.to_numpy(cola.inv(A) @ backend.asarray(np.ones(6))), x, atol=1e-12)
+
+
+def test_determinant_lemma_steps_back_when_the_base_is_nearly_singular(rng):
+    U = rng.normal(size=(6, 2))
+    d = np.array([1.0, 2.0, 3.0, 4.0, 1e-14, 1e-14])
+    A = ops.LowRank(U) + ops.Diagonal(d)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        assert cola.logdet(A) == pytest.approx(np.linalg.slogdet(np.diag(d) + U @ U.T)[1], abs=1e-8)

@@ -59,7 +59,8 @@ class Rule:
     types: one class per operator of the question, then the algorithm's class. when: guard over static facts (shape,
     dtype, declared properties, structure) returning True or the reason why not. cost: estimate used between rules
     that are equally specific. A rule may return NotImplemented after looking at concrete values (accuracy lost); the
-    next candidate is then tried. source: the paper or book and equation.
+    next candidate is then tried. factor(A, alg=...): for rules of ``solve``, an object with ``solve(B)`` and maybe
+    ``slogdet()`` that ``inv(A)`` keeps between products. source: the paper or book and equation.
     """
 
     id: str
@@ -74,6 +75,7 @@ class Rule:
     source: str = ""
     kind: str = "exact"
     summary: str = ""
+    factor: Callable[..., Any] | None = None
 
     def matches(self, types: tuple[type, ...]) -> bool:
         """Whether operands of these classes fit."""

@@ -13,7 +13,6 @@ from ..errors import UnreliableResultWarning
 from ..operators import (
     Adjoint,
     BlockDiag,
-    Dense,
     Diagonal,
     Identity,
     Kronecker,
@@ -27,10 +26,11 @@ from ..operators import (
 )
 from ..plugins.rulebook import RuleBook
 from ..properties import PSD
-from .inverse import INV, Inverse, all_square
+from .inverse import Inverse, all_square
 from .operands import as_algorithm, square
 from .solve import _shifted, _woodbury_cost, _woodbury_guard
-from .structure import by_eigenvalues, low_rank_split, spectral_guard
+from .structure import by_eigenvalues, spectral_guard
+from .structured_factor import woodbury_factor
 
 __all__ = ["SLOGDET", "logdet", "slogdet"]
 
@@ -55,8 +55,8 @@ def slogdet(
 ) -> Any:
     """``(sign, log |det A|)`` of a square operator, as ``numpy.linalg.slogdet``: batch shape each.
 
-    The sign is a complex phase for complex operators and 0 (with -inf) for singular ones. Stochastic answers (SLQ)
-    carry their standard error, truncation included, in the Info.
+    The sign is a complex phase for complex operators and 0 (with -inf) for singular ones. Stochastic answers
+    (SLQ) carry their standard error, truncation included, in the Info.
     """
     A = square(A, "slogdet")
     return SLOGDET.run(A, alg=as_algorithm(alg, "slogdet"), return_info=return_info, on_failure=on_failure)
@@ -74,7 +74,8 @@ def logdet(
 ) -> Any:
     """``log det A``: real, of batch shape. Where det A is not positive the answer is NaN, with a warning.
 
-    A negative or complex determinant has no real logarithm (``slogdet`` gives sign and modulus); -inf if singular.
+    A negative or complex determinant has no real logarithm (``slogdet`` gives sign and modulus);
+    -inf if singular.
 
     >>> import numpy as np, cola_core as cola
     >>> A = 2 * cola.kron(np.eye(3), np.array([[2.0, 1.0], [1.0, 2.0]]))
@@ -105,7 +106,8 @@ logdet.question = SLOGDET  # type: ignore[attr-defined]
 
 
 def of_entries(be: Any, d: Array) -> tuple[Array, Array]:
-    """slogdet of a diagonal (..., n): product of phases, sum of log moduli; zero entries give (0, -inf) quietly."""
+    """slogdet of a diagonal (..., n): product of phases, sum of log moduli;
+    zero entries give (0, -inf) quietly."""
     xp = be.xp
     magnitude = xp.abs(d)
     zero = magnitude == 0
@@ -157,7 +159,8 @@ def slogdet_triangular(A: Any, *, alg: Any) -> tuple[Array, Array]:
 
 @RULES.rule(SLOGDET, (Permutation,), id="slogdet/permutation", source="parity from the number of cycles")
 def slogdet_permutation(A: Any, *, alg: Any) -> tuple[Array, Array]:
-    """Parity without a loop over cycles: follow every index by pointer doubling to the least index of its cycle."""
+    """Parity without a loop over cycles:
+    follow every index by pointer doubling to the least index of its cycle."""
     be = A._concrete_backend()
     xp = be.xp
     n = A.shape[-1]
@@ -251,15 +254,8 @@ def _spectral(A: Any, alg: Any) -> tuple[Array, Array]:
     cost=lambda A, *, alg: _woodbury_cost(A, A, alg=alg),
 )
 def slogdet_lemma(A: Any, *, alg: Any) -> tuple[Array, Array]:
-    U, V, base = low_rank_split(A)  # type: ignore[misc]
-    be = A._concrete_backend()
-    xp = be.xp
-    kept = INV.run(base, alg=Auto())
-    C = xp.matmul(be.adjoint(V), kept._matmat(U)) + be.eye(U.shape[-1], A.dtype, A.device)
-    psd = base.isa(PSD) and U is V
-    small = ask(SLOGDET, (Dense(C, declared=frozenset({PSD}) if psd else frozenset()),), Auto())
-    sign, value = ask(SLOGDET, (kept,), alg)
-    return _combine([(be.conj(sign), -value), small])
+    factor = woodbury_factor(A, alg=Auto())
+    return factor if factor is NotImplemented else factor.slogdet(alg)
 
 
 @RULES.rule(SLOGDET, (Inverse,), id="slogdet/inverse", source="det(A^-1) = 1 / det(A)")
@@ -271,7 +267,8 @@ def slogdet_inverse(A: Any, *, alg: Any) -> tuple[Array, Array]:
     planning = current is not None and current.recorder is not None
     factor = None if planning else A.__dict__.get("_factor")
     # the factorisation an earlier product left behind gives the determinant for nothing
-    sign, value = factor.slogdet() if factor is not None else ask(SLOGDET, (A.A,), alg)
+    found = NotImplemented if factor is None else factor.slogdet()
+    sign, value = ask(SLOGDET, (A.A,), alg) if found is NotImplemented else found
     return be.conj(sign), -value
 
 

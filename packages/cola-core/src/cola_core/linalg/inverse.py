@@ -63,15 +63,21 @@ class Inverse(LinearOperator):
         be = A._concrete_backend()
         probe = be.zeros((A.shape[-1], 1), A.dtype, A.device)
         for tier in REGISTRY.tiers("solve", types):
-            if select(SOLVE, tier, (A, probe), self.alg):
-                return None
+            for rule in select(SOLVE, tier, (A, probe), self.alg):
+                if rule.factor is None:
+                    return None
+                found = rule.factor(A, alg=self.alg)
+                if found is not NotImplemented:
+                    return self._keep(be, found)
         chosen, _ = choose_algorithm(SOLVE, (A, probe), self.alg)
         if not hasattr(chosen, "factor"):
             return None
-        found = chosen.factor(A)
-        if _keepable(be, A):
-            self.__dict__["_factor"] = found
-        return found
+        return self._keep(be, chosen.factor(A))
+
+    def _keep(self, be: Any, factor: Any) -> Any:
+        if _keepable(be, self.A):
+            self.__dict__["_factor"] = factor
+        return factor
 
     def _matmat(self, X: Array) -> Array:
         from .solve import SOLVE
@@ -83,7 +89,9 @@ class Inverse(LinearOperator):
                 from ..algorithms.cholesky import check_finite
 
                 check_finite(self.A, X)
-                return factor.solve(X)
+                answer = factor.solve(X)
+                if answer is not NotImplemented:
+                    return answer
         if current is None:
             # outermost: run the question so that a missed tolerance is reported
             return SOLVE.run(self.A, X, alg=self.alg)

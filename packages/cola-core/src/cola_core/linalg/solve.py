@@ -13,7 +13,6 @@ from ..info import Info
 from ..operators import (
     Adjoint,
     BlockDiag,
-    Dense,
     Diagonal,
     Identity,
     Kronecker,
@@ -26,10 +25,11 @@ from ..operators import (
     Triangular,
 )
 from ..plugins.rulebook import RuleBook
-from ..properties import PSD, SelfAdjoint
+from ..properties import SelfAdjoint
 from .inverse import INV, Inverse, all_square, is_unitary
 from .operands import as_algorithm, right_side, square
 from .structure import low_rank_split, shift_split, spectral, spectral_guard
+from .structured_factor import spectral_factor, woodbury_factor
 
 __all__ = ["SOLVE", "solve"]
 
@@ -172,9 +172,10 @@ def _spectral_cost(A: Any, b: Any, *, alg: Any) -> Cost:
     source="fast diagonalisation: Lynch, Rice & Thomas 1964",
     when=spectral_guard,
     cost=_spectral_cost,
+    factor=spectral_factor,
 )
 def solve_kronsum(A: Any, b: Array, *, alg: Any) -> Array:
-    return _spectral_solve(A, b, alg)
+    return spectral_factor(A, alg=alg).solve(b)
 
 
 def _shifted(A: Any, *operands: Any, alg: Any) -> bool | str:
@@ -192,31 +193,10 @@ def _shifted(A: Any, *operands: Any, alg: Any) -> bool | str:
     when=_shifted,
     precedence=1,
     cost=_spectral_cost,
+    factor=spectral_factor,
 )
 def solve_shift(A: Any, b: Array, *, alg: Any) -> Array:
-    return _spectral_solve(A, b, alg)
-
-
-def _spectral_solve(A: Any, b: Array, alg: Any) -> Array:
-    from .eigen import EIGH
-
-    w, V = ask(EIGH, (A,), alg)
-    be = A._concrete_backend()
-    xp = be.xp
-    if be.is_concrete(w) and w.shape[-1]:
-        smallest, largest = be.number(xp.min(xp.abs(w))), be.number(xp.max(xp.abs(w)))
-        from ..algorithms.factor import warn_if_singular
-        from ..errors import SingularMatrixError
-
-        if smallest == 0.0:
-            raise SingularMatrixError(
-                f"{A!r} is singular: an eigenvalue is exactly zero. Add a multiple of the identity or project out "
-                "the null space."
-            )
-        warn_if_singular(smallest / largest, A, "eigenvalue")
-    Y = V._rmatmat(b)
-    Y = Y / w[..., :, None]
-    return V._matmat(Y)
+    return spectral_factor(A, alg=alg).solve(b)
 
 
 def _woodbury_guard(A: Any, *operands: Any, alg: Any) -> bool | str:
@@ -242,35 +222,9 @@ def _woodbury_cost(A: Any, b: Any, *, alg: Any) -> Cost:
     source="Woodbury 1950; Higham 2002, sec. 9.9",
     when=_woodbury_guard,
     cost=_woodbury_cost,
+    factor=woodbury_factor,
 )
 def solve_woodbury(A: Any, b: Array, *, alg: Any) -> Array:
     """``(B + U V^H)^{-1} b``; the residual is checked, refined once, and the rule steps back if accuracy is lost."""
-    U, V, base = low_rank_split(A)  # type: ignore[misc]
-    be = A._concrete_backend()
-    xp = be.xp
-    k = U.shape[-1]
-    kept = INV.run(base, alg=alg)
-    Z = kept._matmat(U)  # B^{-1} U
-    C = xp.matmul(be.adjoint(V), Z) + be.eye(k, A.dtype, A.device)
-    psd = base.isa(PSD) and U is V
-    Cinv = INV.run(Dense(C, declared=frozenset({PSD}) if psd else frozenset()), alg=Auto())
-
-    def correct(rhs: Array) -> Array:
-        x = kept._matmat(rhs)
-        return x - xp.matmul(Z, Cinv._matmat(xp.matmul(be.adjoint(V), x)))
-
-    x = correct(b)
-    if be.is_concrete(x) and b.shape[-1] and b.shape[-2]:
-        # Woodbury cancels when B is much smaller than U V^H: judge by the residual of the whole system
-        eps = float(xp.finfo(be.real_dtype(x.dtype)).eps)
-        bnorm = be.norm(b)
-        r = b - A._matmat(x)
-        bad = be.number(xp.max(be.norm(r) / xp.where(bnorm > 0, bnorm, xp.ones_like(bnorm))))
-        limit = eps**0.65  # 7e-11 in double, 3e-5 in single: past it one refinement pays
-        if bad > limit:
-            x = x + correct(r)
-            r = b - A._matmat(x)
-            bad = be.number(xp.max(be.norm(r) / xp.where(bnorm > 0, bnorm, xp.ones_like(bnorm))))
-            if not bad <= 1e3 * limit:
-                return NotImplemented
-    return x
+    factor = woodbury_factor(A, alg=alg)
+    return factor if factor is NotImplemented else factor.solve(b)

@@ -40,6 +40,7 @@ class Registrar:
         source: str = "",
         kind: str = "exact",
         summary: str = "",
+        factor: Callable[..., Any] | None = None,
     ) -> Callable[[F], F]:
         """Decorator: ``fn(A, *operands, alg)`` answers ``question`` for operators of the given classes.
 
@@ -68,6 +69,7 @@ class Registrar:
                 source=source,
                 kind=kind,
                 summary=summary or (inspect.getdoc(fn) or "").partition("\n")[0],
+                factor=factor,
             )
             self._rules.append(rule)
             return fn
