@@ -11,6 +11,7 @@ from ..cost import Cost
 from ..errors import ShapeError
 from ..properties import PSD, Property, SelfAdjoint, Stiefel, Unitary
 from ..pytree import operator, static
+from .axes import exchange
 from .base import LinearOperator
 from .sum import broadcast_batches
 
@@ -74,11 +75,11 @@ class BlockDiag(LinearOperator):
             at += n * t
             if t > 1:  # (t, n, k) -> (n, t * k): repeats become columns
                 Y = xp.reshape(Y, (*batch, t, n, k))
-                Y = xp.reshape(xp.moveaxis(Y, -3, -2), (*batch, n, t * k))
+                Y = xp.reshape(exchange(xp, Y), (*batch, n, t * k))
             Y = M._rmatmat(Y) if adjoint else M._matmat(Y)
             if t > 1:
                 lead = Y.shape[:-2]
-                Y = xp.reshape(xp.moveaxis(xp.reshape(Y, (*lead, m, t, k)), -2, -3), (*lead, m * t, k))
+                Y = xp.reshape(exchange(xp, xp.reshape(Y, (*lead, m, t, k))), (*lead, m * t, k))
             pieces.append(Y)
         lead = broadcast_batches("BlockDiag", self.Ms)
         lengths = {p.shape[:-2] for p in pieces}

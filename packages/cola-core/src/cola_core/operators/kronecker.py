@@ -72,8 +72,8 @@ class Kronecker(LinearOperator):
     def _shape(self) -> tuple[int, ...]:
         return (
             *broadcast_batches("Kronecker", self.Ms),
-            math.prod(M.shape[-2] for M in self.Ms),
-            math.prod(M.shape[-1] for M in self.Ms),
+            math.prod([M.shape[-2] for M in self.Ms]),
+            math.prod([M.shape[-1] for M in self.Ms]),
         )
 
     def _matmat(self, X: Array) -> Array:
@@ -124,7 +124,7 @@ class Kronecker(LinearOperator):
 
     def _matvec_cost(self) -> Cost:
         total, left = Cost(calls=0), 1
-        right = math.prod(M.shape[-1] for M in self.Ms)
+        right = math.prod([M.shape[-1] for M in self.Ms])
         for M in self.Ms:
             m, n = M.shape[-2:]
             right //= max(n, 1)

@@ -9,6 +9,7 @@ from ..cost import Cost
 from ..errors import NonSquareError, ShapeError
 from ..properties import PSD, Property, SelfAdjoint
 from ..pytree import operator
+from .axes import exchange
 from .base import LinearOperator
 from .sum import broadcast_batches
 
@@ -36,7 +37,7 @@ class KronSum(LinearOperator):
         broadcast_batches("KronSum", self.Ms)
 
     def _shape(self) -> tuple[int, ...]:
-        n = math.prod(M.shape[-1] for M in self.Ms)
+        n = math.prod([M.shape[-1] for M in self.Ms])
         return (*broadcast_batches("KronSum", self.Ms), n, n)
 
     def _apply_terms(self, X: Array, adjoint: bool) -> Array:
@@ -55,9 +56,9 @@ class KronSum(LinearOperator):
             if M.batch_shape or left > 1:
                 # bring axis i to the front of the matrix axes: (left, n, right) -> (n, left * right)
                 Y = xp.reshape(X, (*batch, left, n, right))
-                Y = xp.reshape(xp.moveaxis(Y, -3, -2), (*batch, n, left * right))
+                Y = xp.reshape(exchange(xp, Y), (*batch, n, left * right))
                 Y = M._rmatmat(Y) if adjoint else M._matmat(Y)
-                Y = xp.moveaxis(xp.reshape(Y, (*Y.shape[:-1], left, right)), -2, -3)
+                Y = exchange(xp, xp.reshape(Y, (*Y.shape[:-1], left, right)))
             else:
                 Y = xp.reshape(X, (*batch, n, right))
                 Y = M._rmatmat(Y) if adjoint else M._matmat(Y)
