@@ -274,7 +274,10 @@ def _inverse(M: Any) -> Any:
 
 
 def _inverse_capabilities() -> Capabilities:
-    return Capabilities(matrix_free=closed("the first product factorises the matrix it inverts"))
+    return Capabilities(
+        matrix_free=closed("the first product factorises the matrix it inverts"),
+        torch_compile=closed("a solve looks at its session, a context variable, which torch does not compile"),
+    )
 
 
 def _function_operator(put: Any, dtype: str, seed: int) -> Any:

@@ -29,13 +29,11 @@ __all__ = ["ambiguities", "rule_cases", "rule_named"]
 
 def rule_named(case: Any) -> Rule:
     """The rule of a case: registered, or given as the case's subject."""
-    if isinstance(case.subject, Rule):
-        return case.subject
     from ..plugins.manager import MANAGER
 
-    MANAGER.load("core", "always", explicit=True)
-    case_sample = case.sample()
-    MANAGER.ensure(case_sample)
+    MANAGER.ensure(case.sample())
+    if isinstance(case.subject, Rule):
+        return case.subject
     try:
         return REGISTRY.rule(case.rule)
     except UnknownNameError:
