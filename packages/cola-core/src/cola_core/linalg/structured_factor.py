@@ -109,8 +109,8 @@ class WoodburyFactor:
 
         be = self.A._concrete_backend()
         known = be.xp.ones_like(self.Z[..., :1])
-        if be.is_concrete(known) and 0 not in known.shape:
-            error = be.norm(self._correct(self.A._matmat(known)) - known)
+        error = be.norm(self._correct(self.A._matmat(known)) - known)
+        if be.is_concrete(error) and 0 not in known.shape:
             eps = float(be.xp.finfo(be.real_dtype(known.dtype)).eps)
             if not be.number(be.xp.max(error)) <= eps**0.5 * known.shape[-2] ** 0.5:
                 return NotImplemented  # type: ignore[return-value]
