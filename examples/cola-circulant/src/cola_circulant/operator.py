@@ -83,8 +83,8 @@ class Circulant(LinearOperator):
     def _convolve(self, column: Array, X: Array) -> Array:
         be, xp = self._concrete_backend(), self.xp
         n = self.shape[-1]
-        if n == 0:  # libraries refuse transforms of length zero
-            return xp.zeros_like(X)
+        if 0 in (n, *X.shape):  # libraries refuse to transform nothing
+            return column[..., :, None] * X
         if be.is_complex(column) or be.is_complex(X):
             return xp.fft.ifft(xp.fft.fft(column)[..., :, None] * xp.fft.fft(X, axis=-2), axis=-2)
         # half the work: the spectrum of a real vector is its own mirror image

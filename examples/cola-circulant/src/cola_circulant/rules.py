@@ -68,8 +68,8 @@ def _solve_cost(C: Any, b: Any, *, alg: Any) -> Cost:
 def solve_circulant(C: Any, b: Array, *, alg: Any) -> Array:
     """Divide in Fourier space: three FFTs, O(n log n) a column."""
     be, xp = C._concrete_backend(), C.xp
-    if C.shape[-1] == 0:
-        return xp.zeros_like(b)
+    if 0 in (*C.shape, *b.shape):
+        return C.column[..., :, None] * b
     X = xp.fft.ifft(xp.fft.fft(b, axis=-2) / _invertible(C)[..., :, None], axis=-2)
     return X if be.is_complex(C) or be.is_complex(b) else xp.real(X)
 
@@ -119,7 +119,7 @@ def eigh_circulant(C: Any, *, alg: Any) -> Any:
     """Real eigenvalues in Fourier order; the eigenvectors are a transform, never a matrix."""
     n = C.shape[-1]
     w = C.xp.real(C.spectrum)
-    return w, (Fourier(n, str(C.dtype).rpartition(".")[2]) if C._is_complex() else Hartley(n, _precision(C)))
+    return w, (Fourier if C._is_complex() else Hartley).of(n, C.column)
 
 
 @RULES.rule(EIGSH, (Circulant,), id="eigsh/circulant", source="all eigenvalues, then the wanted ones")
@@ -142,8 +142,4 @@ def _not_self_adjoint(C: Any, *, alg: Any) -> bool | str:
 def eig_circulant(C: Any, *, alg: Any) -> Any:
     """Circulants are normal: the eigenvectors are unitary, and the same for all of them."""
     w = C.spectrum
-    return w, Fourier(C.shape[-1], str(w.dtype).rpartition(".")[2])
-
-
-def _precision(C: Circulant) -> str:
-    return str(C.dtype).rpartition(".")[2]
+    return w, Fourier.of(C.shape[-1], w)
