@@ -244,11 +244,10 @@ def test_refusals(backend):
             MixedPrecisionCG().run(half, backend.asarray(np.ones(2), dtype="float16"))
 
 
-def test_auto_leaves_the_cpu_alone(backend, rng, spd):
-    A = PSD(ops.Dense(backend.asarray(spd(rng, 5))))
-    verdict = MixedPrecisionCG().applicable("solve", A, backend.asarray(np.ones(5)))
-    assert "only on request" in verdict
-    assert "PSD" in MixedPrecisionCG().applicable("solve", ops.Dense(backend.asarray(np.eye(3))))
+def test_applies_to_what_is_declared_psd(backend, rng, spd):
+    M = backend.asarray(spd(rng, 5))
+    assert MixedPrecisionCG().applicable("solve", PSD(ops.Dense(M)), M) is True
+    assert "PSD" in MixedPrecisionCG().applicable("solve", ops.Dense(M), M)
 
 
 def test_jax_traces_and_differentiates(rng, spd):

@@ -49,11 +49,11 @@ def test_registers_the_algorithm():
 
     class Recorder(Registrar):
         def algorithm(self, question, cls, *, name=None, automatic=True):
-            staged.append((name, cls))
+            staged.append((name, cls, automatic))
             return super().algorithm(question, cls, name=name, automatic=automatic)
 
     plugin.cola_register(Recorder("gpu"), "always")
-    assert staged == [("mixed-cg", MixedPrecisionCG)]
+    assert staged == [("mixed-cg", MixedPrecisionCG, False)]
 
 
 def test_info(capsys):
@@ -89,14 +89,3 @@ def test_bench(backend, capsys, monkeypatch):
 def test_a_missing_device_is_an_error_that_says_what_there_is():
     with pytest.raises(DeviceError, match="numpy/cpu"):
         bench.choose_device(None, "cuda:93")
-
-
-def test_accelerator_is_recognised():
-    class Cuda:
-        type = "cuda"
-
-    class Gpu:
-        platform = "gpu"
-
-    assert devices.is_accelerator(Cuda()) and devices.is_accelerator(Gpu())
-    assert not devices.is_accelerator(None)

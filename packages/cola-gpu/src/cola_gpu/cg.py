@@ -22,7 +22,6 @@ from cola_core.errors import (
 from cola_core.info import Info
 from cola_core.ops import Diagonal, LinearOperator, as_operator, map_leaves
 
-from .devices import is_accelerator
 from .precision import cast, choose, lowered, precision_of
 from .refinement import CONVERGED, REASONS, Outcome, Phase, refine
 
@@ -58,12 +57,8 @@ class MixedPrecisionCG(Algorithm):
     kind: ClassVar[str] = "iterative"
 
     def applicable(self, question: str, A: Any, *operands: Any) -> bool | str:
-        """`Auto` takes it for PSD operands on an accelerator; on the CPU it runs on request."""
-        if not A.isa(PSD):
-            return "the operator is not declared PSD"
-        if not is_accelerator(A.device):
-            return "operands on the CPU: only on request (alg=MixedPrecisionCG())"
-        return True
+        """It applies to operators declared PSD. It is registered to run on request, not to be picked by `Auto`."""
+        return True if A.isa(PSD) else "the operator is not declared PSD"
 
     def cost(self, question: str, A: Any, *operands: Any) -> Cost:
         """Steps for a condition number of about 1e4, each at half the working precision's traffic."""

@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass
 from importlib.util import find_spec
 from typing import Any
 
-__all__ = ["Device", "Framework", "devices", "frameworks", "is_accelerator"]
+__all__ = ["Device", "Framework", "devices", "frameworks"]
 
 
 @dataclass(frozen=True)
@@ -59,12 +59,6 @@ def devices() -> list[Device]:
     if "jax" in usable:
         found += _jax_devices()
     return found
-
-
-def is_accelerator(device: Any) -> bool:
-    """Whether an array's device (of any library, None for NumPy) is something other than the CPU."""
-    kind = getattr(device, "type", None) or getattr(device, "platform", None) or "cpu"
-    return str(kind) not in ("cpu", "meta")
 
 
 def _torch_devices() -> list[Device]:

@@ -13,4 +13,5 @@ def register(registrar: Any) -> None:
 
     from .cg import MixedPrecisionCG
 
-    registrar.algorithm(solve, MixedPrecisionCG, name="mixed-cg")
+    # on request only: installing this package must not change which algorithm answers
+    registrar.algorithm(solve, MixedPrecisionCG, name="mixed-cg", automatic=False)
