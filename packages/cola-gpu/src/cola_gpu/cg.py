@@ -57,7 +57,7 @@ class MixedPrecisionCG(Algorithm):
     kind: ClassVar[str] = "iterative"
 
     def applicable(self, question: str, A: Any, *operands: Any) -> bool | str:
-        """It applies to operators declared PSD. It is registered to run on request, not to be picked by `Auto`."""
+        """Operators declared PSD. (It is registered to run on request; `Auto` does not pick it.)"""
         return True if A.isa(PSD) else "the operator is not declared PSD"
 
     def cost(self, question: str, A: Any, *operands: Any) -> Cost:
