@@ -22,13 +22,14 @@ def main(argv: list[str] | None = None) -> int:
     )
     parser.add_argument("--out", type=Path, help="folder for results.md and results.json")
     parser.add_argument("--wall", action="store_true", help="wall-clock instead of processor times")
+    parser.add_argument("--cola-ml", metavar="PYTHON", help="an interpreter with cola-ml; see README.md")
     parser.add_argument("--list", action="store_true", help="names and titles only")
     options = parser.parse_args(argv)
     single_threaded()
 
     # array libraries are imported from here on, with the number of threads settled
     from .cases import all_benches
-    from .harness import Result, measure
+    from .harness import Result, measure, measure_elsewhere
     from .report import as_json, as_markdown
 
     wanted = [b for b in all_benches() if not options.names or b.name.startswith(tuple(options.names))]
@@ -45,6 +46,9 @@ def main(argv: list[str] | None = None) -> int:
         else:
             print(f"{bench.name} ...", file=sys.stderr, flush=True)
             result = measure(bench, options.short, time.perf_counter if options.wall else None)
+            if options.cola_ml and bench.exchange is not None and not options.short:
+                script = Path(__file__).parent / "peers" / "cola_ml.py"
+                measure_elsewhere(bench, result, "cola-ml", options.cola_ml, script)
         results.append(result)
     machine = {"clock": "wall" if options.wall else "processor", **describe()}
     text = as_markdown(results, machine)

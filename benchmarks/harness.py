@@ -12,12 +12,15 @@ from __future__ import annotations
 
 import gc
 import statistics
+import subprocess
+import tempfile
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
-__all__ = ["Bench", "Contender", "Goal", "Result", "Timing", "cpu_clock", "measure"]
+__all__ = ["Bench", "Contender", "Exchange", "Goal", "Result", "Timing", "cpu_clock", "measure", "measure_elsewhere"]
 
 Clock = Callable[[], float]
 
@@ -57,10 +60,19 @@ class Goal:
 
 
 @dataclass(frozen=True)
+class Exchange:
+    """The same problem for peers in environments of their own: the task's name there, and its arrays."""
+
+    task: str
+    arrays: Callable[[], dict[str, Any]]
+
+
+@dataclass(frozen=True)
 class Bench:
     """setup(short) -> (contenders, check); the first contender is ours. check(answer) raises if the answer is wrong.
 
     needs: modules without which the bench is left out, visibly. children: what is timed happens in child processes.
+    exchange: for peers that cannot be installed beside us.
     """
 
     name: str
@@ -70,6 +82,7 @@ class Bench:
     needs: tuple[str, ...] = ()
     rounds: int = 15
     children: bool = False
+    exchange: Exchange | None = None
 
 
 @dataclass
@@ -107,8 +120,10 @@ class Result:
     def ratio(self, peer: str) -> float:
         """Ours over the peer's, paired by round."""
         theirs = next(t for t in self.timings if t.name == peer)
-        pairs = zip(self.timings[0].rounds, theirs.rounds, strict=True)
-        return statistics.median(a / b for a, b in pairs)
+        ours = self.timings[0]
+        if len(ours.rounds) != len(theirs.rounds):  # measured elsewhere
+            return ours.median / theirs.median
+        return statistics.median(a / b for a, b in zip(ours.rounds, theirs.rounds, strict=True))
 
     def judge(self, goal: Goal | None) -> None:
         if goal is None:
@@ -155,6 +170,24 @@ def measure(bench: Bench, short: bool = False, clock: Clock | None = None) -> Re
     if not short:  # sizes and rounds too small to say anything about speed
         result.judge(bench.goal)
     return result
+
+
+def measure_elsewhere(bench: Bench, result: Result, name: str, python: str, script: Path) -> None:
+    """Add the timing of a peer that runs in its own interpreter; its answer is checked here."""
+    import numpy as np
+
+    assert bench.exchange is not None
+    with tempfile.TemporaryDirectory() as folder:
+        source, target = Path(folder) / "in.npz", Path(folder) / "out.npz"
+        np.savez(source, **bench.exchange.arrays())
+        subprocess.run([python, str(script), bench.exchange.task, str(source), str(target)], check=True)
+        with np.load(target) as found:
+            rounds = found["rounds"].tolist()
+            answer = tuple(found[key] for key in sorted(found.files) if key.startswith("answer"))
+    _, check = bench.setup(False)
+    check(answer if len(answer) > 1 else answer[0])
+    result.timings.append(Timing(f"{name}, in its own process", rounds))
+    result.note = f"{name} was not timed in the same rounds: it cannot be installed in one environment with ours."
 
 
 def _time(run: Callable[[], Any], loops: int, clock: Clock) -> float:

@@ -10,7 +10,7 @@ import scipy.linalg
 
 import cola_core as cola
 
-from ..harness import Bench, Contender, Goal
+from ..harness import Bench, Contender, Exchange, Goal
 
 
 def spd(n: int, seed: int) -> Any:
@@ -75,13 +75,26 @@ def _large(short: bool) -> tuple[list[Contender], Callable[[Any], None]]:
     ], check
 
 
+def _problem(n: int) -> dict[str, Any]:
+    """What ``_small`` and ``_large`` set up, for peers elsewhere."""
+    return {"A": spd(n, 0), "B": spd(n, 1), "b": np.random.default_rng(2).standard_normal(n * n)}
+
+
 BENCHES = [
-    Bench("kron-small", "inv(Kronecker) @ b, factors 10x10", _small, Goal("absolute", 150e-6), rounds=31),
+    Bench(
+        "kron-small",
+        "inv(Kronecker) @ b, factors 10x10",
+        _small,
+        Goal("absolute", 150e-6),
+        rounds=31,
+        exchange=Exchange("kron-solve", lambda: _problem(10)),
+    ),
     Bench(
         "kron-large",
         "Kronecker 100x100 by 100x100, solve and logdet",
         _large,
         Goal("ratio", 1.5, "by hand, cho_factor"),
         rounds=31,
+        exchange=Exchange("kron-solve-logdet", lambda: _problem(100)),
     ),
 ]

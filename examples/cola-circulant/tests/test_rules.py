@@ -17,7 +17,7 @@ def make(backend, dtype="float64", psd=False):
     c = (c + np.conj(np.roll(c[::-1], 1))) / 2 if psd else c
     c[0] = 2 * N
     C = Circulant(backend.asarray(c.astype(dtype)))
-    D = scipy.linalg.circulant(c)
+    D = np.stack([np.roll(c, j) for j in range(N)], axis=-1)
     return (cola.PSD(C) if psd else C), D
 
 

@@ -1,0 +1,1 @@
+"""Peers that cannot live in our environment: scripts for an interpreter of their own, which exchange files."""
