@@ -28,7 +28,9 @@ STYLE = {
 }
 
 
-def subplots(rows: int = 1, columns: int = 1, height: float = 3.4, width: float = 10.0, **options: Any) -> tuple[Any, Any]:
+def subplots(
+    rows: int = 1, columns: int = 1, height: float = 3.4, width: float = 10.0, **options: Any
+) -> tuple[Any, Any]:
     """A figure and its axes, as ``matplotlib.pyplot.subplots`` gives them."""
     import matplotlib
     from matplotlib.backends.backend_agg import FigureCanvasAgg

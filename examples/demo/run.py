@@ -18,7 +18,8 @@ import traceback
 from pathlib import Path
 from typing import Any
 
-# before NumPy is imported: one thread, so that times mean the same everywhere and a busy machine does not thrash
+# before NumPy is imported: one thread, so that times mean the same everywhere and a busy machine does not
+# thrash
 for _name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
     os.environ[_name] = "1"
 os.environ.setdefault("MPLBACKEND", "Agg")
@@ -49,7 +50,17 @@ def machine() -> dict[str, Any]:
     from importlib.metadata import PackageNotFoundError, version
 
     found = {}
-    for name in ("cola-core", "cola-gp", "cola-pde", "cola-emlp", "cola-gpu", "numpy", "scipy", "torch", "jax"):
+    for name in (
+        "cola-core",
+        "cola-gp",
+        "cola-pde",
+        "cola-emlp",
+        "cola-gpu",
+        "numpy",
+        "scipy",
+        "torch",
+        "jax",
+    ):
         try:
             found[name] = version(name)
         except PackageNotFoundError:
@@ -72,8 +83,12 @@ def write(path: Path, text: str) -> None:
 def main(argv: list[str] | None = None) -> int:
     """Run the sections, print a line for each, write the report."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--out", type=Path, default=Path("demo-report"), help="folder of the report (default demo-report)")
-    parser.add_argument("--only", action="append", choices=SECTIONS, help="run only this section (repeatable)")
+    parser.add_argument(
+        "--out", type=Path, default=Path("demo-report"), help="folder of the report (default demo-report)"
+    )
+    parser.add_argument(
+        "--only", action="append", choices=SECTIONS, help="run only this section (repeatable)"
+    )
     args = parser.parse_args(argv)
     args.out.mkdir(parents=True, exist_ok=True)
     start = time.perf_counter()
@@ -83,7 +98,10 @@ def main(argv: list[str] | None = None) -> int:
         sections.append(section)
         held = sum(c.ok for c in section.checks)
         verdict = "ok    " if section.ok else "FAILED"
-        print(f"{verdict}  {section.title:<58} {held}/{len(section.checks)} checks  {section.seconds:6.1f} s", flush=True)
+        print(
+            f"{verdict}  {section.title:<58} {held}/{len(section.checks)} checks  {section.seconds:6.1f} s",
+            flush=True,
+        )
         for check in section.checks:
             if not check.ok:
                 print(f"        {check.name}: {check.value:.3g} is not below {check.below:g}")
@@ -99,7 +117,10 @@ def main(argv: list[str] | None = None) -> int:
     }
     write(args.out / "numbers.json", json.dumps(report, indent=2, allow_nan=False, default=float) + "\n")
     write(args.out / "index.html", page(report, sections))
-    print(f"\n{report['seconds']:.0f} s. Open {args.out / 'index.html'}; the numbers are in {args.out / 'numbers.json'}")
+    print(
+        f"\n{report['seconds']:.0f} s. Open {args.out / 'index.html'}; the numbers are in "
+        f"{args.out / 'numbers.json'}"
+    )
     return 0 if report["ok"] else 1
 
 

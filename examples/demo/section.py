@@ -82,7 +82,8 @@ class Section:
         self.blocks.append(("figure", (url, caption)))
 
     def command(self, *words: str, expect: int = 0) -> str:
-        """Run ``cola-core`` as a user would, in the folder of the data; record what it printed, and return that."""
+        """Run ``cola-core`` as a user would, in the folder of the data; record what it printed, and return
+        that."""
         script = Path(sys.executable).with_name("cola-core")
         start = [str(script)] if script.is_file() else [sys.executable, "-m", "cola_core"]
         begin = time.perf_counter()
@@ -113,7 +114,12 @@ class Section:
             "seconds": self.seconds,
             "error": self.error,
             "checks": [
-                {"name": c.name, "value": c.value if math.isfinite(c.value) else None, "below": c.below, "ok": c.ok}
+                {
+                    "name": c.name,
+                    "value": c.value if math.isfinite(c.value) else None,
+                    "below": c.below,
+                    "ok": c.ok,
+                }
                 for c in self.checks
             ],
             "numbers": self.numbers,

@@ -6,17 +6,19 @@ import json
 from typing import Any
 
 import numpy as np
+from figures import GREY, picture, subplots
+from section import Section, relative
 
 from cola_core import PSD, SelfAdjoint
 from cola_core.io import write_matrix_market
 from cola_core.ops import Sparse
-from figures import GREY, picture, subplots
-from section import Section, relative
 
 TITLE = "Command line: finite-element matrices from files"
 ASKED = (
-    "Two stiffness matrices that ship with pyamg are written to Matrix Market files: Laplace's equation on a triangulation "
-    "around an airfoil, and linear elasticity of a clamped bar. What is in the files? Solve with a load, find the ten lowest "
+    "Two stiffness matrices that ship with pyamg are written to Matrix Market files: Laplace's "
+    "equation on a triangulation "
+    "around an airfoil, and linear elasticity of a clamped bar. What is in the files? Solve with a "
+    "load, find the ten lowest "
     "eigenvalues, the log-determinant and the trace, and show who answers, and how well."
 )
 
@@ -35,13 +37,19 @@ def airfoil(section: Section, data: dict[str, Any]) -> None:
     triangles = np.asarray(data["elements"])
     inside, load = unknowns(points, triangles)
     section.heading("An airfoil")
-    write_matrix_market(section.folder / "airfoil.mtx", SelfAdjoint(Sparse.from_scipy(matrix)), "pyamg: airfoil")
+    write_matrix_market(
+        section.folder / "airfoil.mtx", SelfAdjoint(Sparse.from_scipy(matrix)), "pyamg: airfoil"
+    )
     np.save(section.folder / "airfoil-load.npy", load[inside])
     section.command("info", "airfoil.mtx")
     section.command("explain", "solve", "airfoil.mtx", "--psd", "--candidates")
     section.command("solve", "airfoil.mtx", "--psd", "--rhs", "airfoil-load.npy", "--out", "airfoil-u.npy")
-    section.text("The same system by an algorithm asked for by name; the residual is recomputed from the answer.")
-    section.command("solve", "airfoil.mtx", "--psd", "--rhs", "airfoil-load.npy", "--alg", "cg", "--tol", "1e-10")
+    section.text(
+        "The same system by an algorithm asked for by name; the residual is recomputed from the answer."
+    )
+    section.command(
+        "solve", "airfoil.mtx", "--psd", "--rhs", "airfoil-load.npy", "--alg", "cg", "--tol", "1e-10"
+    )
     section.command("eigs", "airfoil.mtx", "-k", "10", "--out", "airfoil-modes.npz")
     section.command("logdet", "airfoil.mtx")
     section.command("logdet", "airfoil.mtx", "--psd", "--alg", "slq", "--key", "0")
@@ -53,14 +61,24 @@ def airfoil(section: Section, data: dict[str, Any]) -> None:
     modes = np.load(section.folder / "airfoil-modes.npz")
     exact = np.linalg.eigvalsh(dense)
     logdet = json.loads(section.command("logdet", "airfoil.mtx", "--json"))
-    guess = json.loads(section.command("logdet", "airfoil.mtx", "--psd", "--alg", "slq", "--key", "0", "--json"))
+    guess = json.loads(
+        section.command("logdet", "airfoil.mtx", "--psd", "--alg", "slq", "--key", "0", "--json")
+    )
     trace = json.loads(section.command("trace", "airfoil.mtx", "--json"))
-    estimate = json.loads(section.command("trace", "airfoil.mtx", "--alg", "hutchinson", "--key", "0", "--json"))
+    estimate = json.loads(
+        section.command("trace", "airfoil.mtx", "--alg", "hutchinson", "--key", "0", "--json")
+    )
     truth = float(np.linalg.slogdet(dense)[1])
-    section.check("airfoil: residual of the solution, by SciPy's product", relative(matrix @ u, load[inside]), 1e-12)
-    section.check("airfoil: ten eigenvalues against LAPACK", np.abs(modes["values"] / exact[:10] - 1).max(), 1e-9)
+    section.check(
+        "airfoil: residual of the solution, by SciPy's product", relative(matrix @ u, load[inside]), 1e-12
+    )
+    section.check(
+        "airfoil: ten eigenvalues against LAPACK", np.abs(modes["values"] / exact[:10] - 1).max(), 1e-9
+    )
     section.check("airfoil: log-determinant against LAPACK", abs(logdet["logdet"] / truth - 1), 1e-11)
-    section.check("airfoil: trace against the sum of the diagonal", abs(trace["trace"] / matrix.trace() - 1), 1e-14)
+    section.check(
+        "airfoil: trace against the sum of the diagonal", abs(trace["trace"] / matrix.trace() - 1), 1e-14
+    )
     section.check(
         "airfoil: error of the estimated log-determinant, in its own standard errors",
         abs(guess["logabsdet"] - truth) / guess["standard_error"],
@@ -95,15 +113,18 @@ def airfoil(section: Section, data: dict[str, Any]) -> None:
         draw(ax, points, triangles, nodal, title)
     section.figure(
         figure,
-        f"{len(points)} points, {len(triangles)} triangles; u = 0 on the outer boundary and on the airfoil. The solution and the "
+        f"{len(points)} points, {len(triangles)} triangles; u = 0 on the outer boundary and on the "
+        f"airfoil. The solution and the "
         "modes are the files that the commands above wrote.",
         vector=False,
     )
 
 
 def unknowns(points: Any, triangles: Any) -> tuple[Any, Any]:
-    """Interior points of a triangulation (the unknowns, in the order of the matrix) and the load vector of f = 1."""
-    edges = np.sort(np.concatenate([triangles[:, [0, 1]], triangles[:, [1, 2]], triangles[:, [2, 0]]]), axis=1)
+    """Interior points of a triangulation (the unknowns, in the matrix's order) and the load of f = 1."""
+    edges = np.sort(
+        np.concatenate([triangles[:, [0, 1]], triangles[:, [1, 2]], triangles[:, [2, 0]]]), axis=1
+    )
     found, count = np.unique(edges, axis=0, return_counts=True)
     inside = np.setdiff1d(np.arange(len(points)), found[count == 1])
     a, b, c = (points[triangles[:, i]] for i in range(3))
@@ -140,7 +161,9 @@ def bar(section: Section, data: dict[str, Any]) -> None:
     matrix, points = data["A"].tocsr(), np.asarray(data["vertices"])
     free = matrix.shape[0] // 3
     section.heading("A clamped elastic bar")
-    write_matrix_market(section.folder / "bar.mtx", PSD(Sparse.from_scipy((matrix + matrix.T) / 2)), "pyamg: bar")
+    write_matrix_market(
+        section.folder / "bar.mtx", PSD(Sparse.from_scipy((matrix + matrix.T) / 2)), "pyamg: bar"
+    )
     weight = np.tile([0.0, 0.0, -1.0], free)
     np.savetxt(section.folder / "bar-weight.txt", weight)
     section.command("info", "bar.mtx", "--psd")
@@ -150,8 +173,14 @@ def bar(section: Section, data: dict[str, Any]) -> None:
     modes = np.load(section.folder / "bar-modes.npz")
     exact = np.linalg.eigvalsh(matrix.toarray())[:10]
     section.check("bar: residual of the solution, by SciPy's product", relative(matrix @ u, weight), 1e-10)
-    section.check("bar: ten eigenvalues against LAPACK, pairs included", np.abs(modes["values"] / exact - 1).max(), 1e-9)
-    section.numbers["bar"] = {"unknowns": matrix.shape[0], "nonzeros": int(matrix.nnz), "eigenvalues": modes["values"].tolist()}
+    section.check(
+        "bar: ten eigenvalues against LAPACK, pairs included", np.abs(modes["values"] / exact - 1).max(), 1e-9
+    )
+    section.numbers["bar"] = {
+        "unknowns": matrix.shape[0],
+        "nonzeros": int(matrix.nnz),
+        "eigenvalues": modes["values"].tolist(),
+    }
     figure, axes = subplots(1, 3, height=2.5, subplot_kw={"projection": "3d"})
     elements = np.asarray(data["elements"])
     vectors = modes["vectors"]
@@ -164,7 +193,9 @@ def bar(section: Section, data: dict[str, Any]) -> None:
         moved[:free] += size * field.reshape(-1, 3) / np.abs(field).max()
         bricks(ax, points, moved, elements)
         ax.set_title(title)
-    section.figure(figure, f"{len(elements)} bricks, {matrix.shape[0]} displacements; not to scale.", vector=False)
+    section.figure(
+        figure, f"{len(elements)} bricks, {matrix.shape[0]} displacements; not to scale.", vector=False
+    )
 
 
 FACES = ((0, 1, 3, 2), (4, 5, 7, 6), (0, 1, 5, 4), (2, 3, 7, 6), (0, 2, 6, 4), (1, 3, 7, 5))
@@ -188,7 +219,9 @@ def bricks(axes: Any, points: Any, moved: Any, elements: Any) -> None:
     outer = [nodes for nodes in seen.values() if nodes]
     distance = np.linalg.norm(moved - points, axis=1)
     colours = colormaps["viridis"](np.array([distance[nodes].mean() for nodes in outer]) / distance.max())
-    faces = Poly3DCollection([moved[nodes] for nodes in outer], facecolors=colours, edgecolors="#1d2530", linewidths=0.2)
+    faces = Poly3DCollection(
+        [moved[nodes] for nodes in outer], facecolors=colours, edgecolors="#1d2530", linewidths=0.2
+    )
     axes.add_collection3d(faces)
     low, high = points.min(axis=0) - 0.1, points.max(axis=0) + 0.1
     axes.set(xlim=(low[0], high[0]), ylim=(low[1] - 0.3, high[1] + 0.3), zlim=(low[2] - 0.6, high[2] + 0.3))

@@ -6,16 +6,18 @@ import time
 from typing import Any
 
 import numpy as np
-
-import cola_core as cola
-from cola_core import ops
 from figures import BLUE, GREEN, GREY, ORANGE, subplots
 from section import Section, relative
 
+import cola_core as cola
+from cola_core import ops
+
 TITLE = "Composed operators: a million unknowns by structure"
 ASKED = (
-    "Solve with, and take the log-determinant of, (A ⊗ B ⊗ C) + s I with three 100 x 100 factors, and of a diagonal plus a rank-50 "
-    "term in 60,000 dimensions. As dense matrices they would take 8 TB and 29 GB. Both are built from known spectra, "
+    "Solve with, and take the log-determinant of, (A ⊗ B ⊗ C) + s I with three 100 x 100 factors, "
+    "and of a diagonal plus a rank-50 "
+    "term in 60,000 dimensions. As dense matrices they would take 8 TB and 29 GB. Both are built "
+    "from known spectra, "
     "so the exact answers are known."
 )
 SIDE, SHIFT = 100, 0.5
@@ -31,7 +33,8 @@ def run(section: Section) -> None:
 
 
 def factor(n: int, seed: int) -> tuple[Any, Any]:
-    """A symmetric positive definite matrix ``H diag(d) H`` with a Householder reflector H, and its eigenvalues d."""
+    """A symmetric positive definite matrix ``H diag(d) H`` with a Householder reflector H, and its
+    eigenvalues d."""
     rng = np.random.default_rng(seed)
     d = np.geomspace(0.2, 5.0, n)
     v = rng.standard_normal(n)
@@ -41,7 +44,8 @@ def factor(n: int, seed: int) -> tuple[Any, Any]:
 
 
 def kronecker_problem(n: int, s: float) -> tuple[Any, Any, Any, float]:
-    """Operator, exact solution, right-hand side and exact log-determinant, none of them computed by the library."""
+    """Operator, exact solution, right-hand side and exact log-determinant, none of them computed by the
+    library."""
     factors, spectra = zip(*(factor(n, seed) for seed in (1, 2, 3)), strict=True)
     A = cola.kron(*(cola.PSD(ops.Dense(F)) for F in factors)) + s * ops.Identity(n**3)
     x = np.random.default_rng(4).standard_normal(n**3)
@@ -121,7 +125,14 @@ def summary(section: Section, found: dict[str, Any]) -> None:
     section.table(
         ["question", "answer", "exact", "relative error", "residual", "seconds"],
         [
-            ["solve", "x", "x, chosen", f"{found['solution_error']:.1e}", f"{found['residual']:.1e}", f"{found['solve_seconds']:.3f}"],
+            [
+                "solve",
+                "x",
+                "x, chosen",
+                f"{found['solution_error']:.1e}",
+                f"{found['residual']:.1e}",
+                f"{found['solve_seconds']:.3f}",
+            ],
             [
                 "logdet",
                 f"{found['logdet']:.10f}",
@@ -162,9 +173,18 @@ def growth(section: Section, kronecker: dict[str, Any], low_rank: dict[str, Any]
     size, cost = series["dense"][-1]
     far = np.array([size, 1e6])
     axes.loglog(far, cost * (far / size) ** 3, color=GREY, ls=":", label="dense, extrapolated as N³")
-    axes.set(xlabel="unknowns N", ylabel="seconds for one solve", ylim=(1e-5, 1e4), title="Time of one solve, plan included")
+    axes.set(
+        xlabel="unknowns N",
+        ylabel="seconds for one solve",
+        ylim=(1e-5, 1e4),
+        title="Time of one solve, plan included",
+    )
     axes.legend(loc="upper left")
-    section.figure(figure, "Structure makes the time grow about linearly; the dense solver runs out of memory long before a million.")
+    section.figure(
+        figure,
+        "Structure makes the time grow about linearly; the dense solver runs out of memory long "
+        "before a million.",
+    )
 
 
 def seconds(A: Any, b: Any) -> float:

@@ -6,14 +6,16 @@ import sys
 from pathlib import Path
 
 import numpy as np
+from section import Section
 
 import cola_core as cola
-from section import Section
 
 TITLE = "Gaussian process: CO2 at Mauna Loa"
 ASKED = (
-    "Fit the composite covariance of Rasmussen and Williams (2006, section 5.4.3) to the monthly CO2 record that statsmodels ships, "
-    "by its exact marginal likelihood; fill in held-out months, forecast five years from five dates whose outcome is known, and "
+    "Fit the composite covariance of Rasmussen and Williams (2006, section 5.4.3) to the monthly CO2 "
+    "record that statsmodels ships, "
+    "by its exact marginal likelihood; fill in held-out months, forecast five years from five dates "
+    "whose outcome is known, and "
     "forecast fifteen years more."
 )
 
@@ -34,12 +36,15 @@ def run(section: Section) -> None:
     section.picture(
         (section.folder / numbers["figure"]).read_bytes(),
         "png",
-        "Left: the record and the forecast. Right: errors of the forecasts whose outcome is known, with their 95 % bands.",
+        "Left: the record and the forecast. Right: errors of the forecasts whose outcome is known, "
+        "with their 95 % bands.",
     )
     held, ahead = numbers["held_out_months"], numbers["years_ahead"]
     section.text(
-        f"{numbers['months']} months; log marginal likelihood {numbers['log_likelihood']:.2f} by {numbers['method']}, "
-        f"{numbers['iterations']} iterations: {numbers['reason']}. In {numbers['forecast']['year']:.1f} the model expects "
+        f"{numbers['months']} months; log marginal likelihood {numbers['log_likelihood']:.2f} by "
+        f"{numbers['method']}, "
+        f"{numbers['iterations']} iterations: {numbers['reason']}. In "
+        f"{numbers['forecast']['year']:.1f} the model expects "
         f"{numbers['forecast']['mean']:.1f} ± {1.96 * numbers['forecast']['std']:.1f} ppm."
     )
     section.table(
@@ -52,19 +57,29 @@ def run(section: Section) -> None:
                 f"{100 * part['coverage_95']:.0f} % of {part['test_months']}",
                 f"{part['mean_log_density']:.2f}",
             ]
-            for name, part in (("a random tenth of the months", held), ("five years ahead, five times", ahead))
+            for name, part in (
+                ("a random tenth of the months", held),
+                ("five years ahead, five times", ahead),
+            )
         ],
     )
     fitted = [(name, f"{value:.5g}") for name, value in numbers["parameters"].items()]
     half = (len(fitted) + 1) // 2
     left, right = fitted[:half], [*fitted[half:], ("", "")]
     section.table(
-        ["fitted parameter", "value", "fitted parameter", "value"], [[*a, *b] for a, b in zip(left, right, strict=False)]
+        ["fitted parameter", "value", "fitted parameter", "value"],
+        [[*a, *b] for a, b in zip(left, right, strict=False)],
     )
-    section.check("held-out months: error relative to parabola + harmonics", held["rmse"] / held["baseline_rmse"], 0.5)
+    section.check(
+        "held-out months: error relative to parabola + harmonics", held["rmse"] / held["baseline_rmse"], 0.5
+    )
     # 52 months: three standard deviations of a binomial share are nine points
     section.check("held-out months: distance of the coverage from 95 %", abs(held["coverage_95"] - 0.95), 0.1)
-    section.check("five years ahead: error relative to parabola + harmonics", ahead["rmse"] / ahead["baseline_rmse"], 1.0)
+    section.check(
+        "five years ahead: error relative to parabola + harmonics",
+        ahead["rmse"] / ahead["baseline_rmse"],
+        1.0,
+    )
     section.check("leave-one-out error in ppm", numbers["leave_one_out_rmse"], 0.4)
 
 

@@ -1,4 +1,5 @@
-"""cola-gpu on whatever device there is: the example program ``examples/mixed_precision_cg``, run and checked."""
+"""cola-gpu on whatever device there is: the example program ``examples/mixed_precision_cg``, run and
+checked."""
 
 from __future__ import annotations
 
@@ -6,14 +7,17 @@ import sys
 from pathlib import Path
 from typing import Any
 
-import cola_core as cola
 from figures import BLUE, GREY, subplots
 from section import Section
 
+import cola_core as cola
+
 TITLE = "Mixed precision: a million unknowns, and LQ"
 ASKED = (
-    "Solve a diagonally dominant system with a million unknowns to a residual of 1e-10, in double precision and mostly in single "
-    "precision; factor a wide matrix as L Q and check the derivative of the factorisation against differences."
+    "Solve a diagonally dominant system with a million unknowns to a residual of 1e-10, in double "
+    "precision and mostly in single "
+    "precision; factor a wide matrix as L Q and check the derivative of the factorisation against "
+    "differences."
 )
 
 
@@ -36,10 +40,16 @@ def run(section: Section) -> None:
         "explain(solve, A, b, alg=MixedPrecisionCG(tol=1e-10)), on the same system with 10,000 unknowns",
     )
     cg, lq = result["cg"], result["lq"]
-    section.text(f"{cg['n']:,} unknowns, {cg['nonzeros']:,} entries, on NumPy. Residuals are recomputed with SciPy's product.")
+    section.text(
+        f"{cg['n']:,} unknowns, {cg['nonzeros']:,} entries, on NumPy. Residuals are recomputed with "
+        f"SciPy's product."
+    )
     section.table(
         ["method", "steps", "seconds", "residual"],
-        [[cg[k]["method"], cg[k]["steps"], f"{cg[k]['seconds']:.2f}", f"{cg[k]['residual']:.1e}"] for k in ("double", "mixed")],
+        [
+            [cg[k]["method"], cg[k]["steps"], f"{cg[k]['seconds']:.2f}", f"{cg[k]['residual']:.1e}"]
+            for k in ("double", "mixed")
+        ],
     )
     m, n = lq["shape"]
     section.table(
@@ -70,4 +80,8 @@ def draw(section: Section, cg: dict[str, Any]) -> None:
         axes.text(value, y, f"  {value:.2f} s", va="center")
     axes.set(xlabel="seconds to a residual of 1e-10", xlim=(0, 1.15 * max(times)))
     axes.grid(axis="y", visible=False)
-    section.figure(figure, f"Mixed precision is {cg['speedup']:.2f} times as fast here; how much depends on the machine's memory.")
+    section.figure(
+        figure,
+        f"Mixed precision is {cg['speedup']:.2f} times as fast here; how much depends on the "
+        f"machine's memory.",
+    )

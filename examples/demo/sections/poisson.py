@@ -1,19 +1,21 @@
-"""cola-pde: Poisson's equation on a million cells, its order of accuracy, and the eigenvalues of the square."""
+"""cola-pde: Poisson's equation on a million cells, its order of accuracy, and the eigenvalues of the
+square."""
 
 from __future__ import annotations
 
 import time
 
 import numpy as np
-
-import cola_core as cola
-from cola_pde import Grid, eigenmodes, exact_eigenvalues, observed_order, poisson, trigonometric
 from figures import BLUE, GREY, ORANGE, picture, subplots
 from section import Section
 
+import cola_core as cola
+from cola_pde import Grid, eigenmodes, exact_eigenvalues, observed_order, poisson, trigonometric
+
 TITLE = "Partial differential equations: Poisson on 1024 x 1024"
 ASKED = (
-    "Solve -Laplacian(u) = f on a 1024 x 1024 grid with a manufactured solution, measure the order of convergence on refined grids, "
+    "Solve -Laplacian(u) = f on a 1024 x 1024 grid with a manufactured solution, measure the order "
+    "of convergence on refined grids, "
     "and compare the first eigenvalues of the square with the exact ones, pi² (i² + j²)."
 )
 CELLS = 1024
@@ -28,14 +30,19 @@ def run(section: Section) -> None:
     seconds = time.perf_counter() - start
     exact = np.broadcast_to(case.solution(*solution.space.coordinates()), solution.space.shape)
     error = solution.u - exact
-    section.plan(cola.explain(cola.solve, solution.operator.S, solution.u.reshape(-1)), "explain(solve, A, b)")
+    section.plan(
+        cola.explain(cola.solve, solution.operator.S, solution.u.reshape(-1)), "explain(solve, A, b)"
+    )
     worst = float(np.abs(error).max())
     section.text(
-        f"{solution.u.size:,} unknowns in {seconds:.2f} s; residual {float(solution.residual):.1e}, recomputed; largest error against "
+        f"{solution.u.size:,} unknowns in {seconds:.2f} s; residual {float(solution.residual):.1e}, "
+        f"recomputed; largest error against "
         f"the manufactured solution {worst:.1e}."
     )
 
-    table = observed_order(lambda g, f, bc: poisson(g, f, bc), [Grid.box((n, n)) for n in (32, 64, 128, 256, 512, 1024)], "D")
+    table = observed_order(
+        lambda g, f, bc: poisson(g, f, bc), [Grid.box((n, n)) for n in (32, 64, 128, 256, 512, 1024)], "D"
+    )
     section.table(
         ["cells", "h", "largest error", "order", "rms error", "order"],
         [
@@ -60,9 +67,15 @@ def run(section: Section) -> None:
     section.heading("Eigenvalues of the square")
     section.table(
         ["", "on the grid", "exact", "relative difference"],
-        [[i + 1, f"{w:.9f}", f"{e:.9f}", f"{g:.1e}"] for i, (w, e, g) in enumerate(zip(modes.values, independent, gap, strict=True))],
+        [
+            [i + 1, f"{w:.9f}", f"{e:.9f}", f"{g:.1e}"]
+            for i, (w, e, g) in enumerate(zip(modes.values, independent, gap, strict=True))
+        ],
     )
-    section.text(f"Twelve eigenvalues, with their multiplicities, in {1e3 * eigen_seconds:.1f} ms: sums of one-dimensional ones.")
+    section.text(
+        f"Twelve eigenvalues, with their multiplicities, in {1e3 * eigen_seconds:.1f} ms: sums of "
+        f"one-dimensional ones."
+    )
 
     draw(section, solution.u, table, [modes.mode(i) for i in (1, 4)])
     # second-order differences: each 1-d eigenvalue is off by (k pi h)^2 / 12, relatively
@@ -71,7 +84,9 @@ def run(section: Section) -> None:
     section.check("largest error against the manufactured solution", worst, 2e-5)
     section.check("distance of the measured order from 2", abs(table.order - 2), 0.05)
     section.check("eigenvalues: relative difference, exact to second order in h", gap.max(), float(allowed))
-    section.check("exact eigenvalues: library against pi² (i² + j²)", np.abs(truth / independent - 1).max(), 1e-13)
+    section.check(
+        "exact eigenvalues: library against pi² (i² + j²)", np.abs(truth / independent - 1).max(), 1e-13
+    )
     section.numbers.update(
         unknowns=solution.u.size,
         seconds_solve=seconds,
@@ -101,4 +116,8 @@ def draw(section: Section, u: np.ndarray, table: object, modes: list[np.ndarray]
     for ax, mode, name in zip(axes[2:], modes, ("second mode", "fifth mode"), strict=True):
         picture(ax).imshow(mode[::every, ::every].T, origin="lower", cmap="RdBu_r")
         ax.set_title(name)
-    section.figure(figure, "The manufactured solution is recovered with second order; modes come from one-dimensional ones.", vector=False)
+    section.figure(
+        figure,
+        "The manufactured solution is recovered with second order; modes come from one-dimensional ones.",
+        vector=False,
+    )

@@ -26,7 +26,8 @@ class Result:
         return self.err.splitlines()
 
     def one_line(self, *words, status=1):
-        """A failure as the contract has it: this status, one line on stderr, no traceback, with these words."""
+        """A failure as the contract has it: this status, one line on stderr, no traceback, with these
+        words."""
         assert self.status == status, (self.status, self.out, self.err)
         assert len(self.lines) == 1, self.err
         assert self.lines[0].startswith("cola-core: ")
@@ -72,8 +73,12 @@ def program(tmp_path):
 
 @pytest.fixture
 def laplacian(tmp_path):
-    """The 2-d Laplacian on 12 x 10 points as a symmetric file a.mtx, with right-hand side b.npy; returns the matrix."""
-    one = [sp.diags_array([2 * np.ones(k), -np.ones(k - 1), -np.ones(k - 1)], offsets=[0, 1, -1]) for k in (12, 10)]
+    """The 2-d Laplacian on 12 x 10 points as a symmetric file a.mtx, with right-hand side b.npy; returns the
+    matrix."""
+    one = [
+        sp.diags_array([2 * np.ones(k), -np.ones(k - 1), -np.ones(k - 1)], offsets=[0, 1, -1])
+        for k in (12, 10)
+    ]
     M = (sp.kron(one[0], sp.eye_array(10)) + sp.kron(sp.eye_array(12), one[1])).tocsr()
     write_matrix_market(tmp_path / "a.mtx", SelfAdjoint(Sparse.from_scipy(M)))
     np.save(tmp_path / "b.npy", np.linspace(-1, 1, 120))
@@ -89,7 +94,10 @@ def plugin(tmp_path):
         info = site / f"{name.replace('-', '_')}-{version}.dist-info"
         info.mkdir(parents=True, exist_ok=True)
         (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n")
-        text = "".join(f"[cola_core.{group}]\n" + "".join(f"{line}\n" for line in lines) for group, lines in groups.items())
+        text = "".join(
+            f"[cola_core.{group}]\n" + "".join(f"{line}\n" for line in lines)
+            for group, lines in groups.items()
+        )
         (info / "entry_points.txt").write_text(text)
         for module, source in modules.items():
             (site / f"{module}.py").write_text(source)

@@ -5,7 +5,7 @@ import pytest
 import scipy.sparse as sp
 
 import cola_core
-from cola_core.errors import BackendError, DeviceError, DTypeError, NonFiniteError
+from cola_core.errors import BackendError, DeviceError, DTypeError, NonFiniteError, NotPositiveDefiniteError
 from cola_core.io import write_matrix_market
 
 HEAD = "%%MatrixMarket matrix coordinate real general\n"
@@ -50,16 +50,31 @@ CASES = {
     "folder": (("info", "folder.mtx"), ["folder.mtx", "is a folder"]),
     "empty file": (("info", "empty.mtx"), ["empty.mtx", "is empty"]),
     "unknown suffix": (("info", "matrix.xyz"), ["unknown suffix '.xyz'"]),
-    "truncated": (("solve", "truncated.mtx", "--rhs", "b.npy", "--out", "x.npy"), ["truncated.mtx, line 2", "truncated"]),
+    "truncated": (
+        ("solve", "truncated.mtx", "--rhs", "b.npy", "--out", "x.npy"),
+        ["truncated.mtx, line 2", "truncated"],
+    ),
     "wrong header": (("logdet", "header.mtx"), ["header.mtx, line 1", "%%MatrixMarket"]),
     "words": (("trace", "words.mtx"), ["words.mtx, line 3", "'one'"]),
     "nan matrix": (("solve", "nan.npy", "--rhs", "b.npy", "--out", "x.npy"), ["nan.npy", "finite"]),
     "three axes": (("info", "cube.npy"), ["cube.npy", "(2, 2, 2)"]),
-    "missing rhs": (("solve", "good.npy", "--rhs", "none.npy", "--out", "x.npy"), ["none.npy", "no such file"]),
+    "missing rhs": (
+        ("solve", "good.npy", "--rhs", "none.npy", "--out", "x.npy"),
+        ["none.npy", "no such file"],
+    ),
     "wrong length": (("solve", "good.npy", "--rhs", "b7.npy", "--out", "x.npy"), ["b7.npy", "(7,)", "6x6"]),
-    "rhs with three axes": (("solve", "good.npy", "--rhs", "b_cube.npy", "--out", "x.npy"), ["b_cube.npy", "(6, 1, 1)"]),
-    "non-numeric rhs": (("solve", "good.npy", "--rhs", "b_words.txt", "--out", "x.npy"), ["b_words.txt, line 3", "'three'"]),
-    "nan rhs": (("solve", "good.npy", "--rhs", "b_nan.npy", "--out", "x.npy"), ["b_nan.npy", "entry [2] is nan"]),
+    "rhs with three axes": (
+        ("solve", "good.npy", "--rhs", "b_cube.npy", "--out", "x.npy"),
+        ["b_cube.npy", "(6, 1, 1)"],
+    ),
+    "non-numeric rhs": (
+        ("solve", "good.npy", "--rhs", "b_words.txt", "--out", "x.npy"),
+        ["b_words.txt, line 3", "'three'"],
+    ),
+    "nan rhs": (
+        ("solve", "good.npy", "--rhs", "b_nan.npy", "--out", "x.npy"),
+        ["b_nan.npy", "entry [2] is nan"],
+    ),
     "infinite rhs": (("solve", "good.npy", "--rhs", "b_inf.mtx", "--out", "x.npy"), ["b_inf.mtx, line 4"]),
     "solve not square": (("solve", "tall.npy", "--rhs", "b.npy", "--out", "x.npy"), ["square", "6x4"]),
     "inverse not square": (("explain", "inv", "tall.npy"), ["square", "6x4"]),
@@ -67,16 +82,28 @@ CASES = {
     "trace not square": (("trace", "tall.npy"), ["square"]),
     "eigs not square": (("eigs", "tall.npy"), ["square"]),
     "psd not square": (("logdet", "tall.npy", "--psd"), ["not square"]),
-    "psd, negative diagonal": (("solve", "indefinite.npy", "--psd", "--rhs", "b.npy", "--out", "x.npy"), ["--psd", "entry 6 is -6"]),
-    "psd to CG": (("solve", "indefinite.npy", "--psd", "--alg", "cg", "--rhs", "b.npy", "--out", "x.npy"), ["--psd"]),
+    "psd, negative diagonal": (
+        ("solve", "indefinite.npy", "--psd", "--rhs", "b.npy", "--out", "x.npy"),
+        ["--psd", "entry 6 is -6"],
+    ),
+    "psd to CG": (
+        ("solve", "indefinite.npy", "--psd", "--alg", "cg", "--rhs", "b.npy", "--out", "x.npy"),
+        ["--psd"],
+    ),
     "psd, hidden, to Cholesky": (
         ("solve", "hidden.npy", "--psd", "--alg", "cholesky", "--rhs", "b.npy", "--out", "x.npy"),
         ["positive"],
     ),
     "psd of a general matrix": (("logdet", "general.npy", "--psd"), ["not self-adjoint", "--psd", "entry ("]),
-    "self-adjoint of a general matrix": (("eigs", "general.npy", "--self-adjoint"), ["not self-adjoint", "--self-adjoint"]),
+    "self-adjoint of a general matrix": (
+        ("eigs", "general.npy", "--self-adjoint"),
+        ["not self-adjoint", "--self-adjoint"],
+    ),
     "Cholesky of a general matrix": (("logdet", "general.npy", "--alg", "cholesky"), ["PSD"]),
-    "CG of a general matrix": (("solve", "general.npy", "--alg", "cg", "--rhs", "b.npy", "--out", "x.npy"), ["PSD", "--psd"]),
+    "CG of a general matrix": (
+        ("solve", "general.npy", "--alg", "cg", "--rhs", "b.npy", "--out", "x.npy"),
+        ["PSD", "--psd"],
+    ),
     "plan CG of a general matrix": (("explain", "solve", "general.npy", "--alg", "cg"), ["PSD", "--psd"]),
     "eigs undeclared": (("eigs", "general.npy"), ["SelfAdjoint"]),
     "singular sparse": (("solve", "singular.mtx", "--rhs", "b.npy", "--out", "x.npy"), ["singular"]),
@@ -96,7 +123,10 @@ CASES = {
     "unknown backend": ((*SOLVE, "--backend", "fortran"), ["fortran", "numpy"]),
     "complex to real": (("logdet", "complex.npy", "--dtype", "float64"), ["complex", "imaginary"]),
     "output suffix": (("solve", "good.npy", "--rhs", "b.npy", "--out", "x.xls"), ["x.xls", ".npy"]),
-    "output folder": (("solve", "good.npy", "--rhs", "b.npy", "--out", "none/x.npy"), ["none", "does not exist"]),
+    "output folder": (
+        ("solve", "good.npy", "--rhs", "b.npy", "--out", "none/x.npy"),
+        ["none", "does not exist"],
+    ),
     "output is a folder": (("solve", "good.npy", "--rhs", "b.npy", "--out", "folder.mtx"), ["is a folder"]),
     "eigs output suffix": (("eigs", "good.npy", "--self-adjoint", "--out", "e.npy"), ["e.npy", ".npz"]),
 }
@@ -110,11 +140,54 @@ def test_one_line(cola, files, tmp_path, name):
 
 
 UNRELIABLE = {
-    "CG that may not finish": ("solve", "good.npy", "--psd", "--alg", "cg", "--max-iters", "1", "--rhs", "b.npy", "--out", "x.npy"),
-    "CG on an indefinite matrix": ("solve", "hidden.npy", "--psd", "--alg", "cg", "--rhs", "b_skew.npy", "--out", "x.npy"),
+    "CG that may not finish": (
+        "solve",
+        "good.npy",
+        "--psd",
+        "--alg",
+        "cg",
+        "--max-iters",
+        "1",
+        "--rhs",
+        "b.npy",
+        "--out",
+        "x.npy",
+    ),
+    "CG on an indefinite matrix": (
+        "solve",
+        "hidden.npy",
+        "--psd",
+        "--alg",
+        "cg",
+        "--rhs",
+        "b_skew.npy",
+        "--out",
+        "x.npy",
+    ),
     "singular to working precision": ("solve", "nearly.npy", "--rhs", "b.npy", "--out", "x.npy"),
-    "Lanczos that may not finish": ("eigs", "line.npy", "--self-adjoint", "-k", "2", "--alg", "lanczos", "--max-iters", "3", "--out", "e.npz"),
-    "Hutchinson that may not finish": ("trace", "line.npy", "--alg", "hutchinson", "--tol", "1e-9", "--max-iters", "64"),
+    "Lanczos that may not finish": (
+        "eigs",
+        "line.npy",
+        "--self-adjoint",
+        "-k",
+        "2",
+        "--alg",
+        "lanczos",
+        "--max-iters",
+        "3",
+        "--out",
+        "e.npz",
+    ),
+    "Hutchinson that may not finish": (
+        "trace",
+        "line.npy",
+        "--alg",
+        "hutchinson",
+        "--tol",
+        "1e-9",
+        "--max-iters",
+        "64",
+    ),
 }
 
 
@@ -168,7 +241,8 @@ def test_a_backend_that_is_not_installed(program, files, tmp_path):
     program(*SOLVE, "--backend", "torch", path=site).one_line("torch", "pip install")
 
 
-# -- what files cannot express: arrays of two libraries, devices or kinds in one question -----------------------------
+# -- what files cannot express: arrays of two libraries, devices or kinds in one question
+# -----------------------------
 
 
 def test_backend_mismatch():
@@ -198,3 +272,17 @@ def test_nan_in_memory():
         cola_core.solve(np.full((2, 2), np.nan), np.ones(2))
     with pytest.raises(NonFiniteError):
         cola_core.solve(np.eye(2), np.array([1.0, np.inf]))
+
+
+@pytest.mark.parametrize(
+    "ask",
+    [
+        lambda M: cola_core.solve(M, np.ones(2), cola_core.Cholesky()),
+        lambda M: cola_core.logdet(M, cola_core.Cholesky()),
+        cola_core.cholesky,
+    ],
+)
+def test_cholesky_does_not_answer_for_another_matrix(ask):
+    """Its lower triangle alone would be positive definite."""
+    with pytest.raises(NotPositiveDefiniteError, match="not self-adjoint"):
+        ask(np.array([[2.0, 5.0], [0.1, 2.0]]))

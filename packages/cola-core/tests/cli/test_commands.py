@@ -12,7 +12,15 @@ from cola_core.io import write_matrix_market
 def test_info(cola, laplacian):
     r = cola("info", "a.mtx")
     assert r.status == 0 and r.err == ""
-    for words in ("120 x 120", "556 nonzero", "float64", "symmetric  yes", "10 below, 10 above", "SelfAdjoint", "--psd"):
+    for words in (
+        "120 x 120",
+        "556 nonzero",
+        "float64",
+        "symmetric  yes",
+        "10 below, 10 above",
+        "SelfAdjoint",
+        "--psd",
+    ):
         assert words in r.out, words
     facts = json.loads(cola("info", "a.mtx", "--json").out)
     assert facts["nnz"] == laplacian.nnz and facts["bandwidth"] == [10, 10]
@@ -35,7 +43,10 @@ def test_info_of_awkward_matrices(cola, tmp_path, rng):
     assert cola("info", "empty.mtx").status == 0
 
 
-@pytest.mark.parametrize("options", [(), ("--psd",), ("--psd", "--alg", "cg", "--tol", "1e-11"), ("--alg", "lu"), ("--alg", "gmres")])
+@pytest.mark.parametrize(
+    "options",
+    [(), ("--psd",), ("--psd", "--alg", "cg", "--tol", "1e-11"), ("--alg", "lu"), ("--alg", "gmres")],
+)
 @pytest.mark.parametrize("suffix", [".npy", ".npz", ".mtx", ".txt"])
 def test_solve(cola, laplacian, tmp_path, options, suffix):
     from cola_core.io import read_array
@@ -123,7 +134,22 @@ def test_trace(cola, laplacian):
 
 
 @pytest.mark.parametrize(
-    "question", ["solve", "inv", "logdet", "slogdet", "trace", "diag", "eigs", "eigh", "eig", "exp", "log", "sqrt", "cholesky"]
+    "question",
+    [
+        "solve",
+        "inv",
+        "logdet",
+        "slogdet",
+        "trace",
+        "diag",
+        "eigs",
+        "eigh",
+        "eig",
+        "exp",
+        "log",
+        "sqrt",
+        "cholesky",
+    ],
 )
 @pytest.mark.parametrize("options", [(), ("--candidates",), ("--json",), ("--analyze",)])
 def test_explain(cola, laplacian, question, options):

@@ -1,4 +1,5 @@
-"""Plugins on the command line: listed without being imported, loaded when asked for, broken ones in one line."""
+"""Plugins on the command line: listed without being imported, loaded when asked for, broken ones in one
+line."""
 
 import json
 
@@ -41,7 +42,11 @@ def both(good, plugin):
     plugin(
         "cola-broken",
         {"broken_plugin": BROKEN, "broken_cli": BROKEN},
-        {"plugins": ["broken = broken_plugin"], "commands": ["broken = broken_cli:register"], "rules": ["always = broken_plugin"]},
+        {
+            "plugins": ["broken = broken_plugin"],
+            "commands": ["broken = broken_cli:register"],
+            "rules": ["always = broken_plugin"],
+        },
     )
     return good
 
@@ -84,7 +89,12 @@ def test_a_broken_one_by_name_is_an_error(program, both):
     program("broken", path=both).one_line("broken", "this plugin is broken")
     program("plugins", "show", "broken", path=both).one_line("broken", "this plugin is broken")
     r = program("plugins", "errors", path=both)
-    assert r.status == 1 and r.err == "" and "ImportError: this plugin is broken" in r.out and "Traceback" in r.out
+    assert (
+        r.status == 1
+        and r.err == ""
+        and "ImportError: this plugin is broken" in r.out
+        and "Traceback" in r.out
+    )
     found = json.loads(program("plugins", "errors", "--json", path=both).out)
     assert [f["name"] for f in found] == ["broken"]
 
@@ -92,7 +102,10 @@ def test_a_broken_one_by_name_is_an_error(program, both):
 def test_a_broken_command_of_a_working_plugin(program, plugin):
     site = plugin(
         "cola-half",
-        {"half_plugin": GOOD.replace('"good"', '"half"'), "half_cli": "def register(subparsers): raise KeyError('x')\n"},
+        {
+            "half_plugin": GOOD.replace('"good"', '"half"'),
+            "half_cli": "def register(subparsers): raise KeyError('x')\n",
+        },
         {"plugins": ["half = half_plugin"], "commands": ["half = half_cli:register"]},
     )
     program("half", path=site).one_line("half", "cola-half 1.0", "KeyError")
@@ -105,7 +118,11 @@ def test_a_switched_off_plugin_has_no_command(program, good):
 
 
 def test_two_plugins_with_one_command(program, good, plugin):
-    plugin("cola-other", {"other_cli": COMMAND}, {"commands": ["good = other_cli:register"], "plugins": ["other = good_plugin"]})
+    plugin(
+        "cola-other",
+        {"other_cli": COMMAND},
+        {"commands": ["good = other_cli:register"], "plugins": ["other = good_plugin"]},
+    )
     program("good", path=good).one_line("cola-good", "cola-other", "good")
 
 

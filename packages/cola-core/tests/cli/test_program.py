@@ -21,7 +21,9 @@ def test_version_help_and_no_arguments(cola):
     assert "--accept-unreliable" in cola("solve", "--help").out
 
 
-@pytest.mark.parametrize("argv", [("frobnicate",), ("solve",), ("solve", "a.mtx"), ("eigs", "a.mtx", "-k", "x"), ("--nonsense",)])
+@pytest.mark.parametrize(
+    "argv", [("frobnicate",), ("solve",), ("solve", "a.mtx"), ("eigs", "a.mtx", "-k", "x"), ("--nonsense",)]
+)
 def test_wrong_usage_is_status_2(cola, argv):
     r = cola(*argv)
     assert r.status == 2 and "usage:" in r.err
@@ -32,7 +34,8 @@ def test_the_module_runs_and_imports_little(program):
     assert program("--version").out.startswith("cola-core ")
     code = (
         "import sys; from cola_core.cli import main; main(['--help']); "
-        "heavy = {'torch', 'jax', 'scipy.sparse.linalg', 'scipy.linalg', 'matplotlib', 'rich', 'pytest'} & set(sys.modules); "
+        "heavy = {'torch', 'jax', 'scipy.sparse.linalg', 'scipy.linalg', 'matplotlib', 'rich', "
+        "'pytest'} & set(sys.modules); "
         "plugins = {m for m in sys.modules if m in ('cola_gp', 'cola_pde', 'cola_emlp', 'cola_gpu')}; "
         "sys.exit(str(heavy | plugins) if heavy | plugins else 0)"
     )
@@ -103,5 +106,7 @@ def test_tables_are_plain_unless_on_a_terminal(capsys, monkeypatch):
 
 
 def test_json_is_strict():
-    text = json_text({"nan": float("nan"), "c": 1 + 2j, "a": np.array([1.0, np.inf]), "d": np.dtype("f8"), "n": None})
+    text = json_text(
+        {"nan": float("nan"), "c": 1 + 2j, "a": np.array([1.0, np.inf]), "d": np.dtype("f8"), "n": None}
+    )
     assert "NaN" not in text and '"im": 2.0' in text and "null" in text

@@ -87,7 +87,14 @@ def test_a_large_file_agrees_with_scipy(tmp_path, rng):
 
 @pytest.mark.parametrize(
     "line, value",
-    [("1 1 3", 3.0), ("1 1 -1.5E-3", -1.5e-3), ("1 1 2.5D+02", 250.0), ("1 1 +.5", 0.5), ("1 1 3.", 3.0), ("\n1 1 7\n\n", 7.0)],
+    [
+        ("1 1 3", 3.0),
+        ("1 1 -1.5E-3", -1.5e-3),
+        ("1 1 2.5D+02", 250.0),
+        ("1 1 +.5", 0.5),
+        ("1 1 3.", 3.0),
+        ("\n1 1 7\n\n", 7.0),
+    ],
 )
 def test_numbers_as_fortran_and_c_write_them(tmp_path, line, value):
     assert read_operator(put(tmp_path, f"{HEAD}% note\n\n2 2 1\n{line}\n")).to_dense()[0, 0] == value
@@ -118,16 +125,28 @@ MALFORMED = {
     "binary": ("\x00\x01\x02", "line 1: expected the header"),
     "no header": ("3 3 1\n1 1 1\n", "line 1: expected the header"),
     "misspelt": ("%%MatrixMarkt matrix coordinate real general\n", "line 1: expected the header"),
-    "wrong format": ("%%MatrixMarket matrix sparse real general\n1 1 0\n", "line 1: expected a Matrix Market format"),
-    "wrong field": ("%%MatrixMarket matrix coordinate float general\n1 1 0\n", "line 1: expected a Matrix Market field"),
-    "wrong symmetry": ("%%MatrixMarket matrix coordinate real positive\n1 1 0\n", "line 1: expected a Matrix Market symmetry"),
+    "wrong format": (
+        "%%MatrixMarket matrix sparse real general\n1 1 0\n",
+        "line 1: expected a Matrix Market format",
+    ),
+    "wrong field": (
+        "%%MatrixMarket matrix coordinate float general\n1 1 0\n",
+        "line 1: expected a Matrix Market field",
+    ),
+    "wrong symmetry": (
+        "%%MatrixMarket matrix coordinate real positive\n1 1 0\n",
+        "line 1: expected a Matrix Market symmetry",
+    ),
     "array pattern": ("%%MatrixMarket matrix array pattern general\n1 1\n1\n", "line 1"),
     "no size": (HEAD + "% only a comment\n", "expected the size line"),
     "short size": (HEAD + "3 3\n1 1 1\n", "line 2: expected the size line"),
     "negative size": (HEAD + "-3 3 0\n", "line 2: expected the size line"),
     "size in words": (HEAD + "three 3 0\n", "line 2: expected the size line"),
     "absurd size": (HEAD + "10000000000 10000000000 1\n1 1 1\n", "64 bits"),
-    "truncated": (HEAD + "3 3 3\n1 1 1\n2 2 2\n", "line 2: the size line promises 3 entries of a 3x3 matrix, the file holds 2"),
+    "truncated": (
+        HEAD + "3 3 3\n1 1 1\n2 2 2\n",
+        "line 2: the size line promises 3 entries of a 3x3 matrix, the file holds 2",
+    ),
     "cut in a line": (HEAD + "3 3 2\n1 1 1\n2 2", "line 4: expected 'row column value', found '2 2'"),
     "too long": (HEAD + "3 3 1\n1 1 1\n2 2 2\n", "promises 1 entries of a 3x3 matrix, the file holds 2"),
     "lying by a lot": (HEAD + "3 3 999999999999\n1 1 1\n", "the file holds 1"),
@@ -152,14 +171,32 @@ MALFORMED = {
         "%%MatrixMarket matrix coordinate complex general\n2 2 1\n1 1 1\n",
         "line 3: expected 'row column real imaginary'",
     ),
-    "pattern with values": ("%%MatrixMarket matrix coordinate pattern general\n2 2 1\n1 1 1\n", "line 3: expected 'row column'"),
-    "rectangular symmetric": ("%%MatrixMarket matrix coordinate real symmetric\n2 3 0\n", "as many rows as columns"),
-    "both triangles": ("%%MatrixMarket matrix coordinate real symmetric\n3 3 2\n2 1 1\n1 3 1\n", "entry (1, 3) is above"),
+    "pattern with values": (
+        "%%MatrixMarket matrix coordinate pattern general\n2 2 1\n1 1 1\n",
+        "line 3: expected 'row column'",
+    ),
+    "rectangular symmetric": (
+        "%%MatrixMarket matrix coordinate real symmetric\n2 3 0\n",
+        "as many rows as columns",
+    ),
+    "both triangles": (
+        "%%MatrixMarket matrix coordinate real symmetric\n3 3 2\n2 1 1\n1 3 1\n",
+        "entry (1, 3) is above",
+    ),
     "skew diagonal": ("%%MatrixMarket matrix coordinate real skew-symmetric\n2 2 1\n1 1 1\n", "must be zero"),
-    "hermitian diagonal": ("%%MatrixMarket matrix coordinate complex hermitian\n2 2 1\n1 1 1 1\n", "must be real"),
-    "array truncated": ("%%MatrixMarket matrix array real general\n2 2\n1\n2\n3\n", "promises 4 entries of a 2x2 matrix, the file holds 3"),
+    "hermitian diagonal": (
+        "%%MatrixMarket matrix coordinate complex hermitian\n2 2 1\n1 1 1 1\n",
+        "must be real",
+    ),
+    "array truncated": (
+        "%%MatrixMarket matrix array real general\n2 2\n1\n2\n3\n",
+        "promises 4 entries of a 2x2 matrix, the file holds 3",
+    ),
     "array too long": ("%%MatrixMarket matrix array real general\n1 1\n1\n2\n", "promises 1"),
-    "array nan": ("%%MatrixMarket matrix array real general\n2 1\n1\nnan\n", "line 4: expected a finite number"),
+    "array nan": (
+        "%%MatrixMarket matrix array real general\n2 1\n1\nnan\n",
+        "line 4: expected a finite number",
+    ),
     "array hermitian diagonal": ("%%MatrixMarket matrix array complex hermitian\n1 1\n1 1\n", "must be real"),
 }
 

@@ -8,8 +8,8 @@ from typing import Any
 
 from ..backends.base import Array
 from ..cost import Cost
-from ..errors import NonFiniteError
-from ..properties import PSD
+from ..errors import NonFiniteError, NotPositiveDefiniteError
+from ..properties import PSD, SelfAdjoint
 from .base import Algorithm
 from .dense_cost import batch_size, dense_memory
 from .factor import CholeskyFactor, dense_entries, warn_if_singular
@@ -37,6 +37,7 @@ class Cholesky(Algorithm):
         """Factor once for several solves and the determinant."""
         be = A._concrete_backend()
         M = dense_entries(A)
+        look_for_asymmetry(be, A, M)
         L = be.cholesky(M)
         if be.is_concrete(M) and M.ndim == 2 and M.shape[0]:
             d = be.xp.abs(be.xp.linalg.diagonal(L))
@@ -67,3 +68,19 @@ def check_finite(A: Any, b: Array) -> None:
         be = backend_of(b)
     if be is not None and not be.all_finite(b):
         raise NonFiniteError(f"the right-hand side {tuple(b.shape)} of {A!r} contains NaN or infinity.")
+
+
+def look_for_asymmetry(be: Any, A: Any, M: Array) -> None:
+    """Refuse entries that differ across the diagonal, where nothing declares that they agree.
+
+    The factorisation reads one triangle, and would answer for another matrix in silence.
+    """
+    if A.isa(SelfAdjoint) or not be.is_concrete(M) or 0 in M.shape:
+        return
+    xp = be.xp
+    gap, size = be.number(xp.max(xp.abs(M - be.adjoint(M)))), be.number(xp.max(xp.abs(M)))
+    if gap > 100 * float(xp.finfo(M.dtype).eps) * size:
+        raise NotPositiveDefiniteError(
+            f"Cholesky of {A!r}: the matrix is not self-adjoint (|A - A^H| reaches {gap:.3g}, entries "
+            f"{size:.3g}), so it is not positive definite. Use LU(), or symmetrise it."
+        )

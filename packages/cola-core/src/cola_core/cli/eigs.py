@@ -1,4 +1,5 @@
-"""``cola-core eigs FILE -k 10``: some eigenvalues of a self-adjoint matrix, each with its recomputed residual."""
+"""``cola-core eigs FILE -k 10``: some eigenvalues of a self-adjoint matrix, each with its recomputed
+residual."""
 
 from __future__ import annotations
 
@@ -39,7 +40,9 @@ def run(args: argparse.Namespace) -> int:
     if args.out is not None:
         check_target(args.out, (".npz",))
     A = load_matrix(args)
-    outcome = asked(eigh, A, args.k, args.which, alg=algorithm("eigsh", args, A, args.k, args.which), name="eigs")
+    outcome = asked(
+        eigh, A, args.k, args.which, alg=algorithm("eigsh", args, A, args.k, args.which), name="eigs"
+    )
     w, V = outcome.answer
     be = A._concrete_backend()
     vectors = V.to_dense()
@@ -52,7 +55,9 @@ def run(args: argparse.Namespace) -> int:
         write_arrays(written, values=values, vectors=vectors, residuals=gaps)
 
     def show() -> None:
-        print_rows = [(i + 1, f"{v:.12g}", f"{g:.2e}") for i, (v, g) in enumerate(zip(values, gaps, strict=True))]
+        print_rows = [
+            (i + 1, f"{v:.12g}", f"{g:.2e}") for i, (v, g) in enumerate(zip(values, gaps, strict=True))
+        ]
         table(("", "eigenvalue", "|A v - w v|"), print_rows, right=(0, 1, 2))
         print()
 
@@ -60,7 +65,10 @@ def run(args: argparse.Namespace) -> int:
     method = info.method or "direct"
     if info.matvecs is not None:
         method += f", {int(info.matvecs):,} products: {info.reason}"
-    rows = [("method", method), ("residual", f"{gaps.max(initial=0.0) / scale:.3e}  (worst, relative to the largest shown)")]
+    rows = [
+        ("method", method),
+        ("residual", f"{gaps.max(initial=0.0) / scale:.3e}  (worst, relative to the largest shown)"),
+    ]
     if args.out is not None:
         rows.append(("written", str(written) if written else f"no: {args.out} awaits --accept-unreliable"))
     result = {

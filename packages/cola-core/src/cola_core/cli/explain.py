@@ -29,7 +29,9 @@ QUESTIONS = {
 
 def add(commands: Any) -> None:
     """Add the command."""
-    parser = commands.add_parser("explain", help="the plan of a question, before anything runs", description=__doc__)
+    parser = commands.add_parser(
+        "explain", help="the plan of a question, before anything runs", description=__doc__
+    )
     parser.add_argument("question", metavar="QUESTION", help=", ".join(QUESTIONS))
     matrix_options(parser)
     parser.add_argument("--rhs", metavar="FILE", help="right-hand side of solve (default: one column)")
@@ -37,7 +39,9 @@ def add(commands: Any) -> None:
     parser.add_argument("--which", default="SA", help="which of them (default SA)")
     parser.add_argument("--alg", default="auto", metavar="NAME", help="plan with this algorithm")
     parser.add_argument("--candidates", action="store_true", help="also show who was refused, and why")
-    parser.add_argument("--analyze", action="store_true", help="run it, and show measured beside estimated time")
+    parser.add_argument(
+        "--analyze", action="store_true", help="run it, and show measured beside estimated time"
+    )
     parser.set_defaults(run=run)
 
 

@@ -52,7 +52,8 @@ def diagonal_of(A: LinearOperator) -> Any:
 
 
 def dominance(A: LinearOperator) -> tuple[int, float]:
-    """How many rows have ``|a_ii| >= sum of the other |a_ij|`` (to rounding), and the smallest ratio of the two."""
+    """How many rows have ``|a_ii| >= sum of the other |a_ij|`` (to rounding), and the smallest ratio of the
+    two."""
     data, rows, _ = entries(A)
     total = np.zeros(A.shape[-2])
     np.add.at(total, rows, np.abs(data))

@@ -29,7 +29,10 @@ def run(args: argparse.Namespace) -> int:
         ("file", found["file"]),
         ("operator", found["operator"]),
         ("shape", f"{m:,} x {n:,}"),
-        ("entries", f"{found['nnz']:,} nonzero, {found['density']:.3g} of all, {found['nnz_per_row']:.3g} per row"),
+        (
+            "entries",
+            f"{found['nnz']:,} nonzero, {found['density']:.3g} of all, {found['nnz_per_row']:.3g} per row",
+        ),
         ("dtype", found["dtype"]),
         ("memory", bytes_text(found["memory"])),
         ("1-norm", number(found["norm1"])),
@@ -39,7 +42,10 @@ def run(args: argparse.Namespace) -> int:
             ("symmetric", _symmetric(found)),
             ("bandwidth", f"{found['bandwidth'][0]} below, {found['bandwidth'][1]} above the diagonal"),
             ("diagonal", _diagonal(found)),
-            ("dominance", f"{found['dominant_rows']:,} of {m:,} rows; smallest |a_ii| / sum |a_ij| is {_ratio(found)}"),
+            (
+                "dominance",
+                f"{found['dominant_rows']:,} of {m:,} rows; smallest |a_ii| / sum |a_ij| is {_ratio(found)}",
+            ),
         ]
     rows.append(("declared", ", ".join(found["properties"]) or "nothing"))
     facts(rows)
@@ -100,7 +106,10 @@ def _hint(found: dict[str, Any]) -> str:
         return ""
     rows = found["shape"][0]
     if found["diagonal_min"] is not None and found["diagonal_min"] > 0 and found["dominant_rows"] == rows:
-        return "Self-adjoint, diagonally dominant with a positive diagonal, hence positive semidefinite: pass --psd."
+        return (
+            "Self-adjoint, diagonally dominant with a positive diagonal, hence positive semidefinite: "
+            "pass --psd."
+        )
     if "SelfAdjoint" not in found["properties"]:
         return "The entries are self-adjoint, but nothing declares it: pass --self-adjoint (or --psd)."
     return ""

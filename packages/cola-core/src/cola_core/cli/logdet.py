@@ -1,4 +1,5 @@
-"""``cola-core logdet FILE``: sign and logarithm of the determinant, with the error of the factorisation or estimate."""
+"""``cola-core logdet FILE``: sign and logarithm of the determinant, with the error of the factorisation or
+estimate."""
 
 from __future__ import annotations
 
@@ -43,7 +44,9 @@ def run(args: argparse.Namespace) -> int:
         gap = factorisation_residual(A, outcome.plan)
         if gap is not None:
             result["factorisation_residual"] = gap
-            rows.append(("residual", f"{gap:.3e}  (backward error of the factorisation, on a random right-hand side)"))
+            rows.append(
+                ("residual", f"{gap:.3e}  (backward error of the factorisation, on a random right-hand side)")
+            )
     return finished(args, outcome, rows, result)
 
 
@@ -54,7 +57,8 @@ def number_of(A: Any, x: Any) -> Any:
 
 
 def factorisation_residual(A: Any, plan: Any) -> float | None:
-    """How well the same factorisation solves: a determinant has no residual of its own. None if there was none."""
+    """How well the same factorisation solves: a determinant has no residual of its own. None if there was
+    none."""
     import warnings
 
     import numpy as np

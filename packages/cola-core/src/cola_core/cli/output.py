@@ -49,7 +49,8 @@ def facts(rows: Sequence[tuple[str, Any]]) -> None:
 
 
 def table(columns: Sequence[str], rows: Sequence[Sequence[Any]], right: Sequence[int] = ()) -> None:
-    """Print a table: by rich on a terminal, plain aligned columns otherwise. right: indices of columns of numbers."""
+    """Print a table: by rich on a terminal, plain aligned columns otherwise. right: indices of columns of
+    numbers."""
     cells = [[str(c) for c in row] for row in rows]
     if _terminal():
         from rich.console import Console
@@ -65,7 +66,9 @@ def table(columns: Sequence[str], rows: Sequence[Sequence[Any]], right: Sequence
         return
     widths = [max(len(name), *(len(row[i]) for row in cells), 0) for i, name in enumerate(columns)]
     for row in [list(columns), *cells]:
-        line = "  ".join(c.rjust(w) if i in right else c.ljust(w) for i, (c, w) in enumerate(zip(row, widths, strict=True)))
+        line = "  ".join(
+            c.rjust(w) if i in right else c.ljust(w) for i, (c, w) in enumerate(zip(row, widths, strict=True))
+        )
         print(line.rstrip())
 
 

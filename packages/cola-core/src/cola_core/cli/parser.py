@@ -13,7 +13,7 @@ BUILTIN = ("info", "explain", "solve", "eigs", "logdet", "trace", "plugins", "ch
 _FLAGS = ("--debug", "--quiet", "-q")
 
 _DESCRIPTION = "Structured linear algebra: ask questions of matrices in files, see the plan, manage plugins."
-_EXIT = "exit status: 0 done, 1 error, 2 wrong usage, 3 the result is flagged unreliable (see --accept-unreliable)"
+_EXIT = "exit status: 0 done, 1 error, 2 wrong usage, 3 the result is flagged unreliable"
 
 
 def build_parser(argv: list[str]) -> argparse.ArgumentParser:
@@ -76,7 +76,9 @@ def plugin_commands() -> dict[str, list[Any]]:
     found: dict[str, list[Any]] = {}
     for entry in index.group("commands"):
         owners = index.plugin_of(entry.distribution)
-        if owners and all(MANAGER.records[o.name].state == "disabled" for o in owners if o.name in MANAGER.records):
+        if owners and all(
+            MANAGER.records[o.name].state == "disabled" for o in owners if o.name in MANAGER.records
+        ):
             continue
         found.setdefault(entry.name, []).append(entry)
     return found
@@ -103,7 +105,9 @@ def _add_plugin_command(commands: Any, name: str) -> None:
         return
     if len(entries) > 1:
         choices = " and ".join(f"{e.distribution} ({e.value})" for e in entries)
-        raise UnknownNameError(f"two plugins provide the command {name!r}: {choices}. Uninstall or disable one.")
+        raise UnknownNameError(
+            f"two plugins provide the command {name!r}: {choices}. Uninstall or disable one."
+        )
     (entry,) = entries
     for owner in MANAGER.discover().plugin_of(entry.distribution):
         MANAGER.load(owner.name, "command", explicit=True)

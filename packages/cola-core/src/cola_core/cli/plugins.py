@@ -34,7 +34,9 @@ def add(commands: Any) -> None:
             action.add_argument("name", metavar="NAME")
         if name == "new":
             action.add_argument("name", metavar="NAME", help="the plugin's name, such as toeplitz")
-            action.add_argument("destination", metavar="FOLDER", nargs="?", help="its folder (default ./cola-NAME)")
+            action.add_argument(
+                "destination", metavar="FOLDER", nargs="?", help="its folder (default ./cola-NAME)"
+            )
 
 
 def run_list(args: argparse.Namespace) -> int:
@@ -42,12 +44,16 @@ def run_list(args: argparse.Namespace) -> int:
     from ..plugins.manager import MANAGER
 
     index = MANAGER.discover()
-    found = []
+    found: list[dict[str, Any]] = []
     for name, record in MANAGER.records.items():
         entry = record.entry
         groups: dict[str, list[str]] = {}
         for e in index.entries:
-            if e.distribution == entry.distribution and e.group not in ("plugins", "conformance") and name != "core":
+            if (
+                e.distribution == entry.distribution
+                and e.group not in ("plugins", "conformance")
+                and name != "core"
+            ):
                 groups.setdefault(e.group, []).append(e.name)
         found.append(
             {
@@ -85,8 +91,14 @@ def run_show(args: argparse.Namespace) -> int:
     MANAGER.trigger("always")
     assert record is not None
     rules = [r for found in REGISTRY.rules.values() for r in found if r.provenance.plugin == args.name]
-    algorithms = [e for found in REGISTRY.algorithms.values() for e in found if e.provenance.plugin == args.name]
-    entries = [e for e in MANAGER.discover().entries if e.distribution == record.entry.distribution and e.group != "plugins"]
+    algorithms = [
+        e for found in REGISTRY.algorithms.values() for e in found if e.provenance.plugin == args.name
+    ]
+    entries = [
+        e
+        for e in MANAGER.discover().entries
+        if e.distribution == record.entry.distribution and e.group != "plugins"
+    ]
     info = record.info
     if args.json:
         print(
@@ -101,7 +113,10 @@ def run_show(args: argparse.Namespace) -> int:
                     "location": record.entry.location,
                     "entry_points": [{"group": e.group, "name": e.name, "value": e.value} for e in entries],
                     "rules": [as_dict(r) for r in rules],
-                    "algorithms": [{"question": e.question, "name": e.name, "where": e.provenance.where} for e in algorithms],
+                    "algorithms": [
+                        {"question": e.question, "name": e.name, "where": e.provenance.where}
+                        for e in algorithms
+                    ],
                 }
             )
         )
@@ -121,11 +136,16 @@ def run_show(args: argparse.Namespace) -> int:
     facts(rows)
     if algorithms:
         print()
-        table(("algorithm", "question", "where"), [(e.name, e.question, e.provenance.where) for e in algorithms])
+        table(
+            ("algorithm", "question", "where"), [(e.name, e.question, e.provenance.where) for e in algorithms]
+        )
     if rules:
         print()
         shown = sorted(rules, key=lambda r: r.id)
-        table(("rule", "operators", "source"), [(r.id, ", ".join(t.__name__ for t in r.types[:-1]), r.source) for r in shown])
+        table(
+            ("rule", "operators", "source"),
+            [(r.id, ", ".join(t.__name__ for t in r.types[:-1]), r.source) for r in shown],
+        )
     return 0
 
 
@@ -157,7 +177,9 @@ def run_errors(args: argparse.Namespace) -> int:
         print(f"no errors: {', '.join(f'{r.name} {r.state}' for r in MANAGER.records.values())}")
         return 0
     for record in broken:
-        print(f"{record.name}  ({record.distribution}, {record.entry.value})  {record.state}: {record.reason}")
+        print(
+            f"{record.name}  ({record.distribution}, {record.entry.value})  {record.state}: {record.reason}"
+        )
         for line in _trace(record.error).splitlines():
             print(f"    {line}")
         print(f"    to silence it: COLA_DISABLE_PLUGINS={record.name}\n")
@@ -182,7 +204,16 @@ def run_overrides(args: argparse.Namespace) -> int:
         return 0
     table(
         ("rule", "operators", "replaces", "precedence", "where"),
-        [(r.id, ", ".join(t.__name__ for t in r.types[:-1]), r.replaces or "", r.precedence, r.provenance.where) for r in found],
+        [
+            (
+                r.id,
+                ", ".join(t.__name__ for t in r.types[:-1]),
+                r.replaces or "",
+                r.precedence,
+                r.provenance.where,
+            )
+            for r in found
+        ],
     )
     return 0
 

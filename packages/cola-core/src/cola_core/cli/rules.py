@@ -25,7 +25,9 @@ def run(args: argparse.Namespace) -> int:
     load_all()
     wanted = {"logdet": "slogdet", "eigs": "eigsh"}.get(args.question, args.question)
     if wanted is not None and wanted not in QUESTIONS:
-        raise UnknownNameError(f"{args.question!r} is not a question; known are {', '.join(sorted(QUESTIONS))}.")
+        raise UnknownNameError(
+            f"{args.question!r} is not a question; known are {', '.join(sorted(QUESTIONS))}."
+        )
     found = [
         rule
         for question in sorted(REGISTRY.rules)

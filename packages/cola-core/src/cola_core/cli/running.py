@@ -1,4 +1,5 @@
-"""Ask a question, and keep beside its answer who answered, how long it took, and what was flagged as unreliable."""
+"""Ask a question, and keep beside its answer who answered, how long it took, and what was flagged as
+unreliable."""
 
 from __future__ import annotations
 
@@ -22,7 +23,8 @@ EXIT_UNRELIABLE = 3
 
 @dataclass
 class Outcome:
-    """answer and Info of the question; plan: what was taken, with measured times; doubts: warnings about the answer."""
+    """answer and Info of the question; plan: what was taken, with measured times; doubts: warnings about the
+    answer."""
 
     answer: Any
     info: Info

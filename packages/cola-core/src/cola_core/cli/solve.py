@@ -12,7 +12,9 @@ def add(commands: Any) -> None:
     """Add the command."""
     parser = commands.add_parser("solve", help="solve a linear system", description=__doc__)
     matrix_options(parser)
-    parser.add_argument("--rhs", required=True, metavar="FILE", help="right-hand side: .mtx, .npy, .npz, .txt")
+    parser.add_argument(
+        "--rhs", required=True, metavar="FILE", help="right-hand side: .mtx, .npy, .npz, .txt"
+    )
     run_options(parser)
     parser.add_argument("--out", metavar="FILE", help="write x here (.npy, .npz, .mtx, .txt)")
     parser.set_defaults(run=run)
@@ -43,7 +45,10 @@ def run(args: argparse.Namespace) -> int:
         write_array(written, x)
     rows = [("method", _method(info)), ("residual", f"{residual:.3e}  (|b - A x| / |b|, recomputed)")]
     if info.tolerance is not None:
-        rows[-1] = ("residual", f"{residual:.3e}  (|b - A x| / |b|, recomputed; tolerance {float(info.tolerance):.1e})")
+        rows[-1] = (
+            "residual",
+            f"{residual:.3e}  (|b - A x| / |b|, recomputed; tolerance {float(info.tolerance):.1e})",
+        )
     rows.append(("backward error", f"{backward:.3e}  (|b - A x| / (|A| |x| + |b|), 1-norms)"))
     rows.append(("|x|", f"{np.linalg.norm(x):.10g}"))
     if args.out is not None:
@@ -59,7 +64,8 @@ def run(args: argparse.Namespace) -> int:
 
 
 def errors(A: Any, x: Any, b: Any) -> tuple[float, float]:
-    """Relative residual (worst column) and normwise backward error, recomputed in double precision on the host."""
+    """Relative residual (worst column) and normwise backward error, recomputed in double precision on the
+    host."""
     import numpy as np
 
     from ..operators import Sparse
@@ -84,4 +90,5 @@ def errors(A: Any, x: Any, b: Any) -> tuple[float, float]:
 def _method(info: Any) -> str:
     if info.iterations is None:
         return info.method or "direct"
-    return f"{info.method}, {int(info.iterations):,} iterations, {int(info.matvecs or 0):,} products: {info.reason}"
+    steps, products = int(info.iterations), int(info.matvecs or 0)
+    return f"{info.method}, {steps:,} iterations, {products:,} products: {info.reason}"

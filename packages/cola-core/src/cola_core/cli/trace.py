@@ -1,4 +1,5 @@
-"""``cola-core trace FILE``: the trace, exactly or (--alg hutchinson) from random probes with its standard error."""
+"""``cola-core trace FILE``: the trace, exactly or (--alg hutchinson) from random probes with its standard
+error."""
 
 from __future__ import annotations
 
@@ -28,7 +29,12 @@ def run(args: argparse.Namespace) -> int:
     value = number_of(A, outcome.answer)
     info = outcome.info
     rows = [("trace", number(value)), ("method", info.method or "direct")]
-    result: dict[str, Any] = {"shape": list(A.shape), "trace": value, "standard_error": None, "rounding_bound": None}
+    result: dict[str, Any] = {
+        "shape": list(A.shape),
+        "trace": value,
+        "standard_error": None,
+        "rounding_bound": None,
+    }
     if info.standard_error is not None:
         result["standard_error"] = float(info.standard_error)
         rows[-1] = ("method", f"{info.method}, {int(info.iterations):,} probes: {info.reason}")

@@ -1,12 +1,11 @@
 """Files: Matrix Market matrices, NumPy arrays and text vectors in and out.
 
 Contract: a file that is missing, truncated or malformed, or that holds NaN or infinity, raises one
-``FileFormatError`` that names the file, the line where it is known, and what was expected. Files are written under a
-temporary name and renamed, so that they appear complete or not at all.
+``FileFormatError`` that names the file, the line where it is known, and what was expected. Files are written
+under a temporary name and renamed, so that they appear complete or not at all.
 
-    A = read_operator("stiffness.mtx")      # Sparse, declared SelfAdjoint if the file says symmetric or hermitian
-    b = read_array("load.npy")
-    write_array("x.npy", cola.solve(A, b))
+    A = read_operator("stiffness.mtx")      # Sparse, declared SelfAdjoint if the file says symmetric or
+    hermitian b = read_array("load.npy") write_array("x.npy", cola.solve(A, b))
 """
 
 from __future__ import annotations

@@ -30,8 +30,8 @@ def split_member(path: PathLike) -> tuple[str, str]:
 def read_array(path: PathLike) -> np.ndarray:
     """A finite numeric array: ``.npy``, ``.npz`` (``file.npz:name`` if it holds several), ``.mtx``, or text.
 
-    Text holds one number, or one row of numbers separated by blanks or commas, per line; ``#`` starts a comment. A
-    single column is a vector of shape (n,). Raises FileFormatError naming file and line.
+    Text holds one number, or one row of numbers separated by blanks or commas, per line; ``#`` starts a
+    comment. A single column is a vector of shape (n,). Raises FileFormatError naming file and line.
     """
     file, member = split_member(path)
     suffix = Path(file).suffix
@@ -49,7 +49,9 @@ def read_array(path: PathLike) -> np.ndarray:
     elif suffix in TEXT:
         array = _text(file)
     else:
-        raise FileFormatError(f"{file}: unknown suffix {suffix!r}; arrays are read from {', '.join(_WRITABLE)}.")
+        raise FileFormatError(
+            f"{file}: unknown suffix {suffix!r}; arrays are read from {', '.join(_WRITABLE)}."
+        )
     return _checked(path, array)
 
 
@@ -63,7 +65,8 @@ def load_numpy(file: str, member: str = "") -> Any:
         names = loaded.files
         if not member and len(names) != 1:
             raise UnknownNameError(
-                f"{file} holds {len(names)} arrays ({', '.join(names)}); say which: {file}:{names[0] if names else 'name'}."
+                f"{file} holds {len(names)} arrays ({', '.join(names)}); say which: "
+                f"{file}:{names[0] if names else 'name'}."
             )
         if member and member not in names:
             raise UnknownNameError(f"{file} has no array {member!r}; it holds {', '.join(names)}.")
@@ -119,7 +122,8 @@ def check_target(path: PathLike, suffixes: tuple[str, ...] = _WRITABLE) -> Path:
 
 
 def write_array(path: PathLike, x: Any) -> None:
-    """Write a NumPy array as the suffix says (.npy, .npz, .mtx, text); complete or not at all, every digit kept."""
+    """Write a NumPy array as the suffix says (.npy, .npz, .mtx, text); complete or not at all, every digit
+    kept."""
     target = check_target(path)
     x = np.asarray(x)
     if target.suffix == ".mtx":
@@ -135,11 +139,14 @@ def write_array(path: PathLike, x: Any) -> None:
             separator = "," if target.suffix == ".csv" else " "
             table = x.reshape(-1, 1) if x.ndim < 2 else x
             for row in table:
-                line = separator.join(repr(v) if isinstance(v, float) else str(v).strip("()") for v in row.tolist())
+                line = separator.join(
+                    repr(v) if isinstance(v, float) else str(v).strip("()") for v in row.tolist()
+                )
                 stream.write(line.encode() + b"\n")
 
 
 def write_arrays(path: PathLike, **arrays: Any) -> None:
     """Write several arrays to one ``.npz`` archive; complete or not at all."""
     with atomic_path(check_target(path, (".npz",))) as temporary, temporary.open("wb") as stream:
-        np.savez(stream, **{name: np.asarray(x) for name, x in arrays.items()})
+        members: dict[str, Any] = {name: np.asarray(x) for name, x in arrays.items()}
+        np.savez(stream, **members)

@@ -33,7 +33,9 @@ def content(path: PathLike) -> bytes:
     return data
 
 
-def fail(path: PathLike, line: int | None, expected: str, found: bytes | str | None = None) -> FileFormatError:
+def fail(
+    path: PathLike, line: int | None, expected: str, found: bytes | str | None = None
+) -> FileFormatError:
     """The error "FILE, line N: expected ..., found ..."; raise it."""
     where = f"{path}, line {line}" if line is not None else f"{path}"
     tail = "" if found is None else f", found {excerpt(found)}"

@@ -17,7 +17,8 @@ __all__ = ["read_operator"]
 
 
 def read_operator(path: PathLike) -> LinearOperator:
-    """``.mtx``, ``.mtx.gz``: Sparse or Dense; ``.npy``, text: Dense; ``.npz``: Dense, or Sparse if SciPy's ``save_npz`` wrote it.
+    """``.mtx``, ``.mtx.gz``: Sparse or Dense; ``.npy``, text: Dense; ``.npz``: Dense, or Sparse if SciPy's
+    ``save_npz`` wrote it.
 
     Only a Matrix Market header can declare the matrix self-adjoint; entries are never taken as a declaration.
     """

@@ -1,10 +1,10 @@
 """Matrix Market exchange format: coordinate files become ``Sparse``, array files ``Dense``.
 
 ``symmetric`` and ``hermitian`` files carry the claim in their header, so the operator is declared SelfAdjoint
-(a symmetric complex matrix is not self-adjoint and is not). Skew-symmetric files are expanded without a claim. SciPy's
-parser reads the numbers; this module checks what it lets pass (missing and surplus columns, NaN, Fortran exponents,
-entries on the wrong side of a symmetric matrix) and finds the line to blame. Boisvert, Pozo & Remington,
-NISTIR 5935 (1996).
+(a symmetric complex matrix is not self-adjoint and is not). Skew-symmetric files are expanded without a
+claim. SciPy's parser reads the numbers; this module checks what it lets pass (missing and surplus columns,
+NaN, Fortran exponents, entries on the wrong side of a symmetric matrix) and finds the line to blame.
+Boisvert, Pozo & Remington, NISTIR 5935 (1996).
 """
 
 from __future__ import annotations
@@ -165,7 +165,8 @@ def _coordinate(path: PathLike, header: Header, body: bytes) -> tuple[Any, Any, 
 
 
 def _counted(path: PathLike, header: Header, body: bytes) -> bytes:
-    """The body, after making sure that it has as many entries, and as many numbers, as the size line promises."""
+    """The body, after making sure that it has as many entries, and as many numbers, as the size line
+    promises."""
     if b"d" in body or b"D" in body:
         body = re.sub(rb"([0-9.])[dD]([+-]?[0-9])", rb"\1e\2", body)  # Fortran's double precision exponents
     if b"+" in body:
@@ -175,7 +176,8 @@ def _counted(path: PathLike, header: Header, body: bytes) -> bytes:
         _blame(path, header, body)
         m, n = header.shape
         raise FileFormatError(
-            f"{path}, line {header.line}: the size line promises {header.entries:,} entries of a {m}x{n} matrix, the file "
+            f"{path}, line {header.line}: the size line promises {header.entries:,} entries of a "
+            f"{m}x{n} matrix, the file "
             f"holds {found.lines:,}; it is {'truncated' if found.lines < header.entries else 'too long'}."
         )
     if not found.numbers:
@@ -184,7 +186,8 @@ def _counted(path: PathLike, header: Header, body: bytes) -> bytes:
 
 
 def _blame(path: PathLike, header: Header, body: bytes) -> None:
-    """Find the first entry line that is wrong and say so; return if there is none. Slow, for broken files only."""
+    """Find the first entry line that is wrong and say so; return if there is none. Slow, for broken files
+    only."""
     m, n = header.shape
     for number, line in enumerate(body.split(b"\n"), header.line + 1):
         words = line.split()
@@ -213,7 +216,8 @@ def _expand(path: PathLike, header: Header, data: Any, rows: Any, cols: Any) -> 
     if below.any() and above.any():
         i = int(np.argmax(above))
         raise FileFormatError(
-            f"{path}: a {header.symmetry} file stores one triangle, but entry ({rows[i] + 1}, {cols[i] + 1}) is above the "
+            f"{path}: a {header.symmetry} file stores one triangle, but entry ({rows[i] + 1}, "
+            f"{cols[i] + 1}) is above the "
             "diagonal while others are below it; write the file as 'general'."
         )
     diagonal = rows == cols
@@ -262,8 +266,9 @@ def _array(path: PathLike, header: Header, body: bytes) -> Any:
 def write_matrix_market(path: PathLike, A: Any, comment: str = "") -> None:
     """Write an operator, a SciPy sparse matrix or an array; every digit is kept.
 
-    ``Sparse`` and SciPy matrices become coordinate files, everything else an array file (operators are densified).
-    One triangle is stored, under a symmetric or hermitian header, where the operator is known to be self-adjoint.
+    ``Sparse`` and SciPy matrices become coordinate files, everything else an array file (operators are
+    densified). One triangle is stored, under a symmetric or hermitian header, where the operator is known to
+    be self-adjoint.
     """
     from scipy.io import mmwrite
 

@@ -1,7 +1,8 @@
 """Is this text what it promises: so many lines of so many decimal numbers? Answered at the speed of NumPy.
 
-SciPy's Matrix Market parser reads past what it does not know (``3.0abc`` is 3, a surplus column is dropped). These
-checks see every byte; they say only yes or no, and the slow search for the line to blame runs when they say no.
+SciPy's Matrix Market parser reads past what it does not know (``3.0abc`` is 3, a surplus column is dropped).
+These checks see every byte; they say only yes or no, and the slow search for the line to blame runs when
+they say no.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ _FOLLOWS[DIGIT, [BLANK, DIGIT, DOT, EXPONENT]] = True
 _FOLLOWS[SIGN, [DIGIT, DOT]] = True
 _FOLLOWS[DOT, [BLANK, DIGIT, EXPONENT]] = True
 _FOLLOWS[EXPONENT, [DIGIT, SIGN]] = True
-_FOLLOWS = _FOLLOWS.ravel()
+_PAIR_FOLLOWS = _FOLLOWS.ravel()
 
 
 class Scan:
@@ -57,7 +58,7 @@ def _piece(text: bytes, columns: int, result: Scan) -> None:
     result.lines += int(np.count_nonzero(np.diff(line, prepend=-1)))
     if not result.numbers:
         return
-    fits = bool(_FOLLOWS[pairs].all()) and starts.size % max(columns, 1) == 0
+    fits = bool(_PAIR_FOLLOWS[pairs].all()) and starts.size % max(columns, 1) == 0
     if fits and starts.size:
         rows = line.reshape(-1, columns)
         # the words of a line stay together, and no two lines share a row

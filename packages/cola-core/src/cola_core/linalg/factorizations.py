@@ -5,11 +5,13 @@ from __future__ import annotations
 from typing import Any
 
 from ..algorithms.base import Auto
+from ..algorithms.cholesky import look_for_asymmetry
 from ..dispatch.choose import ask
 from ..dispatch.question import Question
 from ..errors import NotPositiveDefiniteError
 from ..operators import (
     BlockDiag,
+    Dense,
     Diagonal,
     Identity,
     Kronecker,
@@ -34,11 +36,13 @@ def cholesky(A: Any, alg: Any = Auto()) -> LinearOperator:
     """Lower triangular L with ``A = L L^H``, for a positive definite operator.
 
     A must be declared PSD (arrays: ``cholesky(cola_core.PSD(a))``); calling this on an undeclared operator is
-    taken as the declaration, since the factorisation itself verifies it. Raises NotPositiveDefiniteError. The
+    taken as the declaration, which the factorisation verifies (for stored entries, symmetry too). Raises NotPositiveDefiniteError. The
     factor of a Kronecker product is a Kronecker product, of a block diagonal a block diagonal.
     """
     A = square(A, "cholesky")
     if not A.isa(PSD):
+        if isinstance(A, Dense):
+            look_for_asymmetry(A._concrete_backend(), A, A.array)
         A = PSD(A)
     return CHOLESKY.run(A, alg=as_algorithm(alg, "cholesky"))
 
