@@ -4,7 +4,7 @@ Loaded by every pytest run of an environment that has cola-core, so it must cost
 is imported here. ``cola_core.testing.pytest_front`` reads ``REQUIRED`` when a conformance test runs.
 """
 
-REQUIRED = set()
+REQUIRED: set[str] = set()
 """Backends whose absence is a failure instead of a skip (``--cola-require-backend``)."""
 
 

@@ -1,8 +1,9 @@
-"""Operators (and ``Info``) as pytrees: which fields are data, which are metadata, and how frameworks learn of it.
+"""Operators (and ``Info``) as pytrees:
+which fields are data, which are metadata, and how frameworks learn of it.
 
 ``@operator`` makes a frozen dataclass. Fields are children (arrays, operators, tuples of them) unless marked
-``static()`` (hashable metadata). That is decided by the class, never by a value, so jit, vmap, grad, pickling and
-``replace`` all see one fixed structure. JAX, torch and optree learn of each class when they are imported.
+``static()`` (hashable metadata). That is decided by the class, never by a value, so jit, vmap, grad, pickling
+and ``replace`` all see one fixed structure. JAX, torch and optree learn of each class when they are imported.
 """
 
 from __future__ import annotations
@@ -21,20 +22,22 @@ __all__ = [
     "operator",
     "register_pytrees",
     "static",
+    "tree_leaves",
     "unflatten",
 ]
 
-T = TypeVar("T", bound=type)
+T = TypeVar("T")
 OPERATOR_CLASSES: list[type] = []
 """Every class made by ``@operator`` (and ``node``), in order of definition."""
 _DONE: dict[str, int] = {"jax": 0, "torch": 0, "optree": 0}
 
 
 class cached:
-    """``functools.cached_property`` without its lock, which in Python 3.11 costs more than most values it keeps.
+    """``functools.cached_property`` without its lock,
+    which in Python 3.11 costs more than most values it keeps.
 
-    The value is stored in the instance's ``__dict__``, beside the fields but not one of them, so flattening, pickling
-    and ``replace`` never see it.
+    The value is stored in the instance's ``__dict__``, beside the fields but not one of them, so flattening,
+    pickling and ``replace`` never see it.
     """
 
     def __init__(self, compute: Callable[[Any], Any]) -> None:
@@ -59,15 +62,20 @@ def static(default: Any = MISSING, *, kw_only: bool = False) -> Any:
 
 
 @dataclass_transform(frozen_default=True, field_specifiers=(field, static))
-def operator(cls: T) -> T:
-    """Class decorator of every operator: frozen dataclass, pytree, identity hash."""
-    return node(dataclass(frozen=True, eq=False, repr=False)(cls))
+def operator(cls: type[T]) -> type[T]:
+    """Class decorator of every operator: frozen dataclass, pytree, identity hash.
+
+    A subclass without fields of its own keeps its base's constructor, hand-written ones included.
+    """
+    own = bool(cls.__dict__.get("__annotations__"))
+    return node(dataclass(frozen=True, eq=False, repr=False, init=own)(cls))
 
 
-def node(cls: T) -> T:
+def node(cls: type[T]) -> type[T]:
     """Make an existing dataclass a pytree node by its ``static()`` marks."""
-    cls._child_fields = tuple(f.name for f in fields(cls) if not f.metadata.get("static"))  # type: ignore[attr-defined]
-    cls._static_fields = tuple(f.name for f in fields(cls) if f.metadata.get("static"))  # type: ignore[attr-defined]
+    made: Any = cls
+    made._child_fields = tuple(f.name for f in fields(made) if not f.metadata.get("static"))
+    made._static_fields = tuple(f.name for f in fields(made) if f.metadata.get("static"))
     OPERATOR_CLASSES.append(cls)
     return cls
 
@@ -78,12 +86,12 @@ def flatten(A: Any) -> tuple[tuple[Any, ...], tuple[Any, ...]]:
     return tuple(d[f] for f in A._child_fields), tuple(d[f] for f in A._static_fields)
 
 
-def unflatten(cls: type, metadata: tuple[Any, ...], children: Any) -> Any:
+def unflatten(cls: Any, metadata: tuple[Any, ...], children: Any) -> Any:
     """Rebuild an operator without checks: frameworks pass placeholders that are not arrays."""
-    A = object.__new__(cls)
+    A: Any = object.__new__(cls)
     d = A.__dict__
-    d.update(zip(cls._child_fields, children, strict=True))  # type: ignore[attr-defined]
-    d.update(zip(cls._static_fields, metadata, strict=True))  # type: ignore[attr-defined]
+    d.update(zip(cls._child_fields, children, strict=True))
+    d.update(zip(cls._static_fields, metadata, strict=True))
     return A
 
 
@@ -97,6 +105,18 @@ def map_leaves(f: Callable[[Any], Any], tree: Any) -> Any:
         children, metadata = flatten(tree)
         return unflatten(type(tree), metadata, tuple(map_leaves(f, c) for c in children))
     return f(tree)
+
+
+def tree_leaves(tree: Any) -> list[Any]:
+    """The arrays (and Python numbers) of an operator, in the order of ``map_leaves``."""
+    found: list[Any] = []
+
+    def note(x: Any) -> Any:
+        found.append(x)
+        return x
+
+    map_leaves(note, tree)
+    return found
 
 
 def register_pytrees() -> None:
@@ -125,12 +145,12 @@ def _register_jax() -> Callable[[type], None] | None:
     if tree_util is None or not hasattr(sys.modules["jax"], "jit"):
         return None
 
-    def register(cls: type) -> None:
+    def register(cls: Any) -> None:
         key = tree_util.GetAttrKey
 
         def with_keys(A: Any) -> Any:
             children, metadata = flatten(A)
-            return tuple(zip(map(key, cls._child_fields), children, strict=True)), metadata  # type: ignore[attr-defined]
+            return tuple(zip(map(key, cls._child_fields), children, strict=True)), metadata
 
         tree_util.register_pytree_with_keys(cls, with_keys, lambda m, c: unflatten(cls, m, c), flatten)
 

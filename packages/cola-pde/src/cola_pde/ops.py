@@ -45,8 +45,8 @@ class Transform(LinearOperator):
     """
 
     like: Any = None
-    name: str = static("dct2")
-    n: int = static(1)
+    name: str = static(default="dct2")
+    n: int = static(default=1)
 
     def _check(self) -> None:
         if self.name not in transforms.NAMES:
@@ -93,8 +93,8 @@ class Laplacian1D(LinearOperator):
 
     scale: Array
     n: int = static()
-    kind: str = static("DD")
-    centring: str = static("cell")
+    kind: str = static(default="DD")
+    centring: str = static(default="cell")
 
     def _check(self) -> None:
         if self.kind not in KINDS:
@@ -172,9 +172,9 @@ class Diffusion1D(LinearOperator):
 
     links: Array
     ends: Array
-    kind: str = static("DD")
-    centring: str = static("cell")
-    library: str = static("", kw_only=True)
+    kind: str = static(default="DD")
+    centring: str = static(default="cell")
+    library: str = static(default="", kw_only=True)
 
     def _check(self) -> None:
         if self.kind not in KINDS:

@@ -85,7 +85,7 @@ class Lanczos(Algorithm):
             for j in range(kept, m):
                 w = A @ V[j]
                 products += 1
-                c = 0
+                c: Any = 0
                 for _ in range(2):
                     d = be.conj(V[: j + 1]) @ w
                     w = w - V[: j + 1].T @ d

@@ -13,7 +13,7 @@ from typing import Any
 
 import torch
 
-from ..operators import map_leaves
+from ..pytree import map_leaves, tree_leaves
 
 __all__ = ["implicit_solve"]
 
@@ -21,10 +21,8 @@ __all__ = ["implicit_solve"]
 def implicit_solve(A: Any, solve: Callable[[Any, Any], tuple[Any, Any]], b: torch.Tensor) -> tuple[Any, Any]:
     """``solve(A, b) -> (x, aux)`` with implicit derivatives of x in b and in every tensor of A;
     aux is passed through."""
-    leaves: list[torch.Tensor] = []
-    map_leaves(lambda x: leaves.append(x) or x, A)
     box: list[Any] = []
-    x = _Solve.apply(A, solve, box, b, *leaves)
+    x = _Solve.apply(A, solve, box, b, *tree_leaves(A))
     return x, box[0]
 
 

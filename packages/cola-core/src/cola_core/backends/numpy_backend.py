@@ -55,7 +55,7 @@ class NumpyBackend(Backend):
 
     def inner(self, x: Array, y: Array) -> Array:
         if x.ndim == 2 and x.shape[1] == 1:  # one pass, no temporary
-            return np.vdot(x, y)[None] if x.dtype == y.dtype else np.sum(x.conj() * y, axis=0)
+            return np.atleast_1d(np.vdot(x, y)) if x.dtype == y.dtype else np.sum(x.conj() * y, axis=0)
         return np.einsum("...ij,...ij->...j", self.conj(x), y)
 
     def norm(self, x: Array) -> Array:
@@ -89,15 +89,15 @@ class NumpyBackend(Backend):
         if x.dtype.kind in "fc" and x.size > 64 and (x.flags.c_contiguous or x.flags.f_contiguous):
             with np.errstate(over="ignore", invalid="ignore"):
                 flat = x.ravel(order="K")
-                if np.isfinite(
-                    np.vdot(flat, flat)
-                ):  # one fast pass; only an overflow or a culprit needs the slow one
+                # one fast pass; only an overflow or a culprit needs the slow one
+                if np.isfinite(np.vdot(flat, flat)):
                     return True
         return bool(np.isfinite(x).all())
 
     def index_add(self, rows: Array, values: Array, m: int) -> Array:
         out = np.zeros((*values.shape[:-2], m, values.shape[-1]), values.dtype)
-        np.add.at(out, (..., rows, slice(None)), values)
+        where: Any = (..., rows, slice(None))
+        np.add.at(out, where, values)
         return out
 
     def matmul(self, a: Array, b: Array) -> Array:

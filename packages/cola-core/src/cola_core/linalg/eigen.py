@@ -304,7 +304,7 @@ def eigh_shift(A: Any, *, alg: Any) -> Any:
     w, V = ask(EIGH, (base,), alg)
     be = A._concrete_backend()
     for s in shifts:
-        c = s.c if isinstance(s, ScalarMul) else 1.0
+        c: Any = s.c if isinstance(s, ScalarMul) else 1.0
         c = be.xp.real(c) if getattr(c, "dtype", None) is not None and be.is_complex(c) else c
         w = w + (c[..., None] if getattr(c, "shape", ()) else c)
     return w, V

@@ -130,8 +130,9 @@ def isqrt(A: Any, alg: Any = Auto()) -> LinearOperator:
     return apply_unary(ISQRT, A, alg)
 
 
-for _f in (apply_unary, exp, log, sqrt, isqrt):
-    _f.question = APPLY_UNARY  # type: ignore[attr-defined]
+_FUNCTIONS: tuple[Any, ...] = (apply_unary, exp, log, sqrt, isqrt)
+for _f in _FUNCTIONS:
+    _f.question = APPLY_UNARY
 
 
 # -- rules ---------------------------------------------------------------------------------------------------

@@ -13,7 +13,7 @@ import numpy as np
 
 from ..backends import backend_of_type
 from ..errors import NonSquareError, ShapeError
-from ..properties import PSD, SelfAdjoint
+from ..properties import PSD, Property, SelfAdjoint
 from .base import LinearOperator
 from .blockdiag import BlockDiag
 from .dense import Dense
@@ -181,10 +181,10 @@ def matmul(A: LinearOperator, B: LinearOperator) -> LinearOperator:
     if isinstance(B, ScalarMul):
         return scale(B.c, A)
     factors: list[LinearOperator] = []
-    scalar: LinearOperator | None = None
+    scalar: ScalarMul | None = None
     for M in _factors(A) + _factors(B):
         if isinstance(M, ScalarMul):
-            scalar = M if scalar is None else _scalar_product(scalar, M)  # type: ignore[arg-type]
+            scalar = M if scalar is None else _scalar_product(scalar, M)
             continue
         if factors and not _mixed(factors[-1], M):
             merged = factors[-1]._compose(M)
@@ -194,7 +194,7 @@ def matmul(A: LinearOperator, B: LinearOperator) -> LinearOperator:
                 factors[-1] = merged
                 continue
         factors.append(M)
-    declared = frozenset()
+    declared: frozenset[Property] = frozenset()
     if A.__dict__.get("_adjoint_of") is B or B.__dict__.get("_adjoint_of") is A:
         declared = frozenset({PSD})
     if len(factors) == 1:

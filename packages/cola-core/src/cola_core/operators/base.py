@@ -450,7 +450,7 @@ class LinearOperator:
 
     def _restatic(self, dtype: Any, backend: str | None) -> LinearOperator:
         """Adapt static fields (a dtype name, a backend name) after ``to``; default: those of the parts."""
-        changes = {}
+        changes: dict[str, Any] = {}
         for name in self._child_fields:
             value = self.__dict__[name]
             if isinstance(value, LinearOperator):
