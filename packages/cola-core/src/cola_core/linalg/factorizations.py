@@ -19,6 +19,7 @@ from ..operators import (
     Product,
     ScalarMul,
     matmul,
+    parts,
     split_scalar,
 )
 from ..plugins.rulebook import RuleBook
@@ -36,8 +37,8 @@ def cholesky(A: Any, alg: Any = Auto()) -> LinearOperator:
     """Lower triangular L with ``A = L L^H``, for a positive definite operator.
 
     A must be declared PSD (arrays: ``cholesky(cola_core.PSD(a))``); calling this on an undeclared operator is
-    taken as the declaration, which the factorisation verifies (for stored entries, symmetry too). Raises NotPositiveDefiniteError. The
-    factor of a Kronecker product is a Kronecker product, of a block diagonal a block diagonal.
+    taken as the declaration, which the factorisation verifies (for stored entries, symmetry too).
+    Raises NotPositiveDefiniteError. The factor of a Kronecker product is a Kronecker product, of a block diagonal a block diagonal.
     """
     A = square(A, "cholesky")
     if not A.isa(PSD):
@@ -80,12 +81,12 @@ def _psd_parts(A: Any, *, alg: Any) -> bool | str:
 
 @RULES.rule(CHOLESKY, (Kronecker,), id="cholesky/kronecker", source="Van Loan 2000, sec. 1", when=_psd_parts)
 def cholesky_kronecker(A: Any, *, alg: Any) -> LinearOperator:
-    return Kronecker(*(ask(CHOLESKY, (M,), alg) for M in A.Ms))
+    return Kronecker(*(ask(CHOLESKY, (M,), alg) for M in parts(A)))
 
 
 @RULES.rule(CHOLESKY, (BlockDiag,), id="cholesky/blockdiag", source="definition", when=_psd_parts)
 def cholesky_blockdiag(A: Any, *, alg: Any) -> LinearOperator:
-    return A.with_blocks(*(ask(CHOLESKY, (M,), alg) for M in A.Ms))
+    return A.with_blocks(*(ask(CHOLESKY, (M,), alg) for M in parts(A)))
 
 
 def _scaled(A: Any, *, alg: Any) -> bool | str:
