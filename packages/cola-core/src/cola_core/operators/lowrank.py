@@ -84,4 +84,4 @@ class LowRank(LinearOperator):
 
     def _short(self) -> str:
         m, n = self.shape[-2:]
-        return f"LowRank[{m}x{n}, rank {self.rank}]"
+        return f"{type(self).__name__}[{m}x{n}, rank {self.rank}]"

@@ -139,7 +139,7 @@ class Sparse(LinearOperator):
         )
 
     def _short(self) -> str:
-        return f"Sparse[{self.size[0]}x{self.size[1]}, nnz={self.nnz}]"
+        return f"{type(self).__name__}[{self.size[0]}x{self.size[1]}, nnz={self.nnz}]"
 
 
 def _scipy_product(csr: Any, X: Array) -> Array:
