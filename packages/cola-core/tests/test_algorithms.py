@@ -434,3 +434,11 @@ def test_determinant_lemma_steps_back_when_the_base_is_nearly_singular(rng):
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         assert cola.logdet(A) == pytest.approx(np.linalg.slogdet(np.diag(d) + U @ U.T)[1], abs=1e-8)
+
+
+def test_info_names_the_rule_of_the_question_that_was_asked():
+    L = cola.PSD(ops.Dense(2 * np.eye(5) - np.eye(5, k=1) - np.eye(5, k=-1)))
+    for A, rule in ((cola.kronsum(L, L), "core:solve/kronsum"), (cola.kron(L, L), "core:solve/kronecker")):
+        assert cola.solve(A, np.ones(25), return_info=True)[1].rule == rule
+    assert cola.solve(cola.kron(L, L), np.ones(25), CG(), return_info=True)[1].rule == "core:solve/kronecker"
+    assert cola.solve(L, np.ones(5), return_info=True)[1].rule == ""  # an algorithm answered

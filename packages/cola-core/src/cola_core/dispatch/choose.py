@@ -11,7 +11,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from ..backends import backend_of_type
 from ..errors import AmbiguousRuleError, NoRuleError, UnknownNameError
 from .registry import REGISTRY, AlgorithmEntry
 from .rule import Provenance, Rule
@@ -57,9 +56,7 @@ def _answer(question: Any, args: tuple[Any, ...], alg: Any, node: Any) -> Any:
                 _note(error, f"while rule {rule} answered {question.name}({A!r})")
                 raise
             if answer is not NotImplemented:
-                current = SESSION.get()
-                if current is not None and not current.rule:
-                    current.rule, current.plugin = rule.id, rule.provenance.plugin
+                _answered(rule.id, rule.provenance.plugin)
                 return answer
             if node is not None:
                 node.refused(rule.id, "returned NotImplemented", rule.provenance)
@@ -69,10 +66,19 @@ def _answer(question: Any, args: tuple[Any, ...], alg: Any, node: Any) -> Any:
         if node.planning:
             return question.abstract(*args)
     try:
-        return getattr(chosen, question.name)(*args)
+        answer = getattr(chosen, question.name)(*args)
     except Exception as error:
         _note(error, f"while {chosen!r} answered {question.name}({A!r})")
         raise
+    _answered("", "")
+    return answer
+
+
+def _answered(rule: str, plugin: str) -> None:
+    """Note who answered. The outermost question is the last to be answered, so its rule is what remains."""
+    current = SESSION.get()
+    if current is not None:
+        current.rule, current.plugin = rule, plugin
 
 
 def _pinned(question: Any, types: tuple[type, ...], ids: tuple[str, ...]) -> tuple[tuple[Rule, ...], ...]:
