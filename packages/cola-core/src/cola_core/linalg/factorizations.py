@@ -38,7 +38,8 @@ def cholesky(A: Any, alg: Any = Auto()) -> LinearOperator:
 
     A must be declared PSD (arrays: ``cholesky(cola_core.PSD(a))``); calling this on an undeclared operator is
     taken as the declaration, which the factorisation verifies (for stored entries, symmetry too).
-    Raises NotPositiveDefiniteError. The factor of a Kronecker product is a Kronecker product, of a block diagonal a block diagonal.
+    The factor of a Kronecker product is a Kronecker product, of a block diagonal a block diagonal.
+    Raises NotPositiveDefiniteError.
     """
     A = square(A, "cholesky")
     if not A.isa(PSD):
