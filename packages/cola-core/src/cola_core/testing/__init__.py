@@ -1,8 +1,9 @@
 """The conformance kit: what it means to be an operator, an algorithm, a rule, a plugin of cola-core.
 
-A ``Case`` names a factory, an independent dense reference and typed ``Capabilities``; pure checks verify it. Three front
-ends: ``check_case`` and ``check_plugin`` return results, ``parametrize_with_checks`` makes pytest tests (the only part
-that needs pytest), ``cola-core check-plugin NAME`` is for the command line. See docs/conformance.md.
+A ``Case`` names a factory, an independent dense reference and typed ``Capabilities``; pure checks verify it.
+Three front ends: ``check_case`` and ``check_plugin`` return results, ``parametrize_with_checks`` makes
+pytest tests (the only part that needs pytest), ``cola-core check-plugin NAME`` is for the command line. See
+docs/conformance.md.
 """
 
 from __future__ import annotations

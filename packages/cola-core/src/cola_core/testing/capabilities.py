@@ -1,7 +1,7 @@
 """What an operator, algorithm or module claims to do. A claim withdrawn needs a reason.
 
-``Capabilities()`` claims everything. Each field is open (claimed, therefore checked) or ``closed("reason")`` (reported
-with its reason, not checked). ``backends`` and ``dtypes`` are all or ``only(..., reason="...")``.
+``Capabilities()`` claims everything. Each field is open (claimed, therefore checked) or ``closed("reason")``
+(reported with its reason, not checked). ``backends`` and ``dtypes`` are all or ``only(..., reason="...")``.
 """
 
 from __future__ import annotations
@@ -53,13 +53,13 @@ def only(*names: str, reason: str) -> Selection:
 class Capabilities:
     """Claims of one case. Fields of other kinds of cases are ignored.
 
-    Operators: backends, dtypes, complex (complex dtypes), adjoint, batch (batches of right-hand sides), matrix_free (no
-    product forms the matrix), promotion (other dtypes on the right), jit, vmap, grad (entries and right-hand sides),
-    torch_compile, pickle, algebra, indexing, moving (``.to``), questions, fallback (a question without structural rules
-    gives the same answer), explain (plans match runs).
-    Algorithms: batch (batches of operators), multiple (several right-hand sides), zero (zero right-hand side), scale
-    (unchanged by a change of units), singular (a singular operator is never a silent success), nonfinite (NaN is
-    refused), starved (reports a missed tolerance), grad, jit, deterministic.
+    Operators: backends, dtypes, complex (complex dtypes), adjoint, batch (batches of right-hand sides),
+    matrix_free (no product forms the matrix), promotion (other dtypes on the right), jit, vmap, grad
+    (entries and right-hand sides), torch_compile, pickle, algebra, indexing, moving (``.to``), questions,
+    fallback (a question without structural rules gives the same answer), explain (plans match runs).
+    Algorithms: batch (batches of operators), multiple (several right-hand sides), zero (zero right-hand
+    side), scale (unchanged by a change of units), singular (a singular operator is never a silent success),
+    nonfinite (NaN is refused), starved (reports a missed tolerance), grad, jit, deterministic.
     """
 
     backends: Selection = Selection(("numpy", "torch", "jax"))

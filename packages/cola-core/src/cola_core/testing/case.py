@@ -1,12 +1,13 @@
 """``Case``: one thing to check, how to make it, and what it should be.
 
-operator   factory(backend, dtype, seed) -> LinearOperator;  reference(dtype, seed) -> numpy array, computed without it
-algorithm  factory(backend, dtype, seed) -> Algorithm;       questions it answers, problem it is for
-rule       factory(backend, dtype, seed) -> LinearOperator on which rule ``rule`` must answer; reference as above
-domain     module name and values: name -> callable(backend) -> (got, want) or (got, want, relative tolerance)
+operator   factory(backend, dtype, seed) -> LinearOperator;  reference(dtype, seed) -> numpy array, computed
+without it algorithm  factory(backend, dtype, seed) -> Algorithm;       questions it answers, problem it is
+for rule       factory(backend, dtype, seed) -> LinearOperator on which rule ``rule`` must answer; reference
+as above domain     module name and values: name -> callable(backend) -> (got, want) or (got, want, relative
+tolerance)
 
-A factory takes a ``cola_core.backends.Backend`` (``backend.asarray(x)`` turns NumPy data into its arrays), a dtype name
-and a seed. Factory and reference share numbers through ``cola_core.testing.data``.
+A factory takes a ``cola_core.backends.Backend`` (``backend.asarray(x)`` turns NumPy data into its arrays), a
+dtype name and a seed. Factory and reference share numbers through ``cola_core.testing.data``.
 """
 
 from __future__ import annotations
@@ -28,13 +29,13 @@ PROBLEMS = ("general", "selfadjoint", "psd")
 class Case:
     """See the module docstring.
 
-    expected_failures: {check id: reason}; strict, so a check that passes all the same is a failure. A key may be
-    narrowed: "id@torch", "id@torch-float32".
-    tolerance: factor on every numeric tolerance. seed: of all data.
-    Algorithms: problem is one of "general", "selfadjoint", "psd", or a callable (backend, dtype, seed, n, condition) ->
-    (operator, numpy array); condition is infinite where a singular one is wanted. starve: settings with which the
-    algorithm cannot reach its tolerance (default ``max_iters=1``). max_condition bounds the conditioning grid. accuracy: allowed relative error of an
-    answer, if not derived from the dtype and the condition number.
+    expected_failures: {check id: reason}; strict, so a check that passes all the same is a failure. A key
+    may be narrowed: "id@torch", "id@torch-float32". tolerance: factor on every numeric tolerance. seed: of
+    all data. Algorithms: problem is one of "general", "selfadjoint", "psd", or a callable (backend, dtype,
+    seed, n, condition) -> (operator, numpy array); condition is infinite where a singular one is wanted.
+    starve: settings with which the algorithm cannot reach its tolerance (default ``max_iters=1``).
+    max_condition bounds the conditioning grid. accuracy: allowed relative error of an answer, if not derived
+    from the dtype and the condition number.
     """
 
     name: str
@@ -68,13 +69,18 @@ class Case:
             need(callable(self.reference), "reference(dtype, seed) -> numpy array is required")
         if self.kind == "algorithm":
             need(self.questions, "name the questions it answers: questions=('solve',)")
-            need(callable(self.problem) or self.problem in PROBLEMS, f"problem is one of {PROBLEMS} or a callable")
+            need(
+                callable(self.problem) or self.problem in PROBLEMS,
+                f"problem is one of {PROBLEMS} or a callable",
+            )
         if self.kind == "rule":
             need(self.rule, "name the rule: rule='plugin:question/name'")
         if self.kind == "domain":
             need(self.module, "name the module: module='package'")
         for check, reason in self.expected_failures.items():
-            need(isinstance(reason, str) and reason.strip(), f"the expected failure of {check} needs a reason")
+            need(
+                isinstance(reason, str) and reason.strip(), f"the expected failure of {check} needs a reason"
+            )
 
     def build(self, backend: Any, dtype: str, seed: int | None = None) -> Any:
         """The operator or algorithm."""
@@ -94,7 +100,9 @@ class Case:
 
     def sample(self) -> Any:
         """One instance on the first claimed backend and dtype, to see which checks apply."""
-        return _sample(self.factory, self.capabilities.backends.names[0], self.capabilities.all_dtypes[0], self.seed)
+        return _sample(
+            self.factory, self.capabilities.backends.names[0], self.capabilities.all_dtypes[0], self.seed
+        )
 
 
 @lru_cache(maxsize=512)

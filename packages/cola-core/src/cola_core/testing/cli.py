@@ -23,9 +23,11 @@ def run_check_plugin(
     verbose: bool = False,
     out: TextIO | None = None,
 ) -> int:
-    """Check an installed plugin and print what was found. Returns 0 (all well), 1 (a check failed), 2 (cannot load).
+    """Check an installed plugin and print what was found.
+    Returns 0 (all well), 1 (a check failed), 2 (cannot load).
 
-    A backend that is asked for by name and not installed is a failure; otherwise its checks are skipped, visibly.
+    A backend that is asked for by name and not installed is a failure;
+    otherwise its checks are skipped, visibly.
     """
     stream = sys.stdout if out is None else out
     missing = [b for b in backends or () if not installed(b)]

@@ -1,4 +1,5 @@
-"""Comparing answers: one place that decides what "equal up to rounding" means and writes the message when it is not."""
+"""Comparing answers: one place that decides what "equal up to rounding" means and writes
+the message when it is not."""
 
 from __future__ import annotations
 
@@ -59,12 +60,15 @@ def close(got: Any, want: Any, what: str, rtol: float, scale: float | None = Non
         at = tuple(int(i) for i in np.argwhere(bad)[0])
         worst = float(np.nanmax(np.where(np.isnan(error), np.inf, error)))
         raise ConformanceError(
-            f"{what}: off by {worst:.3g} where {bound:.3g} is allowed ({int(bad.sum())} of {bad.size} entries; "
+            f"{what}: off by {worst:.3g} where {bound:.3g} is allowed ({int(bad.sum())} of {bad.size} "
+            f"entries; "
             f"at {at} got {got[at]:.6g}, expected {want[at]:.6g})"
         )
 
 
-def raises(error: type[BaseException] | tuple[type[BaseException], ...], what: str, call: Any) -> BaseException:
+def raises(
+    error: type[BaseException] | tuple[type[BaseException], ...], what: str, call: Any
+) -> BaseException:
     """The error that ``call()`` raises; fails if it raises none, or another."""
     names = error.__name__ if isinstance(error, type) else " or ".join(e.__name__ for e in error)
     try:
@@ -72,7 +76,9 @@ def raises(error: type[BaseException] | tuple[type[BaseException], ...], what: s
     except error as caught:
         return caught
     except Exception as other:  # noqa: BLE001 - the wrong error is what this check is about
-        raise ConformanceError(f"{what}: raised {type(other).__name__} ({other}), expected {names}") from other
+        raise ConformanceError(
+            f"{what}: raised {type(other).__name__} ({other}), expected {names}"
+        ) from other
     raise ConformanceError(f"{what}: raised nothing, expected {names}")
 
 

@@ -101,23 +101,44 @@ def leaf_cases() -> list[Case]:
         _of_arrays("dense-wide", lambda t, s: [normal(s, (3, 8), t)], ops.Dense, lambda M: M),
         _of_arrays("dense-one", lambda t, s: [normal(s, (1, 1), t)], ops.Dense, lambda M: M),
         _of_arrays("dense-psd", lambda t, s: [psd(s, 6, t)], lambda M: PSD(ops.Dense(M)), lambda M: M),
-        _of_arrays("dense-selfadjoint", lambda t, s: [selfadjoint(s, 6, t)], lambda M: SelfAdjoint(ops.Dense(M)), lambda M: M),
         _of_arrays(
-            "dense-unitary", lambda t, s: [data.orthogonal(s, 5, t).astype(t)], lambda M: Unitary(ops.Dense(M)), lambda M: M
+            "dense-selfadjoint",
+            lambda t, s: [selfadjoint(s, 6, t)],
+            lambda M: SelfAdjoint(ops.Dense(M)),
+            lambda M: M,
         ),
-        _of_arrays("dense-batch", lambda t, s: [np.stack([general(s, 4, t), general(s + 5, 4, t)])], ops.Dense, lambda M: M),
+        _of_arrays(
+            "dense-unitary",
+            lambda t, s: [data.orthogonal(s, 5, t).astype(t)],
+            lambda M: Unitary(ops.Dense(M)),
+            lambda M: M,
+        ),
+        _of_arrays(
+            "dense-batch",
+            lambda t, s: [np.stack([general(s, 4, t), general(s + 5, 4, t)])],
+            ops.Dense,
+            lambda M: M,
+        ),
         _of_arrays("diagonal", lambda t, s: [normal(s, (6,), t)], ops.Diagonal, np.diag),
         _of_arrays(
-            "diagonal-psd", lambda t, s: [(0.5 + np.abs(normal(s, (6,), t))).astype(t)], lambda d: PSD(ops.Diagonal(d)), np.diag
+            "diagonal-psd",
+            lambda t, s: [(0.5 + np.abs(normal(s, (6,), t))).astype(t)],
+            lambda d: PSD(ops.Diagonal(d)),
+            np.diag,
         ),
         _of_arrays("diagonal-batch", lambda t, s: [2 + normal(s, (2, 4), t)], ops.Diagonal, _diagonals),
         _of_arrays(
-            "scalar", lambda t, s: [np.asarray(-1.5 if "complex" not in t else -1.5 + 1j, t)],
-            lambda c: ops.ScalarMul(c, 5), lambda c: c * np.eye(5, dtype=c.dtype),
+            "scalar",
+            lambda t, s: [np.asarray(-1.5 if "complex" not in t else -1.5 + 1j, t)],
+            lambda c: ops.ScalarMul(c, 5),
+            lambda c: c * np.eye(5, dtype=c.dtype),
         ),
         _case("identity", lambda put, t, s: ops.Identity(5, t), lambda t, s: np.eye(5)),
         _of_arrays(
-            "lowrank", lambda t, s: [normal(s, (7, 2), t), normal(s + 1, (5, 2), t)], ops.LowRank, lambda U, V: U @ V.conj().T
+            "lowrank",
+            lambda t, s: [normal(s, (7, 2), t), normal(s + 1, (5, 2), t)],
+            ops.LowRank,
+            lambda U, V: U @ V.conj().T,
         ),
         _of_arrays("lowrank-psd", lambda t, s: [normal(s, (6, 2), t)], ops.LowRank, lambda U: U @ U.conj().T),
         _case(
@@ -132,7 +153,9 @@ def leaf_cases() -> list[Case]:
         ),
         _case(
             "sparse-wide",
-            lambda put, t, s: ops.Sparse(put(normal(s, (4,), t)), put(np.array([0, 2, 1, 2])), put(np.array([3, 0, 6, 0])), (3, 7)),
+            lambda put, t, s: ops.Sparse(
+                put(normal(s, (4,), t)), put(np.array([0, 2, 1, 2])), put(np.array([3, 0, 6, 0])), (3, 7)
+            ),
             lambda t, s: _scatter(normal(s, (4,), t), np.array([0, 2, 1, 2]), np.array([3, 0, 6, 0]), 3, 7),
         ),
     ]
@@ -175,91 +198,151 @@ def composed_cases() -> list[Case]:
     out = [
         _of_arrays("sum", pair(general, (5, 5)), lambda A, B: ops.Sum(D(A), D(B)), lambda A, B: A + B),
         _of_arrays(
-            "sum-shift", lambda t, s: [selfadjoint(s, 6, t)],
-            lambda A: SelfAdjoint(D(A)) + 0.3 * ops.Identity(6), lambda A: A + 0.3 * np.eye(6, dtype=A.dtype),
+            "sum-shift",
+            lambda t, s: [selfadjoint(s, 6, t)],
+            lambda A: SelfAdjoint(D(A)) + 0.3 * ops.Identity(6),
+            lambda A: A + 0.3 * np.eye(6, dtype=A.dtype),
         ),
-        _of_arrays("product", pair(general, (5, 5)), lambda A, B: ops.Product(D(A), D(B)), lambda A, B: A @ B),
         _of_arrays(
-            "product-wide", lambda t, s: [normal(s, (7, 2), t), normal(s + 1, (2, 7), t)],
-            lambda A, B: ops.Product(D(A), D(B)), lambda A, B: A @ B,
+            "product", pair(general, (5, 5)), lambda A, B: ops.Product(D(A), D(B)), lambda A, B: A @ B
+        ),
+        _of_arrays(
+            "product-wide",
+            lambda t, s: [normal(s, (7, 2), t), normal(s + 1, (2, 7), t)],
+            lambda A, B: ops.Product(D(A), D(B)),
+            lambda A, B: A @ B,
         ),
         _of_arrays("scaled", lambda t, s: [psd(s, 5, t)], lambda A: 3.0 * dense_psd(A), lambda A: 3 * A),
         _of_arrays("kronecker", pair(), lambda A, B: ops.Kronecker(D(A), D(B)), np.kron),
-        _of_arrays("kronecker-psd", pair(psd), lambda A, B: ops.Kronecker(dense_psd(A), dense_psd(B)), np.kron),
         _of_arrays(
-            "kronecker-rectangular", lambda t, s: [normal(s, (2, 3), t), normal(s + 1, (4, 2), t)],
-            lambda A, B: ops.Kronecker(D(A), D(B)), np.kron,
+            "kronecker-psd", pair(psd), lambda A, B: ops.Kronecker(dense_psd(A), dense_psd(B)), np.kron
         ),
         _of_arrays(
-            "kronecker-three", lambda t, s: [general(s, 2, t), 2 + normal(s, (3,), t), general(s + 9, 2, t)],
-            lambda A, d, B: ops.Kronecker(D(A), ops.Diagonal(d), D(B)), lambda A, d, B: _kron(A, np.diag(d), B),
+            "kronecker-rectangular",
+            lambda t, s: [normal(s, (2, 3), t), normal(s + 1, (4, 2), t)],
+            lambda A, B: ops.Kronecker(D(A), D(B)),
+            np.kron,
+        ),
+        _of_arrays(
+            "kronecker-three",
+            lambda t, s: [general(s, 2, t), 2 + normal(s, (3,), t), general(s + 9, 2, t)],
+            lambda A, d, B: ops.Kronecker(D(A), ops.Diagonal(d), D(B)),
+            lambda A, d, B: _kron(A, np.diag(d), B),
         ),
         _of_arrays("kronsum", pair(general), lambda A, B: ops.KronSum(D(A), D(B)), _kronsum),
         _of_arrays("kronsum-psd", pair(psd), lambda A, B: ops.KronSum(dense_psd(A), dense_psd(B)), _kronsum),
         _of_arrays(
-            "blockdiag", lambda t, s: [general(s, 2, t), general(s + 3, 3, t)],
-            lambda A, B: ops.BlockDiag(D(A), D(B), multiplicities=(3, 1)), lambda A, B: _blocks(A, A, A, B),
+            "blockdiag",
+            lambda t, s: [general(s, 2, t), general(s + 3, 3, t)],
+            lambda A, B: ops.BlockDiag(D(A), D(B), multiplicities=(3, 1)),
+            lambda A, B: _blocks(A, A, A, B),
         ),
         _of_arrays(
-            "blockdiag-psd", lambda t, s: [psd(s, 2, t), psd(s + 3, 3, t)],
-            lambda A, B: ops.BlockDiag(dense_psd(A), dense_psd(B), multiplicities=(1, 2)), lambda A, B: _blocks(A, B, B),
+            "blockdiag-psd",
+            lambda t, s: [psd(s, 2, t), psd(s + 3, 3, t)],
+            lambda A, B: ops.BlockDiag(dense_psd(A), dense_psd(B), multiplicities=(1, 2)),
+            lambda A, B: _blocks(A, B, B),
         ),
         _of_arrays(
-            "blockdiag-rectangular", lambda t, s: [normal(s, (2, 3), t), normal(s + 1, (3, 1), t)],
-            lambda A, B: ops.BlockDiag(D(A), D(B), multiplicities=(2, 1)), lambda A, B: _blocks(A, A, B),
-        ),
-        _of_arrays("transpose", lambda t, s: [normal(s, (4, 6), t)], lambda M: ops.Transpose(D(M)), lambda M: M.T),
-        _of_arrays("transpose-square", lambda t, s: [general(s, 5, t)], lambda M: ops.Transpose(D(M)), lambda M: M.T),
-        _of_arrays(
-            "adjoint-selfadjoint", lambda t, s: [selfadjoint(s, 5, t)], lambda M: ops.Adjoint(SelfAdjoint(D(M))), lambda M: M
+            "blockdiag-rectangular",
+            lambda t, s: [normal(s, (2, 3), t), normal(s + 1, (3, 1), t)],
+            lambda A, B: ops.BlockDiag(D(A), D(B), multiplicities=(2, 1)),
+            lambda A, B: _blocks(A, A, B),
         ),
         _of_arrays(
-            "scaled-kronecker", pair(selfadjoint),
-            lambda A, B: -2.0 * ops.Kronecker(SelfAdjoint(D(A)), SelfAdjoint(D(B))), lambda A, B: -2 * np.kron(A, B),
+            "transpose", lambda t, s: [normal(s, (4, 6), t)], lambda M: ops.Transpose(D(M)), lambda M: M.T
         ),
-        _case("scalar-psd", lambda put, t, s: PSD(ops.ScalarMul(put(np.asarray(2.5, t)), 4)), lambda t, s: 2.5 * np.eye(4)),
-        _of_arrays("adjoint", lambda t, s: [general(s, 5, t)], lambda M: ops.Adjoint(D(M)), lambda M: M.conj().T),
+        _of_arrays(
+            "transpose-square", lambda t, s: [general(s, 5, t)], lambda M: ops.Transpose(D(M)), lambda M: M.T
+        ),
+        _of_arrays(
+            "adjoint-selfadjoint",
+            lambda t, s: [selfadjoint(s, 5, t)],
+            lambda M: ops.Adjoint(SelfAdjoint(D(M))),
+            lambda M: M,
+        ),
+        _of_arrays(
+            "scaled-kronecker",
+            pair(selfadjoint),
+            lambda A, B: -2.0 * ops.Kronecker(SelfAdjoint(D(A)), SelfAdjoint(D(B))),
+            lambda A, B: -2 * np.kron(A, B),
+        ),
+        _case(
+            "scalar-psd",
+            lambda put, t, s: PSD(ops.ScalarMul(put(np.asarray(2.5, t)), 4)),
+            lambda t, s: 2.5 * np.eye(4),
+        ),
+        _of_arrays(
+            "adjoint", lambda t, s: [general(s, 5, t)], lambda M: ops.Adjoint(D(M)), lambda M: M.conj().T
+        ),
         _case(
             "sliced",
-            lambda put, t, s: ops.Sliced(D(put(normal(s, (6, 5), t))), put(np.array([4, 0, 0, 2])), put(np.array([1, 3, 4]))),
+            lambda put, t, s: ops.Sliced(
+                D(put(normal(s, (6, 5), t))), put(np.array([4, 0, 0, 2])), put(np.array([1, 3, 4]))
+            ),
             lambda t, s: normal(s, (6, 5), t)[np.ix_([4, 0, 0, 2], [1, 3, 4])],
         ),
         _of_arrays(
-            "sliced-principal", lambda t, s: [psd(s, 6, t)], lambda M: dense_psd(M)[1:5, 1:5], lambda M: M[1:5, 1:5]
+            "sliced-principal",
+            lambda t, s: [psd(s, 6, t)],
+            lambda M: dense_psd(M)[1:5, 1:5],
+            lambda M: M[1:5, 1:5],
         ),
-        _of_arrays("no-dispatch", pair(psd), lambda A, B: ops.no_dispatch(ops.Kronecker(dense_psd(A), dense_psd(B))), np.kron),
-        _of_arrays("inverse", lambda t, s: [general(s, 5, t)], _inverse, np.linalg.inv, capabilities=_inverse_capabilities()),
+        _of_arrays(
+            "no-dispatch",
+            pair(psd),
+            lambda A, B: ops.no_dispatch(ops.Kronecker(dense_psd(A), dense_psd(B))),
+            np.kron,
+        ),
+        _of_arrays(
+            "inverse",
+            lambda t, s: [general(s, 5, t)],
+            _inverse,
+            np.linalg.inv,
+            capabilities=_inverse_capabilities(),
+        ),
         _case("function", _function_operator, _function_dense, capabilities=_function_capabilities()),
         _of_arrays(
-            "nested-kron-shift", pair(psd),
+            "nested-kron-shift",
+            pair(psd),
             lambda A, B: 2.0 * ops.Kronecker(dense_psd(A), dense_psd(B)) + 0.5 * ops.Identity(12),
             lambda A, B: 2 * np.kron(A, B) + 0.5 * np.eye(12, dtype=A.dtype),
         ),
         _of_arrays(
             "nested-lowrank-diagonal",
             lambda t, s: [normal(s, (9, 2), t), (1 + np.abs(normal(s + 1, (9,), t))).astype(t)],
-            lambda U, d: ops.LowRank(U) + PSD(ops.Diagonal(d)), lambda U, d: U @ U.conj().T + np.diag(d),
+            lambda U, d: ops.LowRank(U) + PSD(ops.Diagonal(d)),
+            lambda U, d: U @ U.conj().T + np.diag(d),
         ),
         _of_arrays(
-            "nested-blockdiag-kron", lambda t, s: [psd(s, 2, t), psd(s + 1, 2, t), psd(s + 2, 3, t)],
-            lambda A, B, C: ops.BlockDiag(ops.Kronecker(dense_psd(A), dense_psd(B)), ops.KronSum(dense_psd(C))),
+            "nested-blockdiag-kron",
+            lambda t, s: [psd(s, 2, t), psd(s + 1, 2, t), psd(s + 2, 3, t)],
+            lambda A, B, C: ops.BlockDiag(
+                ops.Kronecker(dense_psd(A), dense_psd(B)), ops.KronSum(dense_psd(C))
+            ),
             lambda A, B, C: _blocks(np.kron(A, B), C),
         ),
         _of_arrays(
-            "nested-product-kron", pair(),
+            "nested-product-kron",
+            pair(),
             lambda A, B: ops.Product(ops.Kronecker(D(A), D(B)), ops.Kronecker(D(B), D(A)).H),
             lambda A, B: np.kron(A, B) @ np.kron(B, A).conj().T,
         ),
         _of_arrays(
-            "kronecker-batch", lambda t, s: [np.stack([general(s, 2, t), general(s + 1, 2, t)]), general(s + 2, 3, t)],
-            lambda A, B: ops.Kronecker(D(A), D(B)), lambda A, B: np.stack([np.kron(a, B) for a in A]),
+            "kronecker-batch",
+            lambda t, s: [np.stack([general(s, 2, t), general(s + 1, 2, t)]), general(s + 2, 3, t)],
+            lambda A, B: ops.Kronecker(D(A), D(B)),
+            lambda A, B: np.stack([np.kron(a, B) for a in A]),
         ),
         _of_arrays(
-            "kronsum-batch", lambda t, s: [np.stack([psd(s, 2, t), psd(s + 1, 2, t)]), psd(s + 2, 3, t)],
-            lambda A, B: ops.KronSum(dense_psd(A), dense_psd(B)), lambda A, B: np.stack([_kronsum(a, B) for a in A]),
+            "kronsum-batch",
+            lambda t, s: [np.stack([psd(s, 2, t), psd(s + 1, 2, t)]), psd(s + 2, 3, t)],
+            lambda A, B: ops.KronSum(dense_psd(A), dense_psd(B)),
+            lambda A, B: np.stack([_kronsum(a, B) for a in A]),
         ),
         _of_arrays(
-            "blockdiag-batch", lambda t, s: [np.stack([general(s, 2, t), general(s + 1, 2, t)]), general(s + 2, 3, t)],
+            "blockdiag-batch",
+            lambda t, s: [np.stack([general(s, 2, t), general(s + 1, 2, t)]), general(s + 2, 3, t)],
             lambda A, B: ops.BlockDiag(D(A), D(B), multiplicities=(2, 1)),
             lambda A, B: np.stack([_blocks(a, a, B) for a in A]),
         ),
@@ -276,7 +359,9 @@ def _inverse(M: Any) -> Any:
 def _inverse_capabilities() -> Capabilities:
     return Capabilities(
         matrix_free=closed("the first product factorises the matrix it inverts"),
-        torch_compile=closed("a solve looks at its session, a context variable, which torch does not compile"),
+        torch_compile=closed(
+            "a solve looks at its session, a context variable, which torch does not compile"
+        ),
     )
 
 
@@ -284,7 +369,11 @@ def _function_operator(put: Any, dtype: str, seed: int) -> Any:
     M = put(general(seed, 6, dtype))
     be = _backend_of(M)
     return ops.FunctionOperator(
-        lambda x: be.matmul(M, x), (6, 6), dtype, rmatvec=lambda y: be.matmul(be.adjoint(M), y), backend=be.name
+        lambda x: be.matmul(M, x),
+        (6, 6),
+        dtype,
+        rmatvec=lambda y: be.matmul(be.adjoint(M), y),
+        backend=be.name,
     )
 
 
@@ -321,7 +410,11 @@ def algorithm_cases() -> list[Case]:
         _algorithm("cholesky", lambda: a.Cholesky(), ("solve", "slogdet", "cholesky"), "psd"),
         _algorithm("lu", lambda: a.LU(), ("solve", "slogdet"), "general"),
         _algorithm(
-            "sparse-lu", lambda: a.SparseLU(), ("solve", "slogdet"), _sparse_problem, max_condition=1e4,
+            "sparse-lu",
+            lambda: a.SparseLU(),
+            ("solve", "slogdet"),
+            _sparse_problem,
+            max_condition=1e4,
             capabilities=Capabilities(
                 backends=only("numpy", reason="SuperLU works on NumPy arrays"), dtypes=plain, batch=one_by_one
             ),
@@ -332,23 +425,44 @@ def algorithm_cases() -> list[Case]:
         _algorithm("cg", lambda: a.CG(), ("solve",), "psd", max_condition=1e4),
         _algorithm("gmres", lambda: a.GMRES(), ("solve",), "general", max_condition=1e4),
         _algorithm(
-            "lanczos", lambda: a.Lanczos(), ("eigsh",), "selfadjoint", max_condition=1e4,
+            "lanczos",
+            lambda: a.Lanczos(),
+            ("eigsh",),
+            "selfadjoint",
+            max_condition=1e4,
             capabilities=Capabilities(
                 batch=one_by_one,
-                dtypes=only("float64", "complex128", reason="restarts to 1e-10 are checked in double precision"),
+                dtypes=only(
+                    "float64", "complex128", reason="restarts to 1e-10 are checked in double precision"
+                ),
                 jit=closed("the number of restarts depends on values"),
             ),
         ),
         _algorithm(
-            "lanczos-function", lambda: a.Lanczos(), ("exp", "sqrt"), "psd", max_condition=1e4, accuracy=1e-8,
-            capabilities=Capabilities(batch=one_by_one, starved=closed("answers lazily: its products report")),
+            "lanczos-function",
+            lambda: a.Lanczos(),
+            ("exp", "sqrt"),
+            "psd",
+            max_condition=1e4,
+            accuracy=1e-8,
+            capabilities=Capabilities(
+                batch=one_by_one, starved=closed("answers lazily: its products report")
+            ),
         ),
         _algorithm("exact", lambda: a.Exact(bs=3), ("trace", "diag", "diag-above", "diag-below"), "general"),
         _algorithm(
-            "hutchinson", lambda: a.Hutchinson(), ("trace", "diag"), "psd", max_condition=1e2,
+            "hutchinson",
+            lambda: a.Hutchinson(),
+            ("trace", "diag"),
+            "psd",
+            max_condition=1e2,
         ),
         _algorithm(
-            "slq", lambda: a.SLQ(), ("slogdet",), "psd", max_condition=1e2,
+            "slq",
+            lambda: a.SLQ(),
+            ("slogdet",),
+            "psd",
+            max_condition=1e2,
             starve={"samples": 2, "max_samples": 2, "tol": 1e-8},
             capabilities=Capabilities(batch=one_by_one, grad=quotient),
         ),
@@ -358,14 +472,22 @@ def algorithm_cases() -> list[Case]:
 
 def _algorithm(name: str, make: Any, questions: tuple[str, ...], problem: Any, **more: Any) -> Case:
     return Case(
-        f"algorithm-{name}", kind="algorithm", factory=lambda backend, dtype, seed: make(),
-        questions=questions, problem=problem, **more,
+        f"algorithm-{name}",
+        kind="algorithm",
+        factory=lambda backend, dtype, seed: make(),
+        questions=questions,
+        problem=problem,
+        **more,
     )
 
 
 def _sparse_problem(backend: Any, dtype: str, seed: int, n: int, cond: float) -> tuple[Any, Any]:
     """A tridiagonal matrix whose last pivot is about 1/cond."""
-    M = np.diag(np.full(n, 4.0)) + np.diag(np.full(max(n - 1, 0), -1.0), 1) + np.diag(np.full(max(n - 1, 0), -1.0), -1)
+    M = (
+        np.diag(np.full(n, 4.0))
+        + np.diag(np.full(max(n - 1, 0), -1.0), 1)
+        + np.diag(np.full(max(n - 1, 0), -1.0), -1)
+    )
     M[-1, :], M[:, -1] = 0, 0
     M[-1, -1] = 4 / cond
     M = M.astype(dtype)

@@ -1,6 +1,7 @@
 """Reproducible NumPy data shared by factories and references: the same numbers for every backend.
 
-All functions are of (seed, shape, dtype); matrices of the problem grid have the condition number that is asked for.
+All functions are of (seed, shape, dtype);
+matrices of the problem grid have the condition number that is asked for.
 """
 
 from __future__ import annotations

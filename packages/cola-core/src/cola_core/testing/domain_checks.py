@@ -36,7 +36,9 @@ importlib.import_module(sys.argv[1])
 @check("domain.bare-import", "domain")
 def check_bare_import(case: Any, backend: Any, dtype: str, seed: int) -> None:
     """The module imports where torch and jax do not exist."""
-    done = subprocess.run([sys.executable, "-c", _BARE, case.module], capture_output=True, text=True, env=_environment(case))
+    done = subprocess.run(
+        [sys.executable, "-c", _BARE, case.module], capture_output=True, text=True, env=_environment(case)
+    )
     lines = done.stderr.strip().splitlines() or ["?"]
     expect(done.returncode == 0, f"import {case.module} without torch and jax: {lines[-1]}")
 
@@ -80,7 +82,8 @@ def _source(case: Any) -> Path:
 
 
 def private_uses(root: Path) -> list[str]:
-    """Places (file:line: what) where Python files under ``root`` use names of cola_core that are not public."""
+    """Places (file:line: what) where Python files under ``root`` use names of
+    cola_core that are not public."""
     found = []
     for file in sorted(root.rglob("*.py")) if root.is_dir() else [root]:
         tree = ast.parse(file.read_text(encoding="utf-8"))
@@ -103,7 +106,12 @@ def private_uses(root: Path) -> list[str]:
         for node in ast.walk(tree):
             if isinstance(node, ast.Attribute) and isinstance(node.value, (ast.Name, ast.Attribute)):
                 module = _module_of(node.value, modules)
-                if module and _is_module(module) and node.attr.startswith("_") and not node.attr.startswith("__"):
+                if (
+                    module
+                    and _is_module(module)
+                    and node.attr.startswith("_")
+                    and not node.attr.startswith("__")
+                ):
                     found.append(f"{file.name}:{node.lineno}: {module}.{node.attr}")
     return found
 
@@ -127,7 +135,14 @@ def _import_problem(module: str, name: str) -> str:
         return text
     home = import_module(module)
     listed = getattr(home, "__all__", None)
-    return text if listed is not None and name not in listed and name != "__version__" and not _is_public(f"{module}.{name}") else ""
+    return (
+        text
+        if listed is not None
+        and name not in listed
+        and name != "__version__"
+        and not _is_public(f"{module}.{name}")
+        else ""
+    )
 
 
 def _is_module(name: str) -> bool:

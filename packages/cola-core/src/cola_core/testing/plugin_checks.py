@@ -1,7 +1,8 @@
-"""Checks of plugins as installed: entry points, laziness, isolation, equivalence; and ``check_plugin``, which runs all.
+"""Checks of plugins as installed: entry points, laziness, isolation, equivalence;
+and ``check_plugin``, which runs all.
 
-Each looks at facts gathered in fresh processes (``plugin_probe``). A case of kind "plugin" has the plugin's name; its
-subject may be a folder to put on the path first (used for plugins that are not installed).
+Each looks at facts gathered in fresh processes (``plugin_probe``). A case of kind "plugin" has the plugin's
+name; its subject may be a folder to put on the path first (used for plugins that are not installed).
 """
 
 from __future__ import annotations
@@ -34,12 +35,19 @@ TRIGGER = re.compile(r"always|backend\.[a-z]+|device\.[a-z]+")
 
 @lru_cache(maxsize=64)
 def _run(mode: str, name: str, path: str) -> dict[str, Any]:
-    env = {k: v for k, v in os.environ.items() if k not in ("COLA_PLUGINS", "COLA_DISABLE_PLUGINS", "COLA_STRICT_PLUGINS")}
+    env = {
+        k: v
+        for k, v in os.environ.items()
+        if k not in ("COLA_PLUGINS", "COLA_DISABLE_PLUGINS", "COLA_STRICT_PLUGINS")
+    }
     env["PYTHONPATH"] = os.pathsep.join(filter(None, (path, env.get("PYTHONPATH", ""))))
     if mode == "off":
         env["COLA_DISABLE_PLUGINS"] = name
     done = subprocess.run(
-        [sys.executable, "-m", "cola_core.testing.plugin_probe", mode, name], capture_output=True, text=True, env=env
+        [sys.executable, "-m", "cola_core.testing.plugin_probe", mode, name],
+        capture_output=True,
+        text=True,
+        env=env,
     )
     lines = done.stdout.strip().splitlines()
     if done.returncode or not lines:
@@ -56,12 +64,19 @@ def facts(case: Any, mode: str) -> dict[str, Any]:
 
 @check("plugin.names", "plugin")
 def check_names(case: Any, backend: Any, dtype: str, seed: int) -> None:
-    """Names of the plugin and its entry points are legal: lower case, "question.name" for algorithms, known triggers."""
+    """Names of the plugin and its entry points are legal:
+    lower case, "question.name" for algorithms, known triggers."""
     from ..dispatch import question_of
 
     found = facts(case, "load")
-    expect(bool(NAME.fullmatch(case.name)) and case.name != "core", f"plugin name {case.name!r}: lower case, not 'core'")
-    expect(found["info_name"] in (None, case.name), f"cola_plugin_info() says {found['info_name']!r}, the entry point {case.name!r}")
+    expect(
+        bool(NAME.fullmatch(case.name)) and case.name != "core",
+        f"plugin name {case.name!r}: lower case, not 'core'",
+    )
+    expect(
+        found["info_name"] in (None, case.name),
+        f"cola_plugin_info() says {found['info_name']!r}, the entry point {case.name!r}",
+    )
     for group, name, value in found["entries"]:
         if group == "algorithms":
             question, _, short = name.partition(".")
@@ -71,7 +86,10 @@ def check_names(case: Any, backend: Any, dtype: str, seed: int) -> None:
                 expect(False, f"algorithm entry {name!r}: {question!r} is not a question")
             expect(bool(NAME.fullmatch(short)), f"algorithm entry {name!r} is not 'question.name'")
         elif group == "rules":
-            expect(bool(TRIGGER.fullmatch(name)), f"rules entry {name!r} is not always, backend.NAME or device.NAME")
+            expect(
+                bool(TRIGGER.fullmatch(name)),
+                f"rules entry {name!r} is not always, backend.NAME or device.NAME",
+            )
         else:
             expect(bool(NAME.fullmatch(name)), f"{group} entry {name!r} is not a lower-case name")
         expect(bool(re.fullmatch(r"[\w.]+(:[\w.]+)?", value)), f"{group} entry {name!r} = {value!r}")
@@ -96,14 +114,20 @@ def check_light(case: Any, backend: Any, dtype: str, seed: int) -> None:
     """The module with the hooks imports, and none of torch, jax, scipy with it."""
     found = facts(case, "load")
     expect("light_error" not in found, f"the plugin module does not import: {found.get('light_error')}")
-    expect(not found["light"], f"importing the plugin module also imports {', '.join(found['light'])}: import them in functions")
+    expect(
+        not found["light"],
+        f"importing the plugin module also imports {', '.join(found['light'])}: import them in functions",
+    )
 
 
 @check("plugin.api", "plugin")
 def check_api(case: Any, backend: Any, dtype: str, seed: int) -> None:
     """The plugin was written for this version of the plugin contract."""
     found = facts(case, "load")
-    expect(found["api"] == PLUGIN_API, f"plugin API {found['api']}, this core speaks {PLUGIN_API} ({found['reason']})")
+    expect(
+        found["api"] == PLUGIN_API,
+        f"plugin API {found['api']}, this core speaks {PLUGIN_API} ({found['reason']})",
+    )
 
 
 @check("plugin.loads", "plugin")
@@ -120,14 +144,21 @@ def check_idempotent(case: Any, backend: Any, dtype: str, seed: int) -> None:
     found = facts(case, "load")
     expect("again_error" not in found, f"the second registration fails: {found.get('again_error')}")
     again = set(found.get("again", found["registered"]))
-    expect(again == set(found["registered"]), f"the second registration adds {sorted(again - set(found['registered']))}")
+    expect(
+        again == set(found["registered"]),
+        f"the second registration adds {sorted(again - set(found['registered']))}",
+    )
 
 
 @check("plugin.on-off", "plugin")
 def check_on_off(case: Any, backend: Any, dtype: str, seed: int) -> None:
-    """Core questions on core operators have the same answers with the plugin and without; it can be switched off."""
+    """Core questions on core operators have the same answers with the plugin and without;
+    it can be switched off."""
     on, without = facts(case, "load"), facts(case, "off")
-    expect(without["state"] == "disabled", f"with COLA_DISABLE_PLUGINS={case.name} the plugin is {without['state']}")
+    expect(
+        without["state"] == "disabled",
+        f"with COLA_DISABLE_PLUGINS={case.name} the plugin is {without['state']}",
+    )
     _same_answers(on["answers"], without["answers"], "the plugin on against off")
 
 
@@ -179,7 +210,8 @@ def _folder(package: str) -> Path | None:
 
 @check("plugin.upper-bound", "plugin")
 def check_upper_bound(case: Any, backend: Any, dtype: str, seed: int) -> None:
-    """The distribution requires cola-core below some version: a contract that may break is never open-ended."""
+    """The distribution requires cola-core below some version:
+    a contract that may break is never open-ended."""
     from importlib_metadata import Distribution, distributions
 
     name = facts(case, "load")["distribution"]
@@ -187,21 +219,27 @@ def check_upper_bound(case: Any, backend: Any, dtype: str, seed: int) -> None:
     found = [d for d in distributions(**paths) if re.sub(r"[-_.]+", "-", d.name or "").lower() == name]
     expect(bool(found), f"no metadata of distribution {name}")
     dist: Distribution = found[0]
-    wanted = [r for r in (dist.requires or []) if re.match(r"cola[-_.]core\b", r, re.I) and "extra ==" not in r]
+    wanted = [
+        r for r in (dist.requires or []) if re.match(r"cola[-_.]core\b", r, re.I) and "extra ==" not in r
+    ]
     expect(bool(wanted), f"{name} does not require cola-core")
     bounded = any(re.search(r"<|==|~=", r.partition(";")[0]) for r in wanted)
     expect(bounded, f"{name} requires {wanted[0]!r}: add an upper bound such as <0.2")
 
 
 def plugin_cases(name: str) -> list[Case]:
-    """The cases a plugin publishes, by its entry point ``cola_core.conformance`` or hook ``cola_conformance_cases``."""
+    """The cases a plugin publishes, by its entry point ``cola_core.conformance`` or hook
+    ``cola_conformance_cases``."""
     from ..plugins.manager import MANAGER
 
     record = MANAGER.load(name, "conformance", explicit=True)
     assert record is not None
     out: list[Case] = []
     for entry in MANAGER.discover().group("conformance"):
-        if entry.distribution == record.entry.distribution and entry.name in (name, record.entry.distribution):
+        if entry.distribution == record.entry.distribution and entry.name in (
+            name,
+            record.entry.distribution,
+        ):
             target = entry.load()
             out += list(target() if callable(target) else target.cases())
     return out or list(MANAGER._call(name, "cola_conformance_cases") or ())
@@ -213,7 +251,8 @@ def check_plugin(
     dtypes: Sequence[str] | None = None,
     callback: Callable[[CheckResult], None] | None = None,
 ) -> list[CheckResult]:
-    """Everything about an installed plugin: itself, all its cases, and each of its rules on some operator of them.
+    """Everything about an installed plugin:
+    itself, all its cases, and each of its rules on some operator of them.
 
     Raises PluginLoadError or UnknownNameError if it cannot be loaded; failures of checks are results.
     """
@@ -238,7 +277,11 @@ def check_plugin(
     for rule in left:
         note(
             CheckResult(
-                "plugin.rules-covered", rule.id, "plugin", "advisory", "failed",
+                "plugin.rules-covered",
+                rule.id,
+                "plugin",
+                "advisory",
+                "failed",
                 message="no operator case makes this rule step in: add one",
             )
         )

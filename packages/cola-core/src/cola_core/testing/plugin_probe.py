@@ -1,7 +1,8 @@
-"""What a plugin does to a fresh process, as JSON: run as ``python -m cola_core.testing.plugin_probe MODE NAME``.
+"""What a plugin does to a fresh process, as JSON:
+run as ``python -m cola_core.testing.plugin_probe MODE NAME``.
 
-Modes: load (import, register, register again), off (with COLA_DISABLE_PLUGINS set), broken (its module raises on import).
-Separate processes, because what is imported and registered cannot be undone.
+Modes: load (import, register, register again), off (with COLA_DISABLE_PLUGINS set), broken (its module
+raises on import). Separate processes, because what is imported and registered cannot be undone.
 """
 
 from __future__ import annotations
@@ -63,7 +64,10 @@ def load(name: str) -> dict[str, Any]:
     distribution = record.entry.distribution
     entries = [e for e in index.entries if e.distribution == distribution]
     tops = sorted({e.module.partition(".")[0] for e in entries})
-    facts: dict[str, Any] = {"entries": [(e.group, e.name, e.value) for e in entries], "distribution": distribution}
+    facts: dict[str, Any] = {
+        "entries": [(e.group, e.name, e.value) for e in entries],
+        "distribution": distribution,
+    }
     facts["imported_with_core"] = [t for t in tops if t in sys.modules and t != "cola_core"]
     before = set(_heavy())
     try:

@@ -1,4 +1,5 @@
-"""JAX computes in 32 bits unless told otherwise; checks of 64-bit dtypes switch it for their own duration only."""
+"""JAX computes in 32 bits unless told otherwise;
+checks of 64-bit dtypes switch it for their own duration only."""
 
 from __future__ import annotations
 

@@ -1,7 +1,9 @@
-"""Every question of the core as the kit asks it: operands, the dense answer, and how two answers are compared.
+"""Every question of the core as the kit asks it:
+operands, the dense answer, and how two answers are compared.
 
-A ``Probe`` turns an answer into plain NumPy arrays that are unique: eigenvalues sorted, eigenvectors as the matrix they
-rebuild, factors as their product. That way a rule, a fallback, an algorithm and the dense answer compare entrywise.
+A ``Probe`` turns an answer into plain NumPy arrays that are unique: eigenvalues sorted, eigenvectors as the
+matrix they rebuild, factors as their product. That way a rule, a fallback, an algorithm and the dense answer
+compare entrywise.
 """
 
 from __future__ import annotations
@@ -26,10 +28,12 @@ CUBE = ScalarFunction("cube", lambda xp, w: w**3)
 
 @dataclass(frozen=True)
 class Probe:
-    """name: as given to checks ("exp" asks ``apply_unary``). operands(A, M, backend, dtype, seed) -> after the operator.
+    """name: as given to checks ("exp" asks ``apply_unary``).
+    operands(A, M, backend, dtype, seed) -> after the operator.
 
-    arrays(A, M, answer, operands): the answer as comparable arrays. dense(M, operands): what they should be. suits(A,
-    M): whether the question makes sense. public(A, operands): (public function, its arguments), for ``explain``.
+    arrays(A, M, answer, operands): the answer as comparable arrays. dense(M, operands): what they should be.
+    suits(A, M): whether the question makes sense. public(A, operands): (public function, its arguments), for
+    ``explain``.
     """
 
     name: str
@@ -168,47 +172,132 @@ PROBES: dict[str, Probe] = {
     p.name: p
     for p in (
         Probe(
-            "solve", QUESTIONS["solve"], _rhs, _plain, lambda M, ops: [np.linalg.solve(M, host(ops[0]).astype(M.dtype))],
-            _regular, _direct(linalg.solve), condition,
-        ),
-        Probe("inv", QUESTIONS["inv"], _none, _plain, lambda M, ops: [np.linalg.inv(M)], _regular, _direct(linalg.inv), condition),
-        Probe("slogdet", QUESTIONS["slogdet"], _none, _plain, _slogdet, _regular, _direct(linalg.slogdet), condition),
-        Probe(
-            "trace", QUESTIONS["trace"], _none, _plain,
-            lambda M, ops: [np.trace(M, axis1=-2, axis2=-1)], _square, _direct(linalg.trace),
-        ),
-        Probe(
-            "diag", QUESTIONS["diag"], lambda *a: (0,), _plain,
-            lambda M, ops: [np.diagonal(M, ops[0], -2, -1)], lambda A, M: True, _direct(linalg.diag),
+            "solve",
+            QUESTIONS["solve"],
+            _rhs,
+            _plain,
+            lambda M, ops: [np.linalg.solve(M, host(ops[0]).astype(M.dtype))],
+            _regular,
+            _direct(linalg.solve),
+            condition,
         ),
         Probe(
-            "diag-above", QUESTIONS["diag"], lambda *a: (1,), _plain,
-            lambda M, ops: [np.diagonal(M, ops[0], -2, -1)], lambda A, M: True, _direct(linalg.diag),
+            "inv",
+            QUESTIONS["inv"],
+            _none,
+            _plain,
+            lambda M, ops: [np.linalg.inv(M)],
+            _regular,
+            _direct(linalg.inv),
+            condition,
         ),
         Probe(
-            "diag-below", QUESTIONS["diag"], lambda *a: (-1,), _plain,
-            lambda M, ops: [np.diagonal(M, ops[0], -2, -1)], lambda A, M: True, _direct(linalg.diag),
+            "slogdet",
+            QUESTIONS["slogdet"],
+            _none,
+            _plain,
+            _slogdet,
+            _regular,
+            _direct(linalg.slogdet),
+            condition,
         ),
-        Probe("eigh", QUESTIONS["eigh"], _none, _eigen, _eigen_dense, _claims(SelfAdjoint), _direct(linalg.eigh)),
         Probe(
-            "eigsh", QUESTIONS["eigsh"], _some, _some_arrays, _some_dense,
+            "trace",
+            QUESTIONS["trace"],
+            _none,
+            _plain,
+            lambda M, ops: [np.trace(M, axis1=-2, axis2=-1)],
+            _square,
+            _direct(linalg.trace),
+        ),
+        Probe(
+            "diag",
+            QUESTIONS["diag"],
+            lambda *a: (0,),
+            _plain,
+            lambda M, ops: [np.diagonal(M, ops[0], -2, -1)],
+            lambda A, M: True,
+            _direct(linalg.diag),
+        ),
+        Probe(
+            "diag-above",
+            QUESTIONS["diag"],
+            lambda *a: (1,),
+            _plain,
+            lambda M, ops: [np.diagonal(M, ops[0], -2, -1)],
+            lambda A, M: True,
+            _direct(linalg.diag),
+        ),
+        Probe(
+            "diag-below",
+            QUESTIONS["diag"],
+            lambda *a: (-1,),
+            _plain,
+            lambda M, ops: [np.diagonal(M, ops[0], -2, -1)],
+            lambda A, M: True,
+            _direct(linalg.diag),
+        ),
+        Probe(
+            "eigh", QUESTIONS["eigh"], _none, _eigen, _eigen_dense, _claims(SelfAdjoint), _direct(linalg.eigh)
+        ),
+        Probe(
+            "eigsh",
+            QUESTIONS["eigsh"],
+            _some,
+            _some_arrays,
+            _some_dense,
             lambda A, M: _claims(SelfAdjoint)(A, M) and M.ndim == 2,
             lambda A, ops: (linalg.eigh, (A, *ops)),
         ),
         Probe(
-            "eig", QUESTIONS["eig"], _none, _eig, _eig_dense,
-            lambda A, M: _square(A, M) and _eig_condition(M) < 1e4, _direct(linalg.eig), _eig_condition,
+            "eig",
+            QUESTIONS["eig"],
+            _none,
+            _eig,
+            _eig_dense,
+            lambda A, M: _square(A, M) and _eig_condition(M) < 1e4,
+            _direct(linalg.eig),
+            _eig_condition,
         ),
         Probe(
-            "exp", QUESTIONS["apply_unary"], *_matrix_function(EXP), _small, lambda A, ops: (linalg.exp, (A,)),
+            "exp",
+            QUESTIONS["apply_unary"],
+            *_matrix_function(EXP),
+            _small,
+            lambda A, ops: (linalg.exp, (A,)),
             lambda M: 1.0 + float(np.abs(M).sum(axis=-1).max()),
         ),
-        Probe("sqrt", QUESTIONS["apply_unary"], *_matrix_function(SQRT), _definite, lambda A, ops: (linalg.sqrt, (A,)), condition),
-        Probe("log", QUESTIONS["apply_unary"], *_matrix_function(LOG), _definite, lambda A, ops: (linalg.log, (A,)), condition),
         Probe(
-            "cube", QUESTIONS["apply_unary"], *_matrix_function(CUBE), _claims(SelfAdjoint),
+            "sqrt",
+            QUESTIONS["apply_unary"],
+            *_matrix_function(SQRT),
+            _definite,
+            lambda A, ops: (linalg.sqrt, (A,)),
+            condition,
+        ),
+        Probe(
+            "log",
+            QUESTIONS["apply_unary"],
+            *_matrix_function(LOG),
+            _definite,
+            lambda A, ops: (linalg.log, (A,)),
+            condition,
+        ),
+        Probe(
+            "cube",
+            QUESTIONS["apply_unary"],
+            *_matrix_function(CUBE),
+            _claims(SelfAdjoint),
             lambda A, ops: (linalg.apply_unary, (CUBE, A)),
         ),
-        Probe("cholesky", QUESTIONS["cholesky"], _none, _cholesky, lambda M, ops: [M, np.zeros(M.shape)], _definite, _direct(linalg.cholesky)),
+        Probe(
+            "cholesky",
+            QUESTIONS["cholesky"],
+            _none,
+            _cholesky,
+            lambda M, ops: [M, np.zeros(M.shape)],
+            _definite,
+            _direct(linalg.cholesky),
+        ),
     )
 }

@@ -7,9 +7,9 @@
     def test_conformance(check):
         check()
 
-One test per check, case, backend and dtype, with ids such as ``kronecker-operator.matvec-torch-float32``. A backend that
-is not installed gives one skip per case that names it; ``--cola-require-backend torch`` makes that a failure. Needs
-pytest (and nothing else does in this kit).
+One test per check, case, backend and dtype, with ids such as ``kronecker-operator.matvec-torch-float32``. A
+backend that is not installed gives one skip per case that names it; ``--cola-require-backend torch`` makes
+that a failure. Needs pytest (and nothing else does in this kit).
 """
 
 from __future__ import annotations

@@ -1,7 +1,8 @@
 """The list of checks: stable ids, groups, and what each needs of a case.
 
-A check is a pure function ``check(case, backend, dtype, seed) -> None`` that raises ``ConformanceError``. Groups: required
-(every case), capability (unless the case closes the capability, with a reason), advisory (reported, never fatal).
+A check is a pure function ``check(case, backend, dtype, seed) -> None`` that raises ``ConformanceError``.
+Groups: required (every case), capability (unless the case closes the capability, with a reason), advisory
+(reported, never fatal).
 """
 
 from __future__ import annotations
@@ -22,8 +23,9 @@ CHECKS: dict[str, Check] = {}
 class Check:
     """One check. ``capability``: the field of ``Capabilities`` that can close it.
 
-    backends: those it is about (None: the case's). dtypes: "all", "real" (the first real one), "double" (float64 only),
-    "pair" (one real and one complex). applies(case): a static reason to leave it out silently (False).
+    backends: those it is about (None: the case's). dtypes: "all", "real" (the first real one), "double"
+    (float64 only), "pair" (one real and one complex). applies(case): a static reason to leave it out
+    silently (False).
     """
 
     id: str
@@ -41,7 +43,8 @@ class Check:
         self.fn(case, backend, dtype, seed)
 
     def select(self, dtypes: tuple[str, ...], backend: str = "") -> tuple[str, ...]:
-        """Which of the case's dtypes this check runs with; on JAX, where every dtype compiles anew, "all" is "pair"."""
+        """Which of the case's dtypes this check runs with;
+        on JAX, where every dtype compiles anew, "all" is "pair"."""
         real = [d for d in dtypes if "complex" not in d]
         rich = [d for d in dtypes if "complex" in d]
         if self.dtypes == "all" and backend != "jax":

@@ -1,4 +1,5 @@
-"""Checks of rules: what they say of themselves, when they step in, and that their answer is the general one."""
+"""Checks of rules: what they say of themselves, when they step in,
+and that their answer is the general one."""
 
 from __future__ import annotations
 
@@ -42,7 +43,9 @@ def rule_named(case: Any) -> Rule:
         return REGISTRY.rule(case.rule)
 
 
-def probes_for(rule: Rule, A: Any, M: Any, backend: Any, dtype: str, seed: int) -> list[tuple[Probe, tuple[Any, ...]]]:
+def probes_for(
+    rule: Rule, A: Any, M: Any, backend: Any, dtype: str, seed: int
+) -> list[tuple[Probe, tuple[Any, ...]]]:
     """The ways of asking the rule's question on which its types and guard hold."""
     found = []
     for probe in PROBES.values():
@@ -60,7 +63,8 @@ def _wide(M: Any) -> Any:
 
 @check("rule.signature", "rule", dtypes="real")
 def check_rule_signature(case: Any, backend: Any, dtype: str, seed: int) -> None:
-    """The signature is made of plain classes that dispatch can cache on, one per operator and the algorithm's."""
+    """The signature is made of plain classes that dispatch can cache on,
+    one per operator and the algorithm's."""
     rule = rule_named(case)
     try:
         check_signature(rule.id, rule.types)
@@ -68,8 +72,14 @@ def check_rule_signature(case: Any, backend: Any, dtype: str, seed: int) -> None
         expect(False, str(error))
     from ..algorithms import Algorithm
 
-    expect(all(issubclass(t, LinearOperator) for t in rule.types[:-1]), f"{rule.id}: {rule.types} are not operator classes")
-    expect(issubclass(rule.types[-1], Algorithm), f"{rule.id}: the last type {rule.types[-1]} is not an algorithm class")
+    expect(
+        all(issubclass(t, LinearOperator) for t in rule.types[:-1]),
+        f"{rule.id}: {rule.types} are not operator classes",
+    )
+    expect(
+        issubclass(rule.types[-1], Algorithm),
+        f"{rule.id}: the last type {rule.types[-1]} is not an algorithm class",
+    )
 
 
 @check("rule.identity", "rule", dtypes="real")
@@ -88,7 +98,8 @@ def check_rule_identity(case: Any, backend: Any, dtype: str, seed: int) -> None:
 
 @check("rule.guard", "rule", dtypes="real")
 def check_rule_guard(case: Any, backend: Any, dtype: str, seed: int) -> None:
-    """The guard reads static facts only: the same verdict on shapes alone, nothing changed, in well under 10 ms."""
+    """The guard reads static facts only:
+    the same verdict on shapes alone, nothing changed, in well under 10 ms."""
     rule = rule_named(case)
     A, M = make(case, backend, dtype, seed)
     if rule.when is None:
@@ -103,7 +114,10 @@ def check_rule_guard(case: Any, backend: Any, dtype: str, seed: int) -> None:
             shaped = rule.when(abstract(A), *map(abstract, operands), alg=Auto())
         except Exception as error:  # noqa: BLE001 - whatever it is, the guard looked at a value
             expect(False, f"{rule.id}: the guard fails on shapes alone ({type(error).__name__}: {error})")
-        expect((shaped is True) == (verdict is True), f"{rule.id}: the guard says {verdict!r}, on shapes alone {shaped!r}")
+        expect(
+            (shaped is True) == (verdict is True),
+            f"{rule.id}: the guard says {verdict!r}, on shapes alone {shaped!r}",
+        )
         took = []
         for _ in range(5):
             start = time.perf_counter()
@@ -111,7 +125,10 @@ def check_rule_guard(case: Any, backend: Any, dtype: str, seed: int) -> None:
             took.append(time.perf_counter() - start)
         expect(min(took) < 1e-2, f"{rule.id}: the guard takes {min(took) * 1e3:.1f} ms")
     after = [backend.to_numpy(x) for x in leaves(A)]
-    expect(all(np.array_equal(a, b) for a, b in zip(before, after, strict=True)), f"{rule.id}: the guard changed the operator")
+    expect(
+        all(np.array_equal(a, b) for a, b in zip(before, after, strict=True)),
+        f"{rule.id}: the guard changed the operator",
+    )
 
 
 @check("rule.answer", "rule", dtypes="pair")
@@ -123,7 +140,9 @@ def check_rule_answer(case: Any, backend: Any, dtype: str, seed: int) -> None:
     asked = probes_for(rule, A, wide, backend, dtype, seed)
     if not asked and "complex" in dtype:
         return  # the property it needs may hold for real entries only
-    expect(bool(asked), f"{rule.id} does not step in for {A!r}: {_refusals(rule, A, M, backend, dtype, seed)}")
+    expect(
+        bool(asked), f"{rule.id} does not step in for {A!r}: {_refusals(rule, A, M, backend, dtype, seed)}"
+    )
     answered = 0
     for probe, operands in asked:
         answer = rule.fn(A, *operands, alg=Auto())
@@ -177,7 +196,8 @@ def check_rule_unambiguous(case: Any, backend: Any, dtype: str, seed: int) -> No
 
 
 def ambiguities(registry: Any, extra: Iterable[Rule] = ()) -> list[tuple[Rule, Rule, type]]:
-    """Pairs of rules that apply equally well to some registered class: incomparable, unguarded, equal precedence, no costs.
+    """Pairs of rules that apply equally well to some registered class:
+    incomparable, unguarded, equal precedence, no costs.
 
     Every class that a rule names is tried, and every subclass of those that exists now.
     """
@@ -215,14 +235,17 @@ def _classes(roots: set[type]) -> list[type]:
 
 
 def rule_cases(plugin: str, cases: Iterable[Case], skip: Iterable[str] = ()) -> tuple[list[Case], list[Rule]]:
-    """One case per registered rule of a plugin, on the first operator case where it steps in; and the rules left over."""
+    """One case per registered rule of a plugin, on the first operator case where it steps in;
+    and the rules left over."""
     from ..backends import get_backend
     from ..plugins.manager import MANAGER
     from .precision import precision
     from .run import installed
 
     MANAGER.load(plugin, "always", explicit=True)
-    operators = [c for c in cases if c.kind == "operator" and any(installed(b) for b in c.capabilities.backends.names)]
+    operators = [
+        c for c in cases if c.kind == "operator" and any(installed(b) for b in c.capabilities.backends.names)
+    ]
     seen = set(skip)
     out: list[Case] = []
     left: list[Rule] = []
@@ -235,15 +258,23 @@ def rule_cases(plugin: str, cases: Iterable[Case], skip: Iterable[str] = ()) -> 
                 dtype, be = case.capabilities.all_dtypes[0], get_backend(name)
                 with precision(name, dtype):
                     A, M = make(case, be, dtype, case.seed)
-                    fits = rule.matches((type(A), Auto)) and bool(probes_for(rule, A, _wide(M), be, dtype, case.seed))
+                    fits = rule.matches((type(A), Auto)) and bool(
+                        probes_for(rule, A, _wide(M), be, dtype, case.seed)
+                    )
                 if fits:
                     caps = case.capabilities
                     if "numpy" in caps.backends.names and len(caps.backends.names) > 1 and plugin == "core":
                         # products and questions run on every backend in the operator's own checks
                         from dataclasses import replace
 
-                        caps = replace(caps, backends=only("numpy", reason="the operator's checks cover the others"))
-                    out.append(case.replace(name=rule.id, kind="rule", rule=rule.id, capabilities=caps, expected_failures={}))
+                        caps = replace(
+                            caps, backends=only("numpy", reason="the operator's checks cover the others")
+                        )
+                    out.append(
+                        case.replace(
+                            name=rule.id, kind="rule", rule=rule.id, capabilities=caps, expected_failures={}
+                        )
+                    )
                     break
             else:
                 left.append(rule)

@@ -1,7 +1,8 @@
-"""From cases to jobs to results: which checks run where, strict expected failures, and one function that runs them.
+"""From cases to jobs to results:
+which checks run where, strict expected failures, and one function that runs them.
 
-Nothing is imported to make the list but what is needed to see which checks apply; a backend that is not installed
-gives one skipped job per case, naming it.
+Nothing is imported to make the list but what is needed to see which checks apply; a backend that is not
+installed gives one skipped job per case, naming it.
 """
 
 from __future__ import annotations
@@ -22,7 +23,8 @@ __all__ = ["CheckResult", "Job", "check_case", "installed", "jobs", "run_job"]
 
 @dataclass(frozen=True)
 class CheckResult:
-    """status: passed, failed, skipped (missing backend), closed (capability), expected (a declared failure)."""
+    """status: passed, failed, skipped (missing backend), closed (capability),
+    expected (a declared failure)."""
 
     check: str
     case: str
@@ -36,7 +38,8 @@ class CheckResult:
 
     @property
     def ok(self) -> bool:
-        """Whether this result is no reason to reject the plugin: advisory failures are reported, not fatal."""
+        """Whether this result is no reason to reject the plugin:
+        advisory failures are reported, not fatal."""
         return self.status != "failed" or self.group == "advisory"
 
     def __str__(self) -> str:
@@ -46,7 +49,8 @@ class CheckResult:
 
 @dataclass(frozen=True)
 class Job:
-    """One check of one case on one backend with one dtype; call it to run it, it raises what the check raises."""
+    """One check of one case on one backend with one dtype;
+    call it to run it, it raises what the check raises."""
 
     check: Check | None
     case: Case
@@ -71,7 +75,9 @@ class Job:
         from ..backends import get_backend
 
         if self.missing:
-            raise MissingBackend(f"backend {self.missing} is not installed (pip install 'cola-core[{self.missing}]')")
+            raise MissingBackend(
+                f"backend {self.missing} is not installed (pip install 'cola-core[{self.missing}]')"
+            )
         if self.check is None or self.closed:
             return
         backend = get_backend(self.backend) if self.backend else None
@@ -113,9 +119,7 @@ def installed(backend: str) -> bool:
     return find_spec(backend) is not None
 
 
-def jobs(
-    case: Case, backends: Sequence[str] | None = None, dtypes: Sequence[str] | None = None
-) -> list[Job]:
+def jobs(case: Case, backends: Sequence[str] | None = None, dtypes: Sequence[str] | None = None) -> list[Job]:
     """All jobs of a case, in a stable order."""
     if case.kind in ("domain", "plugin"):
         return _plain_jobs(case, backends)

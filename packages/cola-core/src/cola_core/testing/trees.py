@@ -55,7 +55,8 @@ def with_inexact(A: Any, new: list[Any]) -> Any:
 
 @contextmanager
 def spy(classes: set[type], name: str, note: Callable[[Any, tuple[Any, ...]], None]) -> Iterator[None]:
-    """Within the block, ``note(self, args)`` hears of every call of method ``name`` on instances of ``classes``."""
+    """Within the block, ``note(self, args)`` hears of every call of method ``name``
+    on instances of ``classes``."""
     owners = {next(c for c in cls.__mro__ if name in c.__dict__) for cls in classes}
     saved = {owner: owner.__dict__[name] for owner in owners}
 

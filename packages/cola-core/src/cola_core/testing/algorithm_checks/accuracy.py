@@ -1,4 +1,5 @@
-"""Answers against the dense ones: over a grid of condition numbers, for small and several right-hand sides, by dtype."""
+"""Answers against the dense ones:
+over a grid of condition numbers, for small and several right-hand sides, by dtype."""
 
 from __future__ import annotations
 
@@ -23,7 +24,8 @@ def _size(want: Any, M: Any) -> float:
 
 @check("algorithm.accuracy", "algorithm")
 def check_accuracy(case: Any, backend: Any, dtype: str, seed: int) -> None:
-    """The answer is right to tolerance times condition number, from condition 1 up to what the case claims."""
+    """The answer is right to tolerance times condition number,
+    from condition 1 up to what the case claims."""
     alg = case.build(backend, dtype, seed)
     for cond in (1.0, 1e2, 1e4, 1e6, 1e8):
         if cond > case.max_condition or cond * eps_of(dtype) > 1e-3:
@@ -34,7 +36,8 @@ def check_accuracy(case: Any, backend: Any, dtype: str, seed: int) -> None:
             got, want, info = answers(probe, A, M, backend, dtype, seed, alg, on_failure="ignore")
             stochastic = alg.kind == "stochastic"
             expect(
-                stochastic or bool(info.converged), f"{what}: not converged ({info.reason}, residual {info.residual})"
+                stochastic or bool(info.converged),
+                f"{what}: not converged ({info.reason}, residual {info.residual})",
             )
             tol = tolerance(case, alg, probe, dtype, M)
             for g, w in zip(got, want, strict=True):
@@ -43,7 +46,10 @@ def check_accuracy(case: Any, backend: Any, dtype: str, seed: int) -> None:
                     close(g, w, what, tol, size)
                     continue
                 error, bound = float(np.linalg.norm(host(g) - w)), 5 * float(info.standard_error) + tol * size
-                expect(error <= bound, f"{what}: off by {error:.3g} with a standard error of {info.standard_error:.3g}")
+                expect(
+                    error <= bound,
+                    f"{what}: off by {error:.3g} with a standard error of {info.standard_error:.3g}",
+                )
 
 
 @check("algorithm.size-one", "algorithm", dtypes="pair")
@@ -84,7 +90,10 @@ def check_batch(case: Any, backend: Any, dtype: str, seed: int) -> None:
 
     alg = case.build(backend, dtype, seed)
     stack = np.stack([matrix(case, dtype, seed + i, 6, 10.0) for i in range(2)])
-    A, M = wrap(case, backend.asarray(stack)), stack.astype(np.complex128 if stack.dtype.kind == "c" else np.float64)
+    A, M = (
+        wrap(case, backend.asarray(stack)),
+        stack.astype(np.complex128 if stack.dtype.kind == "c" else np.float64),
+    )
     for probe in probes_of(case):
         if probe.name == "eigsh":
             continue
@@ -114,7 +123,8 @@ def check_dtype(case: Any, backend: Any, dtype: str, seed: int) -> None:
 
 @check("algorithm.scale", "algorithm", "capability", capability="scale", dtypes="pair")
 def check_scale(case: Any, backend: Any, dtype: str, seed: int) -> None:
-    """A change of units changes nothing: (1e-9 A, 1e9 b) gives 1e18 x, and the other answers scale as they must."""
+    """A change of units changes nothing:
+    (1e-9 A, 1e9 b) gives 1e18 x, and the other answers scale as they must."""
     from .common import matrix, wrap
 
     if callable(case.problem):
@@ -139,16 +149,24 @@ def check_scale(case: Any, backend: Any, dtype: str, seed: int) -> None:
             want = host(first[1]) + 8 * np.log(1e-9)
             if alg.kind == "stochastic":  # how many samples are drawn may depend on the size of the answer
                 error = abs(float(host(second)) - float(want))
-                expect(error <= 8 * float(info.standard_error), f"slogdet in other units is off by {error:.3g}")
+                expect(
+                    error <= 8 * float(info.standard_error), f"slogdet in other units is off by {error:.3g}"
+                )
                 continue
         else:
             continue
-        close(second, want, f"{probe.name} in other units", max(2 * tolerance(case, alg, probe, dtype, M), 1e-12))
+        close(
+            second,
+            want,
+            f"{probe.name} in other units",
+            max(2 * tolerance(case, alg, probe, dtype, M), 1e-12),
+        )
 
 
 @check("algorithm.standard-error", "algorithm", dtypes="real", applies=_stochastic)
 def check_standard_error(case: Any, backend: Any, dtype: str, seed: int) -> None:
-    """Over twelve keys every answer is within four reported standard errors, and the errors are not wild guesses."""
+    """Over twelve keys every answer is within four reported standard errors,
+    and the errors are not wild guesses."""
     from dataclasses import replace
 
     base = case.build(backend, dtype, seed)
@@ -158,16 +176,22 @@ def check_standard_error(case: Any, backend: Any, dtype: str, seed: int) -> None
         want = probe.dense(M, operands)[-1]
         ratios = []
         for key in range(12):
-            answer, info = run(probe, A, operands, replace(base, key=key), return_info=True, on_failure="ignore")
-            expect(info.standard_error is not None, f"{probe.name}: a stochastic answer without a standard error")
+            answer, info = run(
+                probe, A, operands, replace(base, key=key), return_info=True, on_failure="ignore"
+            )
+            expect(
+                info.standard_error is not None, f"{probe.name}: a stochastic answer without a standard error"
+            )
             error = float(np.linalg.norm(probe.arrays(A, M, answer, operands)[-1] - want))
             floor = 100 * eps_of(dtype) * max(float(np.abs(want).max()), 1.0)
             ratios.append(max(error - floor, 0.0) / max(float(info.standard_error), 1e-300))
         expect(
             max(ratios) <= 4.0,
-            f"{probe.name}: an answer is {max(ratios):.1f} standard errors off (12 keys: {np.round(ratios, 1).tolist()})",
+            f"{probe.name}: an answer is {max(ratios):.1f} standard errors off (12 keys: "
+            f"{np.round(ratios, 1).tolist()})",
         )
         expect(
             np.mean(np.square(ratios)) > 1e-3 or max(ratios) == 0.0,
-            f"{probe.name}: the standard error is far too large (errors are {np.round(ratios, 4).tolist()} of it)",
+            f"{probe.name}: the standard error is far too large (errors are "
+            f"{np.round(ratios, 4).tolist()} of it)",
         )

@@ -37,18 +37,24 @@ def solves(case: Any) -> bool:
 
 def matrix(case: Any, dtype: str, seed: int, n: int, cond: float) -> Any:
     """The entries of the case's kind of problem (for problems named by a word)."""
-    return {"psd": data.psd, "selfadjoint": data.selfadjoint, "general": data.general}[case.problem](seed, n, dtype, cond)
+    return {"psd": data.psd, "selfadjoint": data.selfadjoint, "general": data.general}[case.problem](
+        seed, n, dtype, cond
+    )
 
 
 def wrap(case: Any, array: Any) -> Any:
-    """An array as an operator with the problem's property and its structure hidden, so that no rule steps in."""
+    """An array as an operator with the problem's property and its structure hidden,
+    so that no rule steps in."""
     A = ops.Dense(array)
     declare = {"psd": PSD, "selfadjoint": SelfAdjoint}.get(case.problem)
     return no_dispatch(A if declare is None else declare(A))
 
 
-def problem(case: Any, backend: Any, dtype: str, seed: int, n: int = 8, cond: float = 10.0) -> tuple[Any, Any]:
-    """An operator for the algorithm, n x n with the given condition number, and its entries in double precision."""
+def problem(
+    case: Any, backend: Any, dtype: str, seed: int, n: int = 8, cond: float = 10.0
+) -> tuple[Any, Any]:
+    """An operator for the algorithm, n x n with the given condition number,
+    and its entries in double precision."""
     if callable(case.problem):
         A, M = case.problem(backend, dtype, seed, n, cond)
     else:

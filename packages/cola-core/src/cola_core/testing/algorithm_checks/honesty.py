@@ -31,7 +31,8 @@ def _starved_settings(case: Any, alg: Any) -> dict[str, Any]:
 
 @check("algorithm.residual", "algorithm", dtypes="pair", applies=solves)
 def check_residual(case: Any, backend: Any, dtype: str, seed: int) -> None:
-    """The reported residual is that of the answer given, recomputed here; convergence means it meets the tolerance."""
+    """The reported residual is that of the answer given, recomputed here;
+    convergence means it meets the tolerance."""
     from ... import linalg
 
     alg = case.build(backend, dtype, seed)
@@ -50,10 +51,15 @@ def check_residual(case: Any, backend: Any, dtype: str, seed: int) -> None:
             f"reported residual {reported:.3g}, recomputed {true:.3g} (condition number {cond:.0e})",
         )
         if bool(info.converged) and info.tolerance is not None:
-            expect(true <= 1.2 * float(info.tolerance) + slack, f"converged with residual {true:.3g} > {info.tolerance:.3g}")
+            expect(
+                true <= 1.2 * float(info.tolerance) + slack,
+                f"converged with residual {true:.3g} > {info.tolerance:.3g}",
+            )
 
 
-@check("algorithm.starved", "algorithm", "capability", capability="starved", dtypes="real", applies=_starvable)
+@check(
+    "algorithm.starved", "algorithm", "capability", capability="starved", dtypes="real", applies=_starvable
+)
 def check_starved(case: Any, backend: Any, dtype: str, seed: int) -> None:
     """With too few steps or samples: not converged, one ConvergenceWarning, and on_failure="raise" raises."""
     full = case.build(backend, dtype, seed)
@@ -64,18 +70,31 @@ def check_starved(case: Any, backend: Any, dtype: str, seed: int) -> None:
             continue  # answers lazily: products report
         operands = probe.operands(A, M, backend, dtype, seed)
         _, info = run(probe, A, operands, alg, return_info=True, on_failure="ignore")
-        expect(not bool(info.converged), f"{probe.name} with {_starved_settings(case, full)} claims to have converged")
-        expect(bool(info.reason) and info.reason != "converged", f"{probe.name}: no reason for stopping is given")
+        expect(
+            not bool(info.converged),
+            f"{probe.name} with {_starved_settings(case, full)} claims to have converged",
+        )
+        expect(
+            bool(info.reason) and info.reason != "converged", f"{probe.name}: no reason for stopping is given"
+        )
         with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always")
             run(probe, A, operands, alg)
         count = sum(issubclass(w.category, ConvergenceWarning) for w in caught)
         expect(count == 1, f"{probe.name} without return_info gave {count} ConvergenceWarnings, expected one")
-        raises(ConvergenceError, f'{probe.name} with on_failure="raise"', lambda p=probe, o=operands: run(p, A, o, alg, on_failure="raise"))
+        raises(
+            ConvergenceError,
+            f'{probe.name} with on_failure="raise"',
+            lambda p=probe, o=operands: run(p, A, o, alg, on_failure="raise"),
+        )
 
 
-@check("algorithm.tolerance", "algorithm", dtypes="real",
-       applies=lambda case: solves(case) and _iterates(case) and has(case.sample(), "tol"))
+@check(
+    "algorithm.tolerance",
+    "algorithm",
+    dtypes="real",
+    applies=lambda case: solves(case) and _iterates(case) and has(case.sample(), "tol"),
+)
 def check_tolerance(case: Any, backend: Any, dtype: str, seed: int) -> None:
     """A tolerance that is asked for is met; a looser one costs no more products."""
     base = case.build(backend, dtype, seed)
@@ -86,13 +105,23 @@ def check_tolerance(case: Any, backend: Any, dtype: str, seed: int) -> None:
     b0 = data.normal(seed + 2, (40, 1), dtype)
     products = []
     for tol in (1e-1, 1e-3, 1e-3 if dtype == "float32" else 1e-9):
-        x, info = run(PROBES["solve"], A, (backend.asarray(b0),), with_tol(base, tol), return_info=True, on_failure="ignore")
+        x, info = run(
+            PROBES["solve"],
+            A,
+            (backend.asarray(b0),),
+            with_tol(base, tol),
+            return_info=True,
+            on_failure="ignore",
+        )
         true = float(np.linalg.norm(b0 - M @ host(x)) / np.linalg.norm(b0))
         expect(bool(info.converged), f"tol={tol:g}: not converged ({info.reason})")
         expect(true <= 1.2 * tol, f"tol={tol:g} was asked for, the residual is {true:.3g}")
         products.append(int(info.matvecs))
     expect(products == sorted(products), f"tighter tolerances took fewer products: {products}")
-    expect(products[0] < products[-1] or products[-1] <= 3, f"the tolerance has no effect on the work: {products}")
+    expect(
+        products[0] < products[-1] or products[-1] <= 3,
+        f"the tolerance has no effect on the work: {products}",
+    )
 
 
 @check("algorithm.deterministic", "algorithm", "capability", capability="deterministic", dtypes="real")
@@ -106,9 +135,14 @@ def check_deterministic(case: Any, backend: Any, dtype: str, seed: int) -> None:
             [host(x) for x in _parts(run(probe, A, operands, alg, on_failure="ignore"))] for _ in range(2)
         )
         for a, b in zip(first, second, strict=True):
-            expect(np.array_equal(a, b, equal_nan=True), f"{probe.name} gave two different answers to one question")
+            expect(
+                np.array_equal(a, b, equal_nan=True),
+                f"{probe.name} gave two different answers to one question",
+            )
         if alg.kind == "stochastic" and has(alg, "key"):
-            other = [host(x) for x in _parts(run(probe, A, operands, replace(alg, key=77), on_failure="ignore"))]
+            other = [
+                host(x) for x in _parts(run(probe, A, operands, replace(alg, key=77), on_failure="ignore"))
+            ]
             same = all(np.array_equal(a, b) for a, b in zip(first, other, strict=True))
             expect(not same, f"{probe.name}: the key has no effect on a stochastic answer")
 
@@ -150,7 +184,8 @@ class Counter:
 
 @check("algorithm.products", "algorithm", backends=("numpy", "torch"), dtypes="real", applies=_iterates)
 def check_products(case: Any, backend: Any, dtype: str, seed: int) -> None:
-    """The number of products made is the number reported, give or take the bookkeeping, and within the estimate."""
+    """The number of products made is the number reported, give or take the bookkeeping,
+    and within the estimate."""
     alg = case.build(backend, dtype, seed)
     A, M = problem(case, backend, dtype, seed, 24, 10.0)
     for probe in probes_of(case):
@@ -177,10 +212,18 @@ def _zero_columns(case: Any) -> bool:
 
 @check("algorithm.zero", "algorithm", "capability", capability="zero", dtypes="pair", applies=_zero_columns)
 def check_zero(case: Any, backend: Any, dtype: str, seed: int) -> None:
-    """A zero right-hand side has the zero solution, exactly and converged, alone and beside another column."""
+    """A zero right-hand side has the zero solution, exactly and converged,
+    alone and beside another column."""
     alg = case.build(backend, dtype, seed)
     A, M = problem(case, backend, dtype, seed)
-    x, info = run(PROBES["solve"], A, (backend.asarray(np.zeros((8, 1), dtype)),), alg, return_info=True, on_failure="ignore")
+    x, info = run(
+        PROBES["solve"],
+        A,
+        (backend.asarray(np.zeros((8, 1), dtype)),),
+        alg,
+        return_info=True,
+        on_failure="ignore",
+    )
     close(x, np.zeros((8, 1)), "solve(A, 0)", 0.0)
     expect(bool(info.converged), f"solve(A, 0) is not converged ({info.reason})")
     b0 = np.stack([np.zeros(8), data.normal(seed, (8,))], axis=1).astype(dtype)

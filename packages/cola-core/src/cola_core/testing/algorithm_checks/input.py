@@ -32,15 +32,22 @@ def _silent(probe: Any, A: Any, operands: tuple[Any, ...], alg: Any) -> Any:
     return answer
 
 
-@check("algorithm.nonfinite", "algorithm", "capability", capability="nonfinite", dtypes="real", applies=solves)
+@check(
+    "algorithm.nonfinite", "algorithm", "capability", capability="nonfinite", dtypes="real", applies=solves
+)
 def check_nonfinite(case: Any, backend: Any, dtype: str, seed: int) -> None:
-    """A NaN or infinity in the right-hand side is a NonFiniteError; one in the operator is never a success."""
+    """A NaN or infinity in the right-hand side is a NonFiniteError;
+    one in the operator is never a success."""
     alg = case.build(backend, dtype, seed)
     A, _ = problem(case, backend, dtype, seed)
     for bad in (np.nan, np.inf):
         b0 = data.normal(seed, (8, 1), dtype)
         b0[3] = bad
-        raises(NonFiniteError, f"solve with {bad} in b", lambda b=b0: run(PROBES["solve"], A, (backend.asarray(b),), alg))
+        raises(
+            NonFiniteError,
+            f"solve with {bad} in b",
+            lambda b=b0: run(PROBES["solve"], A, (backend.asarray(b),), alg),
+        )
     if callable(case.problem):
         return
     M = matrix(case, dtype, seed, 8, 10.0)
@@ -61,10 +68,20 @@ def check_singular(case: Any, backend: Any, dtype: str, seed: int) -> None:
         A = wrap(case, backend.asarray(M))
     b0 = np.ones((8, 1), dtype)
     x = _silent(PROBES["solve"], A, (backend.asarray(b0),), alg)
-    expect(x is None, f"a singular system was solved in silence: |x| = {np.abs(host(x)).max() if x is not None else 0:.3g}")
+    expect(
+        x is None,
+        f"a singular system was solved in silence: |x| = {np.abs(host(x)).max() if x is not None else 0:.3g}",
+    )
 
 
-@check("algorithm.indefinite", "algorithm", "capability", capability="singular", dtypes="real", applies=_definite_by_name)
+@check(
+    "algorithm.indefinite",
+    "algorithm",
+    "capability",
+    capability="singular",
+    dtypes="real",
+    applies=_definite_by_name,
+)
 def check_indefinite(case: Any, backend: Any, dtype: str, seed: int) -> None:
     """An indefinite operator declared PSD is noticed, unless the answer is right all the same."""
     alg = case.build(backend, dtype, seed)
@@ -81,6 +98,9 @@ def check_indefinite(case: Any, backend: Any, dtype: str, seed: int) -> None:
         if probe.name == "solve":
             b = host(operands[0])
             residual = np.linalg.norm(b - wide @ host(answer)) / np.linalg.norm(b)
-            expect(residual <= 1e-3, f"solve of an indefinite operator declared PSD: silently wrong, residual {residual:.3g}")
+            expect(
+                residual <= 1e-3,
+                f"solve of an indefinite operator declared PSD: silently wrong, residual {residual:.3g}",
+            )
         else:
             expect(False, f"{probe.name} of an indefinite operator declared PSD was answered in silence")

@@ -34,7 +34,8 @@ def check_settings(case: Any, backend: Any, dtype: str, seed: int) -> None:
 
 @check("algorithm.cost", "algorithm", dtypes="real")
 def check_cost(case: Any, backend: Any, dtype: str, seed: int) -> None:
-    """Costs are finite, not negative and do not shrink with size; ``applicable`` says True or why not; both on shapes."""
+    """Costs are finite, not negative and do not shrink with size; ``applicable`` says True or why not;
+    both on shapes."""
     from ...dispatch.abstract import abstract
 
     alg = case.build(backend, dtype, seed)
@@ -45,7 +46,10 @@ def check_cost(case: Any, backend: Any, dtype: str, seed: int) -> None:
             operands = probe.operands(A, M, backend, dtype, seed)
             for B, rest in ((A, operands), (abstract(A), tuple(map(abstract, operands)))):
                 verdict = alg.applicable(probe.question.name, B, *rest)
-                expect(verdict is True or (isinstance(verdict, str) and verdict), f"applicable() gave {verdict!r}")
+                expect(
+                    verdict is True or (isinstance(verdict, str) and verdict),
+                    f"applicable() gave {verdict!r}",
+                )
                 if verdict is not True:
                     continue
                 cost = alg.cost(probe.question.name, B, *rest)

@@ -18,10 +18,18 @@ def _by_name(case: Any) -> bool:
     return not callable(case.problem) and any(q in SMOOTH for q in case.questions)
 
 
-@check("algorithm.grad", "algorithm", "capability", capability="grad", backends=("jax", "torch"), dtypes="double",
-       applies=_by_name)
+@check(
+    "algorithm.grad",
+    "algorithm",
+    "capability",
+    capability="grad",
+    backends=("jax", "torch"),
+    dtypes="double",
+    applies=_by_name,
+)
 def check_grad(case: Any, backend: Any, dtype: str, seed: int) -> None:
-    """The derivative of an answer in the entries and in the right-hand side equals differences of the dense answer."""
+    """The derivative of an answer in the entries and in the right-hand side equals
+    differences of the dense answer."""
     alg = case.build(backend, dtype, seed)
     if alg.kind == "iterative":
         alg = with_tol(alg, 1e-11)
@@ -51,7 +59,9 @@ def check_grad(case: Any, backend: Any, dtype: str, seed: int) -> None:
                 x = np.sum(x[:, 0] * w)
             return float(np.sum(x * w) if probe.name == "diag" else x)
 
-        def loss(arrays: Any, probe: Any = probe, operands: Any = operands, reduce: Any = reduce, w: Any = w) -> Any:
+        def loss(
+            arrays: Any, probe: Any = probe, operands: Any = operands, reduce: Any = reduce, w: Any = w
+        ) -> Any:
             A = wrap(case, arrays[0])
             rest = (arrays[1],) if probe.name == "solve" else operands
             weights = backend.asarray(w)
@@ -60,15 +70,26 @@ def check_grad(case: Any, backend: Any, dtype: str, seed: int) -> None:
         from ..operator_checks.transforms import _gradient
 
         arrays = [backend.asarray(M), backend.asarray(b)]
-        gM, gb = map(host, survives(f"the gradient of {probe.name}", lambda f=loss, a=arrays: _gradient(backend, f, a)))
+        gM, gb = map(
+            host, survives(f"the gradient of {probe.name}", lambda f=loss, a=arrays: _gradient(backend, f, a))
+        )
         got = float(np.sum(gM * D) + np.sum(gb * e))
         h = 1e-5
         want = (dense(h) - dense(-h)) / (2 * h)
         expect(np.isfinite(got), f"the gradient of {probe.name} is not finite")
         if alg.kind == "stochastic":
-            expect(abs(got - want) <= 1.0 * max(abs(want), 1.0), f"gradient of {probe.name}: {got:.4g}, expected about {want:.4g}")
+            expect(
+                abs(got - want) <= 1.0 * max(abs(want), 1.0),
+                f"gradient of {probe.name}: {got:.4g}, expected about {want:.4g}",
+            )
         else:
-            close(np.asarray(got), np.asarray(want), f"directional derivative of {probe.name}", 1e-5 * case.tolerance, max(abs(want), 1.0))
+            close(
+                np.asarray(got),
+                np.asarray(want),
+                f"directional derivative of {probe.name}",
+                1e-5 * case.tolerance,
+                max(abs(want), 1.0),
+            )
 
 
 @check("algorithm.jit", "algorithm", "capability", capability="jit", backends=("jax",), dtypes="real")
@@ -93,6 +114,10 @@ def check_jit(case: Any, backend: Any, dtype: str, seed: int) -> None:
         traced = probe.arrays(A, M, found, operands)
         slack = 0.3 if alg.kind == "stochastic" else 1e-3 if has(alg, "tol") and dtype == "float32" else 1e-6
         for g, w in zip(traced, eager, strict=True):
-            close(g, w, f"jit({probe.name})", slack * case.tolerance, max(float(np.abs(w).max(initial=0.0)), float(np.abs(M).max())))
-
-
+            close(
+                g,
+                w,
+                f"jit({probe.name})",
+                slack * case.tolerance,
+                max(float(np.abs(w).max(initial=0.0)), float(np.abs(M).max())),
+            )

@@ -1,4 +1,5 @@
-"""Deliberately wrong operators, algorithms, rules, modules and plugins: one for every check, which must reject it.
+"""Deliberately wrong operators, algorithms, rules, modules and plugins:
+one for every check, which must reject it.
 
 ``MUTANTS[check id](folder)`` is a ``Mutant``; ``folder`` is an empty directory for those that need files.
 """

@@ -209,7 +209,11 @@ class Looking(LU):
 
 def _of(cls: type, question: str, problem: str, folder: Path, starve: dict[str, Any] | None = None) -> Mutant:
     case = Case(
-        "mutant", kind="algorithm", factory=lambda backend, dtype, seed: cls(), questions=(question,), problem=problem,
+        "mutant",
+        kind="algorithm",
+        factory=lambda backend, dtype, seed: cls(),
+        questions=(question,),
+        problem=problem,
         max_condition=1e4,
     )
     return Mutant(replace(case, starve=starve) if starve else case)

@@ -27,7 +27,8 @@ class Mutant:
 
 @contextmanager
 def registered(*rules: tuple[Any, tuple[type, ...], Callable[..., Any]], cost: Any = None) -> Iterator[None]:
-    """Within the block these rules (question, types, function) exist; afterwards the registry is as before."""
+    """Within the block these rules (question, types, function) exist;
+    afterwards the registry is as before."""
     from ...dispatch.registry import REGISTRY
     from ...plugins.manager import MANAGER
     from ...plugins.registrar import Registrar
@@ -45,7 +46,8 @@ def registered(*rules: tuple[Any, tuple[type, ...], Callable[..., Any]], cost: A
 
 
 def rejects(check: Check, mutant: Mutant) -> str | None:
-    """The message with which the check rejects the mutant; None if it passes; MissingBackend if it cannot run here."""
+    """The message with which the check rejects the mutant; None if it passes;
+    MissingBackend if it cannot run here."""
     from ...backends import get_backend
     from ..errors import MissingBackend
 

@@ -63,7 +63,11 @@ def _first_of_batch(self: Any, X: Any) -> Any:
 
 def _narrow(self: Any, X: Any) -> Any:
     be = self._concrete_backend()
-    return be.astype(be.xp.real(_good(self, X)), self.dtype) if be.is_complex(X) and not self._is_complex() else _good(self, X)
+    return (
+        be.astype(be.xp.real(_good(self, X)), self.dtype)
+        if be.is_complex(X) and not self._is_complex()
+        else _good(self, X)
+    )
 
 
 def _destroy(self: Any, X: Any) -> Any:
@@ -118,7 +122,11 @@ def _wrong_sum(self: Any, other: Any) -> Any:
 
 
 def _shifted_index(self: Any, index: Any) -> Any:
-    return ops.Dense(self.array[::-1])[index] if self.backend.name == "numpy" else LinearOperator.__getitem__(self, index)
+    return (
+        ops.Dense(self.array[::-1])[index]
+        if self.backend.name == "numpy"
+        else LinearOperator.__getitem__(self, index)
+    )
 
 
 def _transposed(self: Any) -> Any:
@@ -179,7 +187,11 @@ def _definite(dtype: str, seed: int) -> Any:
 def _of_method(check: str, folder: Path) -> Mutant:
     cls = mutant_class(check)
     return Mutant(
-        Case("mutant", factory=lambda backend, dtype, seed: cls(backend.asarray(_matrix(dtype, seed))), reference=_matrix)
+        Case(
+            "mutant",
+            factory=lambda backend, dtype, seed: cls(backend.asarray(_matrix(dtype, seed))),
+            reference=_matrix,
+        )
     )
 
 

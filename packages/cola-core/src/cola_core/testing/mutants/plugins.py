@@ -1,4 +1,5 @@
-"""Plugins and domain modules that are wrong in exactly one way, written into a folder as if installed there."""
+"""Plugins and domain modules that are wrong in exactly one way,
+written into a folder as if installed there."""
 
 from __future__ import annotations
 
@@ -42,7 +43,8 @@ def trace_mine(A, *, alg):
 def register(registrar):
     registrar.rule(trace, (Mine,), id="trace/mine", source="definition")(trace_mine)
 """,
-    "mutant-0.1.dist-info/METADATA": "Metadata-Version: 2.1\nName: mutant\nVersion: 0.1\nRequires-Dist: cola-core<0.2,>=0.1\n",
+    "mutant-0.1.dist-info/METADATA": "Metadata-Version: 2.1\nName: mutant\nVersion: "
+    "0.1\nRequires-Dist: cola-core<0.2,>=0.1\n",
     "mutant-0.1.dist-info/entry_points.txt": "[cola_core.plugins]\nmutant = mutantpkg.plugin\n",
 }
 
@@ -72,7 +74,11 @@ FILES: dict[str, dict[str, str]] = {
     },
     "plugin.lazy": {"sitecustomize.py": "import mutantpkg\n"},
     "plugin.light": {"mutantpkg/plugin.py": "import scipy.linalg\n" + GOOD["mutantpkg/plugin.py"]},
-    "plugin.api": {"mutantpkg/plugin.py": GOOD["mutantpkg/plugin.py"].replace('"mutant", PLUGIN_API', '"mutant", PLUGIN_API + 1')},
+    "plugin.api": {
+        "mutantpkg/plugin.py": GOOD["mutantpkg/plugin.py"].replace(
+            '"mutant", PLUGIN_API', '"mutant", PLUGIN_API + 1'
+        )
+    },
     "plugin.loads": {"mutantpkg/rules.py": "def register(registrar):\n    raise RuntimeError('not today')\n"},
     "plugin.idempotent": {
         "mutantpkg/rules.py": GOOD["mutantpkg/rules.py"].replace(
@@ -92,7 +98,8 @@ def register(registrar):
 """
     },
     "plugin.survivable": {
-        "sitecustomize.py": "import cola_core.plugins.manager as m\nm.PluginManager._announce = lambda *a, **k: None\n"
+        "sitecustomize.py": "import cola_core.plugins.manager as m\nm.PluginManager._announce = "
+        "lambda *a, **k: None\n"
     },
     "plugin.overrides": {"mutantpkg/rules.py": _DIRECT.format(question="cholesky")},
     "plugin.unambiguous": {"mutantpkg/rules.py": _DIRECT.format(question="slogdet")},
@@ -131,7 +138,9 @@ def _wrong_value(backend: Any) -> tuple[float, float]:
 def _domain(check: str, folder: Path) -> Mutant:
     (folder / "mutantdomain").mkdir(parents=True, exist_ok=True)
     (folder / "mutantdomain" / "__init__.py").write_text(DOMAINS[check], encoding="utf-8")
-    case = Case("mutant", kind="domain", module="mutantdomain", values={"one": _wrong_value}, subject=str(folder))
+    case = Case(
+        "mutant", kind="domain", module="mutantdomain", values={"one": _wrong_value}, subject=str(folder)
+    )
     return Mutant(case)
 
 

@@ -61,7 +61,9 @@ def _mutant(changes: dict[str, Any], folder: Path) -> Mutant:
             kind="rule",
             rule=GOOD.id,
             subject=replace(GOOD, **changes),
-            factory=lambda backend, dtype, seed: ops.Diagonal(backend.asarray(data.normal(seed, (5,), dtype))),
+            factory=lambda backend, dtype, seed: ops.Diagonal(
+                backend.asarray(data.normal(seed, (5,), dtype))
+            ),
             reference=lambda dtype, seed: _diagonal(data.normal(seed, (5,), dtype)),
         )
     )
@@ -73,4 +75,6 @@ def _diagonal(d: Any) -> Any:
     return np.diag(d)
 
 
-RULES: dict[str, Callable[[Path], Mutant]] = {check: partial(_mutant, changes) for check, changes in CHANGES.items()}
+RULES: dict[str, Callable[[Path], Mutant]] = {
+    check: partial(_mutant, changes) for check, changes in CHANGES.items()
+}

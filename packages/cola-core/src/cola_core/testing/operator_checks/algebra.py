@@ -17,7 +17,8 @@ def _unbatched(case: Any) -> bool:
 
 @check("operator.algebra", "operator", "capability", capability="algebra", dtypes="pair")
 def check_algebra(case: Any, backend: Any, dtype: str, seed: int) -> None:
-    """Sums, multiples, products, powers, and compositions with the adjoint equal the same of the reference."""
+    """Sums, multiples, products, powers, and compositions with the adjoint equal
+    the same of the reference."""
     from ... import ops
 
     A, M = make(case, backend, dtype, seed)
@@ -75,9 +76,12 @@ def check_algebra(case: Any, backend: Any, dtype: str, seed: int) -> None:
         expect(name_of(got.dtype) == dtype, f"({text}) @ x has dtype {name_of(got.dtype)}, expected {dtype}")
 
 
-@check("operator.indexing", "operator", "capability", capability="indexing", dtypes="pair", applies=_unbatched)
+@check(
+    "operator.indexing", "operator", "capability", capability="indexing", dtypes="pair", applies=_unbatched
+)
 def check_indexing(case: Any, backend: Any, dtype: str, seed: int) -> None:
-    """Entries, rows, columns and submatrices equal the reference's; an index out of range is an IndexError."""
+    """Entries, rows, columns and submatrices equal the reference's;
+    an index out of range is an IndexError."""
     A, M = make(case, backend, dtype, seed)
     m, n = M.shape
     if not M.size:

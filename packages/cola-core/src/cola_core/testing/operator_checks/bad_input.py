@@ -24,7 +24,12 @@ def check_bad_shape(case: Any, backend: Any, dtype: str, seed: int) -> None:
     raises((ShapeError, TypeError), "A @ 2.0", lambda: A @ 2.0)
 
 
-@check("operator.mixed-backends", "operator", dtypes="real", applies=lambda case: case.sample().backend is not None)
+@check(
+    "operator.mixed-backends",
+    "operator",
+    dtypes="real",
+    applies=lambda case: case.sample().backend is not None,
+)
 def check_mixed(case: Any, backend: Any, dtype: str, seed: int) -> None:
     """An array of another library is a BackendError naming both libraries, not a conversion."""
     from ...backends import get_backend

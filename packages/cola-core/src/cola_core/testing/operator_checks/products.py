@@ -1,4 +1,5 @@
-"""Products: what they return, that they equal the reference, that they are linear and leave their inputs alone."""
+"""Products: what they return, that they equal the reference,
+that they are linear and leave their inputs alone."""
 
 from __future__ import annotations
 
@@ -17,7 +18,10 @@ from .common import make, name_of, rounding, vectors
 def check_facts(case: Any, backend: Any, dtype: str, seed: int) -> None:
     """Shape, dtype, backend and device are what they should be, also of results, and stay so."""
     A, M = make(case, backend, dtype, seed)
-    expect(isinstance(A.shape, tuple) and all(type(s) is int for s in A.shape), f"shape {A.shape!r} is not a tuple of int")
+    expect(
+        isinstance(A.shape, tuple) and all(type(s) is int for s in A.shape),
+        f"shape {A.shape!r} is not a tuple of int",
+    )
     expect(A.shape == M.shape, f"shape {A.shape}, the reference has {M.shape}")
     expect(name_of(A.dtype) == dtype, f"dtype {name_of(A.dtype)}, made for {dtype}")
     expect(A.backend is None or A.backend is backend, f"backend {A.backend}, made for {backend}")
@@ -25,11 +29,22 @@ def check_facts(case: Any, backend: Any, dtype: str, seed: int) -> None:
     before = (A.shape, name_of(A.dtype), A.backend, A.device)
     for _ in range(2):
         y = A @ x
-        expect(backend_of_type(type(y)) is backend, f"A @ x is a {type(y).__name__}, not an array of {backend.name}")
+        expect(
+            backend_of_type(type(y)) is backend,
+            f"A @ x is a {type(y).__name__}, not an array of {backend.name}",
+        )
         expect(tuple(y.shape) == M.shape[:-1], f"A @ x has shape {tuple(y.shape)}, expected {M.shape[:-1]}")
-        expect(name_of(y.dtype) == dtype, f"A @ x has dtype {name_of(y.dtype)}, operator and vector have {dtype}")
-        expect(backend.device(y) == backend.device(x), f"A @ x is on {backend.device(y)}, x on {backend.device(x)}")
-    expect((A.shape, name_of(A.dtype), A.backend, A.device) == before, "shape, dtype, backend or device changed by a product")
+        expect(
+            name_of(y.dtype) == dtype, f"A @ x has dtype {name_of(y.dtype)}, operator and vector have {dtype}"
+        )
+        expect(
+            backend.device(y) == backend.device(x),
+            f"A @ x is on {backend.device(y)}, x on {backend.device(x)}",
+        )
+    expect(
+        (A.shape, name_of(A.dtype), A.backend, A.device) == before,
+        "shape, dtype, backend or device changed by a product",
+    )
 
 
 @check("operator.dense", "operator")
@@ -84,7 +99,13 @@ def check_linear(case: Any, backend: Any, dtype: str, seed: int) -> None:
     y, y0 = vectors(backend, dtype, (M.shape[-1],), seed + 1)
     a, b = (0.7, -1.3) if "complex" not in dtype else (0.7 - 0.2j, -1.3 + 1j)
     scale = 3 * float(np.abs(M).max() * max(np.abs(x0).max(), np.abs(y0).max())) if M.size else 1.0
-    close(A @ (a * x + b * y), host(a * (A @ x) + b * (A @ y)), "A @ (a x + b y)", rounding(case, dtype, M), scale)
+    close(
+        A @ (a * x + b * y),
+        host(a * (A @ x) + b * (A @ y)),
+        "A @ (a x + b y)",
+        rounding(case, dtype, M),
+        scale,
+    )
     close(A @ (0 * x), 0 * host(A @ x), "A @ 0", 1e-300)
 
 
@@ -100,19 +121,24 @@ def check_batch(case: Any, backend: Any, dtype: str, seed: int) -> None:
 
 @check("operator.promotion", "operator", "capability", capability="promotion", dtypes="real")
 def check_promotion(case: Any, backend: Any, dtype: str, seed: int) -> None:
-    """A product with a wider dtype has that dtype, and its accuracy: nothing is silently rounded or made real."""
+    """A product with a wider dtype has that dtype, and its accuracy:
+    nothing is silently rounded or made real."""
     A, M = make(case, backend, dtype, seed)
     rich = {"float64": "complex128", "float32": "complex64", "complex128": "complex128"}.get(dtype, dtype)
     x, x0 = vectors(backend, rich, (M.shape[-1], 2), seed)
     y = A @ x
-    expect(name_of(y.dtype) == rich, f"a {dtype} operator times a {rich} array gives {name_of(y.dtype)}, expected {rich}")
+    expect(
+        name_of(y.dtype) == rich,
+        f"a {dtype} operator times a {rich} array gives {name_of(y.dtype)}, expected {rich}",
+    )
     scale = float(np.abs(M).max() * np.abs(x0).max()) if M.size else 1.0
     close(y, M @ x0, f"a {dtype} operator times a {rich} array", rounding(case, dtype, M), scale)
 
 
 @check("operator.pure", "operator", dtypes="real")
 def check_pure(case: Any, backend: Any, dtype: str, seed: int) -> None:
-    """Products change neither the right-hand side nor the operator's arrays, and give the same answer twice."""
+    """Products change neither the right-hand side nor the operator's arrays,
+    and give the same answer twice."""
     A, M = make(case, backend, dtype, seed)
     X, X0 = vectors(backend, dtype, (M.shape[-1], 2), seed)
     before = [host(leaf).copy() for leaf in leaves(A)]

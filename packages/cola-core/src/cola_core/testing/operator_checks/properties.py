@@ -1,4 +1,5 @@
-"""Properties: those an operator claims are true, also of what is made from it, and false claims are caught."""
+"""Properties: those an operator claims are true, also of what is made from it,
+and false claims are caught."""
 
 from __future__ import annotations
 
@@ -34,7 +35,8 @@ def holds(prop: Any, M: Any, dtype: str) -> bool:
 
 @check("operator.properties", "operator", dtypes="pair")
 def check_true(case: Any, backend: Any, dtype: str, seed: int) -> None:
-    """Every property the operator, its transposes, multiples, sums and products claim is true of the reference."""
+    """Every property the operator, its transposes, multiples,
+    sums and products claim is true of the reference."""
     A, M = make(case, backend, dtype, seed)
     M = M.astype(np.complex128 if M.dtype.kind == "c" else np.float64)
     H = np.conj(np.swapaxes(M, -1, -2))
@@ -45,7 +47,10 @@ def check_true(case: Any, backend: Any, dtype: str, seed: int) -> None:
     if M.shape[-1] == M.shape[-2]:
         from ...ops import Identity
 
-        made += [("A @ A", A @ A, M @ M), ("A - 100 I", A - 100 * Identity(M.shape[-1]), M - 100 * np.eye(M.shape[-1]))]
+        made += [
+            ("A @ A", A @ A, M @ M),
+            ("A - 100 I", A - 100 * Identity(M.shape[-1]), M - 100 * np.eye(M.shape[-1])),
+        ]
     for text, B, N in made:
         for prop in NAMED:
             if B.isa(prop):
@@ -59,7 +64,8 @@ def check_true(case: Any, backend: Any, dtype: str, seed: int) -> None:
 
 @check("operator.false-claims", "operator", "capability", capability="adjoint", dtypes="pair")
 def check_false(case: Any, backend: Any, dtype: str, seed: int) -> None:
-    """Declaring what is false of the operator is caught: refused at once, or found by ``check_properties``."""
+    """Declaring what is false of the operator is caught:
+    refused at once, or found by ``check_properties``."""
     A, M = make(case, backend, dtype, seed)
     if 0 in M.shape:
         return
@@ -72,7 +78,9 @@ def check_false(case: Any, backend: Any, dtype: str, seed: int) -> None:
             continue
         if prop is PSD and _barely_indefinite(M):
             continue  # random probes need not meet a direction of small negative curvature
-        expect(False, f"{prop.name} was declared, is false of the operator, and check_properties did not notice")
+        expect(
+            False, f"{prop.name} was declared, is false of the operator, and check_properties did not notice"
+        )
 
 
 def _barely_indefinite(M: Any) -> bool:

@@ -1,4 +1,5 @@
-"""Questions: structural rules, the fallback and the dense answer agree, and the plan tells what then happens."""
+"""Questions: structural rules, the fallback and the dense answer agree,
+and the plan tells what then happens."""
 
 from __future__ import annotations
 
@@ -32,7 +33,9 @@ def structural_rules(probe: Probe, A: Any, operands: tuple[Any, ...], alg: Any =
     MANAGER.ensure(A)
     found = []
     for tier in REGISTRY.tiers(probe.question.name, (type(A), type(alg))):
-        found += [r for r in select(probe.question, tier, (A, *operands), alg) if r.types[0] is not LinearOperator]
+        found += [
+            r for r in select(probe.question, tier, (A, *operands), alg) if r.types[0] is not LinearOperator
+        ]
     return found
 
 
@@ -42,9 +45,16 @@ def allowed(case: Any, probe: Probe, dtype: str, M: Any) -> float:
 
 
 def compare(
-    what: str, probe: Probe, got: list[Any], want: list[Any], tol: float, M: Any, sizes: list[Any] | None = None
+    what: str,
+    probe: Probe,
+    got: list[Any],
+    want: list[Any],
+    tol: float,
+    M: Any,
+    sizes: list[Any] | None = None,
 ) -> None:
-    """All arrays of two answers, relative to the dense answer's size, or to the matrix's where that vanishes."""
+    """All arrays of two answers, relative to the dense answer's size,
+    or to the matrix's where that vanishes."""
     expect(len(got) == len(want), f"{what}: {len(got)} results, expected {len(want)}")
     for i, (g, w, s) in enumerate(zip(got, want, sizes or want, strict=True)):
         part = what if len(got) == 1 else f"{what}, part {i + 1}"
@@ -100,7 +110,11 @@ def _ruled(case: Any) -> list[Probe]:
 
 
 @check(
-    "operator.plan-matches-run", "operator", "capability", capability="explain", dtypes="real",
+    "operator.plan-matches-run",
+    "operator",
+    "capability",
+    capability="explain",
+    dtypes="real",
     applies=lambda case: bool(_ruled(case)),
 )
 def check_plan(case: Any, backend: Any, dtype: str, seed: int) -> None:
@@ -124,10 +138,14 @@ def check_plan(case: Any, backend: Any, dtype: str, seed: int) -> None:
         expect(not computed, f"explain({probe.name}) computed: {', '.join(sorted(set(computed)))}")
         executed = explain(asked, *args, analyze=True)
         for node in planned.nodes():
-            expect(bool(node.by), f"explain({probe.name}): nobody is named for {node.question} {node.operator}")
+            expect(
+                bool(node.by), f"explain({probe.name}): nobody is named for {node.question} {node.operator}"
+            )
             expect(not node.note, f"explain({probe.name}), {node.by}: {node.note}")
         mine, theirs = _decisions(planned.root), _decisions(executed.root)
-        expect(mine == theirs, f"explain({probe.name}) planned {_short(mine)}, executed were {_short(theirs)}")
+        expect(
+            mine == theirs, f"explain({probe.name}) planned {_short(mine)}, executed were {_short(theirs)}"
+        )
         expect(str(planned) and planned.to_json(), f"explain({probe.name}) does not print")
 
 
@@ -144,8 +162,14 @@ def _short(nodes: list[Any]) -> str:
     return " > ".join(f"{by}{shape}{'' if times == 1 else f' {times}x'}" for _, by, shape, times in nodes)
 
 
-@check("operator.solve-without-dense", "operator", "capability", capability="matrix_free", dtypes="real",
-       applies=lambda case: suits(case, PROBES["solve"]) and _structural_solve(case))
+@check(
+    "operator.solve-without-dense",
+    "operator",
+    "capability",
+    capability="matrix_free",
+    dtypes="real",
+    applies=lambda case: suits(case, PROBES["solve"]) and _structural_solve(case),
+)
 def check_solve_without_dense(case: Any, backend: Any, dtype: str, seed: int) -> None:
     """A solve by a structural rule never forms the matrix of the whole operator."""
     A, M = make(case, backend, dtype, seed)

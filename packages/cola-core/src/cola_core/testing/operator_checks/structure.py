@@ -1,4 +1,5 @@
-"""The operator as a value: flattened, pickled, copied, moved, priced; and never densified behind the user's back."""
+"""The operator as a value: flattened, pickled, copied, moved, priced;
+and never densified behind the user's back."""
 
 from __future__ import annotations
 
@@ -19,14 +20,19 @@ from .common import make, name_of, rounding, vectors
 def _same(what: str, B: Any, A: Any, M: Any, x: Any, tol: float) -> None:
     expect(type(B) is type(A), f"{what} is a {type(B).__name__}, was {type(A).__name__}")
     expect(B.shape == A.shape, f"{what} has shape {B.shape}, was {A.shape}")
-    expect(name_of(B.dtype) == name_of(A.dtype), f"{what} has dtype {name_of(B.dtype)}, was {name_of(A.dtype)}")
-    expect(B.properties == A.properties, f"{what} has properties {set(B.properties)}, was {set(A.properties)}")
+    expect(
+        name_of(B.dtype) == name_of(A.dtype), f"{what} has dtype {name_of(B.dtype)}, was {name_of(A.dtype)}"
+    )
+    expect(
+        B.properties == A.properties, f"{what} has properties {set(B.properties)}, was {set(A.properties)}"
+    )
     close(B @ x, host(A @ x), f"the product of {what}", tol)
 
 
 @check("operator.flatten", "operator", dtypes="pair")
 def check_flatten(case: Any, backend: Any, dtype: str, seed: int) -> None:
-    """Taking the operator apart as a pytree and rebuilding it gives the same operator; metadata are hashable."""
+    """Taking the operator apart as a pytree and rebuilding it gives the same operator;
+    metadata are hashable."""
     A, M = make(case, backend, dtype, seed)
     x, _ = vectors(backend, dtype, (M.shape[-1],), seed)
     children, metadata = flatten(A)
@@ -37,12 +43,26 @@ def check_flatten(case: Any, backend: Any, dtype: str, seed: int) -> None:
 
         found, tree = jax.tree_util.tree_flatten(A)
         expect(tree == jax.tree_util.tree_structure(A), "the JAX tree structure differs between two looks")
-        _same("the operator rebuilt by JAX", jax.tree_util.tree_unflatten(tree, found), A, M, x, rounding(case, dtype, M))
+        _same(
+            "the operator rebuilt by JAX",
+            jax.tree_util.tree_unflatten(tree, found),
+            A,
+            M,
+            x,
+            rounding(case, dtype, M),
+        )
     if backend.name == "torch":
         from torch.utils import _pytree
 
         found, tree = _pytree.tree_flatten(A)
-        _same("the operator rebuilt by torch", _pytree.tree_unflatten(found, tree), A, M, x, rounding(case, dtype, M))
+        _same(
+            "the operator rebuilt by torch",
+            _pytree.tree_unflatten(found, tree),
+            A,
+            M,
+            x,
+            rounding(case, dtype, M),
+        )
 
 
 @check("operator.pickle", "operator", "capability", capability="pickle", dtypes="real")
@@ -107,7 +127,8 @@ def check_repr(case: Any, backend: Any, dtype: str, seed: int) -> None:
 
 @check("operator.matrix-free", "operator", "capability", capability="matrix_free", dtypes="real")
 def check_matrix_free(case: Any, backend: Any, dtype: str, seed: int) -> None:
-    """No product forms the matrix: ``to_dense`` of the operator or of a part is never called, nor A times an identity."""
+    """No product forms the matrix:
+    ``to_dense`` of the operator or of a part is never called, nor A times an identity."""
     A, M = make(case, backend, dtype, seed)
     X, _ = vectors(backend, dtype, (M.shape[-1], 2), seed)
     Y, _ = vectors(backend, dtype, (M.shape[-2], 2), seed)

@@ -15,7 +15,8 @@ from .common import make, rounding, vectors
 
 @check("operator.jit", "operator", "capability", capability="jit", backends=("jax",), dtypes="real")
 def check_jit(case: Any, backend: Any, dtype: str, seed: int) -> None:
-    """``jax.jit`` of a product, with the operator as an argument, equals the eager product and traces once."""
+    """``jax.jit`` of a product, with the operator as an argument,
+    equals the eager product and traces once."""
     import jax
 
     A, M = make(case, backend, dtype, seed)
@@ -60,7 +61,9 @@ def check_vmap(case: Any, backend: Any, dtype: str, seed: int) -> None:
             close(got[i], host(one), f"vmap over the operator, element {i}", rounding(case, dtype, M, 100))
 
 
-@check("operator.grad", "operator", "capability", capability="grad", backends=("jax", "torch"), dtypes="double")
+@check(
+    "operator.grad", "operator", "capability", capability="grad", backends=("jax", "torch"), dtypes="double"
+)
 def check_grad(case: Any, backend: Any, dtype: str, seed: int) -> None:
     """Gradients of ``sum(w * (A @ x))`` in A's arrays and in x equal central differences."""
     A, M = make(case, backend, dtype, seed)
@@ -71,7 +74,9 @@ def check_grad(case: Any, backend: Any, dtype: str, seed: int) -> None:
     def loss(arrays: list[Any]) -> Any:
         return backend.xp.sum(w * (with_inexact(A, arrays[:-1]) @ arrays[-1]))
 
-    directions = [backend.asarray(data.normal(seed + 20 + i, tuple(a.shape), dtype)) for i, a in enumerate(arrays)]
+    directions = [
+        backend.asarray(data.normal(seed + 20 + i, tuple(a.shape), dtype)) for i, a in enumerate(arrays)
+    ]
     h = 1e-6
     numeric = float(
         loss([a + h * d for a, d in zip(arrays, directions, strict=True)])
@@ -79,7 +84,9 @@ def check_grad(case: Any, backend: Any, dtype: str, seed: int) -> None:
     ) / (2 * h)
     grads = survives("the gradient", lambda: _gradient(backend, loss, arrays))
     analytic = sum(float(np.sum(host(g) * host(d))) for g, d in zip(grads, directions, strict=True))
-    scale = max(sum(float(np.sum(np.abs(host(g) * host(d)))) for g, d in zip(grads, directions, strict=True)), 1.0)
+    scale = max(
+        sum(float(np.sum(np.abs(host(g) * host(d)))) for g, d in zip(grads, directions, strict=True)), 1.0
+    )
     expect(np.isfinite(analytic), "the gradient is not finite")
     close(np.asarray(analytic), np.asarray(numeric), "directional derivative", 1e-5 * case.tolerance, scale)
 
@@ -96,12 +103,20 @@ def _gradient(backend: Any, loss: Any, arrays: list[Any]) -> list[Any]:
     return [torch.zeros_like(a) if g is None else g for a, g in zip(fresh, grads, strict=True)]
 
 
-@check("operator.torch-compile", "operator", "capability", capability="torch_compile", backends=("torch",), dtypes="real")
+@check(
+    "operator.torch-compile",
+    "operator",
+    "capability",
+    capability="torch_compile",
+    backends=("torch",),
+    dtypes="real",
+)
 def check_torch_compile(case: Any, backend: Any, dtype: str, seed: int) -> None:
     """``torch.compile(fullgraph=True)`` of a product has no graph break and equals the eager product.
 
-    The product is written as a call, ``A.__matmul__(X)``: the compiler (torch 2.13) puts every infix operator that has a
-    tensor on one side straight into its graph and never looks for a method of the other side.
+    The product is written as a call, ``A.__matmul__(X)``: the compiler (torch 2.13) puts every infix
+    operator that has a tensor on one side straight into its graph and never looks for a method of the other
+    side.
     """
     import torch
 
