@@ -1,9 +1,9 @@
 """From a question on concrete operands to the rule or algorithm that answers it.
 
 Order: an explicit algorithm is carried to the leaves by structural rules; then type, guards, specificity,
-precedence, cost; a tie that none of these settles is an error naming both sides. If no rule applies, an explicit
-algorithm runs, and ``Auto`` takes the cheapest applicable registered one. That choice rests on static facts alone, so
-it is remembered for operands with the same facts.
+precedence, cost; a tie that none of these settles is an error naming both sides. If no rule applies, an
+explicit algorithm runs, and ``Auto`` takes the cheapest applicable registered one. That choice rests on
+static facts alone, so it is remembered for operands with the same facts.
 """
 
 from __future__ import annotations
@@ -100,7 +100,9 @@ def _note(error: Exception, text: str) -> None:
         error.add_note(text)
 
 
-def select(question: Any, tier: tuple[Rule, ...], args: tuple[Any, ...], alg: Any, node: Any = None) -> list[Rule]:
+def select(
+    question: Any, tier: tuple[Rule, ...], args: tuple[Any, ...], alg: Any, node: Any = None
+) -> list[Rule]:
     """The applicable rules of one tier in order of preference; error on a tie nothing settles."""
     if len(tier) == 1 and tier[0].when is None:
         return list(tier)
@@ -128,7 +130,9 @@ def select(question: Any, tier: tuple[Rule, ...], args: tuple[Any, ...], alg: An
         tied.sort(key=lambda r: (costs[r.id], r.id))
         if node is not None:
             for r in tied[1:]:
-                node.refused(r.id, f"costs more ({costs[r.id]:.2g} s against {costs[tied[0].id]:.2g} s)", r.provenance)
+                node.refused(
+                    r.id, f"costs more ({costs[r.id]:.2g} s against {costs[tied[0].id]:.2g} s)", r.provenance
+                )
         holding = tied + [r for r in holding if r not in tied]
     return holding
 
@@ -150,7 +154,9 @@ class Candidate:
 _CHOICES: dict[tuple[Any, ...], tuple[int, Any]] = {}
 
 
-def choose_algorithm(question: Any, args: tuple[Any, ...], alg: Any, node: Any = None) -> tuple[Any, AlgorithmEntry]:
+def choose_algorithm(
+    question: Any, args: tuple[Any, ...], alg: Any, node: Any = None
+) -> tuple[Any, AlgorithmEntry]:
     """The algorithm that answers where no rule does: the explicit one, or the cheapest applicable."""
     from ..algorithms.base import Auto
 
@@ -158,7 +164,9 @@ def choose_algorithm(question: Any, args: tuple[Any, ...], alg: Any, node: Any =
         found = _explicit(question, alg)
         if found is not None:
             return found
-        alg = Auto()  # a rule asks its own question (eigenvalues, say) of a part: the explicit choice is not for that
+        alg = (
+            Auto()
+        )  # a rule asks its own question (eigenvalues, say) of a part: the explicit choice is not for that
     A = args[0]
     if node is None and type(A).__name__ == "Dense" and not alg.advice:
         # a dense matrix has no facts but these, so the same choice serves every matrix that shares them
@@ -232,6 +240,8 @@ def _cheapest(question: Any, args: tuple[Any, ...], alg: Any, node: Any) -> tupl
             if c is not best:
                 why = f"costs more ({c.seconds:.2g} s against {best.seconds:.2g} s)"
                 node.refused(
-                    c.entry.id, why if c.seconds >= best.seconds else "cola_choose advised another", c.entry.provenance
+                    c.entry.id,
+                    why if c.seconds >= best.seconds else "cola_choose advised another",
+                    c.entry.provenance,
                 )
     return best.algorithm, best.entry

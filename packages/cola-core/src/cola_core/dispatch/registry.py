@@ -1,8 +1,9 @@
 """``Registry``: the committed rules and algorithms, and the lookup from classes to candidates.
 
-Nothing enters but whole, validated registrations (``commit``); lookups are cached per tuple of classes and the cache
-is dropped at every commit. Where two plugins contradict each other (a tie that nothing settles, one name for two
-algorithms, two replacements of one rule) neither wins by having come first: both are withdrawn.
+Nothing enters but whole, validated registrations (``commit``); lookups are cached per tuple of classes and
+the cache is dropped at every commit. Where two plugins contradict each other (a tie that nothing settles,
+one name for two algorithms, two replacements of one rule) neither wins by having come first: both are
+withdrawn.
 """
 
 from __future__ import annotations
@@ -39,7 +40,9 @@ class Registry:
     def __init__(self) -> None:
         self.rules: dict[str, list[Rule]] = {}
         self.algorithms: dict[str, list[AlgorithmEntry]] = {}
-        self.replaced: dict[str, tuple[Rule, Rule]] = {}  # id -> (the rule that gave way, the one in its place)
+        self.replaced: dict[
+            str, tuple[Rule, Rule]
+        ] = {}  # id -> (the rule that gave way, the one in its place)
         self._contested: tuple[list[Rule], list[AlgorithmEntry]] = ([], [])
         self._tiers: dict[tuple[Any, ...], tuple[tuple[Rule, ...], ...]] = {}
         self.generation = 0  # counts commits, so that caches of choices know when they are stale
@@ -53,11 +56,13 @@ class Registry:
                     return rule
         raise UnknownNameError(f"no rule {rule_id!r}; `cola-core rules` lists them")
 
-    # -- changes ------------------------------------------------------------------------------------------------
+    # -- changes
+    # ------------------------------------------------------------------------------------------------
     def commit(self, rules: Sequence[Rule], algorithms: Sequence[AlgorithmEntry]) -> None:
         """Validate everything, then add everything; on any error nothing changes.
 
-        Raises RegistrationError; its ``rival`` names another plugin whose rules or algorithms contradict these.
+        Raises RegistrationError; its ``rival`` names another plugin whose rules or
+        algorithms contradict these.
         """
         with self._lock:
             staged = {question: list(found) for question, found in self.rules.items()}
@@ -79,7 +84,8 @@ class Registry:
             self._set(staged, entries, replaced)
 
     def contest(self, rules: Sequence[Rule], algorithms: Sequence[AlgorithmEntry]) -> None:
-        """Remember registrations that were refused for a contradiction, so that a third party meets it too."""
+        """Remember registrations that were refused for a contradiction,
+        so that a third party meets it too."""
         with self._lock:
             self._contested[0].extend(rules)
             self._contested[1].extend(algorithms)
@@ -91,14 +97,18 @@ class Registry:
                 [r for found in self.rules.values() for r in found if r.provenance.plugin == plugin],
                 [e for found in self.algorithms.values() for e in found if e.provenance.plugin == plugin],
             )
-            rules = {q: [r for r in found if r.provenance.plugin != plugin] for q, found in self.rules.items()}
+            rules = {
+                q: [r for r in found if r.provenance.plugin != plugin] for q, found in self.rules.items()
+            }
             replaced = {}
             for name, (old, new) in self.replaced.items():
                 if new.provenance.plugin == plugin:
                     rules[old.question].append(old)
                 else:
                     replaced[name] = (old, new)
-            entries = {q: [e for e in found if e.provenance.plugin != plugin] for q, found in self.algorithms.items()}
+            entries = {
+                q: [e for e in found if e.provenance.plugin != plugin] for q, found in self.algorithms.items()
+            }
             self._set(rules, entries, replaced)
 
     def state(self) -> tuple[Any, ...]:
@@ -115,7 +125,8 @@ class Registry:
         self.rules, self.algorithms, self.replaced = rules, algorithms, replaced
         self._tiers, self.generation = {}, self.generation + 1
 
-    # -- validation ---------------------------------------------------------------------------------------------
+    # -- validation
+    # ---------------------------------------------------------------------------------------------
     def _validate(self, rule: Rule, known: list[Rule], replaced: dict[str, tuple[Rule, Rule]]) -> None:
         check_signature(rule.id, rule.types)
         mine = rule.provenance.plugin
@@ -123,7 +134,8 @@ class Registry:
             if rule.replaces in replaced:
                 other = replaced[rule.replaces][1]
                 raise RegistrationError(
-                    f"rules {rule} and {other} both replace {rule.replaces}. Disable one plugin, or give one rule "
+                    f"rules {rule} and {other} both replace {rule.replaces}. Disable one plugin, or "
+                    f"give one rule "
                     "precedence= instead.",
                     rival=_rival(mine, other),
                 )
@@ -135,7 +147,8 @@ class Registry:
                 raise RegistrationError(f"rule id {rule.id!r} is registered twice: {rule} and {other}.")
             if rule.replaces is not None and other.replaces == rule.replaces:
                 raise RegistrationError(
-                    f"rules {rule} and {other} both replace {rule.replaces}. Disable one plugin, or give one rule "
+                    f"rules {rule} and {other} both replace {rule.replaces}. Disable one plugin, or "
+                    f"give one rule "
                     "precedence= instead.",
                     rival=_rival(mine, other),
                 )
@@ -170,7 +183,8 @@ class Registry:
             )
 
     def tiers(self, question: str, types: tuple[type, ...]) -> tuple[tuple[Rule, ...], ...]:
-        """Candidate rules for operands of these classes, most specific first; rules of one tier are incomparable."""
+        """Candidate rules for operands of these classes, most specific first;
+        rules of one tier are incomparable."""
         key = (question, types)
         try:
             return self._tiers[key]
@@ -180,7 +194,9 @@ class Registry:
         tiers: list[tuple[Rule, ...]] = []
         while remaining:
             top = [
-                r for r in remaining if not any(more_specific(o.types, r.types) for o in remaining if o is not r)
+                r
+                for r in remaining
+                if not any(more_specific(o.types, r.types) for o in remaining if o is not r)
             ]
             tiers.append(tuple(sorted(top, key=lambda r: (-r.precedence, r.id))))
             remaining = [r for r in remaining if r not in top]

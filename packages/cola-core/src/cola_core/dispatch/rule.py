@@ -1,4 +1,5 @@
-"""``Rule``: one identity of linear algebra, with everything needed to choose it, show it and hold it responsible."""
+"""``Rule``: one identity of linear algebra, with everything needed to choose it,
+show it and hold it responsible."""
 
 from __future__ import annotations
 
@@ -56,11 +57,12 @@ class Provenance:
 class Rule:
     """``fn(A, *operands, alg=...)`` answers ``question`` where the types match and ``when`` holds.
 
-    types: one class per operator of the question, then the algorithm's class. when: guard over static facts (shape,
-    dtype, declared properties, structure) returning True or the reason why not. cost: estimate used between rules
-    that are equally specific. A rule may return NotImplemented after looking at concrete values (accuracy lost); the
-    next candidate is then tried. factor(A, alg=...): for rules of ``solve``, an object with ``solve(B)`` and maybe
-    ``slogdet()`` that ``inv(A)`` keeps between products. source: the paper or book and equation.
+    types: one class per operator of the question, then the algorithm's class. when: guard over static facts
+    (shape, dtype, declared properties, structure) returning True or the reason why not. cost: estimate used
+    between rules that are equally specific. A rule may return NotImplemented after looking at concrete
+    values (accuracy lost); the next candidate is then tried. factor(A, alg=...): for rules of ``solve``, an
+    object with ``solve(B)`` and maybe ``slogdet()`` that ``inv(A)`` keeps between products. source: the
+    paper or book and equation.
     """
 
     id: str
@@ -99,13 +101,15 @@ class Rule:
 
 
 def check_signature(rule_id: str, types: tuple[Any, ...]) -> None:
-    """Every type must be a plain class that plum can cache on (faithful); otherwise dispatch slows for everyone."""
+    """Every type must be a plain class that plum can cache on (faithful);
+    otherwise dispatch slows for everyone."""
     from plum import Signature, is_faithful
 
     for t in types:
         if not isinstance(t, type):
             raise RegistrationError(
-                f"rule {rule_id}: signature entry {t!r} is not a class. Use operator and algorithm classes only; "
+                f"rule {rule_id}: signature entry {t!r} is not a class. Use operator and algorithm "
+                f"classes only; "
                 "put conditions on values or structure into when=."
             )
     try:
@@ -115,7 +119,8 @@ def check_signature(rule_id: str, types: tuple[Any, ...]) -> None:
         raise RegistrationError(f"rule {rule_id}: signature {types} cannot be resolved: {error}") from error
     if not faithful:
         raise RegistrationError(
-            f"rule {rule_id}: signature {types} has a type whose instances cannot be told by their class alone; "
+            f"rule {rule_id}: signature {types} has a type whose instances cannot be told by their "
+            f"class alone; "
             "one such rule would switch off the dispatch cache of the whole question."
         )
 

@@ -1,8 +1,10 @@
-"""How others join: entry points are the index, pluggy hooks carry behaviour, a registrar commits all or nothing.
+"""How others join: entry points are the index, pluggy hooks carry behaviour,
+a registrar commits all or nothing.
 
 A plugin is a distribution with an entry point ``cola_core.plugins`` naming a light module that implements
-``cola_plugin_info`` and ``cola_register`` (see ``hookspecs``). Nothing is imported to list plugins; a plugin is loaded
-when one of its names, operators or triggers is first met, in isolation: if it breaks, the core goes on.
+``cola_plugin_info`` and ``cola_register`` (see ``hookspecs``). Nothing is imported to list plugins; a plugin
+is loaded when one of its names, operators or triggers is first met, in isolation: if it breaks, the core
+goes on.
 """
 
 from __future__ import annotations

@@ -39,7 +39,8 @@ class EntryRecord:
 
 @dataclass
 class Index:
-    """All entry points of our groups, sorted by distribution, group and name; identical duplicates dropped."""
+    """All entry points of our groups, sorted by distribution, group and name;
+    identical duplicates dropped."""
 
     entries: list[EntryRecord] = field(default_factory=list)
 

@@ -23,15 +23,16 @@ def cola_plugin_info() -> PluginInfo:  # type: ignore[empty-body]
 
 @hookspec
 def cola_register(registrar: Any, trigger: str) -> None:
-    """Register rules and algorithms. ``trigger`` says why now: "always", "operator", "name", "backend.torch", ..."""
+    """Register rules and algorithms. ``trigger`` says why now:
+    "always", "operator", "name", "backend.torch", ..."""
 
 
 @hookspec
 def cola_choose(question: Any, args: Any, candidates: Any) -> Any:
     """Advise which algorithm to take: one of ``candidates`` (``dispatch.Candidate``, cheapest first) or None.
 
-    Asked only under ``Auto(advice=True)``, plugin by plugin in the order of their names; the first answer counts. One
-    that raises, or answers with something else, is ignored with a warning.
+    Asked only under ``Auto(advice=True)``, plugin by plugin in the order of their names; the first answer
+    counts. One that raises, or answers with something else, is ignored with a warning.
     """
 
 

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 __all__ = ["PLUGIN_API", "PluginInfo"]
 
 PLUGIN_API = 1
-"""Version of the plugin contract (hooks, registrar, rule and algorithm protocol). Changes only when that breaks."""
+"""Version of the plugin contract (hooks, registrar, rule and algorithm protocol).
+Changes only when that breaks."""
 
 
 @dataclass(frozen=True)

@@ -1,9 +1,11 @@
-"""``PluginManager``: loads plugins when they are first needed, each in isolation, and remembers what became of them.
+"""``PluginManager``: loads plugins when they are first needed, each in isolation,
+and remembers what became of them.
 
-States: discovered -> disabled | incompatible | loading -> active | broken. A plugin met by chance that fails costs one
-``PluginLoadWarning`` and the core goes on; one asked for by name raises ``PluginLoadError``. ``COLA_STRICT_PLUGINS=1``
-raises always. Nothing is retried before ``refresh()``. What a plugin depends on is decided by names, never by who came
-first: two that contradict each other are both out, whichever was loaded first.
+States: discovered -> disabled | incompatible | loading -> active | broken. A plugin met by chance that fails
+costs one ``PluginLoadWarning`` and the core goes on; one asked for by name raises ``PluginLoadError``.
+``COLA_STRICT_PLUGINS=1`` raises always. Nothing is retried before ``refresh()``. What a plugin depends on is
+decided by names, never by who came first: two that contradict each other are both out, whichever was loaded
+first.
 """
 
 from __future__ import annotations
@@ -59,7 +61,8 @@ class PluginManager:
         self._triggers: dict[str, list[EntryRecord]] = {}
         self._pluggy: Any = None
 
-    # -- discovery ----------------------------------------------------------------------------------------------
+    # -- discovery
+    # ----------------------------------------------------------------------------------------------
     def discover(self) -> Index:
         """Read the index once; core joins it even when running from a source tree."""
         with self._lock:
@@ -86,7 +89,8 @@ class PluginManager:
             )
             if unknown:
                 warnings.warn(
-                    f"COLA_PLUGINS/COLA_DISABLE_PLUGINS name unknown plugins: {', '.join(sorted(unknown))}; known are "
+                    f"COLA_PLUGINS/COLA_DISABLE_PLUGINS name unknown plugins: "
+                    f"{', '.join(sorted(unknown))}; known are "
                     f"{', '.join(sorted(self.records))}.",
                     PluginLoadWarning,
                     stacklevel=2,
@@ -95,7 +99,8 @@ class PluginManager:
             return index
 
     def _record(self, entry: EntryRecord) -> None:
-        """A plugin's record; two distributions with a plugin of one name are both out until one of them goes."""
+        """A plugin's record; two distributions with a plugin of one name are both
+        out until one of them goes."""
         record = self.records.get(entry.name)
         if record is None:
             record = self.records[entry.name] = PluginRecord(entry.name, entry)
@@ -107,25 +112,28 @@ class PluginManager:
             self._fail(
                 record,
                 PluginLoadError(
-                    f"two distributions provide a plugin called {entry.name!r}: {other.distribution} ({other.value}) "
+                    f"two distributions provide a plugin called {entry.name!r}: {other.distribution} "
+                    f"({other.value}) "
                     f"and {entry.distribution} ({entry.value}). Uninstall one"
                 ),
             )
 
     def owner_of(self, entry: EntryRecord, index: Index | None = None) -> str | None:
-        """The plugin an entry point belongs to: its distribution's, or the one of the same package if it has several."""
+        """The plugin an entry point belongs to:
+        its distribution's, or the one of the same package if it has several."""
         plugins = (index or self.discover()).plugin_of(entry.distribution)
         top = entry.module.partition(".")[0]
         same = [p for p in plugins if p.module.partition(".")[0] == top]
         found = same or plugins
         return found[0].name if found else None
 
-    # -- triggers -----------------------------------------------------------------------------------------------
+    # -- triggers
+    # -----------------------------------------------------------------------------------------------
     def ensure(self, A: Any) -> None:
         """Load what an operand on this backend needs. Two lookups after the first time.
 
-        A plugin's operators may sit deep inside a composition, so every class defined since the last question counts,
-        not only the operand's own: answers must not depend on what was asked before.
+        A plugin's operators may sit deep inside a composition, so every class defined since the last
+        question counts, not only the operand's own: answers must not depend on what was asked before.
         """
         backend = A.backend
         key: Any = None if backend is None else backend.name
@@ -257,7 +265,8 @@ class PluginManager:
             self._pluggy.unregister(name=record.name)
 
     def _announce(self, record: PluginRecord) -> None:
-        """Say once that a plugin met by chance was skipped; under COLA_STRICT_PLUGINS that is an error every time."""
+        """Say once that a plugin met by chance was skipped;
+        under COLA_STRICT_PLUGINS that is an error every time."""
         if record.state not in ("broken", "incompatible"):
             return
         if self.switches.strict:
@@ -274,7 +283,8 @@ class PluginManager:
             f"COLA_DISABLE_PLUGINS={record.name} to silence, `cola-core plugins errors` for details)"
         )
 
-    # -- hooks --------------------------------------------------------------------------------------------------
+    # -- hooks
+    # --------------------------------------------------------------------------------------------------
     def _hooks(self) -> Any:
         if self._pluggy is None:
             import pluggy
@@ -303,7 +313,8 @@ class PluginManager:
                     raise TypeError(f"it returned {found!r}, which is none of the candidates")
             except Exception as error:  # noqa: BLE001 - isolation
                 warnings.warn(
-                    f"plugin {name}: cola_choose failed ({type(error).__name__}: {error}); its advice is ignored.",
+                    f"plugin {name}: cola_choose failed ({type(error).__name__}: {error}); its advice "
+                    f"is ignored.",
                     PluginLoadWarning,
                     stacklevel=2,
                 )
@@ -312,9 +323,11 @@ class PluginManager:
                 return found
         return None
 
-    # -- names --------------------------------------------------------------------------------------------------
+    # -- names
+    # --------------------------------------------------------------------------------------------------
     def algorithm(self, question: str, name: str) -> type:
-        """The algorithm class called ``name`` (or ``distribution:name``) for a question, loading its plugin."""
+        """The algorithm class called ``name`` (or ``distribution:name``) for a question,
+        loading its plugin."""
         from ..algorithms.base import Algorithm
 
         self.load("core", "always", explicit=True)
@@ -335,7 +348,8 @@ class PluginManager:
         )
 
     def _published(self, group: str, prefix: str, name: str) -> list[EntryRecord]:
-        """The entry points of this name; those of plugins that are switched off only if there are no others."""
+        """The entry points of this name;
+        those of plugins that are switched off only if there are no others."""
         wanted, _, short = name.rpartition(":")
         entries = self.discover().group(group)
         found = [e for e in entries if e.name == prefix + short and wanted in ("", e.distribution)]
@@ -374,7 +388,8 @@ class PluginManager:
             raise PluginLoadError(f"{where} is not a subclass of {base.__name__} but {cls!r}.")
         return cls
 
-    # -- control ------------------------------------------------------------------------------------------------
+    # -- control
+    # ------------------------------------------------------------------------------------------------
     def refresh(self) -> None:
         """Forget everything and read the index again at the next use (after installing, in notebooks)."""
         with self._lock:
@@ -383,7 +398,8 @@ class PluginManager:
 
     @contextmanager
     def only(self, *names: str, disable: tuple[str, ...] = ()) -> Iterator[None]:
-        """Within the block only these plugins (and core) exist, or all but ``disable``; for tests. Not thread-safe."""
+        """Within the block only these plugins (and core) exist, or all but ``disable``;
+        for tests. Not thread-safe."""
         import os
 
         saved = (self.__dict__.copy(), REGISTRY.state())

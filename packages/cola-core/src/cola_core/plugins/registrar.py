@@ -1,4 +1,5 @@
-"""``Registrar``: a transaction. A plugin stages rules, algorithms and backends; all are validated, then all commit."""
+"""``Registrar``: a transaction. A plugin stages rules, algorithms and backends;
+all are validated, then all commit."""
 
 from __future__ import annotations
 
@@ -44,8 +45,9 @@ class Registrar:
     ) -> Callable[[F], F]:
         """Decorator: ``fn(A, *operands, alg)`` answers ``question`` for operators of the given classes.
 
-        types: one class per operator, optionally followed by an algorithm class; None reads them from the function's
-        annotations. id: "question/name", prefixed with the plugin's name. The other arguments are ``dispatch.Rule``'s.
+        types: one class per operator, optionally followed by an algorithm class; None reads them from the
+        function's annotations. id: "question/name", prefixed with the plugin's name. The other arguments are
+        ``dispatch.Rule``'s.
         """
 
         def stage(fn: F) -> F:
@@ -77,7 +79,8 @@ class Registrar:
         return stage
 
     def algorithm(self, question: Any, cls: type, *, name: str | None = None, automatic: bool = True) -> type:
-        """Register an algorithm class for a question; ``automatic=False`` keeps it out of ``Auto()``'s choice."""
+        """Register an algorithm class for a question;
+        ``automatic=False`` keeps it out of ``Auto()``'s choice."""
         from ..algorithms.base import Algorithm
 
         if not (isinstance(cls, type) and issubclass(cls, Algorithm)):
@@ -135,7 +138,8 @@ class Registrar:
             register_backend(*backend)
 
     def depends_on(self) -> list[str]:
-        """Plugins whose rules are replaced here: they must be registered first, whoever was asked for first."""
+        """Plugins whose rules are replaced here:
+        they must be registered first, whoever was asked for first."""
         plugins = (r.replaces.partition(":")[0] for r in self._rules if r.replaces)
         return sorted({p for p in plugins if p not in (self.plugin, "core")})
 
@@ -149,19 +153,22 @@ def _with_algorithm(rule_id: str, types: Any, question: Any) -> tuple[type, ...]
     if len(types) == question.operators + 1:
         return types
     raise RegistrationError(
-        f"rule {rule_id}: {question.name} has {question.operators} operator(s), the signature names {len(types)} types."
+        f"rule {rule_id}: {question.name} has {question.operators} operator(s), the signature names "
+        f"{len(types)} types."
     )
 
 
 def _annotated(rule_id: str, fn: Callable[..., Any], operators: int) -> tuple[Any, ...]:
-    """Operator classes from annotations, resolved now: an unresolvable one would otherwise surface at first use."""
+    """Operator classes from annotations, resolved now:
+    an unresolvable one would otherwise surface at first use."""
     try:
         hints = typing.get_type_hints(fn)
         names = [p.name for p in inspect.signature(fn).parameters.values()][:operators]
         return tuple(hints[name] for name in names)
     except Exception as error:
         raise RegistrationError(
-            f"rule {rule_id}: the annotations of {fn.__name__} cannot be resolved ({type(error).__name__}: {error}). "
+            f"rule {rule_id}: the annotations of {fn.__name__} cannot be resolved "
+            f"({type(error).__name__}: {error}). "
             "Annotate the operators with classes importable at run time, or give the types explicitly."
         ) from error
 

@@ -1,7 +1,8 @@
 """``new(name)``: a new plugin, made from the example plugin that the core's own tests build, install and run.
 
-There is one template, ``examples/cola-circulant``: wheels carry it as ``cola_core/plugins/_template``, a source tree has
-it in ``examples/``. Its names are replaced consistently, so what is new is exactly as complete as what is tested.
+There is one template, ``examples/cola-circulant``: wheels carry it as ``cola_core/plugins/_template``, a
+source tree has it in ``examples/``. Its names are replaced consistently, so what is new is exactly as
+complete as what is tested.
 """
 
 from __future__ import annotations
@@ -31,7 +32,8 @@ def template_folder() -> Path:
         if (found / "pyproject.toml").is_file():
             return found
     raise FileFormatError(
-        "the template of new plugins is missing: neither cola_core/plugins/_template nor examples/cola-circulant was "
+        "the template of new plugins is missing: neither cola_core/plugins/_template nor "
+        "examples/cola-circulant was "
         "found. Install cola-core from a wheel, or run from a complete source tree."
     )
 
@@ -39,10 +41,10 @@ def template_folder() -> Path:
 def new(name: str, destination: str | os.PathLike[str] | None = None) -> Path:
     """Make a plugin called ``name`` and return its folder, ``destination`` (default ``cola-NAME`` here).
 
-    name: a lower-case Python identifier; the distribution becomes ``cola-NAME``, the package ``cola_NAME``, its
-    operator ``Name``. Raises RegistrationError for a name that cannot be one or is taken by an installed plugin, and
-    FileExistsError or FileNotFoundError for a destination that exists or has no parent. The folder appears complete
-    or not at all.
+    name: a lower-case Python identifier; the distribution becomes ``cola-NAME``, the package ``cola_NAME``,
+    its operator ``Name``. Raises RegistrationError for a name that cannot be one or is taken by an installed
+    plugin, and FileExistsError or FileNotFoundError for a destination that exists or has no parent. The
+    folder appears complete or not at all.
     """
     _check(name)
     target = Path(f"cola-{name.replace('_', '-')}" if destination is None else destination)
@@ -64,7 +66,8 @@ def new(name: str, destination: str | os.PathLike[str] | None = None) -> Path:
 def _check(name: str) -> None:
     if not re.fullmatch(r"[a-z][a-z0-9]*(_[a-z0-9]+)*", name) or keyword.iskeyword(name):
         raise RegistrationError(
-            f"{name!r} cannot be the name of a plugin: use lower-case letters, digits and single underscores, starting "
+            f"{name!r} cannot be the name of a plugin: use lower-case letters, digits and single "
+            f"underscores, starting "
             "with a letter, and no word of the Python language (toeplitz, fast_multipole)."
         )
     from .manager import MANAGER
@@ -72,7 +75,8 @@ def _check(name: str) -> None:
     MANAGER.discover()
     if name in MANAGER.records:
         raise RegistrationError(
-            f"a plugin called {name!r} is installed already ({MANAGER.records[name].distribution}); choose another name."
+            f"a plugin called {name!r} is installed already ({MANAGER.records[name].distribution}); "
+            f"choose another name."
         )
 
 
