@@ -1,4 +1,5 @@
-"""Algorithms at their edges: scale, breakdown, indefinite and singular input, honest residuals and error bars."""
+"""Algorithms at their edges: scale, breakdown, indefinite and singular input,
+honest residuals and error bars."""
 
 from __future__ import annotations
 
@@ -10,8 +11,24 @@ import scipy.linalg as sl
 import scipy.sparse as sp
 
 import cola_core as cola
-from cola_core import CG, GMRES, LU, SLQ, Cholesky, ConvergenceError, ConvergenceWarning, Hutchinson, Lanczos, ops
-from cola_core.errors import IllConditionedWarning, NonFiniteError, NotPositiveDefiniteError, SingularMatrixError
+from cola_core import (
+    CG,
+    GMRES,
+    LU,
+    SLQ,
+    Cholesky,
+    ConvergenceError,
+    ConvergenceWarning,
+    Hutchinson,
+    Lanczos,
+    ops,
+)
+from cola_core.errors import (
+    IllConditionedWarning,
+    NonFiniteError,
+    NotPositiveDefiniteError,
+    SingularMatrixError,
+)
 
 
 def poisson(m, dtype="float64"):
@@ -104,9 +121,7 @@ class TestKrylovSolvers:
 
     def test_few_eigenvalues_end_early_and_exactly(self, alg):
         for D in (3 * np.eye(40), np.diag([2.0] * 20 + [5.0] * 20), np.eye(40) + np.ones((40, 40))):
-            x, info = cola.solve(
-                cola.PSD(ops.Dense(D)), np.arange(40.0), alg, return_info=True
-            )
+            x, info = cola.solve(cola.PSD(ops.Dense(D)), np.arange(40.0), alg, return_info=True)
             assert info.converged and info.iterations <= 3
             np.testing.assert_allclose(D @ x, np.arange(40.0), atol=1e-9)
 
@@ -178,7 +193,8 @@ def test_gmres_complex_nonsymmetric(rng, backend):
     np.testing.assert_allclose(D @ backend.to_numpy(x), b, atol=1e-6)
 
 
-# -- direct -------------------------------------------------------------------------------------------------------
+# -- direct
+# -------------------------------------------------------------------------------------------------------
 def test_singular_systems_raise_or_warn(backend):
     with pytest.raises(SingularMatrixError):
         cola.solve(ops.Dense(backend.asarray(np.zeros((3, 3)))), backend.asarray(np.ones(3)))
@@ -186,7 +202,10 @@ def test_singular_systems_raise_or_warn(backend):
     M = spectrum(np.random.default_rng(1), np.array([1.0, 2.0, 3.0, 4.0, 5.0, 1e-18]))
     with pytest.warns(IllConditionedWarning, match="singular to working precision"):
         cola.solve(ops.Dense(backend.asarray(M)), backend.asarray(np.ones(6)))
-    for A in (ops.Diagonal(backend.asarray([1.0, 0.0])), ops.Triangular(backend.asarray([[1.0, 0.0], [1.0, 0.0]]))):
+    for A in (
+        ops.Diagonal(backend.asarray([1.0, 0.0])),
+        ops.Triangular(backend.asarray([[1.0, 0.0], [1.0, 0.0]])),
+    ):
         with pytest.raises(SingularMatrixError):
             cola.solve(A, backend.asarray(np.ones(2)))
     sign, value = cola.slogdet(ops.Dense(backend.asarray(np.zeros((3, 3)))))
@@ -195,7 +214,11 @@ def test_singular_systems_raise_or_warn(backend):
 
 def test_false_psd_declaration_is_an_error_not_a_number(backend):
     A = cola.PSD(ops.Dense(backend.asarray(np.diag([1.0, -1.0]))))
-    for ask in (lambda: cola.solve(A, backend.asarray(np.ones(2))), lambda: cola.logdet(A), lambda: cola.cholesky(A)):
+    for ask in (
+        lambda: cola.solve(A, backend.asarray(np.ones(2))),
+        lambda: cola.logdet(A),
+        lambda: cola.cholesky(A),
+    ):
         with pytest.raises(NotPositiveDefiniteError):
             ask()
 
@@ -221,7 +244,8 @@ def test_woodbury_steps_back_when_it_loses_accuracy(rng):
     assert np.linalg.norm(A @ x - b) / np.linalg.norm(b) < 1e-6
 
 
-# -- eigenpairs ---------------------------------------------------------------------------------------------------
+# -- eigenpairs
+# ---------------------------------------------------------------------------------------------------
 @pytest.mark.parametrize("which", ["LA", "SA", "LM", "SM"])
 def test_lanczos_eigenpairs(backend, rng, which):
     w = np.concatenate([np.linspace(-3, 4, 120), [-9.0, -8.0, 10.0, 12.0, 15.0]])
@@ -229,7 +253,9 @@ def test_lanczos_eigenpairs(backend, rng, which):
     A = cola.SelfAdjoint(ops.Dense(backend.asarray((D + D.T) / 2)))
     key = {"LA": -w, "SA": w, "LM": -np.abs(w), "SM": np.abs(w)}[which]
     want = np.sort(w[np.argsort(key)[:3]])
-    if which == "SM":  # interior: Lanczos is not the method, and must say so rather than return something else
+    if (
+        which == "SM"
+    ):  # interior: Lanczos is not the method, and must say so rather than return something else
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", ConvergenceWarning)
             (got, _), info = cola.eigh(A, 3, which, Lanczos(max_iters=60), return_info=True)
@@ -263,7 +289,8 @@ def test_eigmax_of_negative_definite():
     assert cola.eigmax(A) == pytest.approx(-1) and cola.eigmin(A) == pytest.approx(-42.7)
 
 
-# -- functions of operators ---------------------------------------------------------------------------------------
+# -- functions of operators
+# ---------------------------------------------------------------------------------------
 def test_lanczos_functions(backend, rng):
     D = spectrum(rng, np.r_[np.linspace(0.5, 6, 60)])
     A = cola.PSD(ops.Dense(backend.asarray((D + D.T) / 2)))
@@ -277,7 +304,9 @@ def test_lanczos_function_keeps_zero_and_tiny_eigenvalues():
     d = np.r_[0.0, 1.0, 2.0, np.zeros(37)]
     A = cola.SelfAdjoint(cola.no_dispatch(ops.Diagonal(d)))
     np.testing.assert_allclose(cola.exp(A, Lanczos()) @ np.ones(40), np.exp(d), rtol=1e-9)
-    np.testing.assert_allclose(cola.sqrt(cola.PSD(2 * cola.no_dispatch(cola.I_like(A))), Lanczos()) @ np.ones(40), 2**0.5)
+    np.testing.assert_allclose(
+        cola.sqrt(cola.PSD(2 * cola.no_dispatch(cola.I_like(A))), Lanczos()) @ np.ones(40), 2**0.5
+    )
 
 
 def test_exp_of_a_defective_matrix():
@@ -293,7 +322,8 @@ def test_root_of_a_negative_operator_is_an_error(backend):
         cola.sqrt(A).to_dense()
 
 
-# -- stochastic ---------------------------------------------------------------------------------------------------
+# -- stochastic
+# ---------------------------------------------------------------------------------------------------
 def test_hutchinson_error_bars(rng):
     D = rng.normal(size=(200, 200))
     D = D @ D.T
@@ -339,7 +369,8 @@ def test_slq_refuses_an_indefinite_operator():
         cola.logdet(cola.PSD(cola.no_dispatch(ops.Diagonal(np.linspace(-1, 1, 50)))), SLQ())
 
 
-# -- explicit algorithms and structure ----------------------------------------------------------------------------
+# -- explicit algorithms and structure
+# ----------------------------------------------------------------------------
 def test_an_explicit_algorithm_is_carried_to_the_leaves(rng):
     a, b = spectrum(rng, np.linspace(1, 4, 5)), spectrum(rng, np.linspace(1, 3, 4))
     K = cola.kron(cola.PSD(a), cola.PSD(b))
@@ -386,7 +417,8 @@ def test_auto_never_densifies_beyond_its_budget():
     assert small.root.by == "core:solve/lu"
 
 
-# -- what inv(A) keeps --------------------------------------------------------------------------------------------
+# -- what inv(A) keeps
+# --------------------------------------------------------------------------------------------
 def test_inverse_factors_once_and_gives_the_determinant(backend, rng):
     f, num = backend.asarray, backend.to_numpy
     a, b = spectrum(rng, np.linspace(1, 4, 4)), spectrum(rng, np.linspace(1, 3, 3))

@@ -49,7 +49,11 @@ def expressions(draw, n, depth):
     """(operator, dense) of size n, built from up to ``depth`` levels of arithmetic."""
     if depth == 0:
         return draw(leaves(n))
-    kind = draw(st.sampled_from(["leaf", "sum", "product", "scale", "kron", "kronsum", "block", "adjoint", "slice", "gram"]))
+    kind = draw(
+        st.sampled_from(
+            ["leaf", "sum", "product", "scale", "kron", "kronsum", "block", "adjoint", "slice", "gram"]
+        )
+    )
     if kind in ("kron", "kronsum") and n % 2 == 0 and n > 2:
         A, a = draw(expressions(2, depth - 1))
         B, b = draw(expressions(n // 2, depth - 1))
@@ -99,11 +103,13 @@ def test_every_question_equals_dense(data):
     if 0 < singular_values[0] and cond < 1e8:
         sign, value = cola.slogdet(A)
         want = np.linalg.slogdet(D)
-        assert abs(value - want[1]) < 1e-8 * cond ** 0.5 + 1e-9 * abs(want[1]) and round(float(sign)) == want[0]
+        assert abs(value - want[1]) < 1e-8 * cond**0.5 + 1e-9 * abs(want[1]) and round(float(sign)) == want[0]
         y = cola.solve(A, x)
         assert np.linalg.norm(D @ y - x) <= 1e-12 * cond * max(np.linalg.norm(x), 1e-3) * 100
     if A.isa(SelfAdjoint):
         np.testing.assert_allclose(cola.eigvalsh(A), np.linalg.eigvalsh((D + D.T) / 2), atol=1e-8 * scale * n)
     if scale < 20:
         want = sl.expm(D / scale)
-        np.testing.assert_allclose(cola.exp((1 / float(scale)) * A).to_dense(), want, atol=1e-8 * np.abs(want).max())
+        np.testing.assert_allclose(
+            cola.exp((1 / float(scale)) * A).to_dense(), want, atol=1e-8 * np.abs(want).max()
+        )

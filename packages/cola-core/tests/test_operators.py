@@ -1,4 +1,5 @@
-"""Operators as values: normal forms, batches, properties, pytrees, copies, and errors that name both sides."""
+"""Operators as values: normal forms, batches, properties, pytrees, copies,
+and errors that name both sides."""
 
 from __future__ import annotations
 
@@ -29,7 +30,8 @@ def kinds(A):
     return type(A).__name__, tuple(type(M).__name__ for M in getattr(A, "Ms", ()))
 
 
-# -- normal forms -------------------------------------------------------------------------------------------------
+# -- normal forms
+# -------------------------------------------------------------------------------------------------
 def test_sums_products_and_kroneckers_flatten(rng):
     A, B, C = (ops.Dense(rng.normal(size=(3, 3))) for _ in range(3))
     T = ops.Triangular(rng.normal(size=(3, 3)))
@@ -53,7 +55,11 @@ def test_identities_are_absorbed_and_diagonals_merge():
     d = ops.Diagonal(np.arange(1.0, 4))
     A = ops.Dense(np.ones((3, 3)))
     assert (I @ A) is A and (A @ I) is A and (I @ I) is I
-    assert isinstance(d @ d, ops.Diagonal) and isinstance(d + d, ops.Diagonal) and isinstance(d + 2 * I, ops.Diagonal)
+    assert (
+        isinstance(d @ d, ops.Diagonal)
+        and isinstance(d + d, ops.Diagonal)
+        and isinstance(d + 2 * I, ops.Diagonal)
+    )
     assert isinstance(I + I, ops.ScalarMul) and (I + I).c == 2
     assert isinstance(A + A, ops.Dense) and isinstance(2 * d, ops.Diagonal)
     assert (A - A).to_dense().any() == False  # noqa: E712
@@ -61,7 +67,12 @@ def test_identities_are_absorbed_and_diagonals_merge():
 
 
 def test_mixed_products(rng):
-    a, b, c, d = (rng.normal(size=(2, 3)), rng.normal(size=(4, 2)), rng.normal(size=(3, 2)), rng.normal(size=(2, 5)))
+    a, b, c, d = (
+        rng.normal(size=(2, 3)),
+        rng.normal(size=(4, 2)),
+        rng.normal(size=(3, 2)),
+        rng.normal(size=(2, 5)),
+    )
     K = cola.kron(a, b) @ cola.kron(c, d)
     assert isinstance(K, ops.Kronecker)
     np.testing.assert_allclose(K.to_dense(), np.kron(a, b) @ np.kron(c, d), atol=1e-12)
@@ -95,7 +106,8 @@ def test_division_scales_the_right_way(rng):
         A / 0
 
 
-# -- every pair ---------------------------------------------------------------------------------------------------
+# -- every pair
+# ---------------------------------------------------------------------------------------------------
 def test_every_pair_adds_multiplies_and_krons(rng):
     pairs = {}
     for name, make in ZOO.items():
@@ -103,22 +115,34 @@ def test_every_pair_adds_multiplies_and_krons(rng):
         pairs[name] = (build(np.asarray), D)
     for na, (A, a) in pairs.items():
         for nb, (B, b) in pairs.items():
-            np.testing.assert_allclose(cola.kron(A, B).to_dense(), np.kron(a, b), atol=1e-8, err_msg=f"{na} {nb}")
+            np.testing.assert_allclose(
+                cola.kron(A, B).to_dense(), np.kron(a, b), atol=1e-8, err_msg=f"{na} {nb}"
+            )
             if a.shape[1] == b.shape[0]:
                 np.testing.assert_allclose((A @ B).to_dense(), a @ b, atol=1e-8, err_msg=f"{na} @ {nb}")
             if a.shape == b.shape:
                 np.testing.assert_allclose((A + B).to_dense(), a + b, atol=1e-8, err_msg=f"{na} + {nb}")
-                np.testing.assert_allclose((A - 2 * B).to_dense(), a - 2 * b, atol=1e-8, err_msg=f"{na} - {nb}")
+                np.testing.assert_allclose(
+                    (A - 2 * B).to_dense(), a - 2 * b, atol=1e-8, err_msg=f"{na} - {nb}"
+                )
 
 
-# -- properties ---------------------------------------------------------------------------------------------------
+# -- properties
+# ---------------------------------------------------------------------------------------------------
 def test_properties_flow_up_with_their_signs(rng):
     P, S = PSD(spd(rng, 3)), SelfAdjoint(sym(rng, 3))
     U = Unitary(np.eye(3)[[1, 2, 0]])
     assert P.isa(SelfAdjoint) and (P + P).isa(PSD) and (2 * P).isa(PSD) and cola.kron(P, P).isa(PSD)
-    assert not (-P).isa(PSD) and (-P).isa(SelfAdjoint) and not (P - 2 * P).isa(PSD) and (P - P).isa(SelfAdjoint)
+    assert (
+        not (-P).isa(PSD) and (-P).isa(SelfAdjoint) and not (P - 2 * P).isa(PSD) and (P - P).isa(SelfAdjoint)
+    )
     assert (P + S).isa(SelfAdjoint) and not (P + S).isa(PSD) and not (1j * S).isa(SelfAdjoint)
-    assert not (2 * U).isa(Unitary) and (U @ U).isa(Unitary) and (-1 * U).isa(Unitary) and cola.kron(U, U).isa(Unitary)
+    assert (
+        not (2 * U).isa(Unitary)
+        and (U @ U).isa(Unitary)
+        and (-1 * U).isa(Unitary)
+        and cola.kron(U, U).isa(Unitary)
+    )
     assert not (P @ P).isa(SelfAdjoint) and cola.block_diag(P, P).isa(PSD) and cola.kronsum(P, P).isa(PSD)
     assert not (np.asarray(2.0) * P).isa(PSD), "an array's sign is a value, not structure"
     assert (P + ops.Identity(3)).isa(PSD) and not (P - ops.Identity(3)).isa(PSD)
@@ -135,7 +159,9 @@ def test_congruences_are_recognised(rng):
     B = ops.Dense(rng.normal(size=(5, 3)))
     P = PSD(spd(rng, 5))
     assert (B.H @ B).isa(PSD) and (B @ B.H).isa(PSD) and (B.H @ P @ B).isa(PSD)
-    assert not (B.H @ SelfAdjoint(sym(rng, 5)) @ B).isa(PSD) and (B.H @ SelfAdjoint(sym(rng, 5)) @ B).isa(SelfAdjoint)
+    assert not (B.H @ SelfAdjoint(sym(rng, 5)) @ B).isa(PSD) and (B.H @ SelfAdjoint(sym(rng, 5)) @ B).isa(
+        SelfAdjoint
+    )
     assert not (-1 * (B.H @ B)).isa(PSD) and (-1 * (B.H @ B)).isa(SelfAdjoint) and (3 * (B.H @ B)).isa(PSD)
     K = cola.kron(B, B)
     assert (K.H @ K).isa(PSD)
@@ -143,7 +169,10 @@ def test_congruences_are_recognised(rng):
 
 def test_complex_self_adjoint_transpose_is_the_conjugate(rng):
     D = sym(rng, 3, True)
-    for A in (SelfAdjoint(ops.Dense(D)), SelfAdjoint(ops.FunctionOperator(lambda v: D @ v, (3, 3), "complex128"))):
+    for A in (
+        SelfAdjoint(ops.Dense(D)),
+        SelfAdjoint(ops.FunctionOperator(lambda v: D @ v, (3, 3), "complex128")),
+    ):
         np.testing.assert_allclose(A.T.to_dense(), D.T)
         np.testing.assert_allclose(A.conj().to_dense(), D.conj())
         assert A.T.isa(SelfAdjoint)
@@ -166,7 +195,8 @@ def test_false_claims_are_found_or_refused(rng):
     cola.check_properties(PSD(np.zeros((0, 0))))
 
 
-# -- batches ------------------------------------------------------------------------------------------------------
+# -- batches
+# ------------------------------------------------------------------------------------------------------
 def test_batches_broadcast_everywhere(backend, rng):
     a, b = rng.normal(size=(2, 3, 3)) + 4 * np.eye(3), rng.normal(size=(2, 2)) + 3 * np.eye(2)
     d = rng.normal(size=(2, 6)) + 5
@@ -183,10 +213,24 @@ def test_batches_broadcast_everywhere(backend, rng):
     U = rng.normal(size=(2, 6, 1))
     W = K + ops.LowRank(f(U))
     w = k + U @ U.swapaxes(-1, -2)
-    for Op, D in ((A, a), (K, k), (S, s), (BD, bd), (KS, ks), (W, w), (2 * K @ K, 2 * k @ k), (K.T, k.swapaxes(1, 2))):
+    for Op, D in (
+        (A, a),
+        (K, k),
+        (S, s),
+        (BD, bd),
+        (KS, ks),
+        (W, w),
+        (2 * K @ K, 2 * k @ k),
+        (K.T, k.swapaxes(1, 2)),
+    ):
         n = D.shape[-1]
         assert Op.shape == D.shape
-        for X in (rng.normal(size=n), rng.normal(size=(n, 2)), rng.normal(size=(2, n, 2)), rng.normal(size=(5, 1, n, 2))):
+        for X in (
+            rng.normal(size=n),
+            rng.normal(size=(n, 2)),
+            rng.normal(size=(2, n, 2)),
+            rng.normal(size=(5, 1, n, 2)),
+        ):
             np.testing.assert_allclose(backend.to_numpy(Op @ f(X)), D @ X, atol=1e-10)
         np.testing.assert_allclose(backend.to_numpy(Op.to_dense()), D, atol=1e-10)
         X = rng.normal(size=(2, n, 2))
@@ -195,7 +239,9 @@ def test_batches_broadcast_everywhere(backend, rng):
         np.testing.assert_allclose(backend.to_numpy(value), np.linalg.slogdet(D)[1], atol=1e-9)
         np.testing.assert_allclose(backend.to_numpy(sign), np.linalg.slogdet(D)[0], atol=1e-9)
         np.testing.assert_allclose(backend.to_numpy(cola.trace(Op)), np.trace(D, axis1=1, axis2=2), atol=1e-9)
-        np.testing.assert_allclose(backend.to_numpy(cola.diag(Op)), np.diagonal(D, axis1=1, axis2=2), atol=1e-9)
+        np.testing.assert_allclose(
+            backend.to_numpy(cola.diag(Op)), np.diagonal(D, axis1=1, axis2=2), atol=1e-9
+        )
     assert (np.ones(2).reshape(2) * K).shape == (2, 6, 6) if backend.name == "numpy" else True
 
 
@@ -204,7 +250,8 @@ def test_incompatible_batches_are_refused():
         ops.Dense(np.ones((2, 3, 3))) + ops.Triangular(np.ones((4, 3, 3)))
 
 
-# -- sizes --------------------------------------------------------------------------------------------------------
+# -- sizes
+# --------------------------------------------------------------------------------------------------------
 def test_sizes_zero_and_one(backend):
     f = backend.asarray
     for n in (0, 1):
@@ -220,7 +267,9 @@ def test_sizes_zero_and_one(backend):
             m = A.shape[0]
             D = backend.to_numpy(A.to_dense())
             assert D.shape == (m, m)
-            np.testing.assert_allclose(backend.to_numpy(cola.solve(A, f(np.ones(m)))), np.linalg.solve(D, np.ones(m)))
+            np.testing.assert_allclose(
+                backend.to_numpy(cola.solve(A, f(np.ones(m)))), np.linalg.solve(D, np.ones(m))
+            )
             assert cola.solve(A, f(np.ones((m, 0)))).shape == (m, 0)
             assert float(cola.logdet(A)) == pytest.approx(np.linalg.slogdet(D)[1])
             assert float(cola.trace(A)) == pytest.approx(np.trace(D))
@@ -228,7 +277,8 @@ def test_sizes_zero_and_one(backend):
             assert cola.exp(A).to_dense().shape == (m, m)
 
 
-# -- pytrees, copies, moves ---------------------------------------------------------------------------------------
+# -- pytrees, copies, moves
+# ---------------------------------------------------------------------------------------
 @pytest.mark.parametrize("name", ZOO)
 def test_round_trips(name, rng):
     build, D = ZOO[name](rng, False)
@@ -298,7 +348,8 @@ def test_integer_entries_become_floats_and_indices_stay():
     assert S.rows.dtype.kind == "i" and S.data.dtype == np.float32
 
 
-# -- errors that name both sides ----------------------------------------------------------------------------------
+# -- errors that name both sides
+# ----------------------------------------------------------------------------------
 def test_shape_errors(rng):
     A, B = ops.Dense(rng.normal(size=(3, 4))), ops.Dense(rng.normal(size=(3, 4)))
     for bad, words in (
@@ -379,7 +430,8 @@ def test_unsupported_objects():
 def test_importing_is_light():
     code = (
         "import sys, cola_core\n"
-        "heavy = [m for m in ('torch', 'jax', 'scipy.sparse.linalg', 'plum', 'pluggy', 'matplotlib') if m in sys.modules]\n"
+        "heavy = [m for m in ('torch', 'jax', 'scipy.sparse.linalg', 'plum', 'pluggy', 'matplotlib') "
+        "if m in sys.modules]\n"
         "assert not heavy, heavy"
     )
     subprocess.run([sys.executable, "-c", code], check=True)

@@ -16,7 +16,8 @@ def _cases():
     for i, name in enumerate(ZOO):
         for library in ("numpy", "torch", "jax"):
             present = pytest.mark.skipif(not installed(library), reason=f"{library} is not installed")
-            # JAX compiles every shape anew (seconds, not milliseconds): each operator in two of the four dtypes
+            # JAX compiles every shape anew (seconds, not milliseconds):
+            # each operator in two of the four dtypes
             dtypes = (DTYPES[::3] if i % 2 else DTYPES[1:3]) if library == "jax" else DTYPES
             for dtype in dtypes:
                 yield pytest.param(name, library, dtype, id=f"{name}-{library}-{dtype}", marks=present)
@@ -93,7 +94,11 @@ def test_solve(pair, name, backend, dtype, rng):
     if name in SINGULAR:
         pytest.skip("singular by construction; see test_bad_input")
     cond = np.linalg.cond(D)
-    for b in (rng.normal(size=D.shape[0]), rng.normal(size=(D.shape[0], 3)), rng.normal(size=(2, D.shape[0], 2))):
+    for b in (
+        rng.normal(size=D.shape[0]),
+        rng.normal(size=(D.shape[0], 3)),
+        rng.normal(size=(2, D.shape[0], 2)),
+    ):
         b = b.astype(dtype)
         want = np.linalg.solve(D, b if b.ndim != 3 else b)
         close(backend, cola.solve(A, backend.asarray(b)), want, dtype, scale=cond * np.abs(want).max())
@@ -152,7 +157,9 @@ def test_eigh(pair, backend, dtype):
     w, V = cola.eigh(A)
     close(backend, w, want, dtype, scale)
     Vd = backend.to_numpy(V.to_dense())
-    np.testing.assert_allclose(Vd @ np.diag(backend.to_numpy(w)) @ Vd.conj().T, D, atol=10 * tolerance(dtype) * scale)
+    np.testing.assert_allclose(
+        Vd @ np.diag(backend.to_numpy(w)) @ Vd.conj().T, D, atol=10 * tolerance(dtype) * scale
+    )
     np.testing.assert_allclose(Vd.conj().T @ Vd, np.eye(len(D)), atol=10 * tolerance(dtype))
     for which, sub in (("SA", want[:2]), ("LA", want[-2:])):
         if len(want) < 2:
@@ -189,7 +196,9 @@ def test_exp(pair, backend, dtype):
     E = cola.exp(scale * A)
     want = sl.expm(scale * D)
     close(backend, E.to_dense(), want, dtype, scale=10 * np.abs(want).max())
-    close(backend, cola.exp(cola.no_dispatch(scale * A)).to_dense(), want, dtype, scale=10 * np.abs(want).max())
+    close(
+        backend, cola.exp(cola.no_dispatch(scale * A)).to_dense(), want, dtype, scale=10 * np.abs(want).max()
+    )
 
 
 def test_roots_and_log(pair, backend, dtype):
@@ -203,7 +212,9 @@ def test_roots_and_log(pair, backend, dtype):
     S = backend.to_numpy(cola.isqrt(A).to_dense())
     np.testing.assert_allclose(S @ D @ S, np.eye(len(D)), atol=100 * tolerance(dtype) * np.linalg.cond(D))
     close(backend, cola.log(A).to_dense(), sl.logm(D), dtype, scale=100)
-    close(backend, cola.apply_unary(lambda w: w**2, A).to_dense(), D @ D, dtype, scale=100 * np.abs(D @ D).max())
+    close(
+        backend, cola.apply_unary(lambda w: w**2, A).to_dense(), D @ D, dtype, scale=100 * np.abs(D @ D).max()
+    )
 
 
 def test_cholesky(pair, backend, dtype):
@@ -225,7 +236,12 @@ def test_plan_matches_run(pair, backend, dtype, name, rng):
     def who(plan):
         return [(n.question, n.by, n.operator) for n in plan.nodes()]
 
-    for question, operands in ((cola.solve, (A, b)), (cola.slogdet, (A,)), (cola.trace, (A,)), (cola.diag, (A,))):
+    for question, operands in (
+        (cola.solve, (A, b)),
+        (cola.slogdet, (A,)),
+        (cola.trace, (A,)),
+        (cola.diag, (A,)),
+    ):
         planned, ran = cola.explain(question, *operands), cola.explain(question, *operands, analyze=True)
         assert who(planned) == who(ran), f"{planned}\n\n{ran}"
         assert not any(n.note for n in planned.nodes()), str(planned)

@@ -1,7 +1,7 @@
 """Operators of every family, with the dense matrix each must equal, built independently with NumPy/SciPy.
 
-``ZOO[name](rng, complex)`` returns (build, dense): ``build(asarray)`` makes the operator from arrays converted by
-``asarray``, so that one entry serves every backend and dtype.
+``ZOO[name](rng, complex)`` returns (build, dense): ``build(asarray)`` makes the operator from arrays
+converted by ``asarray``, so that one entry serves every backend and dtype.
 """
 
 from __future__ import annotations
@@ -234,7 +234,9 @@ def opaque(rng, c):
 def nested(rng, c):
     a, b, d = well(rng, 2, c), spd(rng, 2, c), draw(rng, 4, cplx=c) + 3
     return (
-        lambda f: cola.block_diag(cola.kron(f(a), cola.PSD(f(b))) @ ops.Diagonal(f(d)), 2 * ops.Dense(f(a)).H),
+        lambda f: cola.block_diag(
+            cola.kron(f(a), cola.PSD(f(b))) @ ops.Diagonal(f(d)), 2 * ops.Dense(f(a)).H
+        ),
         sl.block_diag(np.kron(a, b) @ np.diag(d), 2 * a.conj().T),
     )
 

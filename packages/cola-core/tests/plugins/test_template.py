@@ -47,7 +47,9 @@ def test_the_default_destination(tmp_path, monkeypatch):
     assert [p.name for p in tmp_path.iterdir()] == ["cola-fast-multipole"]
 
 
-@pytest.mark.parametrize("name", ["", "Toeplitz", "2d", "a-b", "a b", "a__b", "_a", "a_", "class", "../x", "ü", "core"])
+@pytest.mark.parametrize(
+    "name", ["", "Toeplitz", "2d", "a-b", "a b", "a__b", "_a", "a_", "class", "../x", "ü", "core"]
+)
 def test_names_that_cannot_be(tmp_path, name):
     with pytest.raises(RegistrationError, match="name"):
         new(name, tmp_path / "plugin")

@@ -1,7 +1,7 @@
 """The loopback plugin: the core's operators as another package would have to write them.
 
-Subclasses of the core's classes, whose rules (the core's own functions) come in through the public registrar under
-this plugin's name. Whatever the core can do through its own door, a plugin can do through the same.
+Subclasses of the core's classes, whose rules (the core's own functions) come in through the public registrar
+under this plugin's name. Whatever the core can do through its own door, a plugin can do through the same.
 """
 
 from __future__ import annotations
