@@ -1,1 +1,2 @@
-"""Side-by-side measurements against peers: `python -m benchmarks [--short] [--out DIR] [NAME ...]`. See README.md."""
+"""Side-by-side measurements against peers: `python -m benchmarks [--short] [--out DIR] [NAME ...]`.
+See README.md."""

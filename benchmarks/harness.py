@@ -1,11 +1,13 @@
-"""Contenders run side by side in one process: every answer is checked first, then rounds are timed interleaved.
+"""Contenders run side by side in one process:
+every answer is checked first, then rounds are timed interleaved.
 
-Times are processor times of the process (and its children), since everybody runs on one thread: they do not count what
-other programs on the machine do. ``measure(clock=time.perf_counter)`` gives the clock on the wall.
+Times are processor times of the process (and its children), since everybody runs on one thread: they do not
+count what other programs on the machine do. ``measure(clock=time.perf_counter)`` gives the clock on the
+wall.
 
-A round times every contender once, in an order that rotates, so that a slow spell of the machine hits all alike. The
-figure of a contender is its median over the rounds, its spread the middle half; a ratio is the median of the rounds'
-ratios, never a ratio of two runs made at different times.
+A round times every contender once, in an order that rotates, so that a slow spell of the machine hits all
+alike. The figure of a contender is its median over the rounds, its spread the middle half; a ratio is the
+median of the rounds' ratios, never a ratio of two runs made at different times.
 """
 
 from __future__ import annotations
@@ -20,7 +22,17 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-__all__ = ["Bench", "Contender", "Exchange", "Goal", "Result", "Timing", "cpu_clock", "measure", "measure_elsewhere"]
+__all__ = [
+    "Bench",
+    "Contender",
+    "Exchange",
+    "Goal",
+    "Result",
+    "Timing",
+    "cpu_clock",
+    "measure",
+    "measure_elsewhere",
+]
 
 Clock = Callable[[], float]
 
@@ -69,10 +81,11 @@ class Exchange:
 
 @dataclass(frozen=True)
 class Bench:
-    """setup(short) -> (contenders, check); the first contender is ours. check(answer) raises if the answer is wrong.
+    """setup(short) -> (contenders, check); the first contender is ours.
+    check(answer) raises if the answer is wrong.
 
-    needs: modules without which the bench is left out, visibly. children: what is timed happens in child processes.
-    exchange: for peers that cannot be installed beside us.
+    needs: modules without which the bench is left out, visibly. children: what is timed happens in child
+    processes. exchange: for peers that cannot be installed beside us.
     """
 
     name: str
@@ -187,7 +200,9 @@ def measure_elsewhere(bench: Bench, result: Result, name: str, python: str, scri
     _, check = bench.setup(False)
     check(answer if len(answer) > 1 else answer[0])
     result.timings.append(Timing(f"{name}, in its own process", rounds))
-    result.note = f"{name} was not timed in the same rounds: it cannot be installed in one environment with ours."
+    result.note = (
+        f"{name} was not timed in the same rounds: it cannot be installed in one environment with ours."
+    )
 
 
 def _time(run: Callable[[], Any], loops: int, clock: Clock) -> float:

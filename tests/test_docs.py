@@ -1,9 +1,10 @@
 """What the documentation shows is true: its Python runs, its plans are the plans, its links lead somewhere.
 
-Every ```python block of README.md, docs/*.md and packages/*/README.md is executed; the blocks of one file share a namespace.
-A block whose first line is a comment with a file's name, ``# cola_reflection.py``, is that file: it is written into a
-folder on ``sys.path`` beside the entry points of the page's ```toml blocks, so that a plugin shown is a plugin installed.
-A ```text block with a plan must agree with what the page printed, up to line numbers and estimates.
+Every ```python block of README.md, docs/*.md and packages/*/README.md is executed; the blocks of one file
+share a namespace. A block whose first line is a comment with a file's name, ``# cola_reflection.py``, is
+that file: it is written into a folder on ``sys.path`` beside the entry points of the page's ```toml blocks,
+so that a plugin shown is a plugin installed. A ```text block with a plan must agree with what the page
+printed, up to line numbers and estimates.
 """
 
 from __future__ import annotations
@@ -79,7 +80,9 @@ def install(found: list[Block], folder: Path) -> None:
     groups: dict[str, dict[str, str]] = {}
     for block in found:
         if block.language == "toml":
-            for group, entries in tomllib.loads(block.source).get("project", {}).get("entry-points", {}).items():
+            for group, entries in (
+                tomllib.loads(block.source).get("project", {}).get("entry-points", {}).items()
+            ):
                 groups.setdefault(group, {}).update(entries)
     info = folder / "page-0.1.dist-info"
     info.mkdir()
@@ -132,10 +135,16 @@ def test_page(page, tmp_path):
             assert "\n".join(shown) in printed, f"{page.name}:{block.line} shows a plan that was not printed"
 
 
-@pytest.mark.parametrize("page", [*PAGES, ROOT / "CONTRIBUTING.md", ROOT / "CHANGELOG.md"], ids=lambda p: str(p.relative_to(ROOT)))
+@pytest.mark.parametrize(
+    "page", [*PAGES, ROOT / "CONTRIBUTING.md", ROOT / "CHANGELOG.md"], ids=lambda p: str(p.relative_to(ROOT))
+)
 def test_links(page):
     text = FENCE.sub("", page.read_text(encoding="utf-8"))
-    local = [link.partition("#")[0] for link in LINK.findall(text) if "://" not in link and not link.startswith("#")]
+    local = [
+        link.partition("#")[0]
+        for link in LINK.findall(text)
+        if "://" not in link and not link.startswith("#")
+    ]
     assert [link for link in local if not (page.parent / link).exists()] == []
 
 
@@ -145,7 +154,9 @@ def test_every_fence_names_its_language_or_is_a_listing():
         for block in blocks(page.read_text(encoding="utf-8")):
             assert block.language in ("python", "text", "toml", "console", ""), f"{page.name}:{block.line}"
             if block.language == "":
-                assert not re.search(r"^(import|from \w+ import)\b", block.source, re.MULTILINE), f"{page.name}:{block.line}"
+                assert not re.search(r"^(import|from \w+ import)\b", block.source, re.MULTILINE), (
+                    f"{page.name}:{block.line}"
+                )
 
 
 def modules() -> list[str]:
@@ -176,7 +187,8 @@ def test_there_are_examples():
     assert found and found[0].examples
 
 
-# -- the tests of these tests ------------------------------------------------------------------------------------------
+# -- the tests of these tests
+# ------------------------------------------------------------------------------------------
 def test_a_wrong_block_is_noticed(tmp_path):
     done = run("# t\n\n```python\nx = 1\n```\n\n```python\nassert x == 2\n```\n", tmp_path, "wrong.md")
     assert done.returncode not in (0, MISSING)
@@ -192,4 +204,10 @@ def test_a_missing_library_is_reported_and_the_rest_runs(tmp_path):
 
 
 def test_a_file_of_a_page_can_be_imported(tmp_path):
-    assert run("```python\n# shown.py\nx = 1\n```\n\n```python\nimport shown\n\nassert shown.x == 1\n```\n", tmp_path).returncode == 0
+    assert (
+        run(
+            "```python\n# shown.py\nx = 1\n```\n\n```python\nimport shown\n\nassert shown.x == 1\n```\n",
+            tmp_path,
+        ).returncode
+        == 0
+    )

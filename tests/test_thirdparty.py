@@ -1,8 +1,9 @@
 """Somebody else's plugin, as its users meet it: wheels in a clean environment, without the repository.
 
-The wheels of the core and of examples/cola-circulant are built and installed *by path* (an index could hold a stranger's
-`cola-core`), and the plugin's own tests run from a folder from which the repository cannot be imported. Then the
-installed command line makes a new plugin, which is built, installed beside the first and tested in the same way.
+The wheels of the core and of examples/cola-circulant are built and installed *by path* (an index could hold
+a stranger's `cola-core`), and the plugin's own tests run from a folder from which the repository cannot be
+imported. Then the installed command line makes a new plugin, which is built, installed beside the first and
+tested in the same way.
 """
 
 import json

@@ -1,4 +1,5 @@
-"""Kronecker products: ``inv(K) @ b`` of small factors (overhead), solve and log-determinant of larger ones (work)."""
+"""Kronecker products: ``inv(K) @ b`` of small factors (overhead),
+solve and log-determinant of larger ones (work)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""PyTorch and JAX, against their own hand-written code and the packages people use there, where those are installed."""
+"""PyTorch and JAX, against their own hand-written code and the packages people use there,
+where those are installed."""
 
 from __future__ import annotations
 

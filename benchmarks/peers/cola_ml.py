@@ -1,4 +1,5 @@
-"""The published package `cola-ml`, timed in an environment of its own: `python cola_ml.py TASK INPUT.npz OUTPUT.npz`.
+"""The published package `cola-ml`, timed in an environment of its own:
+`python cola_ml.py TASK INPUT.npz OUTPUT.npz`.
 
 Imports nothing of ours. Reads the matrices, writes the answer and the processor seconds of every round.
 """

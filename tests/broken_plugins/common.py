@@ -1,4 +1,5 @@
-"""What the broken plugins share: an operator of their own, and a good rule that must not survive the bad one."""
+"""What the broken plugins share:
+an operator of their own, and a good rule that must not survive the bad one."""
 
 from typing import Any
 

@@ -1,4 +1,5 @@
-"""Run in a fresh interpreter: use the core, then print as JSON what became of the plugins given as arguments."""
+"""Run in a fresh interpreter:
+use the core, then print as JSON what became of the plugins given as arguments."""
 
 import json
 import sys

@@ -1,4 +1,5 @@
-"""Circulant matrices for cola-core: ``Circulant``, its rules, and ``CirculantCG`` with the optimal preconditioner.
+"""Circulant matrices for cola-core:
+``Circulant``, its rules, and ``CirculantCG`` with the optimal preconditioner.
 
     import cola_core as cola
     from cola_circulant import Circulant
@@ -6,7 +7,8 @@
     C = Circulant(column)            # C[i, j] = column[(i - j) mod n]
     x = cola.solve(C, b)             # by fast Fourier transforms, O(n log n)
 
-The core loads the rules (``rules.py``) when it first meets a ``Circulant``; importing this module registers nothing.
+The core loads the rules (``rules.py``) when it first meets a ``Circulant``;
+importing this module registers nothing.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """``CirculantCG``: conjugate gradients with the circulant nearest to the operator as preconditioner.
 
-For Toeplitz matrices of a positive generating function the preconditioned eigenvalues cluster at one, so the number
-of steps does not grow with n. Sources: T. Chan, SIAM J. Sci. Stat. Comput. 9 (1988) 766; Chan & Ng, SIAM Review 38
-(1996) 427.
+For Toeplitz matrices of a positive generating function the preconditioned eigenvalues cluster at one, so the
+number of steps does not grow with n. Sources: T. Chan, SIAM J. Sci. Stat. Comput. 9 (1988) 766; Chan & Ng,
+SIAM Review 38 (1996) 427.
 """
 
 from __future__ import annotations
@@ -26,8 +26,8 @@ def optimal_circulant(A: LinearOperator, toeplitz: bool = True) -> Circulant:
     """The circulant C that minimises ``|A - C|_F`` for a square operator A of shape (n, n).
 
     toeplitz=True takes A to be a self-adjoint Toeplitz matrix, for which one product with A tells everything:
-    ``c_k = ((n - k) a_k + k conj(a_{n-k})) / n``. toeplitz=False averages the wrapped diagonals of the dense matrix,
-    for any A (O(n^2) memory; refused by ``to_dense`` where that is too much).
+    ``c_k = ((n - k) a_k + k conj(a_{n-k})) / n``. toeplitz=False averages the wrapped diagonals of the dense
+    matrix, for any A (O(n^2) memory; refused by ``to_dense`` where that is too much).
     """
     be, xp = A._concrete_backend(), A.xp
     n = A.shape[-1]
@@ -48,8 +48,9 @@ def optimal_circulant(A: LinearOperator, toeplitz: bool = True) -> Circulant:
 class CirculantCG(Algorithm):
     """Solve ``A x = b`` for a PSD operator A that is nearly Toeplitz: one product and three FFTs a step.
 
-    tol, max_iters, x0: as ``cola_core.CG``. toeplitz: how the preconditioner is found, see ``optimal_circulant``.
-    A preconditioner changes the number of steps, never the answer: the residual reported is that of A.
+    tol, max_iters, x0: as ``cola_core.CG``. toeplitz: how the preconditioner is found, see
+    ``optimal_circulant``. A preconditioner changes the number of steps, never the answer: the residual
+    reported is that of A.
     """
 
     tol: float | None = None
@@ -74,7 +75,8 @@ class CirculantCG(Algorithm):
         )
 
     def preconditioner(self, A: LinearOperator) -> Circulant:
-        """The inverse of the optimal circulant, made positive where A is too far from Toeplitz for it to be."""
+        """The inverse of the optimal circulant, made positive where A is too far
+        from Toeplitz for it to be."""
         xp = A.xp
         C = optimal_circulant(A, self.toeplitz)
         w = xp.real(C.spectrum)

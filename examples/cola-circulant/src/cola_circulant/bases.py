@@ -1,8 +1,8 @@
 """The eigenvectors of circulants as operators: ``Fourier`` (any circulant) and ``Hartley`` (real symmetric).
 
 A product is one FFT. They have no entries to store, only an empty array ``like`` from which they know the
-library, device and precision to work in. Source for Hartley: Bini & Favati, Linear Algebra Appl. 183 (1993) 33;
-cas(t) = cos(t) + sin(t).
+library, device and precision to work in. Source for Hartley: Bini & Favati, Linear Algebra Appl. 183 (1993)
+33; cas(t) = cos(t) + sin(t).
 """
 
 from __future__ import annotations
@@ -44,7 +44,8 @@ class _Transform(LinearOperator):
 
 @operator
 class Fourier(_Transform):
-    """Columns ``exp(2 pi i j k / n) / sqrt(n)``: column k is every circulant's eigenvector for ``fft(column)[k]``.
+    """Columns ``exp(2 pi i j k / n) / sqrt(n)``:
+    column k is every circulant's eigenvector for ``fft(column)[k]``.
 
     Unitary and symmetric. ``inverse``: the conjugate, that is, the inverse matrix.
     """
@@ -73,7 +74,8 @@ class Fourier(_Transform):
 
 @operator
 class Hartley(_Transform):
-    """Columns ``cas(2 pi j k / n) / sqrt(n)``: a real orthonormal eigenbasis of every real symmetric circulant.
+    """Columns ``cas(2 pi j k / n) / sqrt(n)``:
+    a real orthonormal eigenbasis of every real symmetric circulant.
 
     Symmetric and its own inverse.
     """

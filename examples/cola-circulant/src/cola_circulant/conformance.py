@@ -1,7 +1,9 @@
-"""What the conformance kit checks: `cola-core check-plugin circulant`, and tests/test_conformance.py under pytest.
+"""What the conformance kit checks:
+`cola-core check-plugin circulant`, and tests/test_conformance.py under pytest.
 
-A case is a factory, a dense reference made without the operator, and the capabilities that are not claimed (each with
-its reason). The kit takes it from there: products, adjoints, dtypes, batches, derivatives, plans, pickling, ...
+A case is a factory, a dense reference made without the operator, and the capabilities that are not claimed
+(each with its reason). The kit takes it from there: products, adjoints, dtypes, batches, derivatives, plans,
+pickling, ...
 """
 
 from __future__ import annotations
@@ -57,7 +59,8 @@ REAL_BASIS = Capabilities(
 )
 
 
-# -- columns, made once for operator and reference -----------------------------------------------------------------
+# -- columns, made once for operator and reference
+# -----------------------------------------------------------------
 def _column(dtype: str, seed: int) -> Any:
     """Diagonally dominant, so that every question has a well-conditioned answer."""
     c = data.normal(seed, (N,), dtype) / 4
@@ -66,7 +69,8 @@ def _column(dtype: str, seed: int) -> Any:
 
 
 def _psd_column(dtype: str, seed: int) -> Any:
-    """Symmetric as a column of a self-adjoint circulant must be, and dominant enough to be positive definite."""
+    """Symmetric as a column of a self-adjoint circulant must be,
+    and dominant enough to be positive definite."""
     c = data.normal(seed, (N,), dtype) / 4
     c = (c + np.conj(np.roll(c[::-1], 1))) / 2
     c[0] = 3
@@ -99,7 +103,8 @@ def _rule(name: str, factory: Any, column: Any) -> Case:
     )
 
 
-# -- the bases -----------------------------------------------------------------------------------------------------
+# -- the bases
+# -----------------------------------------------------------------------------------------------------
 def _fourier(backend: Any, dtype: str, seed: int) -> LinearOperator:
     return Fourier(backend.zeros((0,), dtype), N)
 
@@ -118,9 +123,11 @@ def _hartley_dense(dtype: str, seed: int) -> Any:
     return (np.cos(t) + np.sin(t)) / np.sqrt(N)
 
 
-# -- the algorithm's problem ---------------------------------------------------------------------------------------
+# -- the algorithm's problem
+# ---------------------------------------------------------------------------------------
 def _toeplitz(backend: Any, dtype: str, seed: int, n: int, condition: float) -> Any:
-    """``rho^|i-j|``, whose condition number tends to ``((1 + rho) / (1 - rho))^2``; with a phase if complex."""
+    """``rho^|i-j|``, whose condition number tends to ``((1 + rho) / (1 - rho))^2``;
+    with a phase if complex."""
     rho = (condition**0.5 - 1) / (condition**0.5 + 1)
     lag = np.subtract.outer(np.arange(n), np.arange(n))
     M = rho ** np.abs(lag)

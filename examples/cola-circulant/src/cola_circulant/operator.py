@@ -1,7 +1,8 @@
 """``Circulant``: every column is the one before it, shifted down by one.
 
-It is the matrix of circular convolution with its first column, so the discrete Fourier transform diagonalises it:
-``C = F^H diag(w) F`` with ``w = fft(column)``. Source: Davis, Circulant Matrices (1979), ch. 3.
+It is the matrix of circular convolution with its first column, so the discrete Fourier transform
+diagonalises it: ``C = F^H diag(w) F`` with ``w = fft(column)``. Source: Davis, Circulant Matrices (1979),
+ch. 3.
 """
 
 from __future__ import annotations
@@ -24,9 +25,10 @@ Array = Any
 class Circulant(LinearOperator):
     """``C[i, j] = column[(i - j) mod n]`` for a first column of shape (*batch, n).
 
-    Product: three FFTs, O(n log n). Integer columns become floats. A circulant is self-adjoint when its column is
-    (``column[k] == conj(column[-k])``) and PSD when its eigenvalues are; as everywhere in cola-core that is declared
-    (``cola_core.PSD(C)``), never read off the values. Raises ShapeError without an axis, DTypeError for half precision.
+    Product: three FFTs, O(n log n). Integer columns become floats. A circulant is self-adjoint when its
+    column is (``column[k] == conj(column[-k])``) and PSD when its eigenvalues are; as everywhere in
+    cola-core that is declared (``cola_core.PSD(C)``), never read off the values. Raises ShapeError without
+    an axis, DTypeError for half precision.
 
     >>> import numpy as np
     >>> Circulant(np.array([1.0, 2.0, 3.0])).to_dense()
@@ -73,7 +75,8 @@ class Circulant(LinearOperator):
         column = xp.fft.ifft(be.astype(w, _complex(like)))
         return cls(column if like._is_complex() else xp.real(column), declared=declared)
 
-    # -- products -----------------------------------------------------------------------------------------------
+    # -- products
+    # -----------------------------------------------------------------------------------------------
     def _matmat(self, X: Array) -> Array:
         return self._convolve(self.column, X)
 
@@ -99,7 +102,8 @@ class Circulant(LinearOperator):
         transform = 5.0 * n * math.log2(max(n, 2)) * (1.0 if self._is_complex() else 0.5)
         return Cost(3 * transform + 6 * n, 12.0 * self.itemsize * n, 6.0 * self.itemsize * n, 1, 4)
 
-    # -- structure ----------------------------------------------------------------------------------------------
+    # -- structure
+    # ----------------------------------------------------------------------------------------------
     def _transpose(self) -> LinearOperator:
         """The column read backwards, its first entry staying first."""
         xp, c = self.xp, self.column
@@ -112,7 +116,8 @@ class Circulant(LinearOperator):
         return self._transpose()._conj()
 
     def _compose(self, other: LinearOperator) -> Any:
-        """Circulants commute and multiply eigenvalue by eigenvalue: what holds of both holds of the product."""
+        """Circulants commute and multiply eigenvalue by eigenvalue:
+        what holds of both holds of the product."""
         if not isinstance(other, Circulant):
             return NotImplemented
         both = frozenset(p for p in (PSD, SelfAdjoint, Unitary) if self.isa(p) and other.isa(p))
@@ -120,7 +125,8 @@ class Circulant(LinearOperator):
         return Circulant(column, declared=both)
 
     def _plus(self, other: LinearOperator) -> Any:
-        """Circulants add, and take up multiples of the identity. (The core carries PSD and SelfAdjoint over.)"""
+        """Circulants add, and take up multiples of the identity.
+        (The core carries PSD and SelfAdjoint over.)"""
         be, xp = self._concrete_backend(), self.xp
         if isinstance(other, Circulant):
             return Circulant(self.column + other.column)

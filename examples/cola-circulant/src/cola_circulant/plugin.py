@@ -1,4 +1,5 @@
-"""What the core reads first. Light on purpose: the rules are imported when they are registered, not before."""
+"""What the core reads first. Light on purpose:
+the rules are imported when they are registered, not before."""
 
 from __future__ import annotations
 
@@ -14,7 +15,8 @@ __all__ = ["cola_conformance_cases", "cola_plugin_info", "cola_register"]
 
 @hookimpl
 def cola_plugin_info() -> PluginInfo:
-    """The entry point's name, the plugin API this was written for, and a line for `cola-core plugins list`."""
+    """The entry point's name, the plugin API this was written for,
+    and a line for `cola-core plugins list`."""
     return PluginInfo(
         name="circulant",
         api=PLUGIN_API,

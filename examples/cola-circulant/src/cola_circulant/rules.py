@@ -1,8 +1,9 @@
 """What the core can answer about circulants without touching n x n numbers.
 
-Everything follows from ``C = F diag(w) F^H`` with ``w = fft(column)``; so a rule takes ``w``, asks the same question of
-``diag(w)`` or changes the eigenvalues, and puts the answer back together. A rule is called with the question's operands
-and ``alg=``. Guards (``when=``) see static facts only and return True or the reason why the rule does not apply.
+Everything follows from ``C = F diag(w) F^H`` with ``w = fft(column)``; so a rule takes ``w``, asks the same
+question of ``diag(w)`` or changes the eigenvalues, and puts the answer back together. A rule is called with
+the question's operands and ``alg=``. Guards (``when=``) see static facts only and return True or the reason
+why the rule does not apply.
 """
 
 from __future__ import annotations
@@ -46,7 +47,8 @@ def _invertible(C: Circulant) -> Array:
         eps = float(xp.finfo(size.dtype).eps)
         if bool(xp.any(xp.min(size, axis=-1) <= eps * xp.max(size, axis=-1))):
             raise SingularMatrixError(
-                f"{C!r} is singular: an eigenvalue is zero to rounding. Add a multiple of the identity, or solve in "
+                f"{C!r} is singular: an eigenvalue is zero to rounding. Add a multiple of the "
+                f"identity, or solve in "
                 "the least-squares sense."
             )
     return w
@@ -99,7 +101,8 @@ def diag_circulant(C: Any, k: int, *, alg: Any) -> Array:
 
 @RULES.rule(APPLY_UNARY, (Circulant,), id="function/circulant", source="Higham 2008, def. 1.2 with " + DAVIS)
 def function_of_circulant(C: Any, f: ScalarFunction, *, alg: Any) -> Circulant:
-    """``f(C)`` is circulant, with eigenvalues ``f(w)``; it is real where f is known to keep real matrices real."""
+    """``f(C)`` is circulant, with eigenvalues ``f(w)``;
+    it is real where f is known to keep real matrices real."""
     be, xp, w = C._concrete_backend(), C.xp, C.spectrum
     if C.isa(SelfAdjoint):
         w = xp.real(w)
@@ -111,7 +114,8 @@ def function_of_circulant(C: Any, f: ScalarFunction, *, alg: Any) -> Circulant:
     return Circulant.from_spectrum(f.on(be, w), like, declared=f.properties(C))
 
 
-# -- eigenvectors --------------------------------------------------------------------------------------------------
+# -- eigenvectors
+# --------------------------------------------------------------------------------------------------
 @RULES.rule(
     EIGH, (Circulant,), id="eigh/circulant", source="Bini & Favati 1993 (real), Davis 1979 (Hermitian)"
 )
