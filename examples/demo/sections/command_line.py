@@ -225,7 +225,7 @@ def bricks(axes: Any, points: Any, moved: Any, elements: Any) -> None:
     axes.add_collection3d(faces)
     low, high = points.min(axis=0) - 0.1, points.max(axis=0) + 0.1
     axes.set(xlim=(low[0], high[0]), ylim=(low[1] - 0.3, high[1] + 0.3), zlim=(low[2] - 0.6, high[2] + 0.3))
-    axes.set_box_aspect((high[0] - low[0], high[1] - low[1] + 0.6, high[2] - low[2] + 0.9), zoom=1.5)
+    axes.set_box_aspect((high[0] - low[0], high[1] - low[1] + 0.6, high[2] - low[2] + 0.9), zoom=1.2)
     axes.view_init(26, -52)
     axes.set_axis_off()
 
