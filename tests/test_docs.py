@@ -187,8 +187,7 @@ def test_there_are_examples():
     assert found and found[0].examples
 
 
-# -- the tests of these tests
-# ------------------------------------------------------------------------------------------
+# -- the tests of these tests --------------------------------------------------------------------------------
 def test_a_wrong_block_is_noticed(tmp_path):
     done = run("# t\n\n```python\nx = 1\n```\n\n```python\nassert x == 2\n```\n", tmp_path, "wrong.md")
     assert done.returncode not in (0, MISSING)

@@ -1,8 +1,7 @@
 """Everything the core's conformance kit has to say about this plugin."""
 
-from cola_core.testing import check_plugin, parametrize_with_checks
-
 from cola_circulant.conformance import cases
+from cola_core.testing import check_plugin, parametrize_with_checks
 
 
 @parametrize_with_checks(cases())

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 import cola_core as cola
-from cola_core.errors import DTypeError, ShapeError
 from cola_circulant import Circulant, Fourier, Hartley
+from cola_core.errors import DTypeError, ShapeError
 
 rng = np.random.default_rng(0)
 

@@ -5,8 +5,8 @@ import pytest
 import scipy.linalg
 
 import cola_core as cola
-from cola_core.errors import SingularMatrixError
 from cola_circulant import Circulant, Fourier, Hartley
+from cola_core.errors import SingularMatrixError
 
 rng = np.random.default_rng(1)
 N = 6

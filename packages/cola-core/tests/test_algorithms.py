@@ -193,8 +193,7 @@ def test_gmres_complex_nonsymmetric(rng, backend):
     np.testing.assert_allclose(D @ backend.to_numpy(x), b, atol=1e-6)
 
 
-# -- direct
-# -------------------------------------------------------------------------------------------------------
+# -- direct --------------------------------------------------------------------------------------------------
 def test_singular_systems_raise_or_warn(backend):
     with pytest.raises(SingularMatrixError):
         cola.solve(ops.Dense(backend.asarray(np.zeros((3, 3)))), backend.asarray(np.ones(3)))
@@ -244,8 +243,7 @@ def test_woodbury_steps_back_when_it_loses_accuracy(rng):
     assert np.linalg.norm(A @ x - b) / np.linalg.norm(b) < 1e-6
 
 
-# -- eigenpairs
-# ---------------------------------------------------------------------------------------------------
+# -- eigenpairs ----------------------------------------------------------------------------------------------
 @pytest.mark.parametrize("which", ["LA", "SA", "LM", "SM"])
 def test_lanczos_eigenpairs(backend, rng, which):
     w = np.concatenate([np.linspace(-3, 4, 120), [-9.0, -8.0, 10.0, 12.0, 15.0]])
@@ -289,8 +287,7 @@ def test_eigmax_of_negative_definite():
     assert cola.eigmax(A) == pytest.approx(-1) and cola.eigmin(A) == pytest.approx(-42.7)
 
 
-# -- functions of operators
-# ---------------------------------------------------------------------------------------
+# -- functions of operators ----------------------------------------------------------------------------------
 def test_lanczos_functions(backend, rng):
     D = spectrum(rng, np.r_[np.linspace(0.5, 6, 60)])
     A = cola.PSD(ops.Dense(backend.asarray((D + D.T) / 2)))
@@ -322,8 +319,7 @@ def test_root_of_a_negative_operator_is_an_error(backend):
         cola.sqrt(A).to_dense()
 
 
-# -- stochastic
-# ---------------------------------------------------------------------------------------------------
+# -- stochastic ----------------------------------------------------------------------------------------------
 def test_hutchinson_error_bars(rng):
     D = rng.normal(size=(200, 200))
     D = D @ D.T
@@ -369,8 +365,7 @@ def test_slq_refuses_an_indefinite_operator():
         cola.logdet(cola.PSD(cola.no_dispatch(ops.Diagonal(np.linspace(-1, 1, 50)))), SLQ())
 
 
-# -- explicit algorithms and structure
-# ----------------------------------------------------------------------------
+# -- explicit algorithms and structure -----------------------------------------------------------------------
 def test_an_explicit_algorithm_is_carried_to_the_leaves(rng):
     a, b = spectrum(rng, np.linspace(1, 4, 5)), spectrum(rng, np.linspace(1, 3, 4))
     K = cola.kron(cola.PSD(a), cola.PSD(b))
@@ -417,8 +412,7 @@ def test_auto_never_densifies_beyond_its_budget():
     assert small.root.by == "core:solve/lu"
 
 
-# -- what inv(A) keeps
-# --------------------------------------------------------------------------------------------
+# -- what inv(A) keeps ---------------------------------------------------------------------------------------
 def test_inverse_factors_once_and_gives_the_determinant(backend, rng):
     f, num = backend.asarray, backend.to_numpy
     a, b = spectrum(rng, np.linspace(1, 4, 4)), spectrum(rng, np.linspace(1, 3, 3))

@@ -30,8 +30,7 @@ def kinds(A):
     return type(A).__name__, tuple(type(M).__name__ for M in getattr(A, "Ms", ()))
 
 
-# -- normal forms
-# -------------------------------------------------------------------------------------------------
+# -- normal forms --------------------------------------------------------------------------------------------
 def test_sums_products_and_kroneckers_flatten(rng):
     A, B, C = (ops.Dense(rng.normal(size=(3, 3))) for _ in range(3))
     T = ops.Triangular(rng.normal(size=(3, 3)))
@@ -106,8 +105,7 @@ def test_division_scales_the_right_way(rng):
         A / 0
 
 
-# -- every pair
-# ---------------------------------------------------------------------------------------------------
+# -- every pair ----------------------------------------------------------------------------------------------
 def test_every_pair_adds_multiplies_and_krons(rng):
     pairs = {}
     for name, make in ZOO.items():
@@ -127,8 +125,7 @@ def test_every_pair_adds_multiplies_and_krons(rng):
                 )
 
 
-# -- properties
-# ---------------------------------------------------------------------------------------------------
+# -- properties ----------------------------------------------------------------------------------------------
 def test_properties_flow_up_with_their_signs(rng):
     P, S = PSD(spd(rng, 3)), SelfAdjoint(sym(rng, 3))
     U = Unitary(np.eye(3)[[1, 2, 0]])
@@ -195,8 +192,7 @@ def test_false_claims_are_found_or_refused(rng):
     cola.check_properties(PSD(np.zeros((0, 0))))
 
 
-# -- batches
-# ------------------------------------------------------------------------------------------------------
+# -- batches -------------------------------------------------------------------------------------------------
 def test_batches_broadcast_everywhere(backend, rng):
     a, b = rng.normal(size=(2, 3, 3)) + 4 * np.eye(3), rng.normal(size=(2, 2)) + 3 * np.eye(2)
     d = rng.normal(size=(2, 6)) + 5
@@ -250,8 +246,7 @@ def test_incompatible_batches_are_refused():
         ops.Dense(np.ones((2, 3, 3))) + ops.Triangular(np.ones((4, 3, 3)))
 
 
-# -- sizes
-# --------------------------------------------------------------------------------------------------------
+# -- sizes ---------------------------------------------------------------------------------------------------
 def test_sizes_zero_and_one(backend):
     f = backend.asarray
     for n in (0, 1):
@@ -277,8 +272,7 @@ def test_sizes_zero_and_one(backend):
             assert cola.exp(A).to_dense().shape == (m, m)
 
 
-# -- pytrees, copies, moves
-# ---------------------------------------------------------------------------------------
+# -- pytrees, copies, moves ----------------------------------------------------------------------------------
 @pytest.mark.parametrize("name", ZOO)
 def test_round_trips(name, rng):
     build, D = ZOO[name](rng, False)
@@ -348,8 +342,7 @@ def test_integer_entries_become_floats_and_indices_stay():
     assert S.rows.dtype.kind == "i" and S.data.dtype == np.float32
 
 
-# -- errors that name both sides
-# ----------------------------------------------------------------------------------
+# -- errors that name both sides -----------------------------------------------------------------------------
 def test_shape_errors(rng):
     A, B = ops.Dense(rng.normal(size=(3, 4))), ops.Dense(rng.normal(size=(3, 4)))
     for bad, words in (

@@ -59,8 +59,7 @@ REAL_BASIS = Capabilities(
 )
 
 
-# -- columns, made once for operator and reference
-# -----------------------------------------------------------------
+# -- columns, made once for operator and reference -----------------------------------------------------------
 def _column(dtype: str, seed: int) -> Any:
     """Diagonally dominant, so that every question has a well-conditioned answer."""
     c = data.normal(seed, (N,), dtype) / 4
@@ -103,8 +102,7 @@ def _rule(name: str, factory: Any, column: Any) -> Case:
     )
 
 
-# -- the bases
-# -----------------------------------------------------------------------------------------------------
+# -- the bases -----------------------------------------------------------------------------------------------
 def _fourier(backend: Any, dtype: str, seed: int) -> LinearOperator:
     return Fourier(backend.zeros((0,), dtype), N)
 
@@ -123,8 +121,7 @@ def _hartley_dense(dtype: str, seed: int) -> Any:
     return (np.cos(t) + np.sin(t)) / np.sqrt(N)
 
 
-# -- the algorithm's problem
-# ---------------------------------------------------------------------------------------
+# -- the algorithm's problem ---------------------------------------------------------------------------------
 def _toeplitz(backend: Any, dtype: str, seed: int, n: int, condition: float) -> Any:
     """``rho^|i-j|``, whose condition number tends to ``((1 + rho) / (1 - rho))^2``;
     with a phase if complex."""

@@ -75,8 +75,7 @@ class Circulant(LinearOperator):
         column = xp.fft.ifft(be.astype(w, _complex(like)))
         return cls(column if like._is_complex() else xp.real(column), declared=declared)
 
-    # -- products
-    # -----------------------------------------------------------------------------------------------
+    # -- products --------------------------------------------------------------------------------------------
     def _matmat(self, X: Array) -> Array:
         return self._convolve(self.column, X)
 
@@ -102,8 +101,7 @@ class Circulant(LinearOperator):
         transform = 5.0 * n * math.log2(max(n, 2)) * (1.0 if self._is_complex() else 0.5)
         return Cost(3 * transform + 6 * n, 12.0 * self.itemsize * n, 6.0 * self.itemsize * n, 1, 4)
 
-    # -- structure
-    # ----------------------------------------------------------------------------------------------
+    # -- structure -------------------------------------------------------------------------------------------
     def _transpose(self) -> LinearOperator:
         """The column read backwards, its first entry staying first."""
         xp, c = self.xp, self.column

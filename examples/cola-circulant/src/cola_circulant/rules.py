@@ -114,8 +114,7 @@ def function_of_circulant(C: Any, f: ScalarFunction, *, alg: Any) -> Circulant:
     return Circulant.from_spectrum(f.on(be, w), like, declared=f.properties(C))
 
 
-# -- eigenvectors
-# --------------------------------------------------------------------------------------------------
+# -- eigenvectors --------------------------------------------------------------------------------------------
 @RULES.rule(
     EIGH, (Circulant,), id="eigh/circulant", source="Bini & Favati 1993 (real), Davis 1979 (Hermitian)"
 )

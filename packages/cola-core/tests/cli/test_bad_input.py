@@ -241,8 +241,7 @@ def test_a_backend_that_is_not_installed(program, files, tmp_path):
     program(*SOLVE, "--backend", "torch", path=site).one_line("torch", "pip install")
 
 
-# -- what files cannot express: arrays of two libraries, devices or kinds in one question
-# -----------------------------
+# -- what files cannot express: arrays of two libraries, devices or kinds in one question --------------------
 
 
 def test_backend_mismatch():

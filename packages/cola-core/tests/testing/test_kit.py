@@ -44,8 +44,7 @@ def dense_case(name="dense", make=ops.Dense, capabilities=NUMPY, **more):
     )
 
 
-# -- cases and capabilities
-# --------------------------------------------------------------------------------------
+# -- cases and capabilities ----------------------------------------------------------------------------------
 def test_a_closed_capability_needs_a_reason():
     for reason in ("", "   "):
         with pytest.raises(ValueError, match="reason"):
@@ -88,8 +87,7 @@ def test_closing_complex_drops_complex_dtypes():
     assert "complex128" not in real.all_dtypes and "float32" in real.all_dtypes
 
 
-# -- checks
-# ------------------------------------------------------------------------------------------------------
+# -- checks --------------------------------------------------------------------------------------------------
 def test_every_check_has_a_group_a_version_and_a_summary():
     for name, found in all_checks().items():
         assert name == found.id and found.group in GROUPS and found.since >= 1
@@ -106,8 +104,7 @@ def test_a_check_cannot_be_registered_twice_or_in_an_unknown_group():
         check("operator.new", "operator", "capability")
 
 
-# -- running
-# -----------------------------------------------------------------------------------------------------
+# -- running -------------------------------------------------------------------------------------------------
 def test_a_good_case_passes_and_a_wrong_one_fails_with_numbers():
     assert all(r.status == "passed" for r in check_case(dense_case()))
     results = check_case(dense_case(make=lambda M: ops.Dense(1.01 * M)))
@@ -195,8 +192,7 @@ def test_every_core_operator_and_algorithm_has_a_case():
     assert named - {"Algorithm", "Auto", "Hutch"} <= algs
 
 
-# -- comparing
-# ---------------------------------------------------------------------------------------------------
+# -- comparing -----------------------------------------------------------------------------------------------
 def test_close_says_where_and_by_how_much():
     close(np.array([1.0, np.inf, np.nan]), np.array([1.0, np.inf, np.nan]), "x", 0.0)
     with pytest.raises(ConformanceError, match=r"at \(1,\)"):
@@ -215,8 +211,7 @@ def test_raises_wants_the_right_error():
         raises(KeyError, "a look-up", lambda: len(3))
 
 
-# -- front ends
-# --------------------------------------------------------------------------------------------------
+# -- front ends ----------------------------------------------------------------------------------------------
 def run_python(code, *args):
     done = subprocess.run([sys.executable, "-c", code, *args], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr

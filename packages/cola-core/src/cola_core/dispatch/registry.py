@@ -56,8 +56,7 @@ class Registry:
                     return rule
         raise UnknownNameError(f"no rule {rule_id!r}; `cola-core rules` lists them")
 
-    # -- changes
-    # ------------------------------------------------------------------------------------------------
+    # -- changes ---------------------------------------------------------------------------------------------
     def commit(self, rules: Sequence[Rule], algorithms: Sequence[AlgorithmEntry]) -> None:
         """Validate everything, then add everything; on any error nothing changes.
 
@@ -125,8 +124,7 @@ class Registry:
         self.rules, self.algorithms, self.replaced = rules, algorithms, replaced
         self._tiers, self.generation = {}, self.generation + 1
 
-    # -- validation
-    # ---------------------------------------------------------------------------------------------
+    # -- validation ------------------------------------------------------------------------------------------
     def _validate(self, rule: Rule, known: list[Rule], replaced: dict[str, tuple[Rule, Rule]]) -> None:
         check_signature(rule.id, rule.types)
         mine = rule.provenance.plugin

@@ -61,8 +61,7 @@ class PluginManager:
         self._triggers: dict[str, list[EntryRecord]] = {}
         self._pluggy: Any = None
 
-    # -- discovery
-    # ----------------------------------------------------------------------------------------------
+    # -- discovery -------------------------------------------------------------------------------------------
     def discover(self) -> Index:
         """Read the index once; core joins it even when running from a source tree."""
         with self._lock:
@@ -127,8 +126,7 @@ class PluginManager:
         found = same or plugins
         return found[0].name if found else None
 
-    # -- triggers
-    # -----------------------------------------------------------------------------------------------
+    # -- triggers --------------------------------------------------------------------------------------------
     def ensure(self, A: Any) -> None:
         """Load what an operand on this backend needs. Two lookups after the first time.
 
@@ -283,8 +281,7 @@ class PluginManager:
             f"COLA_DISABLE_PLUGINS={record.name} to silence, `cola-core plugins errors` for details)"
         )
 
-    # -- hooks
-    # --------------------------------------------------------------------------------------------------
+    # -- hooks -----------------------------------------------------------------------------------------------
     def _hooks(self) -> Any:
         if self._pluggy is None:
             import pluggy
@@ -323,8 +320,7 @@ class PluginManager:
                 return found
         return None
 
-    # -- names
-    # --------------------------------------------------------------------------------------------------
+    # -- names -----------------------------------------------------------------------------------------------
     def algorithm(self, question: str, name: str) -> type:
         """The algorithm class called ``name`` (or ``distribution:name``) for a question,
         loading its plugin."""
@@ -388,8 +384,7 @@ class PluginManager:
             raise PluginLoadError(f"{where} is not a subclass of {base.__name__} but {cls!r}.")
         return cls
 
-    # -- control
-    # ------------------------------------------------------------------------------------------------
+    # -- control ---------------------------------------------------------------------------------------------
     def refresh(self) -> None:
         """Forget everything and read the index again at the next use (after installing, in notebooks)."""
         with self._lock:
