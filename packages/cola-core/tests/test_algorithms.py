@@ -251,9 +251,8 @@ def test_lanczos_eigenpairs(backend, rng, which):
     A = cola.SelfAdjoint(ops.Dense(backend.asarray((D + D.T) / 2)))
     key = {"LA": -w, "SA": w, "LM": -np.abs(w), "SM": np.abs(w)}[which]
     want = np.sort(w[np.argsort(key)[:3]])
-    if (
-        which == "SM"
-    ):  # interior: Lanczos is not the method, and must say so rather than return something else
+    # interior: Lanczos is not the method, and must say so rather than return something else
+    if which == "SM":
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", ConvergenceWarning)
             (got, _), info = cola.eigh(A, 3, which, Lanczos(max_iters=60), return_info=True)

@@ -40,9 +40,8 @@ def test_one_dimension_against_dense(combination, rng):
     A = Laplacian1D(3.0, 7, kind, centring)
     S = A.to_dense()
     w, V = eigh(A)
-    np.testing.assert_allclose(
-        w, np.linalg.eigvalsh(S), atol=1e-13
-    )  # ascending, whatever the transform's order
+    # ascending, whatever the transform's order
+    np.testing.assert_allclose(w, np.linalg.eigvalsh(S), atol=1e-13)
     np.testing.assert_allclose(V.to_dense() * w @ V.to_dense().T, S, atol=1e-13)
     for which, expected in (("SA", np.linalg.eigvalsh(S)[:3]), ("LA", np.linalg.eigvalsh(S)[-3:])):
         w, V = eigh(A, 3, which)

@@ -116,9 +116,8 @@ def test_poisson_gradients(backend_name):
 
         found = jax.grad(loss, argnums=(0, 1))(be.asarray(f), be.asarray(g))
     else:
-        assert all(
-            np.isfinite(float(x)) for x in numeric
-        )  # NumPy has no derivatives; the loss is still smooth
+        # NumPy has no derivatives; the loss is still smooth
+        assert all(np.isfinite(float(x)) for x in numeric)
         return
     np.testing.assert_allclose(
         [float(found[0][1, 2]), float(found[1][1])], [float(x) for x in numeric], rtol=1e-6

@@ -56,9 +56,8 @@ def _reflect(kind: str, v: list[int]) -> tuple[int, list[int]]:
             return 0, v
         sign, out = _sorted_sign([abs(x) for x in v])
         return (-sign if negative % 2 else sign), out
-    sign, out = _sorted_sign(
-        [abs(x) for x in v]
-    )  # D: only even numbers of sign changes, each pair of them even
+    # D: only even numbers of sign changes, each pair of them even
+    sign, out = _sorted_sign([abs(x) for x in v])
     if negative % 2 and 0 not in v:
         out[-1] = -out[-1]
     return sign, out

@@ -66,9 +66,8 @@ def _copy(bk: Backend, device: str, quick: bool) -> dict[str, float]:
         y = bk.xp.zeros_like(x)
         seconds = _best(bk, lambda: y.copy_(x))
     else:
-        seconds = _best(
-            bk, lambda: bk.xp.copy(x)
-        )  # JAX arrays cannot be written into: this includes allocation
+        # JAX arrays cannot be written into: this includes allocation
+        seconds = _best(bk, lambda: bk.xp.copy(x))
     return {"copy_bytes": 16 * n, "copy_seconds": seconds, "copy_GBps": 16 * n / seconds / 1e9}
 
 

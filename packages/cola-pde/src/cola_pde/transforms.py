@@ -166,9 +166,8 @@ def _twiddle(n: int) -> np.ndarray:
 
 def _dct2(X: Any, xp: Any) -> Any:
     n = X.shape[-2]
-    folded = np.concatenate(
-        [np.arange(0, n, 2), np.arange(1, n, 2)[::-1]]
-    )  # even entries, odd ones backwards
+    # even entries, odd ones backwards
+    folded = np.concatenate([np.arange(0, n, 2), np.arange(1, n, 2)[::-1]])
     F = xp.fft.rfft(xp.take(X, _index(folded, X, xp), axis=-2), axis=-2, norm="ortho")
     Z = F * _constant(_twiddle(n), X, xp, wide=True)
     return xp.concat([xp.real(Z), xp.flip(-xp.imag(Z)[..., 1 : n - n // 2, :], axis=-2)], axis=-2)

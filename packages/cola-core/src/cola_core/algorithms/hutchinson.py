@@ -71,9 +71,8 @@ class Hutchinson(Algorithm):
             variance = xp.maximum(squares / count - xp.abs(mean) ** 2, xp.zeros_like(squares)) * (
                 count / max(count - 1, 1)
             )
-            error = (
-                xp.sqrt(variance / count) if count > 1 else variance + float("inf")
-            )  # one probe has no spread
+            # one probe has no spread
+            error = xp.sqrt(variance / count) if count > 1 else variance + float("inf")
             if not be.is_concrete(mean):
                 # under a trace the number of probes cannot depend on values: take what the tolerance asks for
                 if count >= min(self.max_iters, int(1 / self.tol**2)):

@@ -72,9 +72,8 @@ class NumpyBackend(Backend):
             and y.flags.c_contiguous
             and x.flags.c_contiguous
         ):
-            _blas("axpy", y)(
-                x.ravel(), y.ravel(), a=a[0]
-            )  # in place, one pass instead of two and a temporary
+            # in place, one pass instead of two and a temporary
+            _blas("axpy", y)(x.ravel(), y.ravel(), a=a[0])
             return y
         return y + a[..., None, :] * x
 

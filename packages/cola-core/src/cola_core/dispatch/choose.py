@@ -164,9 +164,8 @@ def choose_algorithm(
         found = _explicit(question, alg)
         if found is not None:
             return found
-        alg = (
-            Auto()
-        )  # a rule asks its own question (eigenvalues, say) of a part: the explicit choice is not for that
+        # a rule asks its own question (eigenvalues, say) of a part: the explicit choice is not for that
+        alg = Auto()
     A = args[0]
     if node is None and type(A).__name__ == "Dense" and not alg.advice:
         # a dense matrix has no facts but these, so the same choice serves every matrix that shares them

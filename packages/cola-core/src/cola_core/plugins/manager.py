@@ -149,9 +149,8 @@ class PluginManager:
                 owner = self._owners.get(OPERATOR_CLASSES[at].__module__.partition(".")[0])
                 if owner is not None:
                     self.load(owner, "operator")
-                self._classes = max(
-                    self._classes, at + 1
-                )  # after a failure in strict mode the class is met again
+                # after a failure in strict mode the class is met again
+                self._classes = max(self._classes, at + 1)
             if isinstance(key, tuple):
                 self.trigger(f"backend.{key[0]}")
                 if key[1]:
@@ -212,9 +211,8 @@ class PluginManager:
             registrar = Registrar(record.name, record.entry.version or info.version)
             self._call(record.name, "cola_register", registrar=registrar, trigger=trigger)
             self._commit(registrar)
-            if (
-                record.state == "loading"
-            ):  # a plugin loaded on the way may have turned out to contradict this one
+            # a plugin loaded on the way may have turned out to contradict this one
+            if record.state == "loading":
                 record.state = "active"
         except Exception as error:  # noqa: BLE001 - isolation: a plugin may fail in any way
             self._fail(record, error)

@@ -120,9 +120,8 @@ def potrf_pullback(bk: Any, L: Array, Lbar: Array) -> Array:
     """
     M = copyltu(bk, bk.xp.matmul(transpose(L), Lbar))
     Y = _solve_lower_t(bk, L, M)  # L^{-T} M
-    return 0.5 * _sym(
-        bk, _solve_lower_t(bk, L, transpose(Y))
-    )  # (L^{-T} (L^{-T} M)^T)^T, symmetric up to rounding
+    # (L^{-T} (L^{-T} M)^T)^T, symmetric up to rounding
+    return 0.5 * _sym(bk, _solve_lower_t(bk, L, transpose(Y)))
 
 
 # --- triangular solve ----------------------------------------
