@@ -77,6 +77,11 @@ def _sparse(dtype: str, seed: int) -> tuple[Any, Any, Any]:
     return data_, rows, cols
 
 
+def _sparse_operator(put: Any, t: Any, s: Any) -> Any:
+    data, rows, cols = map(put, _sparse(t, s))
+    return ops.Sparse(data, rows, cols, (9, 9))
+
+
 def _scatter(data_: Any, rows: Any, cols: Any, m: int, n: int) -> Any:
     out = np.zeros((m, n), data_.dtype)
     np.add.at(out, (rows, cols), data_)
@@ -148,7 +153,7 @@ def leaf_cases() -> list[Case]:
         ),
         _case(
             "sparse",
-            lambda put, t, s: ops.Sparse(*map(put, _sparse(t, s)), (9, 9)),
+            _sparse_operator,
             lambda t, s: _scatter(*_sparse(t, s), 9, 9),
         ),
         _case(

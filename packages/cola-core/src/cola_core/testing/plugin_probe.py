@@ -131,7 +131,8 @@ def broken(name: str) -> dict[str, Any]:
     """Importing the plugin's module fails; the core must go on, with one warning that names the plugin."""
     from cola_core.plugins.manager import MANAGER
 
-    target = MANAGER.discover() and MANAGER.records[name].entry.module
+    MANAGER.discover()
+    target = MANAGER.records[name].entry.module
 
     class Fails:
         def find_spec(self, fullname: str, path: Any = None, target_: Any = None) -> None:

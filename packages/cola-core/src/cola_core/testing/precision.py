@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 __all__ = ["precision"]
 
@@ -17,8 +18,10 @@ def precision(backend: str, dtype: str) -> Iterator[None]:
         return
     import jax
 
-    switch = getattr(jax, "enable_x64", None)
-    if switch is None:
-        from jax.experimental import enable_x64 as switch
+    switch: Any = getattr(jax, "enable_x64", None)
+    if switch is None:  # older versions keep it elsewhere
+        from jax.experimental import enable_x64
+
+        switch = enable_x64
     with switch(dtype in ("float64", "complex128")):
         yield

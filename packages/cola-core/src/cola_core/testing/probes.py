@@ -160,7 +160,7 @@ def _direct(f: Any) -> Callable[[Any, Any], tuple[Any, tuple[Any, ...]]]:
     return lambda A, operands: (f, (A, *operands))
 
 
-def _matrix_function(f: Any) -> tuple[Any, ...]:
+def _matrix_function(f: Any) -> tuple[Any, Any, Any]:
     return (lambda A, M, backend, dtype, seed: (f,), _plain, _function(f))
 
 

@@ -91,6 +91,9 @@ def _register() -> None:
         def run(case: Any, backend: Any, dtype: str, seed: int, probe: Probe = probe) -> None:
             check_question(probe, case, backend, dtype, seed)
 
+        def applies(case: Any, probe: Probe = probe) -> bool:
+            return suits(case, probe)
+
         run.__doc__ = f"``{name}`` equals the dense answer and the answer without structural rules."
         check(
             f"question.{name}",
@@ -98,7 +101,7 @@ def _register() -> None:
             "capability",
             capability="questions",
             dtypes="all" if name in ("solve", "slogdet") else "pair",
-            applies=lambda case, probe=probe: suits(case, probe),
+            applies=applies,
         )(run)
 
 
