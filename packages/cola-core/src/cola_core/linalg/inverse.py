@@ -31,6 +31,7 @@ from .operands import as_algorithm, square
 __all__ = ["INV", "Inverse", "inv"]
 
 RULES = RuleBook()
+SURVIVES = frozenset({PSD, SelfAdjoint, Unitary})  # what an inverse inherits
 
 
 @operator
@@ -49,7 +50,7 @@ class Inverse(LinearOperator):
         return self.A._dtype()
 
     def _properties(self) -> frozenset[Property]:
-        return frozenset(p for p in (PSD, SelfAdjoint, Unitary) if self.A.isa(p))
+        return self.A.properties & SURVIVES
 
     def factor(self) -> Any:
         """The kept factorisation, or None where a rule or an iterative algorithm answers."""
@@ -183,7 +184,9 @@ def inv_scalar(A: Any, *, alg: Any) -> LinearOperator:
         if A.c == 0:
             raise SingularMatrixError(f"{A!r} is singular: the scalar is zero.")
         return ScalarMul(1 / A.c, A.n)
-    return ScalarMul(1 / _nonzero(A, A.c, "the scalar"), A.n, declared=A.declared & {PSD, SelfAdjoint})
+    # NumPy turns 0-d results into scalars, which have no precision of their own: data stays data
+    c = A._concrete_backend().asarray(1 / _nonzero(A, A.c, "the scalar"), dtype=A.c.dtype)
+    return ScalarMul(c, A.n, declared=A.declared & {PSD, SelfAdjoint})
 
 
 @RULES.rule(INV, (Diagonal,), id="inv/diagonal", source="definition")
@@ -231,5 +234,5 @@ def inv_blockdiag(A: Any, *, alg: Any) -> LinearOperator:
 
 def _declare_like(out: LinearOperator, A: LinearOperator) -> LinearOperator:
     """Self-adjointness, PSD and unitarity pass to the inverse."""
-    keep = frozenset(p for p in (PSD, SelfAdjoint, Unitary) if A.isa(p)) - out.properties
+    keep = (A.properties & SURVIVES) - out.properties
     return out.replace(declared=out.declared | keep) if keep else out

@@ -14,6 +14,8 @@ from .sum import broadcast_batches
 
 __all__ = ["Kronecker", "apply_along_axes"]
 
+SHARED = frozenset({PSD, SelfAdjoint, Unitary, Stiefel})  # what holds of a product if it holds of every factor
+
 
 def apply_along_axes(Ms: tuple[LinearOperator, ...], X: Array, adjoint: bool = False) -> Array:
     """``(M1 (x) ... (x) Mp) @ X`` (or its adjoint) for X (*batch, N, k).
@@ -67,7 +69,7 @@ class Kronecker(LinearOperator):
         if not self.Ms:
             raise ShapeError("Kronecker needs at least one factor.")
         self.backend  # noqa: B018 - raises if the parts mix libraries
-        broadcast_batches("Kronecker", self.Ms)
+        self.shape  # noqa: B018 - raises if their batches do not broadcast
 
     def _shape(self) -> tuple[int, ...]:
         return (
@@ -103,7 +105,7 @@ class Kronecker(LinearOperator):
         return xp.broadcast_to(out, self.shape) if tuple(out.shape) != self.shape else out
 
     def _properties(self) -> frozenset[Property]:
-        return frozenset(p for p in (PSD, SelfAdjoint, Unitary, Stiefel) if all(M.isa(p) for M in self.Ms))
+        return SHARED.intersection(*(M.properties for M in self.Ms))
 
     def _compose(self, other: LinearOperator) -> object:
         """Mixed product: (A (x) B)(C (x) D) = AC (x) BD when the factors fit one by one."""

@@ -16,7 +16,7 @@ def broadcast_batches(what: str, operators: tuple[LinearOperator, ...]) -> tuple
     """The common batch shape of several operators, by NumPy's broadcasting rules."""
     batch: tuple[int, ...] = ()
     for A in operators:
-        mine = A.batch_shape
+        mine = A.shape[:-2]
         if mine == batch or not mine:
             continue
         long, short = (mine, batch) if len(mine) >= len(batch) else (batch, mine)
