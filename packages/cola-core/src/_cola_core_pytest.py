@@ -1,7 +1,8 @@
 """pytest entry point of the conformance kit: one option, no imports.
 
-Loaded by every pytest run of an environment that has cola-core, so it must cost nothing: neither cola_core nor numpy
-is imported here. ``cola_core.testing.pytest_front`` reads ``REQUIRED`` when a conformance test runs.
+Loaded by every pytest run of an environment that has cola-core, so it must cost nothing: neither cola_core
+nor numpy is imported here. ``cola_core.testing.pytest_front`` reads ``REQUIRED`` when a conformance test
+runs.
 """
 
 REQUIRED: set[str] = set()
@@ -15,7 +16,8 @@ def pytest_addoption(parser):
         action="append",
         default=[],
         metavar="NAME",
-        help="fail, instead of skip, conformance tests of this backend (numpy, torch, jax) if it is not installed; "
+        help="fail, instead of skip, conformance tests of this backend (numpy, torch, jax) if it is "
+        "not installed; "
         "may be given several times",
     )
 

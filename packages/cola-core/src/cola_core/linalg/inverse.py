@@ -36,8 +36,9 @@ SURVIVES = frozenset({PSD, SelfAdjoint, Unitary})  # what an inverse inherits
 
 @operator
 class Inverse(LinearOperator):
-    """``A^{-1}`` as an operator: a product solves. A direct factorisation is made at the first product and kept, so
-    ``Ainv = inv(A)`` is the way to solve with one operator many times (and ``logdet(Ainv)`` reuses it too).
+    """``A^{-1}`` as an operator: a product solves. A direct factorisation is made at the first product and
+    kept, so ``Ainv = inv(A)`` is the way to solve with one operator many times (and ``logdet(Ainv)`` reuses
+    it too).
     """
 
     A: LinearOperator
@@ -116,7 +117,8 @@ class Inverse(LinearOperator):
 
 
 def _keepable(be: Any, A: LinearOperator) -> bool:
-    """Whether a factorisation may outlive this call: not under a trace, and not if it holds an autograd graph."""
+    """Whether a factorisation may outlive this call:
+    not under a trace, and not if it holds an autograd graph."""
     if be.name == "numpy":
         return True
     from ..algorithms.cg import _arrays
@@ -131,9 +133,9 @@ INV = Question("inv", abstract=lambda A: A, doc="inverse as an operator")
 def inv(A: Any, alg: Any = Auto()) -> LinearOperator:
     """The inverse of a square operator, as an operator of the same structure where there is one.
 
-    Lazy: nothing is factorised before the first product. Kronecker, block-diagonal, diagonal, permutation, product and
-    unitary operators invert part by part; everything else becomes ``Inverse``, whose products solve. Raises
-    NonSquareError for rectangular operators.
+    Lazy: nothing is factorised before the first product. Kronecker, block-diagonal, diagonal, permutation,
+    product and unitary operators invert part by part; everything else becomes ``Inverse``, whose products
+    solve. Raises NonSquareError for rectangular operators.
 
     >>> import numpy as np, cola_core as cola
     >>> K = cola.kron(np.diag([1.0, 2.0]), np.array([[2.0, 1.0], [1.0, 3.0]]))

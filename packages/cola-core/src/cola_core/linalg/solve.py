@@ -1,4 +1,5 @@
-"""``solve(A, b)``: linear systems, taken apart by structure until a factorisation or an iteration computes."""
+"""``solve(A, b)``: linear systems, taken apart by structure until a factorisation
+or an iteration computes."""
 
 from __future__ import annotations
 
@@ -59,9 +60,10 @@ def solve(
 ) -> Any:
     """Solve ``A x = b`` for a square operator.
 
-    A: operator or array, shape (*batch, n, n). b: (n,) or (*batch, n, k), as in ``numpy.linalg.solve``. alg: ``Auto()``
-    (structure first, then the cheapest algorithm), an algorithm object or a name. return_info: also return an ``Info``
-    with the relative residual recomputed from A. on_failure: what a missed tolerance does, "warn", "raise", "ignore".
+    A: operator or array, shape (*batch, n, n). b: (n,) or (*batch, n, k), as in ``numpy.linalg.solve``. alg:
+    ``Auto()`` (structure first, then the cheapest algorithm), an algorithm object or a name. return_info:
+    also return an ``Info`` with the relative residual recomputed from A. on_failure: what a missed tolerance
+    does, "warn", "raise", "ignore".
 
     Raises NonSquareError, ShapeError, BackendError, DeviceError, NonFiniteError, SingularMatrixError,
     NotPositiveDefiniteError (a false PSD declaration), NoRuleError.
@@ -225,6 +227,7 @@ def _woodbury_cost(A: Any, b: Any, *, alg: Any) -> Cost:
     factor=woodbury_factor,
 )
 def solve_woodbury(A: Any, b: Array, *, alg: Any) -> Array:
-    """``(B + U V^H)^{-1} b``; the residual is checked, refined once, and the rule steps back if accuracy is lost."""
+    """``(B + U V^H)^{-1} b``; the residual is checked, refined once,
+    and the rule steps back if accuracy is lost."""
     factor = woodbury_factor(A, alg=alg)
     return factor if factor is NotImplemented else factor.solve(b)

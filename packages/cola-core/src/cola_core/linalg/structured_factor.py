@@ -1,7 +1,8 @@
-"""Factorisations that follow from structure: what ``inv(A)`` keeps of an eigenbasis or of a low-rank correction.
+"""Factorisations that follow from structure:
+what ``inv(A)`` keeps of an eigenbasis or of a low-rank correction.
 
-Same protocol as the direct factors of ``algorithms.factor``: ``solve(B)`` and ``slogdet()``. ``solve`` may return
-NotImplemented after looking at its own residual; the next rule or algorithm then answers.
+Same protocol as the direct factors of ``algorithms.factor``: ``solve(B)`` and ``slogdet()``. ``solve`` may
+return NotImplemented after looking at its own residual; the next rule or algorithm then answers.
 """
 
 from __future__ import annotations
@@ -54,7 +55,8 @@ def spectral_factor(A: Any, *, alg: Any) -> SpectralFactor:
         smallest, largest = be.number(xp.min(xp.abs(w))), be.number(xp.max(xp.abs(w)))
         if smallest == 0.0:
             raise SingularMatrixError(
-                f"{A!r} is singular: an eigenvalue is exactly zero. Add a multiple of the identity or project out "
+                f"{A!r} is singular: an eigenvalue is exactly zero. Add a multiple of the identity or "
+                f"project out "
                 "the null space."
             )
         warn_if_singular(smallest / largest, A, "eigenvalue")
@@ -78,7 +80,8 @@ class WoodburyFactor:
         return x - be.matmul(self.Z, self.Cinv._matmat(be.matmul(be.adjoint(self.V), x)))
 
     def solve(self, B: Array) -> Array:
-        """Woodbury's formula, judged by the residual of the whole system: it cancels when B is much smaller than U V^H."""
+        """Woodbury's formula, judged by the residual of the whole system:
+        it cancels when B is much smaller than U V^H."""
         A, x = self.A, self._correct(B)
         be = A._concrete_backend()
         if not be.is_concrete(x) or 0 in B.shape:

@@ -14,7 +14,9 @@ from .sum import broadcast_batches
 
 __all__ = ["Kronecker", "apply_along_axes"]
 
-SHARED = frozenset({PSD, SelfAdjoint, Unitary, Stiefel})  # what holds of a product if it holds of every factor
+SHARED = frozenset(
+    {PSD, SelfAdjoint, Unitary, Stiefel}
+)  # what holds of a product if it holds of every factor
 
 
 def apply_along_axes(Ms: tuple[LinearOperator, ...], X: Array, adjoint: bool = False) -> Array:
