@@ -249,10 +249,10 @@ def single(rng, c):
 ZOO: dict[str, Callable[[Any, bool], tuple[Build, Any]]] = {
     f.__name__.rstrip("_"): f
     for f in (
-        dense, dense_psd, dense_sym, lower, upper_unit, diagonal, scalar, scalar_python, sparse, lowrank, permutation,
-        product, product_tall, gram, scaled, sum_, kron, kron_psd, kron_rect, kron_shift, kronsum, kronsum_general,
-        blockdiag, blockdiag_psd_shift, diag_plus_lowrank, general_plus_lowrank, kron_shift_lowrank, sliced,
-        sliced_principal, opaque, nested, single,
+        dense, dense_psd, dense_sym, lower, upper_unit, diagonal, scalar, scalar_python, sparse, lowrank,
+        permutation, product, product_tall, gram, scaled, sum_, kron, kron_psd, kron_rect, kron_shift,
+        kronsum, kronsum_general, blockdiag, blockdiag_psd_shift, diag_plus_lowrank, general_plus_lowrank,
+        kron_shift_lowrank, sliced, sliced_principal, opaque, nested, single,
     )
 }  # fmt: skip
 

@@ -131,7 +131,8 @@ class Plan:
         pad = rest + ("│  " if node.children else "   ")
         who = f"{node.by}  ({node.kind}{', ' + node.settings if node.settings else ''})"
         lines.append(f"{pad}by {who}  {node.plugin} {node.version}  {node.where}".rstrip())
-        numbers = f"~{_si(total.flops)}flop, {_si(total.bytes)}B moved, {_si(total.memory)}B held, ~{_time(total.seconds)}"
+        work = f"~{_si(total.flops)}flop, {_si(total.bytes)}B moved, {_si(total.memory)}B held"
+        numbers = f"{work}, ~{_time(total.seconds)}"
         if node.seconds is not None:
             numbers += f"; measured {_time(node.seconds)}"
         lines.append(pad + numbers)
