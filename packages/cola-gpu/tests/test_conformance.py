@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from cola_core.testing import parametrize_with_checks
+from cola_core.testing import Case, parametrize_with_checks
 from cola_gpu.conformance import cases
 
 
-@parametrize_with_checks(cases())
+@parametrize_with_checks([Case("gpu", kind="plugin"), *cases()])
 def test_conformance(check):
     check()

@@ -4,13 +4,13 @@ Everything on NumPy and PyTorch. Eager JAX compiles every operation for every sh
 operators in double precision stand for all; ``cola-core check-plugin pde`` runs the rest.
 """
 
-from cola_core.testing import parametrize_with_checks
+from cola_core.testing import Case, parametrize_with_checks
 from cola_pde.conformance import cases
 
 ON_JAX = ("transform-dct2", "laplacian-grid", "cola-pde")
 
 
-@parametrize_with_checks(cases(), backends=("numpy", "torch"))
+@parametrize_with_checks([Case("pde", kind="plugin"), *cases()], backends=("numpy", "torch"))
 def test_conformance(check):
     check()
 

@@ -6,9 +6,12 @@ from typing import Any
 
 from cola_core import PSD, ops
 from cola_core.linalg import cholesky, diag, trace
+from cola_core.plugins import RuleBook
 
 from .covariance import CovarianceOperator
 from .inference.dense import MAX_BYTES
+
+RULES = RuleBook()
 
 
 def _main_diagonal(A: Any, k: int, *, alg: Any) -> bool | str:
@@ -30,21 +33,25 @@ def _fits(A: Any, *, alg: Any) -> bool | str:
     return True
 
 
+@RULES.rule(diag, (CovarianceOperator,), id="diag/covariance", source="k(x, x)", when=_main_diagonal)
+def diag_covariance(A: Any, k: int, *, alg: Any) -> Any:
+    return A.diagonal()
+
+
+@RULES.rule(
+    trace, (CovarianceOperator,), id="trace/covariance", source="sum of k(x, x)", when=_square
+)
+def trace_covariance(A: Any, *, alg: Any) -> Any:
+    return A.xp.sum(A.diagonal())
+
+
+@RULES.rule(
+    cholesky, (CovarianceOperator,), id="cholesky/covariance", source="the stored matrix", when=_fits
+)
+def cholesky_covariance(A: Any, *, alg: Any) -> Any:
+    return cholesky(PSD(ops.Dense(A.to_dense())), alg)
+
+
 def register(registrar: Any) -> None:
     """Add the rules of this package to the core's registry."""
-
-    @registrar.rule(diag, (CovarianceOperator,), id="diag/covariance", source="k(x, x)", when=_main_diagonal)
-    def diag_covariance(A: Any, k: int, *, alg: Any) -> Any:
-        return A.diagonal()
-
-    @registrar.rule(
-        trace, (CovarianceOperator,), id="trace/covariance", source="sum of k(x, x)", when=_square
-    )
-    def trace_covariance(A: Any, *, alg: Any) -> Any:
-        return A.xp.sum(A.diagonal())
-
-    @registrar.rule(
-        cholesky, (CovarianceOperator,), id="cholesky/covariance", source="the stored matrix", when=_fits
-    )
-    def cholesky_covariance(A: Any, *, alg: Any) -> Any:
-        return cholesky(PSD(ops.Dense(A.to_dense())), alg)
+    registrar.include(RULES)
