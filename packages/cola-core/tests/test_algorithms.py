@@ -340,14 +340,14 @@ def test_hutchinson_that_runs_out_of_probes_says_so(rng):
 
 @pytest.mark.parametrize("condition", [1e2, 1e6, 1e8])
 def test_slq_error_bars_include_truncation(rng, condition):
-    w = np.logspace(0, -np.log10(condition), 300)
+    w = np.logspace(0, -np.log10(condition), 120)
     A = cola.PSD(ops.Dense(spectrum(rng, w)))
     hits = 0
-    for key in range(12):
-        value, info = cola.logdet(A, SLQ(key=key, max_samples=64), return_info=True, on_failure="ignore")
+    for key in range(10):
+        value, info = cola.logdet(A, SLQ(key=key, max_samples=32), return_info=True, on_failure="ignore")
         assert info.standard_error > 0
         hits += abs(value - np.log(w).sum()) <= 3 * info.standard_error
-    assert hits >= 11
+    assert hits >= 9
 
 
 def test_slq_is_exact_where_lanczos_breaks_down(backend):

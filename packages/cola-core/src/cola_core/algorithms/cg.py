@@ -10,6 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
+from ..backends import backend_of
 from ..backends.base import Array, Backend
 from ..cost import Cost
 from ..properties import PSD
@@ -105,57 +106,7 @@ class CG(Algorithm):
     def _run(
         self, be: Backend, A: Any, P: Any, B: Array, X: Array | None, tol: float, limit: int
     ) -> tuple[Array, Any, Any, Array]:
-        xp = be.xp
-        bnorm = be.norm(B)
-        target = tol * bnorm
-        if X is None:
-            X, R, products = xp.zeros_like(B), B + 0, 0
-        else:
-            X, products = X + 0, 1
-            R = B - A @ X
-        Z = R if P is None else P @ R
-        rho = _real(be, be.inner(R, Z))
-        rnorm = be.norm(R)
-        code = xp.where(rnorm <= target, CONVERGED, RUNNING)
-        if P is not None:
-            code = xp.where((code == RUNNING) & ~(rho > 0), BAD_PRECONDITIONER, code)
-        state = (0, X, R, Z + 0 if P is None else Z, rho, code)
-
-        def running(state: Any) -> Any:
-            step, code = state[0], state[-1]
-            return (step < limit) & xp.any(code == RUNNING)
-
-        def body(state: Any) -> Any:
-            step, X, R, D, rho, code = state
-            Q = A @ D
-            curvature = _real(be, be.inner(D, Q))
-            live = code == RUNNING
-            finite = xp.isfinite(curvature)
-            code = xp.where(live & ~finite, NONFINITE, code)
-            code = xp.where(live & finite & ~(curvature > 0), INDEFINITE, code)
-            live = code == RUNNING
-            alpha = xp.where(live, rho / xp.where(live, curvature, xp.ones_like(curvature)), xp.zeros_like(rho))
-            alpha = be.astype(alpha, B.dtype)
-            if not be.is_concrete(Q) or bool(xp.all(finite)):
-                X = be.axpy(alpha, D, X)
-                R = be.axpy(-alpha, Q, R)
-            else:  # 0 * NaN would spread to the healthy part of a column that has already stopped
-                X, R = X + alpha[..., None, :] * D, R
-            if P is None:
-                new = _real(be, be.inner(R, R))
-                rnorm, Z = xp.sqrt(new), R
-            else:
-                Z = P @ R
-                new, rnorm = _real(be, be.inner(R, Z)), be.norm(R)
-                code = xp.where((code == RUNNING) & ~(new > 0) & (rnorm > target), BAD_PRECONDITIONER, code)
-            code = xp.where((code == RUNNING) & (rnorm <= target), CONVERGED, code)
-            live = code == RUNNING
-            ratio = xp.where(live, new / xp.where(rho != 0, rho, xp.ones_like(rho)), xp.zeros_like(rho))
-            D = be.xpay(Z, be.astype(ratio, B.dtype), D)
-            return step + 1, X, R, D, xp.where(live, new, rho), code
-
-        state = be.while_loop(running, body, state)
-        return state[1], state[0], state[0] + products, state[-1]
+        return be.jit(_iterate)(A, P, B, X, tol, limit)
 
     def _implicit(
         self, be: Backend, A: Any, P: Any, B: Array, tol: float, limit: int, vector: bool
@@ -169,6 +120,62 @@ class CG(Algorithm):
 
         X, (steps, products, codes) = be.implicit_solve(A, run, B)
         return finish(be, A, "CG", X, B, vector, tol, steps, products, codes)
+
+
+def _iterate(A: Any, P: Any, B: Array, X: Array | None, tol: Any, limit: Any) -> tuple[Array, Any, Any, Array]:
+    """The recurrence: solution, steps, products, and per column why it stopped."""
+    be: Any = backend_of(B)
+    xp = be.xp
+    bnorm = be.norm(B)
+    target = tol * bnorm
+    if X is None:
+        X, R, products = xp.zeros_like(B), B + 0, 0
+    else:
+        X, products = X + 0, 1
+        R = B - A @ X
+    Z = R if P is None else P @ R
+    rho = _real(be, be.inner(R, Z))
+    rnorm = be.norm(R)
+    code = xp.where(rnorm <= target, CONVERGED, RUNNING)
+    if P is not None:
+        code = xp.where((code == RUNNING) & ~(rho > 0), BAD_PRECONDITIONER, code)
+    state = (0, X, R, Z + 0, rho, code)
+
+    def running(state: Any) -> Any:
+        step, code = state[0], state[-1]
+        return (step < limit) & xp.any(code == RUNNING)
+
+    def body(state: Any) -> Any:
+        step, X, R, D, rho, code = state
+        Q = A @ D
+        curvature = _real(be, be.inner(D, Q))
+        live = code == RUNNING
+        finite = xp.isfinite(curvature)
+        code = xp.where(live & ~finite, NONFINITE, code)
+        code = xp.where(live & finite & ~(curvature > 0), INDEFINITE, code)
+        live = code == RUNNING
+        alpha = xp.where(live, rho / xp.where(live, curvature, xp.ones_like(curvature)), xp.zeros_like(rho))
+        alpha = be.astype(alpha, B.dtype)
+        if not be.is_concrete(Q) or bool(xp.all(finite)):
+            X = be.axpy(alpha, D, X)
+            R = be.axpy(-alpha, Q, R)
+        else:  # 0 * NaN would spread to the healthy part of a column that has already stopped
+            X, R = X + alpha[..., None, :] * D, R
+        if P is None:
+            new = _real(be, be.inner(R, R))
+            rnorm, Z = xp.sqrt(new), R
+        else:
+            Z = P @ R
+            new, rnorm = _real(be, be.inner(R, Z)), be.norm(R)
+            code = xp.where((code == RUNNING) & ~(new > 0) & (rnorm > target), BAD_PRECONDITIONER, code)
+        code = xp.where((code == RUNNING) & (rnorm <= target), CONVERGED, code)
+        live = code == RUNNING
+        ratio = xp.where(live, new / xp.where(rho != 0, rho, xp.ones_like(rho)), xp.zeros_like(rho))
+        D = be.xpay(Z, be.astype(ratio, B.dtype), D)
+        return step + 1, X, R, D, xp.where(live, new, rho), code
+
+    state = be.while_loop(running, body, state)
+    return state[1], state[0], state[0] + products, state[-1]
 
 
 def _real(be: Backend, x: Array) -> Array:

@@ -33,8 +33,6 @@ class Hutchinson(Algorithm):
     kind: ClassVar[str] = "stochastic"
 
     def applicable(self, question: str, A: Any, *operands: Any) -> bool | str:
-        if question == "diag" and operands[0] != 0:
-            return "estimates the main diagonal only"
         if not A.is_square:
             return "the operator is not square"
         return True
@@ -95,10 +93,17 @@ class Hutchinson(Algorithm):
     def diag(self, A: Any, k: int) -> Array:
         be = A._concrete_backend()
         xp = be.xp
-        if A.shape[-1] == 0:
+        n = A.shape[-1]
+        size, row, col = max(n - abs(k), 0), max(-k, 0), max(k, 0)
+        if size == 0:
             return be.zeros((*A.batch_shape, 0), A.dtype, A.device)
         norm = xp.linalg.vector_norm
-        mean, error, count, met = self._sample(A, lambda Z, AZ: be.conj(Z) * AZ, lambda x: norm(x))
+
+        def products(Z: Array, AZ: Array) -> Array:
+            # E[(A z)_i conj(z_j)] = A_ij
+            return be.conj(Z[..., col : col + size, :]) * AZ[..., row : row + size, :]
+
+        mean, error, count, met = self._sample(A, products, lambda x: norm(x))
         self._report(be, norm(error), count, met, norm(mean))
         return mean
 

@@ -47,6 +47,14 @@ def lanczos(A: Any, start: Array, m: int) -> Tridiagonal:
     """m steps from each column of ``start`` (n, s). Cost:
     m products with s columns, ``4 m^2 n s`` flops besides."""
     be = A._concrete_backend()
+    if be.name == "jax":
+        return Tridiagonal(*be.jit(_sweep, static=("m",))(A, start, m=m), m)
+    return Tridiagonal(*_sweep(A, start, m=m))
+
+
+def _sweep(A: Any, start: Array, *, m: int) -> tuple[Any, ...]:
+    """basis, alpha, beta, norm (and, where steps are not compiled, the steps made before every column broke down)."""
+    be = A._concrete_backend()
     xp = be.xp
     n, s = start.shape
     real = be.real_dtype(A.dtype)
@@ -92,13 +100,13 @@ def lanczos(A: Any, start: Array, m: int) -> Tridiagonal:
         import jax
 
         _, Q, alpha, beta, _ = jax.lax.fori_loop(0, m, lambda _, st: step(st), (0, Q, alpha, beta, scale))
-        return Tridiagonal(Q, alpha, beta, norm, m)
+        return Q, alpha, beta, norm
     state: Any = (0, Q, alpha, beta, scale)
     for j in range(m):
         state = step(state)
         if j + 1 < m and not bool(xp.any(state[3][j] > 0)):
             # every column has found an invariant subspace: nothing is left to add
             _, Q, alpha, beta, _ = state
-            return Tridiagonal(Q[: j + 1], alpha[: j + 1], beta[: j + 1], norm, j + 1)
+            return Q[: j + 1], alpha[: j + 1], beta[: j + 1], norm, j + 1
     _, Q, alpha, beta, _ = state
-    return Tridiagonal(Q, alpha, beta, norm, m)
+    return Q, alpha, beta, norm, m

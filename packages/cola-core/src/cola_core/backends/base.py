@@ -182,6 +182,13 @@ class Backend:
             state = body(state)
         return state
 
+    def jit(self, fn: Callable[..., Any], static: tuple[str, ...] = ()) -> Callable[..., Any]:
+        """``fn``, compiled once per structure of its arguments where the library compiles (JAX).
+
+        fn: a module-level function of operators and arrays; static: names of arguments that are not data.
+        """
+        return fn
+
     def implicit_solve(self, A: Any, solve: Callable[[Any, Any], Any], b: Array) -> tuple[Array, Any]:
         """``solve(A, b) -> (x, aux)`` with the derivative of the implicit function,
         where the library differentiates."""

@@ -53,7 +53,10 @@ class JaxBackend(Backend):
         return next(iter(devices)) if len(devices) == 1 else None
 
     def is_concrete(self, *xs: Any) -> bool:
-        return not any(isinstance(x, jax.core.Tracer) for x in xs)
+        if any(isinstance(x, jax.core.Tracer) for x in xs):
+            return False
+        # under a trace even operations on constants are staged, so their results cannot be looked at either
+        return _outside_traces()
 
     def eye(self, n: int, dtype: Any, device: Any = None) -> Array:
         return jnp.eye(n, dtype=self.dtype(dtype))
@@ -157,6 +160,13 @@ class JaxBackend(Backend):
     def while_loop(self, cond: Callable[[Any], Any], body: Callable[[Any], Any], state: Any) -> Any:
         return jax.lax.while_loop(cond, body, state)
 
+    def jit(self, fn: Callable[..., Any], static: tuple[str, ...] = ()) -> Callable[..., Any]:
+        # jax keys its cache on the wrapped function object, so the wrapper must be made once
+        try:
+            return _COMPILED[fn, static]
+        except KeyError:
+            return _COMPILED.setdefault((fn, static), jax.jit(fn, static_argnames=static))
+
     def implicit_solve(self, A: Any, solve: Callable[[Any, Any], Any], b: Array) -> tuple[Array, Any]:
         def transposed(_: Any, rhs: Array) -> Any:
             # A^T = conj(A^H)
@@ -177,4 +187,13 @@ class JaxBackend(Backend):
         return jax.random.rademacher(self._key(key), shape).astype(self.dtype(dtype))
 
 
+_COMPILED: dict[Any, Callable[..., Any]] = {}
+
+
+def _outside_traces() -> bool:
+    """Whether operations run now rather than being recorded: a constant combined with itself stays concrete."""
+    return not isinstance(jnp.add(_ZERO, _ZERO), jax.core.Tracer)
+
+
+_ZERO = jnp.zeros((), jnp.int32)
 BACKEND = JaxBackend()

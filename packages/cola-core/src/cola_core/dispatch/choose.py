@@ -186,10 +186,15 @@ def choose_algorithm(
 
 def _explicit(question: Any, alg: Any) -> tuple[Any, AlgorithmEntry] | None:
     """The algorithm given by the user; None where it is meant for the outer question only."""
-    entries = REGISTRY.algorithms.get(question.name, [])
-    for entry in entries:
-        if type(alg) is entry.cls:
-            return alg, entry
+    for attempt in range(2):
+        entries = REGISTRY.algorithms.get(question.name, [])
+        for entry in entries:
+            if type(alg) is entry.cls:
+                return alg, entry
+        if attempt == 0 and not type(alg).__module__.startswith("cola_core."):
+            from ..plugins.manager import MANAGER
+
+            MANAGER.ensure_class(type(alg))  # its plugin may not have been needed before
     if callable(getattr(alg, question.name, None)):
         cls = type(alg)
         return alg, AlgorithmEntry(question.name, cls.__name__, cls, Provenance.of(cls, "user", ""), False)

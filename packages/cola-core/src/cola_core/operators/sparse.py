@@ -46,6 +46,8 @@ class Sparse(LinearOperator):
                 f"Sparse of shape {(m, n)} has indices outside it: rows {rows.min()}..{rows.max()}, "
                 f"columns {cols.min()}..{cols.max()}."
             )
+        if m * n >= 2**63:
+            raise ShapeError(f"Sparse of shape {(m, n)} has more positions than 64-bit indices can number.")
         position = rows * n + cols
         step = np.diff(position)
         if (step <= 0).any():

@@ -159,6 +159,13 @@ class PluginManager:
                 self.trigger(f"backend.{key}")
             self._seen.add(key)
 
+    def ensure_class(self, cls: type) -> None:
+        """Load the plugin that a class (an explicit algorithm's) comes from, so that its registration is known."""
+        self.discover()
+        owner = self._owners.get(cls.__module__.partition(".")[0])
+        if owner is not None:
+            self.load(owner, "name")
+
     def trigger(self, name: str) -> None:
         """Load the rules every plugin keeps for this trigger, each plugin in its own transaction."""
         with self._lock:
