@@ -31,8 +31,8 @@ class TorchBackend(Backend):
             import numpy as np
 
             x = np.array(x)  # a copy: numpy views of jax arrays are read-only
-        out = torch.as_tensor(x, device=device)
-        return out if dtype is None else out.to(dtype)
+        # with the dtype at once: by way of torch's default precision 0.1 would lose half its digits
+        return torch.as_tensor(x, dtype=dtype, device=device)
 
     def astype(self, x: Array, dtype: Any) -> Array:
         return x.to(self.dtype(dtype))

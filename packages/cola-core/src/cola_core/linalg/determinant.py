@@ -23,6 +23,7 @@ from ..operators import (
     Sum,
     Transpose,
     Triangular,
+    parts,
 )
 from ..plugins.rulebook import RuleBook
 from ..properties import PSD
@@ -134,7 +135,7 @@ def _combine(parts: list[tuple[Array, Array]]) -> tuple[Array, Array]:
 @RULES.rule(SLOGDET, (Identity,), id="slogdet/identity", source="definition")
 def slogdet_identity(A: Any, *, alg: Any) -> tuple[Array, Array]:
     be = A._concrete_backend()
-    one = be.xp.ones((), dtype=A.dtype)
+    one = be.xp.ones((), dtype=A.dtype, device=A.device)
     return one, be.zeros((), be.real_dtype(A.dtype))
 
 
@@ -165,11 +166,11 @@ def slogdet_permutation(A: Any, *, alg: Any) -> tuple[Array, Array]:
     xp = be.xp
     n = A.shape[-1]
     jump = A.perm
-    least = xp.arange(n)
+    least = here = xp.arange(n, device=be.device(jump))
     for _ in range(max(n, 1).bit_length()):
         least = xp.minimum(least, least[jump])
         jump = jump[jump]
-    cycles = xp.sum(xp.astype(least == xp.arange(n), A.dtype))
+    cycles = xp.sum(xp.astype(least == here, A.dtype))
     sign = 1 - 2 * ((n - cycles) % 2) if not be.is_complex(A.dtype) else 1 - 2 * (xp.real(n - cycles) % 2)
     sign = be.astype(sign, A.dtype)
     return sign, be.zeros((), be.real_dtype(A.dtype))
@@ -177,20 +178,20 @@ def slogdet_permutation(A: Any, *, alg: Any) -> tuple[Array, Array]:
 
 @RULES.rule(SLOGDET, (Product,), id="slogdet/product", source="det(AB) = det A det B", when=all_square)
 def slogdet_product(A: Any, *, alg: Any) -> tuple[Array, Array]:
-    return _combine([ask(SLOGDET, (M,), alg) for M in A.Ms])
+    return _combine([ask(SLOGDET, (M,), alg) for M in parts(A)])
 
 
 @RULES.rule(SLOGDET, (Kronecker,), id="slogdet/kronecker", source="Van Loan 2000, sec. 1", when=all_square)
 def slogdet_kronecker(A: Any, *, alg: Any) -> tuple[Array, Array]:
     be, N = A._concrete_backend(), A.shape[-1]
-    return _combine([_power(be, ask(SLOGDET, (M,), alg), N // max(M.shape[-1], 1)) for M in A.Ms])
+    return _combine([_power(be, ask(SLOGDET, (M,), alg), N // max(M.shape[-1], 1)) for M in parts(A)])
 
 
 @RULES.rule(SLOGDET, (BlockDiag,), id="slogdet/blockdiag", source="definition", when=all_square)
 def slogdet_blockdiag(A: Any, *, alg: Any) -> tuple[Array, Array]:
     be = A._concrete_backend()
     return _combine(
-        [_power(be, ask(SLOGDET, (M,), alg), t) for M, t in zip(A.Ms, A.multiplicities, strict=True)]
+        [_power(be, ask(SLOGDET, (M,), alg), t) for M, t in zip(parts(A), A.multiplicities, strict=True)]
     )
 
 
@@ -217,7 +218,7 @@ def slogdet_kronsum_general(A: Any, *, alg: Any) -> tuple[Array, Array]:
     from .eigen import EIG, outer_sum
 
     be = A._concrete_backend()
-    w = outer_sum(be, [ask(EIG, (M,), alg)[0] for M in A.Ms])
+    w = outer_sum(be, [ask(EIG, (M,), alg)[0] for M in parts(A)])
     sign, value = of_entries(be, w)
     if not A._is_complex():  # complex eigenvalues of a real matrix come in pairs: the phase is +1 or -1
         sign = be.xp.sign(be.xp.real(sign))

@@ -25,6 +25,7 @@ from ..operators import (
     Transpose,
     Triangular,
     as_operator,
+    parts,
     split_scalar,
 )
 from ..plugins.rulebook import RuleBook
@@ -117,12 +118,12 @@ def diag_scalar(A: Any, k: int, *, alg: Any) -> Array:
     if k != 0:
         return _zeros(A, k)
     be = A._concrete_backend()
-    return be.astype(A.value, A.dtype)[..., None] * be.xp.ones((A.n,), dtype=A.dtype)
+    return be.astype(A.value, A.dtype)[..., None] * be.xp.ones((A.n,), dtype=A.dtype, device=A.device)
 
 
 @RULES.rule(DIAG, (Identity,), id="diag/identity", source="definition")
 def diag_identity(A: Any, k: int, *, alg: Any) -> Array:
-    return A.xp.ones((A.n,), dtype=A.dtype) if k == 0 else _zeros(A, k)
+    return A.xp.ones((A.n,), dtype=A.dtype, device=A.device) if k == 0 else _zeros(A, k)
 
 
 @RULES.rule(DIAG, (Sparse,), id="diag/sparse", source="entries", when=exactly)
@@ -154,8 +155,9 @@ def diag_lowrank(A: Any, k: int, *, alg: Any) -> Array:
 
 @RULES.rule(DIAG, (Sum,), id="diag/sum", source="linearity")
 def diag_sum(A: Any, k: int, *, alg: Any) -> Array:
-    out = ask(DIAG, (A.Ms[0], k), alg)
-    for M in A.Ms[1:]:
+    first, *rest = parts(A)
+    out = ask(DIAG, (first, k), alg)
+    for M in rest:
         out = out + ask(DIAG, (M, k), alg)
     return out
 
@@ -174,8 +176,9 @@ def diag_scaled(A: Any, k: int, *, alg: Any) -> Array:
 @RULES.rule(DIAG, (Kronecker,), id="diag/kronecker", source="diag(A (x) B) = diag A (x) diag B", when=main)
 def diag_kronecker(A: Any, k: int, *, alg: Any) -> Array:
     xp = A.xp
-    out = ask(DIAG, (A.Ms[0], 0), alg)
-    for M in A.Ms[1:]:
+    first, *rest = parts(A)
+    out = ask(DIAG, (first, 0), alg)
+    for M in rest:
         d = ask(DIAG, (M, 0), alg)
         out = out[..., :, None] * d[..., None, :]
         out = xp.reshape(out, (*out.shape[:-2], out.shape[-2] * out.shape[-1]))
@@ -186,14 +189,14 @@ def diag_kronecker(A: Any, k: int, *, alg: Any) -> Array:
 def diag_kronsum(A: Any, k: int, *, alg: Any) -> Array:
     from .eigen import outer_sum
 
-    return outer_sum(A._concrete_backend(), [ask(DIAG, (M, 0), alg) for M in A.Ms])
+    return outer_sum(A._concrete_backend(), [ask(DIAG, (M, 0), alg) for M in parts(A)])
 
 
 @RULES.rule(DIAG, (BlockDiag,), id="diag/blockdiag", source="definition", when=main)
 def diag_blockdiag(A: Any, k: int, *, alg: Any) -> Array:
     from .eigen import joined
 
-    return joined(A, [ask(DIAG, (M, 0), alg) for M in A.Ms])
+    return joined(A, [ask(DIAG, (M, 0), alg) for M in parts(A)])
 
 
 @RULES.rule(DIAG, (Adjoint,), id="diag/adjoint", source="(A^H)_ij = conj(A_ji)")

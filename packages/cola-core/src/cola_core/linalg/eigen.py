@@ -30,6 +30,7 @@ from ..operators import (
     Sliced,
     Sum,
     Triangular,
+    parts,
     split_scalar,
 )
 from ..plugins.rulebook import RuleBook
@@ -257,32 +258,32 @@ def eigh_scalar(A: Any, *, alg: Any) -> Any:
     be = A._concrete_backend()
     c = be.astype(A.value, A.dtype)
     c = be.xp.real(c) if be.is_complex(c) else c
-    return c[..., None] * be.xp.ones((A.n,), dtype=c.dtype), Identity.like(A)
+    return c[..., None] * be.xp.ones((A.n,), dtype=c.dtype, device=A.device), Identity.like(A)
 
 
 @RULES.rule(EIGH, (Identity,), id="eigh/identity", source="definition")
 def eigh_identity(A: Any, *, alg: Any) -> Any:
     be = A._concrete_backend()
-    return be.xp.ones((A.n,), dtype=be.real_dtype(A.dtype)), A
+    return be.xp.ones((A.n,), dtype=be.real_dtype(A.dtype), device=A.device), A
 
 
 @RULES.rule(EIGH, (Kronecker,), id="eigh/kronecker", source="Van Loan 2000, sec. 1", when=spectral_guard)
 def eigh_kronecker(A: Any, *, alg: Any) -> Any:
-    pairs = [ask(EIGH, (M,), alg) for M in A.Ms]
+    pairs = [ask(EIGH, (M,), alg) for M in parts(A)]
     w = outer_product(A._concrete_backend(), [w for w, _ in pairs])
     return w, _unitary(Kronecker(*(V for _, V in pairs)))
 
 
 @RULES.rule(EIGH, (KronSum,), id="eigh/kronsum", source="Lynch, Rice & Thomas 1964", when=spectral_guard)
 def eigh_kronsum(A: Any, *, alg: Any) -> Any:
-    pairs = [ask(EIGH, (M,), alg) for M in A.Ms]
+    pairs = [ask(EIGH, (M,), alg) for M in parts(A)]
     w = outer_sum(A._concrete_backend(), [w for w, _ in pairs])
     return w, _unitary(Kronecker(*(V for _, V in pairs)))
 
 
 @RULES.rule(EIGH, (BlockDiag,), id="eigh/blockdiag", source="definition", when=spectral_guard)
 def eigh_blockdiag(A: Any, *, alg: Any) -> Any:
-    pairs = [ask(EIGH, (M,), alg) for M in A.Ms]
+    pairs = [ask(EIGH, (M,), alg) for M in parts(A)]
     return joined(A, [w for w, _ in pairs]), _unitary(A.with_blocks(*(V for _, V in pairs)))
 
 
@@ -415,17 +416,17 @@ def _square_parts(A: Any, *, alg: Any) -> bool | str:
 
 @RULES.rule(EIG, (Kronecker,), id="eig/kronecker", source="Van Loan 2000, sec. 1", when=_square_parts)
 def eig_kronecker(A: Any, *, alg: Any) -> Any:
-    pairs = [ask(EIG, (M,), alg) for M in A.Ms]
+    pairs = [ask(EIG, (M,), alg) for M in parts(A)]
     return outer_product(A._concrete_backend(), [w for w, _ in pairs]), Kronecker(*(V for _, V in pairs))
 
 
 @RULES.rule(EIG, (KronSum,), id="eig/kronsum", source="Lynch, Rice & Thomas 1964")
 def eig_kronsum(A: Any, *, alg: Any) -> Any:
-    pairs = [ask(EIG, (M,), alg) for M in A.Ms]
+    pairs = [ask(EIG, (M,), alg) for M in parts(A)]
     return outer_sum(A._concrete_backend(), [w for w, _ in pairs]), Kronecker(*(V for _, V in pairs))
 
 
 @RULES.rule(EIG, (BlockDiag,), id="eig/blockdiag", source="definition", when=_square_parts)
 def eig_blockdiag(A: Any, *, alg: Any) -> Any:
-    pairs = [ask(EIG, (M,), alg) for M in A.Ms]
+    pairs = [ask(EIG, (M,), alg) for M in parts(A)]
     return joined(A, [w for w, _ in pairs]), A.with_blocks(*(V for _, V in pairs))

@@ -31,6 +31,7 @@ from ..operators import (
     Sum,
     matmul,
     operator,
+    parts,
     split_scalar,
     static,
 )
@@ -160,7 +161,7 @@ def _square_blocks(A: Any, f: Any, *, alg: Any) -> bool | str:
     APPLY_UNARY, (BlockDiag,), id="function/blockdiag", source="Higham 2008, thm 1.13", when=_square_blocks
 )
 def of_blockdiag(A: Any, f: ScalarFunction, *, alg: Any) -> LinearOperator:
-    return A.with_blocks(*(ask(APPLY_UNARY, (M, f), alg) for M in A.Ms))
+    return A.with_blocks(*(ask(APPLY_UNARY, (M, f), alg) for M in parts(A)))
 
 
 def _is_exp(A: Any, f: Any, *, alg: Any) -> bool | str:
@@ -176,7 +177,7 @@ def _is_exp(A: Any, f: Any, *, alg: Any) -> bool | str:
     precedence=1,
 )
 def exp_kronsum(A: Any, f: ScalarFunction, *, alg: Any) -> LinearOperator:
-    return Kronecker(*(ask(APPLY_UNARY, (M, f), alg) for M in A.Ms), declared=f.properties(A))
+    return Kronecker(*(ask(APPLY_UNARY, (M, f), alg) for M in parts(A)), declared=f.properties(A))
 
 
 def _multiplicative(A: Any, f: Any, *, alg: Any) -> bool | str:
@@ -194,7 +195,7 @@ def _multiplicative(A: Any, f: Any, *, alg: Any) -> bool | str:
     precedence=1,
 )
 def root_kronecker(A: Any, f: ScalarFunction, *, alg: Any) -> LinearOperator:
-    return Kronecker(*(ask(APPLY_UNARY, (M, f), alg) for M in A.Ms), declared=f.properties(A))
+    return Kronecker(*(ask(APPLY_UNARY, (M, f), alg) for M in parts(A)), declared=f.properties(A))
 
 
 def _exp_shift(A: Any, f: Any, *, alg: Any) -> bool | str:

@@ -7,7 +7,7 @@ from typing import Any
 from ..algorithms.base import Auto
 from ..backends.base import Array
 from ..dispatch.registry import REGISTRY
-from ..operators import Identity, LinearOperator, LowRank, Product, ScalarMul, Sum
+from ..operators import Identity, LinearOperator, LowRank, Product, ScalarMul, Sum, adopted
 from ..properties import PSD, SelfAdjoint
 
 __all__ = ["by_eigenvalues", "low_rank_split", "shift_split", "spectral", "spectral_guard"]
@@ -86,7 +86,7 @@ def low_rank_split(A: LinearOperator) -> tuple[Array, Array, LinearOperator] | N
         V = U if symmetric else xp.concat([V for _, V in factors], axis=-1)
     keep = frozenset({PSD}) if all(M.isa(PSD) for M in rest) else frozenset()
     base = rest[0] if len(rest) == 1 else Sum(*rest, declared=keep)
-    return U, V, base
+    return U, V, adopted(base, A)
 
 
 def _low_rank_factors(M: LinearOperator) -> tuple[Array, Array] | None:

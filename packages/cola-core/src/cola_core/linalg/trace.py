@@ -25,6 +25,7 @@ from ..operators import (
     Sum,
     Transpose,
     Triangular,
+    parts,
     split_scalar,
 )
 from ..plugins.rulebook import RuleBook
@@ -74,8 +75,9 @@ for _cls in (Dense, Diagonal, ScalarMul, Identity, Triangular, Sparse, Permutati
 
 @RULES.rule(TRACE, (Sum,), id="trace/sum", source="linearity")
 def trace_sum(A: Any, *, alg: Any) -> Array:
-    out = ask(TRACE, (A.Ms[0],), alg)
-    for M in A.Ms[1:]:
+    first, *rest = parts(A)
+    out = ask(TRACE, (first,), alg)
+    for M in rest:
         out = out + ask(TRACE, (M,), alg)
     return out
 
@@ -105,8 +107,9 @@ def trace_cyclic(A: Any, *, alg: Any) -> Array:
 
 @RULES.rule(TRACE, (Kronecker,), id="trace/kronecker", source="Van Loan 2000, sec. 1", when=all_square)
 def trace_kronecker(A: Any, *, alg: Any) -> Array:
-    out = ask(TRACE, (A.Ms[0],), alg)
-    for M in A.Ms[1:]:
+    first, *rest = parts(A)
+    out = ask(TRACE, (first,), alg)
+    for M in rest:
         out = out * ask(TRACE, (M,), alg)
     return out
 
@@ -115,7 +118,7 @@ def trace_kronecker(A: Any, *, alg: Any) -> Array:
 def trace_kronsum(A: Any, *, alg: Any) -> Array:
     N = A.shape[-1]
     out = None
-    for M in A.Ms:
+    for M in parts(A):
         part = ask(TRACE, (M,), alg) * (N // max(M.shape[-1], 1))
         out = part if out is None else out + part
     return out
@@ -124,7 +127,7 @@ def trace_kronsum(A: Any, *, alg: Any) -> Array:
 @RULES.rule(TRACE, (BlockDiag,), id="trace/blockdiag", source="definition", when=all_square)
 def trace_blockdiag(A: Any, *, alg: Any) -> Array:
     out = None
-    for M, t in zip(A.Ms, A.multiplicities, strict=True):
+    for M, t in zip(parts(A), A.multiplicities, strict=True):
         part = t * ask(TRACE, (M,), alg)
         out = part if out is None else out + part
     return out

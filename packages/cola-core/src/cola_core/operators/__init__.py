@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from ..pytree import flatten, map_leaves, operator, register_pytrees, static, unflatten
+from .adopt import adopted, parts
 from .algebra import add, as_operator, block_diag, kron, kronsum, matmul, power, scale
 from .base import LinearOperator
 from .blockdiag import BlockDiag
@@ -41,6 +42,7 @@ __all__ = [
     "Transpose",
     "Triangular",
     "add",
+    "adopted",
     "apply_along_axes",
     "as_operator",
     "block_diag",
@@ -51,6 +53,7 @@ __all__ = [
     "matmul",
     "no_dispatch",
     "operator",
+    "parts",
     "power",
     "register_pytrees",
     "scale",

@@ -111,7 +111,7 @@ class LinearOperator:
     def _dense_like(self, whole: LinearOperator) -> Array:
         """The matrix as a part of ``whole``:
         parts without arrays (identities, numbers) adopt its library and dtype."""
-        if self.backend is not None:
+        if self.backend is not None and self._dtype() is not None:
             return self._to_dense()
         be = whole._concrete_backend()
         return self._matmat(be.eye(self.shape[-1], whole.dtype, whole.device))
@@ -144,7 +144,7 @@ class LinearOperator:
 
     @cached
     def shape(self) -> tuple[int, ...]:
-        return tuple(int(s) for s in self._shape())
+        return tuple(map(int, self._shape()))
 
     @property
     def ndim(self) -> int:

@@ -67,7 +67,9 @@ class Diagonal(_DiagonalCost, LinearOperator):
         if isinstance(other, Diagonal):
             return Diagonal(self.diag + other.diag, declared=_sum_declared(self, other))
         if isinstance(other, ScalarMul):
-            return Diagonal(self.diag + other.value[..., None], declared=_sum_declared(self, other))
+            # a Python number stays one: as an array it would widen single precision
+            c = other.c[..., None] if getattr(other.c, "shape", ()) else other.c
+            return Diagonal(self.diag + c, declared=_sum_declared(self, other))
         if isinstance(other, Identity):
             return Diagonal(self.diag + 1, declared=_sum_declared(self, other))
         return NotImplemented
