@@ -1,6 +1,8 @@
-"""Plugins that fail in every way there is: the core goes on, says so once, keeps nothing of them, and tells who asked.
+"""Plugins that fail in every way there is:
+the core goes on, says so once, keeps nothing of them, and tells who asked.
 
-Each case gets an installed distribution of its own (a `*.dist-info` folder on the path) and a fresh interpreter.
+Each case gets an installed distribution of its own (a `*.dist-info` folder on the path) and a fresh
+interpreter.
 """
 
 import json
@@ -107,7 +109,7 @@ def install(site: Site, name: str) -> None:
     site.install(name, source="def cola_plugin_info(:\n" if name == "syntax_error" else "")
 
 
-# -- one by one ----------------------------------------------------------------------------------------------------
+# -- one by one ----------------------------------------------------------------------------------------------
 @pytest.mark.parametrize("name", BROKEN)
 def test_met_by_chance_it_costs_one_warning(site, name):
     install(site, name)
@@ -169,7 +171,7 @@ for _ in range(2):
     assert site.code(code, COLA_STRICT_PLUGINS="1", COLA_PLUGINS="raising_register").split() == ["raised"] * 2
 
 
-# -- switches ------------------------------------------------------------------------------------------------------
+# -- switches ------------------------------------------------------------------------------------------------
 def test_all_can_be_disabled(site):
     for name in ("import_error", "raising_register"):
         install(site, name)
@@ -217,7 +219,7 @@ def test_the_command_line(site):
     assert "a_library_that_is_not_there" in done.stderr and "Traceback" not in done.stderr
 
 
-# -- names ---------------------------------------------------------------------------------------------------------
+# -- names ---------------------------------------------------------------------------------------------------
 SOUND = """
 from dataclasses import dataclass
 from common import info
@@ -297,7 +299,7 @@ for name in ("lost", "odd", "never-heard-of"):
     assert unknown.startswith("UnknownNameError") and "cholesky" in unknown and "odd" in unknown
 
 
-# -- two plugins that contradict each other ------------------------------------------------------------------------
+# -- two plugins that contradict each other ------------------------------------------------------------------
 RULE = """
 from common import info
 from cola_core.linalg import solve
@@ -350,7 +352,8 @@ ORDERS = [("a", "b", "c"), ("c", "b", "a"), ("b", "a", "c"), ("a", "c", "b")]
 
 @pytest.mark.parametrize("metadata", ["precedence=1", "replaces='core:solve/kronecker'"])
 def test_contradictions_do_not_depend_on_the_order(site, metadata):
-    """Neither of two plugins that claim one rule wins by coming first, nor does a third that comes in between."""
+    """Neither of two plugins that claim one rule wins by coming first,
+    nor does a third that comes in between."""
     for factor, name in enumerate("abc", start=10):
         rival(site, name, factor, metadata)
     code = USE + "print(ask(), *(f'{n}:{MANAGER.records[n].state}' for n in 'abc'))"
@@ -419,7 +422,7 @@ def test_nothing_depends_on_the_seed_of_hashes(site):
     assert all(report == reports[0] for report in reports)
 
 
-# -- advice --------------------------------------------------------------------------------------------------------
+# -- advice --------------------------------------------------------------------------------------------------
 ADVISOR = """
 from common import info
 from cola_core.plugins import hookimpl
@@ -442,7 +445,8 @@ import numpy as np, cola_core as cola
 A, b = cola.PSD(np.diag([1.0, 2.0])), np.ones(2)
 with warnings.catch_warnings(record=True) as caught:
     warnings.simplefilter("always")
-    print(cola.explain(cola.solve, A, b).root.by, cola.explain(cola.solve, A, b, alg=cola.Auto(advice=True)).root.by)
+    advised = cola.explain(cola.solve, A, b, alg=cola.Auto(advice=True))
+    print(cola.explain(cola.solve, A, b).root.by, advised.root.by)
     assert np.allclose(A @ cola.solve(A, b, cola.Auto(advice=True)), b)
 print(*sorted({str(w.message) for w in caught}), sep="\\n")
 """
