@@ -471,3 +471,16 @@ def test_triangular_eigenpairs(backend, rng, lower):
         backend.to_numpy(V.to_dense()) * backend.to_numpy(w),
         atol=1e-7,
     )
+
+
+def test_scipy_matrices_come_in_and_its_functions_are_refused():
+    import scipy.sparse as sp
+    from scipy.sparse.linalg import aslinearoperator
+
+    M = sp.csr_array(2 * np.eye(3))
+    assert isinstance(cola.as_operator(M), ops.Sparse)
+    for ask in (cola.as_operator, cola.trace, lambda F: cola.explain(cola.trace, F)):
+        with pytest.raises(TypeError, match="ops.FunctionOperator"):
+            ask(aslinearoperator(M))
+    with pytest.raises(TypeError):
+        ops.Dense(np.eye(3)) + aslinearoperator(M)

@@ -7,6 +7,7 @@ from typing import Any
 from ..backends import backend_of_type
 from ..backends.abstract import AbstractArray
 from ..operators import LinearOperator, as_operator, map_leaves
+from ..operators.algebra import is_scipy_sparse
 
 __all__ = ["abstract"]
 
@@ -15,7 +16,7 @@ def abstract(x: Any) -> Any:
     """The operator (or array) with placeholders for its arrays; anything else unchanged."""
     if isinstance(x, LinearOperator):
         return map_leaves(_leaf, x)._restatic(None, "abstract")
-    if type(x).__module__.startswith("scipy.sparse"):
+    if is_scipy_sparse(x):
         return abstract(as_operator(x))
     return _leaf(x)
 

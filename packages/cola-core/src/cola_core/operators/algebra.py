@@ -31,7 +31,7 @@ def as_operator(A: Any) -> LinearOperator:
     a ``scipy.sparse`` matrix as ``Sparse``."""
     if isinstance(A, LinearOperator):
         return A
-    if type(A).__module__.startswith("scipy.sparse"):
+    if is_scipy_sparse(A):
         from .sparse import Sparse
 
         return Sparse.from_scipy(A)
@@ -41,6 +41,11 @@ def as_operator(A: Any) -> LinearOperator:
             "ops.FunctionOperator."
         )
     return Dense(A)
+
+
+def is_scipy_sparse(A: Any) -> bool:
+    """A ``scipy.sparse`` matrix or array; not the functions of ``scipy.sparse.linalg``."""
+    return type(A).__module__.startswith("scipy.sparse") and hasattr(A, "tocoo")
 
 
 def is_scalar(c: Any, A: LinearOperator) -> bool:
@@ -63,7 +68,7 @@ def coerce(other: Any, A: LinearOperator) -> Any:
             f"{A!r} + {other}: adding a number to every entry and adding a multiple of the identity are both "
             f"plausible. Write A + {other} * cola_core.I_like(A), or add an array of ones."
         )
-    if backend_of_type(type(other)) is None and not type(other).__module__.startswith("scipy.sparse"):
+    if backend_of_type(type(other)) is None and not is_scipy_sparse(other):
         return NotImplemented
     return as_operator(other)
 
