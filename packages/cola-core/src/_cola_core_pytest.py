@@ -1,12 +1,16 @@
-"""pytest entry point of the conformance kit: one option, no imports.
+"""pytest entry point of the conformance kit: three options, no imports of the core.
 
 Loaded by every pytest run of an environment that has cola-core, so it must cost nothing: neither cola_core
 nor numpy is imported here. ``cola_core.testing.pytest_front`` reads ``REQUIRED`` when a conformance test
 runs.
 """
 
+import zlib
+
 REQUIRED: set[str] = set()
 """Backends whose absence is a failure instead of a skip (``--cola-require-backend``)."""
+
+BACKENDS = ("numpy", "torch", "jax")
 
 
 def pytest_addoption(parser):
@@ -17,10 +21,68 @@ def pytest_addoption(parser):
         default=[],
         metavar="NAME",
         help="fail, instead of skip, conformance tests of this backend (numpy, torch, jax) if it is "
-        "not installed; "
-        "may be given several times",
+        "not installed; may be given several times",
+    )
+    group.addoption(
+        "--cola-only-backend",
+        action="append",
+        default=[],
+        metavar="NAME",
+        help="run only the tests of this backend (those without a backend run always); may be given several times",
+    )
+    group.addoption(
+        "--cola-sample-backend",
+        action="append",
+        default=[],
+        metavar="NAME",
+        help="run the conformance tests of this backend in one dtype per case and check, a different one for "
+        "each, instead of in all; for backends that compile every shape; may be given several times",
     )
 
 
 def pytest_configure(config):
     REQUIRED.update(config.getoption("--cola-require-backend", default=[]))
+
+
+def pytest_collection_modifyitems(config, items):
+    only = set(config.getoption("--cola-only-backend", default=[]))
+    sampled = set(config.getoption("--cola-sample-backend", default=[]))
+    if not only and not sampled:
+        return
+    groups = {}
+    for item in items:
+        job = _job(item)
+        if job is not None and job.backend in sampled and job.check is not None:
+            groups.setdefault((item.nodeid.partition("[")[0], job.case.name, job.check.id, job.backend), []).append(item)
+    drop = set()
+    for key, group in groups.items():
+        keep = zlib.crc32(repr(key[1:]).encode()) % len(group)
+        drop.update(id(item) for i, item in enumerate(group) if i != keep)
+    if only:
+        drop.update(id(item) for item in items if _backend(item) not in only | {None})
+    if drop:
+        config.hook.pytest_deselected(items=[item for item in items if id(item) in drop])
+        items[:] = [item for item in items if id(item) not in drop]
+
+
+def _job(item):
+    """The conformance job of a test, if it is one."""
+    params = getattr(getattr(item, "callspec", None), "params", {})
+    for value in params.values():
+        job = getattr(value, "job", None)
+        if job is not None and hasattr(job, "case"):
+            return job
+    return None
+
+
+def _backend(item):
+    """The backend a test is parametrised with, or None."""
+    job = _job(item)
+    if job is not None:
+        return job.backend or job.missing or None
+    params = getattr(getattr(item, "callspec", None), "params", {})
+    for name in ("backend", "library"):
+        value = params.get(name)
+        if isinstance(value, str) and value in BACKENDS:
+            return value
+    return None
