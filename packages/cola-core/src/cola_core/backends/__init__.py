@@ -7,7 +7,15 @@ request.
 
 from __future__ import annotations
 
-from .base import Backend
+from .base import Backend, dtype_name
 from .registry import backend_of, backend_of_type, get_backend, known_backends, register_backend
 
-__all__ = ["Backend", "backend_of", "backend_of_type", "get_backend", "known_backends", "register_backend"]
+__all__ = [
+    "Backend",
+    "backend_of",
+    "backend_of_type",
+    "dtype_name",
+    "get_backend",
+    "known_backends",
+    "register_backend",
+]
