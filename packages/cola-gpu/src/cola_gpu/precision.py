@@ -11,8 +11,7 @@ import math
 from typing import Any
 
 from cola_core import ops
-from cola_core.backends import Backend
-from cola_core.backends import dtype_name
+from cola_core.backends import Backend, dtype_name
 from cola_core.errors import DTypeError, UnknownNameError
 
 __all__ = ["UNIT_ROUNDOFF", "cast", "choose", "lowered", "precision_of", "product"]
