@@ -137,7 +137,7 @@ def jobs(case: Case, backends: Sequence[str] | None = None, dtypes: Sequence[str
         here = [b for b in present if c.backends is None or b in c.backends]
         if not here or not _applies(c, case, present[0]):
             continue
-        out += [Job(c, case, b, d) for b in here for d in c.select(names, b)]
+        out += [Job(c, case, b, d) for b in here for d in c.select(names, b, case.name)]
     return out
 
 
