@@ -52,11 +52,11 @@ def main(argv: list[str] | None = None) -> int:
         results.append(result)
     machine = {"clock": "wall" if options.wall else "processor", **describe()}
     text = as_markdown(results, machine)
-    print(text)
     if options.out is not None:
         options.out.mkdir(parents=True, exist_ok=True)
         (options.out / "results.md").write_text(text, encoding="utf-8")
         (options.out / "results.json").write_text(as_json(results, machine), encoding="utf-8")
+    print(text)
     return 0 if options.short or all(r.met is not False for r in results) else 1
 
 
