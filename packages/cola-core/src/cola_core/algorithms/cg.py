@@ -54,7 +54,7 @@ class CG(Algorithm):
         n = A.shape[-1]
         k = operands[0].shape[-1] if operands and len(operands[0].shape) > 1 else 1
         steps = min(n, TYPICAL_ITERATIONS)
-        one = A.matvec_cost * k + Cost(10 * n * k, 12 * A.itemsize * n * k, 0, 0, 8)
+        one = A.matmat_cost(k) + Cost(10 * n * k, 12 * A.itemsize * n * k, 0, 0, 8)
         total = one * steps
         return Cost(total.flops, total.bytes, question_memory(A, 6 * k), steps, total.calls)
 
@@ -136,6 +136,7 @@ def _iterate(A: Any, P: Any, B: Array, X: Array | None, tol: Any, limit: Any) ->
     Z = R if P is None else P @ R
     rho = _real(be, be.inner(R, Z))
     rnorm = be.norm(R)
+    one, zero = xp.ones_like(rho), xp.zeros_like(rho)
     code = xp.where(rnorm <= target, CONVERGED, RUNNING)
     if P is not None:
         code = xp.where((code == RUNNING) & ~(rho > 0), BAD_PRECONDITIONER, code)
@@ -149,14 +150,17 @@ def _iterate(A: Any, P: Any, B: Array, X: Array | None, tol: Any, limit: Any) ->
         step, X, R, D, rho, code = state
         Q = A @ D
         curvature = _real(be, be.inner(D, Q))
+        finite, positive = xp.isfinite(curvature), curvature > 0
+        concrete = be.is_concrete(Q)
+        usual = concrete and bool(xp.all(finite & positive))
+        if not usual:
+            live = code == RUNNING
+            code = xp.where(live & ~finite, NONFINITE, code)
+            code = xp.where(live & finite & ~positive, INDEFINITE, code)
         live = code == RUNNING
-        finite = xp.isfinite(curvature)
-        code = xp.where(live & ~finite, NONFINITE, code)
-        code = xp.where(live & finite & ~(curvature > 0), INDEFINITE, code)
-        live = code == RUNNING
-        alpha = xp.where(live, rho / xp.where(live, curvature, xp.ones_like(curvature)), xp.zeros_like(rho))
+        alpha = xp.where(live, rho / xp.where(live, curvature, one), zero)
         alpha = be.astype(alpha, B.dtype)
-        if not be.is_concrete(Q) or bool(xp.all(finite)):
+        if usual or not concrete or bool(xp.all(finite)):
             X = be.axpy(alpha, D, X)
             R = be.axpy(-alpha, Q, R)
         else:  # 0 * NaN would spread to the healthy part of a column that has already stopped
@@ -170,7 +174,7 @@ def _iterate(A: Any, P: Any, B: Array, X: Array | None, tol: Any, limit: Any) ->
             code = xp.where((code == RUNNING) & ~(new > 0) & (rnorm > target), BAD_PRECONDITIONER, code)
         code = xp.where((code == RUNNING) & (rnorm <= target), CONVERGED, code)
         live = code == RUNNING
-        ratio = xp.where(live, new / xp.where(rho != 0, rho, xp.ones_like(rho)), xp.zeros_like(rho))
+        ratio = xp.where(live, new / xp.where(rho != 0, rho, one), zero)
         D = be.xpay(Z, be.astype(ratio, B.dtype), D)
         return step + 1, X, R, D, xp.where(live, new, rho), code
 

@@ -40,7 +40,7 @@ class GMRES(Algorithm):
         n = A.shape[-1]
         k = operands[0].shape[-1] if operands and len(operands[0].shape) > 1 else 1
         steps, m = min(n, 300), min(n, self.restart or 50)
-        one = A.matvec_cost * k + Cost(4 * m * n * k, 4 * m * A.itemsize * n * k, 0, 0, 10)
+        one = A.matmat_cost(k) + Cost(4 * m * n * k, 4 * m * A.itemsize * n * k, 0, 0, 10)
         total = one * steps
         return Cost(total.flops, total.bytes, question_memory(A, (m + 4) * k), steps, total.calls)
 

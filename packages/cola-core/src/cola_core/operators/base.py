@@ -16,7 +16,7 @@ from ..backends.base import Array, dtype_name
 from ..cost import Cost
 from ..errors import BackendError, DeviceError, DTypeError, MemoryBudgetError, ShapeError
 from ..properties import Property, SelfAdjoint, closure
-from ..pytree import cached, map_leaves, pending, register_pytrees, unflatten
+from ..pytree import cached, map_leaves, pending, register_pytrees, tree_leaves, unflatten
 
 __all__ = ["LinearOperator"]
 
@@ -231,6 +231,12 @@ class LinearOperator:
         """Estimated cost of ``A @ v`` for one vector."""
         return self._matvec_cost()
 
+    def matmat_cost(self, k: float) -> Cost:
+        """Estimated cost of ``A @ X`` for k columns at once: the operator's own data are read only once."""
+        one = self._matvec_cost()
+        vectors = self.itemsize * (self.shape[-1] + self.shape[-2])
+        return Cost(one.flops * k, one.bytes + (k - 1) * vectors, one.memory * k, k, one.calls)
+
     # -- products --------------------------------------------------------------------------------------------
     def __matmul__(self, other: Any) -> Any:
         if isinstance(other, LinearOperator):
@@ -362,21 +368,34 @@ class LinearOperator:
         return power(self, k)
 
     # -- transposes ------------------------------------------------------------------------------------------
-    @cached
+    @property
     def H(self) -> LinearOperator:
         """Conjugate transpose, pushed to the leaves where they have structure."""
         if SelfAdjoint in self.properties:
             return self
-        return self._linked(self._adjoint())
+        made = self.__dict__.get("_H")
+        return self._keep("_H", self._linked(self._adjoint())) if made is None else made
 
-    @cached
+    @property
     def T(self) -> LinearOperator:
         """Transpose (without conjugation)."""
         if SelfAdjoint in self.properties:
             return self.conj()
         if not self._is_complex():
             return self.H
-        return self._carry(self._transpose())
+        made = self.__dict__.get("_T")
+        return self._keep("_T", self._carry(self._transpose())) if made is None else made
+
+    def _keep(self, name: str, made: LinearOperator) -> LinearOperator:
+        """Keep what was made of this operator, unless it belongs to a trace or to a derivative graph that may end."""
+        be = self.backend
+        if be is None or be.name == "numpy":
+            self.__dict__[name] = made
+        else:
+            leaves = tree_leaves((self, made))
+            if be.is_concrete(*leaves) and not any(getattr(x, "requires_grad", False) for x in leaves):
+                self.__dict__[name] = made
+        return made
 
     def conj(self) -> LinearOperator:
         """Entrywise complex conjugate."""

@@ -134,7 +134,7 @@ class Kronecker(LinearOperator):
             right //= max(n, 1)
             total = (
                 total
-                + M.matvec_cost * (left * right)
+                + M.matmat_cost(left * right)
                 + Cost(0, 2 * self.itemsize * left * m * right, 0, 0, 2)
             )
             left *= m

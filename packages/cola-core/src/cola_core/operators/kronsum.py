@@ -90,5 +90,5 @@ class KronSum(LinearOperator):
         N = self.shape[-1]
         total = Cost(calls=0)
         for M in self.Ms:
-            total = total + M.matvec_cost * (N // max(M.shape[-1], 1)) + Cost(N, 3 * self.itemsize * N)
+            total = total + M.matmat_cost(N // max(M.shape[-1], 1)) + Cost(N, 3 * self.itemsize * N)
         return Cost(total.flops, total.bytes, 3 * self.itemsize * N, 1, 4 * len(self.Ms))
