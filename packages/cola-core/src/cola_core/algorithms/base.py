@@ -51,7 +51,7 @@ _DEFAULTS: dict[type, Any] = {}
 class Auto(Algorithm):
     """Choose by cost among the registered algorithms; the default everywhere.
 
-    tol, max_iters, key, progress: passed to the chosen algorithm where it has such a setting. memory: budget
+    tol, max_iters, key: passed to the chosen algorithm where it has such a setting. memory: budget
     in bytes for dense factors and bases (default 4 GiB). prefer: "exact" (default) weighs iterative and
     stochastic candidates as riskier than their estimate; "speed" takes estimates at face value. advice: let
     the ``cola_choose`` hooks of plugins overrule the estimates (plugins in name order, the first that

@@ -38,8 +38,8 @@ def warn_if_singular(rcond: Any, A: Any, method: str) -> None:
         estimate = "infinite" if not rcond > 0 else f"about {1 / rcond:.1e}"
         warnings.warn(
             f"{A!r} is singular to working precision (condition number {estimate}); its {method} solution "
-            "may have no correct digit. Regularise it (A + s*I), use higher precision, or ask for a "
-            "least-squares answer.",
+            "may have no correct digit. Regularise it (A + s*I), use higher precision, or use "
+            "lstsq on A.to_dense().",
             IllConditionedWarning,
             stacklevel=3,
         )

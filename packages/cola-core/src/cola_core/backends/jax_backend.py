@@ -106,7 +106,7 @@ class JaxBackend(Backend):
         if self.is_concrete(lu) and bool(jnp.any(jnp.diagonal(lu, axis1=-2, axis2=-1) == 0)):
             raise SingularMatrixError(
                 f"matrix of shape {A.shape} is singular: a pivot of its LU factorisation is exactly zero. "
-                "Regularise it (A + s*I) or ask for a least-squares answer."
+                "Regularise it (A + s*I), or use lstsq on A.to_dense()."
             )
         return lu, piv
 

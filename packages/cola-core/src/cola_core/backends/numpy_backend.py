@@ -272,7 +272,7 @@ def _not_positive_definite(order: int | None) -> NotPositiveDefiniteError:
 def _singular(shape: tuple[int, ...], pivot: int) -> SingularMatrixError:
     return SingularMatrixError(
         f"matrix of shape {shape} is singular: pivot {pivot - 1} of its LU factorisation is exactly zero. "
-        "Regularise it (A + s*I) or ask for a least-squares answer."
+        "Regularise it (A + s*I), or use lstsq on A.to_dense()."
     )
 
 

@@ -106,7 +106,7 @@ class TorchBackend(Backend):
         if self.is_concrete(info) and bool((info > 0).any()):
             raise SingularMatrixError(
                 f"matrix of shape {tuple(A.shape)} is singular: pivot {int(info.max()) - 1} of its LU "
-                "factorisation is exactly zero. Regularise it (A + s*I) or ask for a least-squares answer."
+                "factorisation is exactly zero. Regularise it (A + s*I), or use lstsq on A.to_dense()."
             )
         return lu, piv
 

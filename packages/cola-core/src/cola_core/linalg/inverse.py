@@ -70,13 +70,13 @@ class Inverse(LinearOperator):
                     return None
                 found = rule.factor(A, alg=self.alg)
                 if found is not NotImplemented:
-                    return self._keep(be, found)
+                    return self._keep_factor(be, found)
         chosen, _ = choose_algorithm(SOLVE, (A, probe), self.alg)
         if not hasattr(chosen, "factor"):
             return None
-        return self._keep(be, chosen.factor(A))
+        return self._keep_factor(be, chosen.factor(A))
 
-    def _keep(self, be: Any, factor: Any) -> Any:
+    def _keep_factor(self, be: Any, factor: Any) -> Any:
         if _keepable(be, self.A):
             self.__dict__["_factor"] = factor
         return factor
@@ -161,7 +161,9 @@ def all_square(A: Any, *operands: Any, alg: Any) -> bool | str:
 def _nonzero(A: Any, d: Array, what: str) -> Array:
     be = A._concrete_backend()
     if be.is_concrete(d) and bool(be.xp.any(d == 0)):
-        raise SingularMatrixError(f"{A!r} is singular: {what} is zero. Use pinv for the pseudoinverse.")
+        raise SingularMatrixError(
+            f"{A!r} is singular: {what} is zero. For a pseudoinverse use pinv on A.to_dense()."
+        )
     return d
 
 

@@ -18,8 +18,11 @@ def square(A: Any, question: str) -> LinearOperator:
     A = as_operator(A)
     if not A.is_square:
         m, n = A.shape[-2:]
-        hint = "lstsq or pinv" if question in ("solve", "inv") else "the singular values, or A.H @ A"
-        raise NonSquareError(f"{question}({A!r}) needs a square operator; its shape is {m}x{n}. Use {hint}.")
+        hint = {
+            "solve": "For least squares use solve(A.H @ A, A.H @ b), or lstsq on A.to_dense()",
+            "inv": "For a pseudoinverse use inv(A.H @ A) @ A.H, or pinv on A.to_dense()",
+        }.get(question, "A.H @ A is square; its eigenvalues are the squares of A's singular values")
+        raise NonSquareError(f"{question}({A!r}) needs a square operator; its shape is {m}x{n}. {hint}.")
     return A
 
 
