@@ -84,3 +84,170 @@ def test_the_identity_as_preconditioner(put):
     for P in (ops.Identity(N), cola.I_like(ops.Dense(put(SPD)))):
         x, info = cola.solve(cola.PSD(put(SPD)), put(np.ones(N)), cola.CG(P=P), return_info=True)
         assert info.converged and np.allclose(host(x), np.linalg.solve(SPD, np.ones(N)))
+
+
+def test_a_right_side_whose_squares_underflow_is_not_called_solved(put):
+    b = put(np.full(N, 1e-25), "float32")
+    for alg in (cola.CG(), cola.GMRES()):
+        _, info = cola.solve(cola.PSD(put(SPD, "float32")), b, alg, return_info=True, on_failure="ignore")
+        assert not info.converged
+
+
+# -- functions of operators ----------------------------------------------------------------------------------------
+def test_a_complex_function_of_a_self_adjoint_operator_is_not_self_adjoint(backend, put):
+    S = cola.SelfAdjoint(put(SPD / 10))
+    w, V = np.linalg.eigh(SPD / 10)
+    wanted = (V * np.exp(1j * w)) @ V.T
+
+    def turn(x):
+        return backend.xp.exp(1j * x)
+
+    lazy = cola.apply_unary(turn, S, cola.Lanczos())
+    assert "complex" in name_of(lazy.dtype)
+    for F in (cola.apply_unary(turn, S), lazy):
+        assert not F.isa(cola.SelfAdjoint)
+        assert np.abs(host(F @ put(np.eye(N))) - wanted).max() < 1e-12
+        assert np.abs(host(F.H @ put(np.eye(N))) - wanted.conj().T).max() < 1e-12
+        assert np.abs(host(F.conj() @ put(np.eye(N))) - wanted.conj()).max() < 1e-12
+    for A in (ops.Diagonal(put(np.arange(1.0, 4.0))), cola.kron(S, S), 2.0 * ops.Identity.like(S)):
+        F = cola.apply_unary(turn, A)
+        assert np.abs(host(F.H.to_dense()) - host(F.to_dense()).conj().T).max() < 1e-12
+
+
+@pytest.mark.parametrize("entries", [(-1.0, 2.0), (-1.0, -2.0)])
+def test_a_false_declaration_does_not_hide_the_sign_of_a_determinant(put, entries):
+    with pytest.raises(cola.errors.NotPositiveDefiniteError):
+        cola.logdet(cola.PSD(ops.Diagonal(put(np.array(entries)))))
+
+
+# -- what answers say about themselves -----------------------------------------------------------------------------
+def test_errors_of_estimates_are_carried_through_compositions(put):
+    """Kronecker powers, repeats and factors multiply an estimate, and so its error."""
+    B = cola.PSD(put(SPD))
+    slq = cola.SLQ(samples=4, max_samples=4, tol=1e-6)
+    hutch = cola.Hutchinson(max_iters=8, bs=4, tol=1e-6)
+
+    def error(question, A, alg):
+        return float(question(A, alg, return_info=True, on_failure="ignore")[1].standard_error)
+
+    leaf = error(cola.logdet, B, slq)
+    D = ops.Diagonal(put(np.full(50, 2.0)))
+    assert leaf > 0
+    assert np.isclose(error(cola.logdet, cola.kron(B, D), slq), 50 * leaf)
+    assert np.isclose(error(cola.logdet, cola.kron(B, B), slq), 12 * leaf)
+    assert np.isclose(error(cola.logdet, cola.block_diag(B, multiplicities=(3,)), slq), 3 * leaf)
+    assert np.isclose(error(cola.logdet, 2.0 * B, slq), leaf)
+    for question, copies, summands in ((cola.trace, 3, 10), (cola.diag, 3**0.5, 10**0.5)):
+        leaf = error(question, B, hutch)
+        assert leaf > 0
+        assert np.isclose(error(question, -5.0 * B, hutch), 5 * leaf)
+        assert np.isclose(error(question, cola.block_diag(B, multiplicities=(3,)), hutch), copies * leaf)
+        assert np.isclose(error(question, cola.kronsum(B, ops.Diagonal(put(np.zeros(10)))), hutch), summands * leaf)
+        twice = ops.Sum(B, B)
+        assert np.isclose(error(question, twice, hutch), 2 * leaf)
+    assert np.isclose(error(cola.trace, cola.kron(B, D), hutch), 100 * error(cola.trace, B, hutch))
+
+
+def test_converged_compares_the_residual_of_the_whole_system(put):
+    """A product of systems solved one after the other multiplies residuals by condition numbers."""
+    Q, _ = np.linalg.qr(np.random.default_rng(1).standard_normal((40, 40)))
+    hard = Q @ np.diag(np.logspace(-6, 0, 40)) @ Q.T
+    A = ops.Product(cola.PSD(put((hard + hard.T) / 2)), cola.PSD(put(np.eye(40) + 0.1 * (hard + hard.T))))
+    with pytest.warns(cola.ConvergenceWarning, match="composed system"):
+        _, info = cola.solve(A, put(np.ones(40)), cola.CG(tol=1e-4), return_info=True)
+    assert not info.converged and float(info.residual) > 10 * info.tolerance
+    with pytest.warns(cola.ConvergenceWarning, match="composed system"):
+        cola.solve(A, put(np.ones(40)), cola.CG(tol=1e-4))
+    with pytest.raises(cola.ConvergenceError):
+        cola.solve(A, put(np.ones(40)), cola.CG(tol=1e-4), on_failure="raise")
+
+
+@pytest.mark.parametrize("wrap", ["kron", "blocks", "product", "lowrank"])
+def test_a_leaf_that_failed_surfaces(put, wrap):
+    hard = cola.PSD(put(np.diag(np.logspace(-8, 0, 30))))
+    A = {
+        "kron": lambda: cola.kron(hard, cola.PSD(put(SPD))),
+        "blocks": lambda: cola.block_diag(cola.PSD(put(SPD)), hard),
+        "product": lambda: ops.Product(hard, ops.Dense(put(np.eye(30)))),
+        "lowrank": lambda: ops.LowRank(put(np.ones((30, 1)))) + hard,
+    }[wrap]()
+    b = put(np.ones(A.shape[-1]))
+    with warnings.catch_warnings(record=True) as seen:
+        warnings.simplefilter("always")
+        _, info = cola.solve(A, b, cola.CG(max_iters=3), return_info=True)
+    assert not info.converged
+    assert sum(issubclass(w.category, cola.ConvergenceWarning) for w in seen) == 1
+    with pytest.warns(cola.ConvergenceWarning):
+        cola.inv(A, cola.CG(max_iters=3)) @ b
+
+
+def test_nested_questions_keep_their_own_on_failure():
+    hard = cola.PSD(np.diag(np.logspace(-8, 0, 30)))
+
+    def through(on_failure):
+        def apply(x):
+            return x + 1e-9 * cola.solve(hard, x, cola.CG(max_iters=2), on_failure=on_failure)
+
+        return cola.PSD(ops.FunctionOperator(apply, (30, 30)))
+
+    with pytest.raises(cola.ConvergenceError):
+        cola.solve(through("raise"), np.ones(30), cola.CG(max_iters=5), on_failure="ignore")
+    _, info = cola.solve(through("ignore"), np.ones(30), cola.CG(tol=1e-1), return_info=True)
+    assert info.converged
+    with pytest.warns(cola.ConvergenceWarning):
+        cola.solve(through("warn"), np.ones(30), cola.CG(tol=1e-1))
+
+
+# -- what is remembered between questions --------------------------------------------------------------------------
+def test_what_an_operator_remembers_does_not_outlive_a_trace():
+    jax = pytest.importorskip("jax")
+    jnp = jax.numpy
+    A = ops.Dense(jnp.asarray(GENERAL) + 1j * jnp.eye(N))
+    Ainv = cola.inv(A)
+    x = jnp.ones(N)
+    inside = jax.jit(lambda x: (A.H @ x, A.T @ x, Ainv @ x))(x)
+    outside = (A.H @ x, A.T @ x, Ainv @ x)
+    assert all(np.allclose(i, o) for i, o in zip(inside, outside, strict=True))
+
+
+def test_an_adjoint_made_without_gradients_does_not_lose_them():
+    torch = pytest.importorskip("torch")
+    a = torch.tensor(GENERAL + 1j * GENERAL.T, requires_grad=True)
+    s = torch.arange(1.0, N + 1, dtype=torch.float64, requires_grad=True)
+    for A in (ops.Dense(a), ops.Sparse(s, np.arange(N), np.arange(N)[::-1].copy(), (N, N))):
+        with torch.no_grad():
+            _ = A.H, A.T
+        leaf = a if isinstance(A, ops.Dense) else s
+        y = (A.H @ torch.ones(N, dtype=leaf.dtype)).abs().sum()
+        assert float(torch.autograd.grad(y, leaf)[0].abs().sum()) > 0
+
+
+# -- derivatives ---------------------------------------------------------------------------------------------------
+def test_derivatives_of_eigenvalues_by_lanczos():
+    torch = pytest.importorskip("torch")
+    M = np.random.default_rng(3).standard_normal((40, 40))
+    a = torch.tensor(M @ M.T, requires_grad=True)
+    d = torch.as_tensor(np.random.default_rng(4).standard_normal((40, 40)))
+
+    def pairs(a):
+        return cola.eigh(cola.SelfAdjoint((a + a.T) / 2), 2, "LA", cola.Lanczos(tol=1e-13))
+
+    def f(a):
+        return (pairs(a)[0] ** 2).sum()
+
+    (g,) = torch.autograd.grad(f(a), a, create_graph=True)
+    with torch.no_grad():
+        numeric = (f(a + 1e-5 * d) - f(a - 1e-5 * d)) / 2e-5
+    assert np.isclose(float((g * d).sum()), float(numeric), rtol=1e-6)
+    with pytest.raises(RuntimeError):  # a second derivative is refused, not zero
+        torch.autograd.grad(g.sum(), a)
+    with pytest.raises(NotImplementedError, match="Eigh"):
+        pairs(a)[1].to_dense().sum().backward()
+
+
+def test_negative_indices(put):
+    A = ops.Dense(put(GENERAL))
+    i = put(np.array([-1, 0]))
+    assert np.allclose(host(A[:, i] @ put(np.ones(2))), GENERAL[:, [-1, 0]].sum(1))
+    assert np.allclose(host(A[i, :].H @ put(np.ones(2))), GENERAL[[-1, 0]].sum(0))
+    assert np.allclose(host(A[:, [-1, 0]] @ put(np.ones(2))), GENERAL[:, [-1, 0]].sum(1))

@@ -93,7 +93,8 @@ def combine(parts: Sequence[Info], **changes: Any) -> Info:
         residuals=first.residuals if len(parts) == 1 else None,
         tolerance=first.tolerance,
         error_estimate=total("error_estimate"),
-        standard_error=errors[0] if len(errors) == 1 else None,
+        # a bound without assuming independence: leaves may have used the same random probes
+        standard_error=sum(errors[1:], errors[0]) if errors else None,
         condition=first.condition if len(parts) == 1 else None,
         rule=first.rule if len(parts) == 1 else "",
         plugin=first.plugin if len(parts) == 1 else "",

@@ -69,7 +69,7 @@ class Eigh(Algorithm):
             w = be.xp.maximum(w, be.xp.zeros_like(w))
         values = f.on(be, w)
         Vop = Dense(V, declared=frozenset({Unitary}))
-        return Product(Vop, Diagonal(values), Vop.H, declared=f.properties(A))
+        return Product(Vop, Diagonal(values), Vop.H, declared=f.properties(A, values))
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ from .cholesky import check_finite
 
 __all__ = ["REASONS", "as_preconditioner", "finish", "prepare", "true_residual"]
 
-RUNNING, CONVERGED, INDEFINITE, NONFINITE, STAGNATED, BAD_PRECONDITIONER = range(6)
+RUNNING, CONVERGED, INDEFINITE, NONFINITE, STAGNATED, BAD_PRECONDITIONER, UNDERFLOW = range(7)
 REASONS = {
     RUNNING: "iteration limit reached",
     CONVERGED: "converged",
@@ -20,6 +20,7 @@ REASONS = {
     NONFINITE: "a product with the operator gave NaN or infinity",
     STAGNATED: "the residual stopped decreasing",
     BAD_PRECONDITIONER: "the preconditioner is not positive definite",
+    UNDERFLOW: "the squares of the right-hand side underflow; scale it, or use a higher precision",
 }
 
 
@@ -78,6 +79,11 @@ def finish(
     bnorm = be.norm(B)
     rnorm = true_residual(be, A, X, B) if residual is None else residual
     relative = xp.where(bnorm > 0, rnorm / xp.where(bnorm > 0, bnorm, xp.ones_like(bnorm)), rnorm)
+    if 0 not in B.shape:
+        # squares of tiny entries vanish: such a column looks like zero, and zero like its solution
+        lost = (bnorm * bnorm == 0) & (xp.max(xp.abs(B), axis=-2) > 0)
+        relative = xp.where(lost, xp.ones_like(relative), relative)
+        codes = xp.where(lost, UNDERFLOW, codes)
     # rounding in the recomputed residual itself may add a little to a residual that met the tolerance
     good = relative <= 1.1 * tol
     if be.is_concrete(relative):

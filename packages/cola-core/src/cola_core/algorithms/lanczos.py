@@ -13,9 +13,10 @@ from typing import Any, ClassVar
 from ..backends.base import Array
 from ..cost import Cost
 from ..dispatch.session import record
-from ..errors import NonFiniteError
+from ..errors import NonFiniteError, NoRuleError
 from ..info import Info
 from ..properties import SelfAdjoint, Stiefel
+from ..pytree import tree_leaves
 from .base import Algorithm, question_memory
 from .spectrum import order_by
 
@@ -69,6 +70,18 @@ class Lanczos(Algorithm):
         be = A._concrete_backend()
         xp = be.xp
         n = A.shape[-1]
+        leaves = tree_leaves(A)
+        if not be.is_concrete(*leaves):
+            raise NoRuleError(
+                f"Lanczos eigenpairs of {A!r} cannot be traced: the number of restarts depends on values. Use "
+                "alg=Eigh() under a transformation."
+            )
+        if any(getattr(x, "requires_grad", False) for x in leaves):
+            from ..autodiff.torch_implicit import detached, eigenvalues_of
+
+            w, V = self.eigsh(detached(A), k, which)
+            w, X = eigenvalues_of(A, w, V.array)
+            return w, Dense(X, declared=V.declared)
         eps = float(xp.finfo(be.real_dtype(A.dtype)).eps)
         tol = max(1e-10, 100 * eps) if self.tol is None else float(self.tol)
         limit = max(20 * k, 1000) if self.max_iters is None else int(self.max_iters)

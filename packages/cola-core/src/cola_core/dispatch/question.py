@@ -51,8 +51,8 @@ class Question:
         from .choose import ask
 
         outer = SESSION.get()
-        if outer is not None and not return_info:
-            return ask(self, args, alg)
+        if outer is not None and not return_info and on_failure == "warn":
+            return ask(self, args, alg)  # the outermost question warns
         if on_failure not in ("warn", "raise", "ignore"):
             raise UnknownNameError(f'on_failure is "warn", "raise" or "ignore", not {on_failure!r}')
         inner = Session(recorder=None if outer is None else outer.recorder, question=self.name)
@@ -70,9 +70,9 @@ class Question:
         )
         if inner.rule and not info.rule:
             info = info.replace(rule=inner.rule, plugin=inner.plugin)
-        if check is not None and (return_info or len(inner.infos) > 1):
+        if check is not None and (return_info or (inner.infos and inner.rule)):
             info = check(answer, info)
-        if outer is not None:
+        if outer is not None and on_failure == "warn":
             outer.infos.append(info)
         else:
             report(info, on_failure, self.name, repr(args[0]))

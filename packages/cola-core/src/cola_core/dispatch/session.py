@@ -3,13 +3,15 @@ Infos of its leaves, and the plan where one is wanted."""
 
 from __future__ import annotations
 
+import math
+from collections.abc import Callable
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from typing import Any
 
 from ..info import Info
 
-__all__ = ["SESSION", "Session", "array_library", "record", "session"]
+__all__ = ["SESSION", "Session", "array_library", "product_errors", "record", "reported", "reweigh", "session", "weighted"]
 
 
 @dataclass(slots=True)
@@ -39,6 +41,50 @@ def record(info: Info) -> None:
     current = SESSION.get()
     if current is not None:
         current.infos.append(info)
+
+
+def weighted(answer: Callable[[], Any], weight: float) -> Any:
+    """``answer()``, with the errors its leaves report multiplied by ``|weight|``: for rules that multiply answers."""
+    current = SESSION.get()
+    start = 0 if current is None else len(current.infos)
+    out = answer()
+    if current is not None:
+        reweigh(start, len(current.infos), weight)
+    return out
+
+
+def reweigh(start: int, stop: int, weight: Any) -> None:
+    """Multiply the errors of the Infos reported between two counts (see ``reported``) by ``|weight|``."""
+    current = SESSION.get()
+    if current is None:
+        return
+    for i in range(start, stop):
+        info = current.infos[i]
+        changes = {
+            name: getattr(info, name) * abs(weight)
+            for name in ("standard_error", "error_estimate")
+            if getattr(info, name) is not None
+        }
+        current.infos[i] = info.replace(**changes) if changes else info
+
+
+def product_errors(be: Any, factors: list[tuple[int, int, Any]]) -> None:
+    """Errors of estimates that are multiplied: each counts as often as the size of all the others.
+
+    factors: per factor the counts of reported Infos before and after it, and the size of its answer (a 0-d array).
+    """
+    if all(start == stop for start, stop, _ in factors):
+        return
+    sizes = [be.number(size) if be.is_concrete(size) else size for _, _, size in factors]
+    for i, (start, stop, _) in enumerate(factors):
+        if start != stop:
+            reweigh(start, stop, math.prod(s for j, s in enumerate(sizes) if j != i))
+
+
+def reported() -> int:
+    """How many Infos the running outermost question has collected so far."""
+    current = SESSION.get()
+    return 0 if current is None else len(current.infos)
 
 
 def array_library(A: Any) -> str:

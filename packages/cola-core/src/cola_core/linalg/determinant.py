@@ -9,7 +9,8 @@ from ..algorithms.base import Auto
 from ..backends.base import Array
 from ..dispatch.choose import ask
 from ..dispatch.question import Question
-from ..errors import UnreliableResultWarning
+from ..dispatch.session import weighted
+from ..errors import NotPositiveDefiniteError, UnreliableResultWarning
 from ..operators import (
     Adjoint,
     BlockDiag,
@@ -125,6 +126,11 @@ def _power(be: Any, part: tuple[Array, Array], times: float) -> tuple[Array, Arr
     return sign**times, value * times
 
 
+def _repeated(be: Any, M: Any, times: int, alg: Any) -> tuple[Array, Array]:
+    """slogdet of ``times`` copies of M: an estimate's error counts as often as the estimate."""
+    return weighted(lambda: _power(be, ask(SLOGDET, (M,), alg), times), times)
+
+
 def _combine(parts: list[tuple[Array, Array]]) -> tuple[Array, Array]:
     sign, value = parts[0]
     for s, v in parts[1:]:
@@ -148,7 +154,23 @@ def slogdet_scalar(A: Any, *, alg: Any) -> tuple[Array, Array]:
 
 @RULES.rule(SLOGDET, (Diagonal,), id="slogdet/diagonal", source="definition")
 def slogdet_diagonal(A: Any, *, alg: Any) -> tuple[Array, Array]:
-    return of_entries(A._concrete_backend(), A.diag)
+    be = A._concrete_backend()
+    _believe(A, be.xp.real(A.diag) if A._is_complex() else A.diag)
+    return of_entries(be, A.diag)
+
+
+def _believe(A: Any, w: Array) -> None:
+    """Refuse a PSD declaration that eigenvalues at hand disprove: an even number of negative ones would go unseen."""
+    be = A._concrete_backend()
+    if not A.isa(PSD) or not be.is_concrete(w) or not w.shape[-1]:
+        return
+    xp = be.xp
+    low, top = be.number(xp.min(w)), be.number(xp.max(xp.abs(w)))
+    if low < -1e3 * float(xp.finfo(w.dtype).eps) * top:
+        raise NotPositiveDefiniteError(
+            f"{A!r} is declared PSD but has the negative eigenvalue {low:.3g}. Remove the declaration, or use slogdet "
+            "of the undeclared operator."
+        )
 
 
 @RULES.rule(SLOGDET, (Triangular,), id="slogdet/triangular", source="product of the diagonal")
@@ -184,14 +206,14 @@ def slogdet_product(A: Any, *, alg: Any) -> tuple[Array, Array]:
 @RULES.rule(SLOGDET, (Kronecker,), id="slogdet/kronecker", source="Van Loan 2000, sec. 1", when=all_square)
 def slogdet_kronecker(A: Any, *, alg: Any) -> tuple[Array, Array]:
     be, N = A._concrete_backend(), A.shape[-1]
-    return _combine([_power(be, ask(SLOGDET, (M,), alg), N // max(M.shape[-1], 1)) for M in parts(A)])
+    return _combine([_repeated(be, M, N // max(M.shape[-1], 1), alg) for M in parts(A)])
 
 
 @RULES.rule(SLOGDET, (BlockDiag,), id="slogdet/blockdiag", source="definition", when=all_square)
 def slogdet_blockdiag(A: Any, *, alg: Any) -> tuple[Array, Array]:
     be = A._concrete_backend()
     return _combine(
-        [_power(be, ask(SLOGDET, (M,), alg), t) for M, t in zip(parts(A), A.multiplicities, strict=True)]
+        [_repeated(be, M, t, alg) for M, t in zip(parts(A), A.multiplicities, strict=True)]
     )
 
 
@@ -242,6 +264,7 @@ def _spectral(A: Any, alg: Any) -> tuple[Array, Array]:
 
     w, _ = ask(EIGH, (A,), alg)
     be = A._concrete_backend()
+    _believe(A, w)
     sign, value = of_entries(be, w)
     return be.astype(sign, A.dtype), value
 

@@ -8,6 +8,7 @@ from ..algorithms.base import Auto
 from ..backends.base import Array
 from ..dispatch.choose import ask
 from ..dispatch.question import Question
+from ..dispatch.session import product_errors, reported, weighted
 from ..operators import (
     Adjoint,
     BlockDiag,
@@ -170,18 +171,32 @@ def _scaled(A: Any, k: int, *, alg: Any) -> bool | str:
 def diag_scaled(A: Any, k: int, *, alg: Any) -> Array:
     s, rest = split_scalar(A)
     c = s.c[..., None] if getattr(s.c, "shape", ()) else s.c  # type: ignore[union-attr]
-    return c * ask(DIAG, (rest, k), alg)
+    return c * weighted(lambda: ask(DIAG, (rest, k), alg), magnitude(A._concrete_backend(), s))
+
+
+def magnitude(be: Any, s: Any) -> Any:
+    """The largest modulus of a multiple of the identity: what errors are multiplied by."""
+    if isinstance(s.c, (int, float, complex)):
+        return abs(s.c)
+    largest = be.xp.max(be.xp.abs(s.c))
+    return be.number(largest) if be.is_concrete(largest) else largest
 
 
 @RULES.rule(DIAG, (Kronecker,), id="diag/kronecker", source="diag(A (x) B) = diag A (x) diag B", when=main)
 def diag_kronecker(A: Any, k: int, *, alg: Any) -> Array:
     xp = A.xp
-    first, *rest = parts(A)
-    out = ask(DIAG, (first, 0), alg)
-    for M in rest:
+    be = A._concrete_backend()
+    out, sizes = None, []
+    for M in parts(A):
+        start = reported()
         d = ask(DIAG, (M, 0), alg)
+        sizes.append((start, reported(), xp.linalg.vector_norm(d)))
+        if out is None:
+            out = d
+            continue
         out = out[..., :, None] * d[..., None, :]
         out = xp.reshape(out, (*out.shape[:-2], out.shape[-2] * out.shape[-1]))
+    product_errors(be, sizes)
     return out
 
 
@@ -189,14 +204,23 @@ def diag_kronecker(A: Any, k: int, *, alg: Any) -> Array:
 def diag_kronsum(A: Any, k: int, *, alg: Any) -> Array:
     from .eigen import outer_sum
 
-    return outer_sum(A._concrete_backend(), [ask(DIAG, (M, 0), alg) for M in parts(A)])
+    return outer_sum(
+        A._concrete_backend(),
+        [weighted(lambda M=M: ask(DIAG, (M, 0), alg), (A.shape[-1] / max(M.shape[-1], 1)) ** 0.5) for M in parts(A)],
+    )
 
 
 @RULES.rule(DIAG, (BlockDiag,), id="diag/blockdiag", source="definition", when=main)
 def diag_blockdiag(A: Any, k: int, *, alg: Any) -> Array:
     from .eigen import joined
 
-    return joined(A, [ask(DIAG, (M, 0), alg) for M in parts(A)])
+    return joined(
+        A,
+        [
+            weighted(lambda M=M: ask(DIAG, (M, 0), alg), t**0.5)
+            for M, t in zip(parts(A), A.multiplicities, strict=True)
+        ],
+    )
 
 
 @RULES.rule(DIAG, (Adjoint,), id="diag/adjoint", source="(A^H)_ij = conj(A_ji)")

@@ -8,16 +8,17 @@ Lanczos.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from ..algorithms.base import Auto
 from ..algorithms.krylov import Tridiagonal, lanczos
-from ..backends.base import Array
+from ..backends.base import Array, dtype_name
 from ..cost import Cost
 from ..dispatch.choose import ask
 from ..dispatch.question import Question
 from ..dispatch.session import SESSION, Session, record
+from ..errors import DTypeError
 from ..info import Info, combine, report
 from ..operators import (
     BlockDiag,
@@ -60,6 +61,7 @@ class ScalarFunction:
     positive: bool = False
     needs_positive: bool = False
     real_on_real: bool = False
+    real: bool = True
 
     def on(self, be: Any, w: Array) -> Array:
         """f of the entries of w; negative arguments of roots and logarithms are an
@@ -74,9 +76,15 @@ class ScalarFunction:
             )
         return self.fn(xp, w)
 
-    def properties(self, A: LinearOperator) -> frozenset[Property]:
-        """What f(A) inherits."""
-        if not A.isa(SelfAdjoint):
+    def conjugate(self) -> ScalarFunction:
+        """``w -> conj(f(w))``: f(A)^H is this of a self-adjoint A."""
+        return self if self.real else replace(self, fn=lambda xp, w: xp.conj(self.fn(xp, w)))
+
+    def properties(self, A: LinearOperator, values: Array | None = None) -> frozenset[Property]:
+        """What f(A) inherits; values: f of the eigenvalues, where known. Complex ones make f(A) normal, no more."""
+        if not A.isa(SelfAdjoint) or not self.real:
+            return frozenset()
+        if values is not None and "complex" in dtype_name(values.dtype):
             return frozenset()
         if self.positive and (A.isa(PSD) or not self.needs_positive):
             return frozenset({PSD})
@@ -101,7 +109,8 @@ def apply_unary(f: Any, A: Any, alg: Any = Auto()) -> LinearOperator:
     A = square(A, "apply_unary")
     if not isinstance(f, ScalarFunction):
         user = f
-        f = ScalarFunction(getattr(user, "__name__", "f"), lambda xp, w: user(w))
+        name = getattr(user, "__name__", "f")
+        f = ScalarFunction(name, lambda xp, w: user(w), real=_real_valued(user, A))
     return APPLY_UNARY.run(A, f, alg=as_algorithm(alg, "apply_unary"))
 
 
@@ -136,21 +145,35 @@ for _f in _FUNCTIONS:
     _f.question = APPLY_UNARY
 
 
+def _real_valued(f: Any, A: LinearOperator) -> bool:
+    """Whether f maps real numbers to a real dtype: a static fact, tried on ones. Unknown (planning) counts as real."""
+    be = A._concrete_backend()
+    try:
+        return not be.is_complex(f(be.xp.ones((1,), dtype=be.real_dtype(A.dtype), device=A.device)))
+    except Exception:  # noqa: BLE001 - the function will say so itself when it is used
+        return True
+
+
 # -- rules ---------------------------------------------------------------------------------------------------
 @RULES.rule(APPLY_UNARY, (Diagonal,), id="function/diagonal", source="definition")
 def of_diagonal(A: Any, f: ScalarFunction, *, alg: Any) -> LinearOperator:
-    return Diagonal(f.on(A._concrete_backend(), A.diag), declared=f.properties(A))
+    be = A._concrete_backend()
+    d = be.xp.real(A.diag) if A._is_complex() and A.isa(SelfAdjoint) else A.diag
+    values = f.on(be, d)
+    return Diagonal(values, declared=f.properties(A, values))
 
 
 @RULES.rule(APPLY_UNARY, (ScalarMul,), id="function/scalar", source="definition")
 def of_scalar(A: Any, f: ScalarFunction, *, alg: Any) -> LinearOperator:
-    return ScalarMul(f.on(A._concrete_backend(), A.value), A.n, declared=f.properties(A))
+    value = f.on(A._concrete_backend(), A.value)
+    return ScalarMul(value, A.n, declared=f.properties(A, None if A._is_complex() else value))
 
 
 @RULES.rule(APPLY_UNARY, (Identity,), id="function/identity", source="definition")
 def of_identity(A: Any, f: ScalarFunction, *, alg: Any) -> LinearOperator:
     be = A._concrete_backend()
-    return ScalarMul(f.on(be, be.xp.ones((), dtype=A.dtype)), A.n, declared=f.properties(A))
+    value = f.on(be, be.xp.ones((), dtype=be.real_dtype(A.dtype), device=A.device))
+    return ScalarMul(value, A.n, declared=f.properties(A, value))
 
 
 def _square_blocks(A: Any, f: Any, *, alg: Any) -> bool | str:
@@ -231,8 +254,8 @@ def _through_spectrum(A: Any, f: ScalarFunction, *, alg: Any) -> LinearOperator:
     be = A._concrete_backend()
     if f.needs_positive and A.isa(PSD):
         w = be.xp.maximum(w, be.xp.zeros_like(w))  # rounding below zero is not a negative eigenvalue
-    middle = Diagonal(f.on(be, w))
-    return Product(V, middle, V.H, declared=f.properties(A))
+    values = f.on(be, w)
+    return Product(V, Diagonal(values), V.H, declared=f.properties(A, values))
 
 
 for _cls in (Kronecker, KronSum, Sum, Product):
@@ -281,17 +304,21 @@ class LanczosFunction(LinearOperator):
     def _shape(self) -> tuple[int, ...]:
         return self.A.shape
 
+    def _dtype(self) -> Any:
+        dtype = self.A._dtype()
+        return dtype if self.f.real or dtype is None else self.A.xp.result_type(dtype, self.A.xp.complex64)
+
     def _adjoint(self) -> LinearOperator:
-        return self.replace(A=self.A.H)
+        return self.replace(f=self.f.conjugate())
 
     def _conj(self) -> LinearOperator:
-        return self.replace(A=self.A.conj())
+        return self.replace(A=self.A.conj(), f=self.f.conjugate())
 
     def _transpose(self) -> LinearOperator:
         return self.replace(A=self.A.T)
 
     def _rmatmat(self, X: Array) -> Array:
-        return self._matmat(X)  # f real on the real axis: f(A) is self-adjoint
+        return self._matmat(X) if self.f.real else self._adjoint()._matmat(X)
 
     def _matvec_cost(self) -> Cost:
         return self.A.matvec_cost * 50
@@ -315,14 +342,14 @@ class LanczosFunction(LinearOperator):
         *batch, n, k = X.shape
         if not be.xp.isdtype(X.dtype, ("real floating", "complex floating")):
             X = be.astype(X, self.dtype)
-        if be.is_complex(X) and not self._is_complex():
+        if be.is_complex(X) and not self.A._is_complex():
             return self._run(xp.real(X)) + 1j * self._run(xp.imag(X))
         if batch:
             parts = [self._run(X[i]) for i in _indices(batch)]
             return xp.reshape(xp.stack(parts), (*batch, n, k))
         if n == 0 or k == 0:
             return X
-        eps = float(xp.finfo(be.real_dtype(self.dtype)).eps)
+        eps = float(xp.finfo(be.real_dtype(self.A.dtype)).eps)
         tol = max(1e-10, 50 * eps) if self.alg.tol is None else float(self.alg.tol)
         limit = min(n, 1000 if self.alg.max_iters is None else int(self.alg.max_iters))
         m = min(n, limit, 32)
@@ -373,7 +400,12 @@ class LanczosFunction(LinearOperator):
         values = self.f.on(be, theta)
         values = xp.where(present, values, xp.zeros_like(values))
         c = xp.sum(S * (values * S[..., 0, :])[..., None, :], axis=-1)  # (k, m)
-        c = be.astype(c.T, T.basis.dtype)  # (m, k)
+        if be.is_complex(values) and self.f.real:
+            raise DTypeError(
+                f"{self.f.name} gave complex values at eigenvalues of {self.A!r} although it is real at 1. Let it "
+                "return a complex dtype always."
+            )
+        c = c.T if be.is_complex(c) else be.astype(c.T, T.basis.dtype)  # (m, k)
         return T.norm * xp.sum(part.basis * c[:, None, :], axis=0)
 
 

@@ -9,6 +9,7 @@ from ..algorithms.base import Auto
 from ..backends.base import Array
 from ..dispatch.choose import ask
 from ..dispatch.question import Question
+from ..dispatch.session import product_errors, reported, weighted
 from ..operators import (
     Adjoint,
     BlockDiag,
@@ -29,7 +30,7 @@ from ..operators import (
     split_scalar,
 )
 from ..plugins.rulebook import RuleBook
-from .diagonal import DIAG, exactly
+from .diagonal import DIAG, exactly, magnitude
 from .inverse import all_square
 from .operands import as_algorithm, square
 
@@ -89,7 +90,8 @@ def _scaled(A: Any, *, alg: Any) -> bool | str:
 @RULES.rule(TRACE, (Product,), id="trace/scaled", source="linearity", when=_scaled, precedence=1)
 def trace_scaled(A: Any, *, alg: Any) -> Array:
     s, rest = split_scalar(A)
-    return s.c * ask(TRACE, (rest,), alg)  # type: ignore[union-attr]
+    be = A._concrete_backend()
+    return s.c * weighted(lambda: ask(TRACE, (rest,), alg), magnitude(be, s))  # type: ignore[union-attr]
 
 
 def _rotates(A: Any, *, alg: Any) -> bool | str:
@@ -107,10 +109,14 @@ def trace_cyclic(A: Any, *, alg: Any) -> Array:
 
 @RULES.rule(TRACE, (Kronecker,), id="trace/kronecker", source="Van Loan 2000, sec. 1", when=all_square)
 def trace_kronecker(A: Any, *, alg: Any) -> Array:
-    first, *rest = parts(A)
-    out = ask(TRACE, (first,), alg)
-    for M in rest:
-        out = out * ask(TRACE, (M,), alg)
+    be = A._concrete_backend()
+    out, sizes = None, []
+    for M in parts(A):
+        start = reported()
+        part = ask(TRACE, (M,), alg)
+        sizes.append((start, reported(), be.xp.max(be.xp.abs(part))))
+        out = part if out is None else out * part
+    product_errors(be, sizes)
     return out
 
 
@@ -119,7 +125,8 @@ def trace_kronsum(A: Any, *, alg: Any) -> Array:
     N = A.shape[-1]
     out = None
     for M in parts(A):
-        part = ask(TRACE, (M,), alg) * (N // max(M.shape[-1], 1))
+        times = N // max(M.shape[-1], 1)
+        part = times * weighted(lambda M=M: ask(TRACE, (M,), alg), times)
         out = part if out is None else out + part
     return out
 
@@ -128,7 +135,7 @@ def trace_kronsum(A: Any, *, alg: Any) -> Array:
 def trace_blockdiag(A: Any, *, alg: Any) -> Array:
     out = None
     for M, t in zip(parts(A), A.multiplicities, strict=True):
-        part = t * ask(TRACE, (M,), alg)
+        part = t * weighted(lambda M=M: ask(TRACE, (M,), alg), t)
         out = part if out is None else out + part
     return out
 

@@ -157,9 +157,10 @@ def _selection(A: LinearOperator, i: Any, extent: int, keep_slice: bool = False)
             host = np.flatnonzero(host)
         if not host.size:
             host = host.astype(np.int64)
+        host = np.where((host < 0) & (host >= -extent), host + extent, host)
         return be.asarray(host, device=A.device)
     if be.xp.isdtype(i.dtype, "bool"):
         if i.shape != (extent,):
             raise ShapeError(f"boolean index of shape {tuple(i.shape)} for an axis of {extent} of {A!r}.")
         return be.xp.nonzero(i)[0]
-    return i
+    return be.xp.where(i < 0, i + extent, i)  # scattering into negative positions is not portable
