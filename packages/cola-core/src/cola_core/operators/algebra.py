@@ -248,7 +248,7 @@ def kron(*Ms: Any) -> LinearOperator:
         if isinstance(M, Product) and isinstance(M.Ms[0], ScalarMul):
             s, rest = M.Ms[0], M.Ms[1:]
             scalar = s if scalar is None else _scalar_product(scalar, s)
-            M = rest[0] if len(rest) == 1 else Product(*rest, declared=_unscaled(M))
+            M = rest[0] if len(rest) == 1 else Product(*rest)
         for F in M.Ms if isinstance(M, Kronecker) else (M,):
             if isinstance(F, Identity) and factors and isinstance(factors[-1], Identity):
                 factors[-1] = F.replace(n=F.n * factors[-1].n)
@@ -256,10 +256,6 @@ def kron(*Ms: Any) -> LinearOperator:
                 factors.append(F)
     out = factors[0] if len(factors) == 1 else Kronecker(*factors)
     return out if scalar is None else scale_by(scalar, out)
-
-
-def _unscaled(M: Product) -> frozenset[Any]:
-    return frozenset()
 
 
 def scale_by(s: ScalarMul, A: LinearOperator) -> LinearOperator:
