@@ -28,7 +28,8 @@ def pytest_addoption(parser):
         action="append",
         default=[],
         metavar="NAME",
-        help="run only the tests of this backend (those without a backend run always); may be given several times",
+        help="run only the tests of this backend (those without a backend run always); may be given "
+        "several times",
     )
     group.addoption(
         "--cola-sample-backend",
@@ -53,7 +54,9 @@ def pytest_collection_modifyitems(config, items):
     for item in items:
         job = _job(item)
         if job is not None and job.backend in sampled and job.check is not None:
-            groups.setdefault((item.nodeid.partition("[")[0], job.case.name, job.check.id, job.backend), []).append(item)
+            groups.setdefault(
+                (item.nodeid.partition("[")[0], job.case.name, job.check.id, job.backend), []
+            ).append(item)
     drop = set()
     for key, group in groups.items():
         keep = zlib.crc32(repr(key[1:]).encode()) % len(group)

@@ -38,16 +38,12 @@ def diag_covariance(A: Any, k: int, *, alg: Any) -> Any:
     return A.diagonal()
 
 
-@RULES.rule(
-    trace, (CovarianceOperator,), id="trace/covariance", source="sum of k(x, x)", when=_square
-)
+@RULES.rule(trace, (CovarianceOperator,), id="trace/covariance", source="sum of k(x, x)", when=_square)
 def trace_covariance(A: Any, *, alg: Any) -> Any:
     return A.xp.sum(A.diagonal())
 
 
-@RULES.rule(
-    cholesky, (CovarianceOperator,), id="cholesky/covariance", source="the stored matrix", when=_fits
-)
+@RULES.rule(cholesky, (CovarianceOperator,), id="cholesky/covariance", source="the stored matrix", when=_fits)
 def cholesky_covariance(A: Any, *, alg: Any) -> Any:
     return cholesky(PSD(ops.Dense(A.to_dense())), alg)
 

@@ -1,8 +1,10 @@
-"""Preconditioned conjugate gradients for several right-hand sides at once. Hestenes & Stiefel 1952; Saad 2003, alg. 9.1.
+"""Preconditioned conjugate gradients for several right-hand sides at once.
+Hestenes & Stiefel 1952; Saad 2003, alg. 9.1.
 
-Every column has its own steps and its own stopping test ``|b - A x| <= tol |b|``; guards compare quantities of one
-scale only (the sign of ``p^H A p``), so they mean the same for A, 1e-9 A, float32 and a million unknowns. The residual
-is recomputed at exit; where the recurrence has drifted from it, the iteration restarts from the current point.
+Every column has its own steps and its own stopping test ``|b - A x| <= tol |b|``; guards compare quantities
+of one scale only (the sign of ``p^H A p``), so they mean the same for A, 1e-9 A, float32 and a million
+unknowns. The residual is recomputed at exit; where the recurrence has drifted from it, the iteration
+restarts from the current point.
 """
 
 from __future__ import annotations
@@ -29,15 +31,17 @@ from .iteration import (
 
 __all__ = ["CG"]
 
-TYPICAL_ITERATIONS = 300  # with the condition number unknown; sqrt(kappa) = 1e2 at tol 1e-8 needs about this many
+TYPICAL_ITERATIONS = (
+    300  # with the condition number unknown; sqrt(kappa) = 1e2 at tol 1e-8 needs about this many
+)
 
 
 @dataclass(frozen=True)
 class CG(Algorithm):
     """Solve ``A x = b`` for A self-adjoint positive definite: one product per step, four vectors of memory.
 
-    tol: relative residual (default by dtype, 1e-8 in double). max_iters: default ``min(10 n, 10000)``. P: an operator
-    close to A^{-1} (positive definite), or a function A -> operator. x0: first guess.
+    tol: relative residual (default by dtype, 1e-8 in double). max_iters: default ``min(10 n, 10000)``. P: an
+    operator close to A^{-1} (positive definite), or a function A -> operator. x0: first guess.
     """
 
     tol: float | None = None
@@ -84,7 +88,8 @@ class CG(Algorithm):
     def _restarted(
         self, be: Backend, A: Any, P: Any, B: Array, X: Array | None, tol: float, limit: int
     ) -> tuple[Array, Any, Any, Array, Array | None]:
-        """Run, recompute the residual, and run again from there while the recurrence had drifted (at most 5 times)."""
+        """Run, recompute the residual, and run again from there while the recurrence had
+        drifted (at most 5 times)."""
         X, steps, products, codes = self._run(be, A, P, B, X, tol, limit)
         if not be.is_concrete(X):
             return X, steps, products, codes, None
@@ -108,9 +113,7 @@ class CG(Algorithm):
     ) -> tuple[Array, Any, Any, Array]:
         return be.jit(_iterate)(A, P, B, X, tol, limit)
 
-    def _implicit(
-        self, be: Backend, A: Any, P: Any, B: Array, tol: float, limit: int, vector: bool
-    ) -> Array:
+    def _implicit(self, be: Backend, A: Any, P: Any, B: Array, tol: float, limit: int, vector: bool) -> Array:
         """The solve as one differentiable step: its derivative is another solve, so memory stays flat."""
 
         def run(operator: Any, rhs: Array) -> Any:
@@ -122,7 +125,9 @@ class CG(Algorithm):
         return finish(be, A, "CG", X, B, vector, tol, steps, products, codes)
 
 
-def _iterate(A: Any, P: Any, B: Array, X: Array | None, tol: Any, limit: Any) -> tuple[Array, Any, Any, Array]:
+def _iterate(
+    A: Any, P: Any, B: Array, X: Array | None, tol: Any, limit: Any
+) -> tuple[Array, Any, Any, Array]:
     """The recurrence: solution, steps, products, and per column why it stopped."""
     be: Any = backend_of(B)
     xp = be.xp
@@ -193,9 +198,7 @@ def _differentiated(be: Backend, A: Any, B: Array) -> bool:
     if be.name == "torch":
         import torch
 
-        return torch.is_grad_enabled() and any(
-            getattr(x, "requires_grad", False) for x in (B, *_arrays(A))
-        )
+        return torch.is_grad_enabled() and any(getattr(x, "requires_grad", False) for x in (B, *_arrays(A)))
     return False
 
 

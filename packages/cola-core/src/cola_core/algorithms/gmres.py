@@ -98,9 +98,7 @@ def _iterate(
     return steps, X, rnorm, code
 
 
-def _cycle(
-    be: Backend, A: Any, P: Any, R: Array, rnorm: Array, m: int, target: Array
-) -> tuple[Array, Any]:
+def _cycle(be: Backend, A: Any, P: Any, R: Array, rnorm: Array, m: int, target: Array) -> tuple[Array, Any]:
     """One Arnoldi cycle of at most m steps from residual R; returns the correction and the steps made."""
     xp = be.xp
     *batch, n, k = R.shape

@@ -53,7 +53,8 @@ def lanczos(A: Any, start: Array, m: int) -> Tridiagonal:
 
 
 def _sweep(A: Any, start: Array, *, m: int) -> tuple[Any, ...]:
-    """basis, alpha, beta, norm (and, where steps are not compiled, the steps made before every column broke down)."""
+    """basis, alpha, beta, norm (and, where steps are not compiled,
+    the steps made before every column broke down)."""
     be = A._concrete_backend()
     xp = be.xp
     n, s = start.shape

@@ -73,7 +73,8 @@ class Lanczos(Algorithm):
         leaves = tree_leaves(A)
         if not be.is_concrete(*leaves):
             raise NoRuleError(
-                f"Lanczos eigenpairs of {A!r} cannot be traced: the number of restarts depends on values. Use "
+                f"Lanczos eigenpairs of {A!r} cannot be traced: the number of restarts depends on "
+                f"values. Use "
                 "alg=Eigh() under a transformation."
             )
         if any(getattr(x, "requires_grad", False) for x in leaves):
@@ -172,7 +173,8 @@ class Lanczos(Algorithm):
 
 
 def _filled(be: Any, V: Array, count: int) -> Array:
-    """The first ``count`` basis vectors; on JAX all rows with the rest zeroed, since every new shape is compiled."""
+    """The first ``count`` basis vectors;
+    on JAX all rows with the rest zeroed, since every new shape is compiled."""
     if be.name != "jax":
         return V[:count]
     return V * (be.xp.arange(V.shape[0]) < count)[:, None]

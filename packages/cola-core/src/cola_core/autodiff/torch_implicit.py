@@ -84,8 +84,9 @@ def detached(A: Any) -> Any:
 
 
 def eigenvalues_of(A: Any, w: torch.Tensor, X: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """Converged eigenpairs with ``dw_i = x_i^H dA x_i`` (Hellmann-Feynman; simple eigenvalues). First order only:
-    a derivative of the vectors, or a second one of the values, is an error rather than a silent zero."""
+    """Converged eigenpairs with ``dw_i = x_i^H dA x_i`` (Hellmann-Feynman; simple eigenvalues). First order
+    only: a derivative of the vectors, or a second one of the values, is an error rather than a silent
+    zero."""
     return _Eigenvalues.apply(A, w, X, *tree_leaves(A))
 
 
@@ -104,7 +105,8 @@ class _Eigenvalues(torch.autograd.Function):
     def backward(ctx: Any, gw: Any, gX: Any) -> Any:
         if gX is not None:
             raise NotImplementedError(
-                "eigenvectors found by Lanczos have no derivative here; use alg=Eigh(), or differentiate eigenvalues only"
+                "eigenvectors found by Lanczos have no derivative here; use alg=Eigh(), or "
+                "differentiate eigenvalues only"
             )
         X, *tensors = ctx.saved_tensors
         aliases = [t.detach().requires_grad_(t.requires_grad) for t in tensors]

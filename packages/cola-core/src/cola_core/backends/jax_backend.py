@@ -191,7 +191,8 @@ _COMPILED: dict[Any, Callable[..., Any]] = {}
 
 
 def _outside_traces() -> bool:
-    """Whether operations run now rather than being recorded: a constant combined with itself stays concrete."""
+    """Whether operations run now rather than being recorded:
+    a constant combined with itself stays concrete."""
     return not isinstance(jnp.add(_ZERO, _ZERO), jax.core.Tracer)
 
 

@@ -11,7 +11,17 @@ from typing import Any
 
 from ..info import Info
 
-__all__ = ["SESSION", "Session", "array_library", "product_errors", "record", "reported", "reweigh", "session", "weighted"]
+__all__ = [
+    "SESSION",
+    "Session",
+    "array_library",
+    "product_errors",
+    "record",
+    "reported",
+    "reweigh",
+    "session",
+    "weighted",
+]
 
 
 @dataclass(slots=True)
@@ -44,7 +54,8 @@ def record(info: Info) -> None:
 
 
 def weighted(answer: Callable[[], Any], weight: float) -> Any:
-    """``answer()``, with the errors its leaves report multiplied by ``|weight|``: for rules that multiply answers."""
+    """``answer()``, with the errors its leaves report multiplied by ``|weight|``:
+    for rules that multiply answers."""
     current = SESSION.get()
     start = 0 if current is None else len(current.infos)
     out = answer()
@@ -71,7 +82,8 @@ def reweigh(start: int, stop: int, weight: Any) -> None:
 def product_errors(be: Any, factors: list[tuple[int, int, Any]]) -> None:
     """Errors of estimates that are multiplied: each counts as often as the size of all the others.
 
-    factors: per factor the counts of reported Infos before and after it, and the size of its answer (a 0-d array).
+    factors: per factor the counts of reported Infos before and after it,
+    and the size of its answer (a 0-d array).
     """
     if all(start == stop for start, stop, _ in factors):
         return

@@ -160,7 +160,8 @@ def slogdet_diagonal(A: Any, *, alg: Any) -> tuple[Array, Array]:
 
 
 def _believe(A: Any, w: Array) -> None:
-    """Refuse a PSD declaration that eigenvalues at hand disprove: an even number of negative ones would go unseen."""
+    """Refuse a PSD declaration that eigenvalues at hand disprove:
+    an even number of negative ones would go unseen."""
     be = A._concrete_backend()
     if not A.isa(PSD) or not be.is_concrete(w) or not w.shape[-1]:
         return
@@ -168,7 +169,8 @@ def _believe(A: Any, w: Array) -> None:
     low, top = be.number(xp.min(w)), be.number(xp.max(xp.abs(w)))
     if low < -1e3 * float(xp.finfo(w.dtype).eps) * top:
         raise NotPositiveDefiniteError(
-            f"{A!r} is declared PSD but has the negative eigenvalue {low:.3g}. Remove the declaration, or use slogdet "
+            f"{A!r} is declared PSD but has the negative eigenvalue {low:.3g}. Remove the "
+            f"declaration, or use slogdet "
             "of the undeclared operator."
         )
 
@@ -212,9 +214,7 @@ def slogdet_kronecker(A: Any, *, alg: Any) -> tuple[Array, Array]:
 @RULES.rule(SLOGDET, (BlockDiag,), id="slogdet/blockdiag", source="definition", when=all_square)
 def slogdet_blockdiag(A: Any, *, alg: Any) -> tuple[Array, Array]:
     be = A._concrete_backend()
-    return _combine(
-        [_repeated(be, M, t, alg) for M, t in zip(parts(A), A.multiplicities, strict=True)]
-    )
+    return _combine([_repeated(be, M, t, alg) for M, t in zip(parts(A), A.multiplicities, strict=True)])
 
 
 @RULES.rule(

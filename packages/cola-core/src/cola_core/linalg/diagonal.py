@@ -206,7 +206,10 @@ def diag_kronsum(A: Any, k: int, *, alg: Any) -> Array:
 
     return outer_sum(
         A._concrete_backend(),
-        [weighted(lambda M=M: ask(DIAG, (M, 0), alg), (A.shape[-1] / max(M.shape[-1], 1)) ** 0.5) for M in parts(A)],
+        [
+            weighted(lambda M=M: ask(DIAG, (M, 0), alg), (A.shape[-1] / max(M.shape[-1], 1)) ** 0.5)
+            for M in parts(A)
+        ],
     )
 
 

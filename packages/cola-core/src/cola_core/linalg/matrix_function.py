@@ -81,7 +81,8 @@ class ScalarFunction:
         return self if self.real else replace(self, fn=lambda xp, w: xp.conj(self.fn(xp, w)))
 
     def properties(self, A: LinearOperator, values: Array | None = None) -> frozenset[Property]:
-        """What f(A) inherits; values: f of the eigenvalues, where known. Complex ones make f(A) normal, no more."""
+        """What f(A) inherits; values: f of the eigenvalues, where known.
+        Complex ones make f(A) normal, no more."""
         if not A.isa(SelfAdjoint) or not self.real:
             return frozenset()
         if values is not None and "complex" in dtype_name(values.dtype):
@@ -146,7 +147,8 @@ for _f in _FUNCTIONS:
 
 
 def _real_valued(f: Any, A: LinearOperator) -> bool:
-    """Whether f maps real numbers to a real dtype: a static fact, tried on ones. Unknown (planning) counts as real."""
+    """Whether f maps real numbers to a real dtype: a static fact, tried on ones.
+    Unknown (planning) counts as real."""
     be = A._concrete_backend()
     try:
         return not be.is_complex(f(be.xp.ones((1,), dtype=be.real_dtype(A.dtype), device=A.device)))
@@ -402,7 +404,8 @@ class LanczosFunction(LinearOperator):
         c = xp.sum(S * (values * S[..., 0, :])[..., None, :], axis=-1)  # (k, m)
         if be.is_complex(values) and self.f.real:
             raise DTypeError(
-                f"{self.f.name} gave complex values at eigenvalues of {self.A!r} although it is real at 1. Let it "
+                f"{self.f.name} gave complex values at eigenvalues of {self.A!r} although it is real "
+                f"at 1. Let it "
                 "return a complex dtype always."
             )
         c = c.T if be.is_complex(c) else be.astype(c.T, T.basis.dtype)  # (m, k)

@@ -109,11 +109,14 @@ def _check(A: LinearOperator, X: Array, B: Array, info: Info) -> Info:
     worst = xp.max(relative)
     residual = be.number(worst) if be.is_concrete(worst) else worst
     if info.tolerance is not None:
-        # parts that meet the tolerance leave a larger residual in the whole: a little is fair, their condition is not
+        # parts that meet the tolerance leave a larger residual in the whole:
+        # a little is fair, their condition is not
         met = residual <= 10 * info.tolerance
         if met is False and info.converged is True:
             info = info.replace(reason="every part met the tolerance, the composed system does not")
-        info = info.replace(converged=bool(info.converged) and met if isinstance(met, bool) else info.converged & met)
+        info = info.replace(
+            converged=bool(info.converged) and met if isinstance(met, bool) else info.converged & met
+        )
     return info.replace(residual=residual, residuals=relative)
 
 
@@ -170,7 +173,8 @@ def solve_adjoint(A: Any, b: Array, *, alg: Any) -> Array:
 
 
 def _spectral_cost(A: Any, b: Any, *, alg: Any) -> Cost:
-    """Two products with the eigenvectors, which cost about what products with A's factors do, and a division."""
+    """Two products with the eigenvectors, which cost about what products with A's factors do,
+    and a division."""
     n, k = b.shape[-2:]
     return A.matmat_cost(k) * 2 + Cost(2 * n * k, 4 * A.itemsize * n * k, 3 * A.itemsize * n * k, 0, 2)
 

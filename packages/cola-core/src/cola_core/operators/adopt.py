@@ -1,8 +1,10 @@
-"""``parts(A)``: the parts of a composition with identities, numbers and permutations placed where the others live.
+"""``parts(A)``: the parts of a composition with identities,
+numbers and permutations placed where the others live.
 
-Written by themselves such parts have no array library, precision or device and adopt their partner's in products.
-Asked for numbers (a diagonal, eigenvalues) on their own they could only answer in NumPy's double precision, and a
-float32 composition on a GPU would come back as float64 on the host; so rules ask the placed parts.
+Written by themselves such parts have no array library, precision or device and adopt their partner's in
+products. Asked for numbers (a diagonal, eigenvalues) on their own they could only answer in NumPy's double
+precision, and a float32 composition on a GPU would come back as float64 on the host; so rules ask the placed
+parts.
 """
 
 from __future__ import annotations

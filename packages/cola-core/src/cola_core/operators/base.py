@@ -387,7 +387,8 @@ class LinearOperator:
         return self._keep("_T", self._carry(self._transpose())) if made is None else made
 
     def _keep(self, name: str, made: LinearOperator) -> LinearOperator:
-        """Keep what was made of this operator, unless it belongs to a trace or to a derivative graph that may end."""
+        """Keep what was made of this operator, unless it belongs to a trace or to a
+        derivative graph that may end."""
         be = self.backend
         if be is None or be.name == "numpy":
             self.__dict__[name] = made

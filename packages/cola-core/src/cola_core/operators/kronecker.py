@@ -133,9 +133,7 @@ class Kronecker(LinearOperator):
             m, n = M.shape[-2:]
             right //= max(n, 1)
             total = (
-                total
-                + M.matmat_cost(left * right)
-                + Cost(0, 2 * self.itemsize * left * m * right, 0, 0, 2)
+                total + M.matmat_cost(left * right) + Cost(0, 2 * self.itemsize * left * m * right, 0, 0, 2)
             )
             left *= m
         return Cost(total.flops, total.bytes, self.itemsize * 2 * max(self.shape[-2:]), 1, 3 * len(self.Ms))

@@ -429,7 +429,11 @@ def algorithm_cases() -> list[Case]:
         _algorithm("eig", lambda: a.Eig(), ("eig",), "general", max_condition=1e2),
         _algorithm("cg", lambda: a.CG(), ("solve",), "psd", max_condition=1e4),
         _algorithm(
-            "gmres", lambda: a.GMRES(), ("solve",), "general", max_condition=1e4,
+            "gmres",
+            lambda: a.GMRES(),
+            ("solve",),
+            "general",
+            max_condition=1e4,
             expected_failures={
                 "algorithm.tolerance@jax": "on JAX a restart cycle always runs to its end",
                 "algorithm.grad@jax": "its loop has no reverse-mode derivative on JAX",

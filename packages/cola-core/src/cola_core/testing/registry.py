@@ -46,8 +46,8 @@ class Check:
     def select(self, dtypes: tuple[str, ...], backend: str = "", case: str = "") -> tuple[str, ...]:
         """Which of the case's dtypes this check runs with.
 
-        Eager JAX compiles every operation for every shape and dtype: there "all" is "pair", and of a pair every other
-        case takes the real dtype, the rest the complex one.
+        Eager JAX compiles every operation for every shape and dtype: there "all" is "pair", and of a pair
+        every other case takes the real dtype, the rest the complex one.
         """
         real = [d for d in dtypes if "complex" not in d]
         rich = [d for d in dtypes if "complex" in d]
