@@ -161,7 +161,6 @@ class PluginManager:
 
     def ensure_class(self, cls: type) -> None:
         """Load the plugin that a class (an explicit algorithm's) comes from, so that it is known as its."""
-        so that its registration is known."""
         self.discover()
         owner = self._owners.get(cls.__module__.partition(".")[0])
         if owner is not None:
