@@ -50,14 +50,14 @@ def pytest_collection_modifyitems(config, items):
     sampled = set(config.getoption("--cola-sample-backend", default=[]))
     if not only and not sampled:
         return
-    groups = {}
+    groups: dict[tuple[str, ...], list] = {}
     for item in items:
         job = _job(item)
         if job is not None and job.backend in sampled and job.check is not None:
             groups.setdefault(
                 (item.nodeid.partition("[")[0], job.case.name, job.check.id, job.backend), []
             ).append(item)
-    drop = set()
+    drop: set[int] = set()
     for key, group in groups.items():
         keep = zlib.crc32(repr(key[1:]).encode()) % len(group)
         drop.update(id(item) for i, item in enumerate(group) if i != keep)

@@ -16,6 +16,7 @@ from ..backends import backend_of
 from ..backends.base import Array, Backend
 from ..cost import Cost
 from ..properties import PSD
+from ..pytree import tree_leaves
 from .base import Algorithm, default_tol, question_memory
 from .iteration import (
     BAD_PRECONDITIONER,
@@ -31,9 +32,8 @@ from .iteration import (
 
 __all__ = ["CG"]
 
-TYPICAL_ITERATIONS = (
-    300  # with the condition number unknown; sqrt(kappa) = 1e2 at tol 1e-8 needs about this many
-)
+# with the condition number unknown; sqrt(kappa) = 1e2 at tol 1e-8 needs about this many
+TYPICAL_ITERATIONS = 300
 
 
 @dataclass(frozen=True)
@@ -194,17 +194,11 @@ def _real(be: Backend, x: Array) -> Array:
 def _differentiated(be: Backend, A: Any, B: Array) -> bool:
     """Whether a framework may want derivatives of this solve."""
     if be.name == "jax":
-        return not be.is_concrete(B, *_arrays(A))
+        return not be.is_concrete(B, *tree_leaves(A))
     if be.name == "torch":
         import torch
 
-        return torch.is_grad_enabled() and any(getattr(x, "requires_grad", False) for x in (B, *_arrays(A)))
+        return torch.is_grad_enabled() and any(
+            getattr(x, "requires_grad", False) for x in (B, *tree_leaves(A))
+        )
     return False
-
-
-def _arrays(tree: Any) -> list[Any]:
-    from ..operators import map_leaves
-
-    found: list[Any] = []
-    map_leaves(lambda x: found.append(x) or x, tree)
-    return found

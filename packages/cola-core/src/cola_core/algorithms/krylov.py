@@ -48,7 +48,8 @@ def lanczos(A: Any, start: Array, m: int) -> Tridiagonal:
     m products with s columns, ``4 m^2 n s`` flops besides."""
     be = A._concrete_backend()
     if be.name == "jax":
-        return Tridiagonal(*be.jit(_sweep, static=("m",))(A, start, m=m), m)
+        basis, alpha, beta, norm = be.jit(_sweep, static=("m",))(A, start, m=m)
+        return Tridiagonal(basis, alpha, beta, norm, m)
     return Tridiagonal(*_sweep(A, start, m=m))
 
 

@@ -30,9 +30,8 @@ class Lanczos(Algorithm):
     tol: relative to the largest Ritz value found (default 1e-10 in double, 1e-5 in single). max_iters:
     products in all (default ``max(20 k, 1000)``). basis: vectors kept (default ``max(2 k + 1, 30)``). key:
     seed of the start vector.
-    A single start vector meets one vector of each eigenspace: copies of a multiple eigenvalue are found only
-    through rounding and restarts, and may be missed; use ``Eigh`` where multiplicities matter and the matrix
-    fits.
+    Copies of a multiple eigenvalue are looked for by starting again beside the vectors found, which may double
+    the products; behind a tight cluster one may still be missed.
     """
 
     tol: float | None = None
@@ -74,8 +73,7 @@ class Lanczos(Algorithm):
         if not be.is_concrete(*leaves):
             raise NoRuleError(
                 f"Lanczos eigenpairs of {A!r} cannot be traced: the number of restarts depends on "
-                f"values. Use "
-                "alg=Eigh() under a transformation."
+                "values. Use alg=Eigh() under a transformation."
             )
         if any(getattr(x, "requires_grad", False) for x in leaves):
             from ..autodiff.torch_implicit import detached, eigenvalues_of
@@ -93,6 +91,7 @@ class Lanczos(Algorithm):
         V = be.put(V, 0, v / xp.linalg.vector_norm(v))
         T, kept, products, reason = host, 0, 0, "iteration limit reached"
         scale = 0.0
+        locked: Any = None
         while True:
             # extend the basis from kept to m vectors; T carries the arrow left by the last restart
             size = m
@@ -132,8 +131,31 @@ class Lanczos(Algorithm):
             error = xp.abs(last * S[size - 1, :])
             largest = max(be.number(xp.max(xp.abs(theta))), 1e-300)
             done = bool(xp.all(error[wanted] <= tol * largest))
-            if done or products >= limit or m == n:
+            if products >= limit or m == n:
                 break
+            if done:
+                # one start vector meets one vector of each eigenspace: start again beside the vectors found, until
+                # nothing new is wanted and the next eigenvalue is known well enough to stay behind
+                after = order_by(be, theta, k + 1, which)[k]
+                gap = be.number(xp.abs(theta[after] - theta[wanted[-1]]))
+                behind = be.number(error[after]) <= max(gap, tol * largest)
+                same = locked is not None and bool(
+                    xp.all(xp.abs(xp.sort(theta[wanted]) - locked) <= 10 * tol * largest)
+                )
+                if same and behind:
+                    break
+                if not same:
+                    locked = xp.sort(theta[wanted])
+                    V = be.put(V, slice(0, k), S[:, wanted].T @ V[:size])
+                    w = be.normal(products + 1, (n,), A.dtype, A.device)
+                    for _ in range(2):
+                        w = w - V[:k].T @ (be.conj(V[:k]) @ w)
+                    V = be.put(V, k, w / xp.linalg.vector_norm(w))
+                    T = xp.zeros_like(T)
+                    index = xp.arange(k)
+                    T = be.put(T, (index, index), be.astype(theta[wanted], A.dtype))
+                    kept = k
+                    continue
             keep = min(k + max((m - k) // 2, 1), m - 1)
             chosen = order_by(be, theta, keep, which)
             Y = S[:, chosen]

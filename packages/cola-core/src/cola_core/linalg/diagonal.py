@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 from ..algorithms.base import Auto
@@ -207,7 +208,7 @@ def diag_kronsum(A: Any, k: int, *, alg: Any) -> Array:
     return outer_sum(
         A._concrete_backend(),
         [
-            weighted(lambda M=M: ask(DIAG, (M, 0), alg), (A.shape[-1] / max(M.shape[-1], 1)) ** 0.5)
+            weighted(partial(ask, DIAG, (M, 0), alg), (A.shape[-1] / max(M.shape[-1], 1)) ** 0.5)
             for M in parts(A)
         ],
     )
@@ -220,7 +221,7 @@ def diag_blockdiag(A: Any, k: int, *, alg: Any) -> Array:
     return joined(
         A,
         [
-            weighted(lambda M=M: ask(DIAG, (M, 0), alg), t**0.5)
+            weighted(partial(ask, DIAG, (M, 0), alg), t**0.5)
             for M, t in zip(parts(A), A.multiplicities, strict=True)
         ],
     )

@@ -26,6 +26,7 @@ from ..operators import (
 )
 from ..plugins.rulebook import RuleBook
 from ..properties import PSD, Property, SelfAdjoint, Unitary
+from ..pytree import tree_leaves
 from .operands import as_algorithm, square
 
 __all__ = ["INV", "Inverse", "inv"]
@@ -121,9 +122,7 @@ def _keepable(be: Any, A: LinearOperator) -> bool:
     not under a trace, and not if it holds an autograd graph."""
     if be.name == "numpy":
         return True
-    from ..algorithms.cg import _arrays
-
-    arrays = _arrays(A)
+    arrays = tree_leaves(A)
     return be.is_concrete(*arrays) and not any(getattr(x, "requires_grad", False) for x in arrays)
 
 

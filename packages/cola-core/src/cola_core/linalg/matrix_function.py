@@ -405,8 +405,7 @@ class LanczosFunction(LinearOperator):
         if be.is_complex(values) and self.f.real:
             raise DTypeError(
                 f"{self.f.name} gave complex values at eigenvalues of {self.A!r} although it is real "
-                f"at 1. Let it "
-                "return a complex dtype always."
+                "at 1. Let it return a complex dtype always."
             )
         c = c.T if be.is_complex(c) else be.astype(c.T, T.basis.dtype)  # (m, k)
         return T.norm * xp.sum(part.basis * c[:, None, :], axis=0)

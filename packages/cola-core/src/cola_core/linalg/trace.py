@@ -3,6 +3,7 @@ else by products."""
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 from ..algorithms.base import Auto
@@ -126,7 +127,7 @@ def trace_kronsum(A: Any, *, alg: Any) -> Array:
     out = None
     for M in parts(A):
         times = N // max(M.shape[-1], 1)
-        part = times * weighted(lambda M=M: ask(TRACE, (M,), alg), times)
+        part = times * weighted(partial(ask, TRACE, (M,), alg), times)
         out = part if out is None else out + part
     return out
 
@@ -135,7 +136,7 @@ def trace_kronsum(A: Any, *, alg: Any) -> Array:
 def trace_blockdiag(A: Any, *, alg: Any) -> Array:
     out = None
     for M, t in zip(parts(A), A.multiplicities, strict=True):
-        part = t * weighted(lambda M=M: ask(TRACE, (M,), alg), t)
+        part = t * weighted(partial(ask, TRACE, (M,), alg), t)
         out = part if out is None else out + part
     return out
 

@@ -44,7 +44,7 @@ def adopted(M: LinearOperator, A: LinearOperator) -> LinearOperator:
     if isinstance(M, Permutation):
         return M.replace(entries=dtype_name(A.dtype))
     if "Ms" in M.__dict__:
-        return M.replace(Ms=tuple(adopted(P, A) for P in M.Ms), declared=M.properties)
+        return M.replace(Ms=tuple(adopted(P, A) for P in M.__dict__["Ms"]), declared=M.properties)
     if isinstance(M.__dict__.get("A"), LinearOperator):
         return M.replace(A=adopted(M.__dict__["A"], A), declared=M.properties)
     return M
