@@ -114,8 +114,7 @@ def airfoil(section: Section, data: dict[str, Any]) -> None:
     section.figure(
         figure,
         f"{len(points)} points, {len(triangles)} triangles; u = 0 on the outer boundary and on the "
-        f"airfoil. The solution and the "
-        "modes are the files that the commands above wrote.",
+        "airfoil. The solution and the modes are the files that the commands above wrote.",
         vector=False,
     )
 

@@ -17,8 +17,7 @@ ASKED = (
     "Solve with, and take the log-determinant of, (A ⊗ B ⊗ C) + s I with three 100 x 100 factors, "
     "and of a diagonal plus a rank-50 "
     "term in 60,000 dimensions. As dense matrices they would take 8 TB and 29 GB. Both are built "
-    "from known spectra, "
-    "so the exact answers are known."
+    "from known spectra, so the exact answers are known."
 )
 SIDE, SHIFT = 100, 0.5
 SIZE, RANK = 60_000, 50

@@ -89,7 +89,6 @@ def draw(section: Section, pictures: list[tuple[str, Any]]) -> None:
     section.figure(
         figure,
         "Left: a 25 x 25 matrix commutes with S(5) if entries of one colour are equal. Right: an "
-        "orthonormal basis of the 9 x 9 matrices that "
-        "commute with rotations.",
+        "orthonormal basis of the 9 x 9 matrices that commute with rotations.",
         vector=False,
     )

@@ -15,8 +15,7 @@ ASKED = (
     "Fit the composite covariance of Rasmussen and Williams (2006, section 5.4.3) to the monthly CO2 "
     "record that statsmodels ships, "
     "by its exact marginal likelihood; fill in held-out months, forecast five years from five dates "
-    "whose outcome is known, and "
-    "forecast fifteen years more."
+    "whose outcome is known, and forecast fifteen years more."
 )
 
 
@@ -42,8 +41,7 @@ def run(section: Section) -> None:
     held, ahead = numbers["held_out_months"], numbers["years_ahead"]
     section.text(
         f"{numbers['months']} months; log marginal likelihood {numbers['log_likelihood']:.2f} by "
-        f"{numbers['method']}, "
-        f"{numbers['iterations']} iterations: {numbers['reason']}. In "
+        f"{numbers['method']}, {numbers['iterations']} iterations: {numbers['reason']}. In "
         f"{numbers['forecast']['year']:.1f} the model expects "
         f"{numbers['forecast']['mean']:.1f} ± {1.96 * numbers['forecast']['std']:.1f} ppm."
     )

@@ -36,8 +36,7 @@ def run(section: Section) -> None:
     worst = float(np.abs(error).max())
     section.text(
         f"{solution.u.size:,} unknowns in {seconds:.2f} s; residual {float(solution.residual):.1e}, "
-        f"recomputed; largest error against "
-        f"the manufactured solution {worst:.1e}."
+        f"recomputed; largest error against the manufactured solution {worst:.1e}."
     )
 
     table = observed_order(

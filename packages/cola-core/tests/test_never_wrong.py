@@ -34,7 +34,7 @@ def name_of(dtype):
     return str(dtype).rpartition(".")[2]
 
 
-# -- precision and library of the answer ---------------------------------------------------------------------------
+# -- precision and library of the answer ---------------------------------------------------------------------
 NEUTRAL = {
     "shift": lambda S: S + 2.0 * ops.Identity(N),
     "kron": lambda S: cola.kron(S, ops.Identity(2)),
@@ -93,7 +93,7 @@ def test_a_right_side_whose_squares_underflow_is_not_called_solved(put):
         assert not info.converged
 
 
-# -- functions of operators ----------------------------------------------------------------------------------------
+# -- functions of operators ----------------------------------------------------------------------------------
 def test_a_complex_function_of_a_self_adjoint_operator_is_not_self_adjoint(backend, put):
     S = cola.SelfAdjoint(put(SPD / 10))
     w, V = np.linalg.eigh(SPD / 10)
@@ -120,7 +120,7 @@ def test_a_false_declaration_does_not_hide_the_sign_of_a_determinant(put, entrie
         cola.logdet(cola.PSD(ops.Diagonal(put(np.array(entries)))))
 
 
-# -- what answers say about themselves -----------------------------------------------------------------------------
+# -- what answers say about themselves -----------------------------------------------------------------------
 def test_errors_of_estimates_are_carried_through_compositions(put):
     """Kronecker powers, repeats and factors multiply an estimate, and so its error."""
     B = cola.PSD(put(SPD))
@@ -198,7 +198,7 @@ def test_nested_questions_keep_their_own_on_failure():
         cola.solve(through("warn"), np.ones(30), cola.CG(tol=1e-1))
 
 
-# -- what is remembered between questions --------------------------------------------------------------------------
+# -- what is remembered between questions --------------------------------------------------------------------
 def test_what_an_operator_remembers_does_not_outlive_a_trace():
     jax = pytest.importorskip("jax")
     jnp = jax.numpy
@@ -222,7 +222,7 @@ def test_an_adjoint_made_without_gradients_does_not_lose_them():
         assert float(torch.autograd.grad(y, leaf)[0].abs().sum()) > 0
 
 
-# -- derivatives ---------------------------------------------------------------------------------------------------
+# -- derivatives ---------------------------------------------------------------------------------------------
 def test_derivatives_of_eigenvalues_by_lanczos():
     torch = pytest.importorskip("torch")
     M = np.random.default_rng(3).standard_normal((40, 40))

@@ -48,8 +48,7 @@ def _invertible(C: Circulant) -> Array:
         if bool(xp.any(xp.min(size, axis=-1) <= eps * xp.max(size, axis=-1))):
             raise SingularMatrixError(
                 f"{C!r} is singular: an eigenvalue is zero to rounding. Add a multiple of the "
-                f"identity, or solve in "
-                "the least-squares sense."
+                "identity, or solve in the least-squares sense."
             )
     return w
 

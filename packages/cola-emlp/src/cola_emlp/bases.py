@@ -83,8 +83,7 @@ class Basis:
     def __str__(self) -> str:
         return (
             f"{self.dimension} equivariant of {self.size}: {self.rep!r}; {self.method}; "
-            f"residual {self.residual:.1e}; "
-            f"{self.certified}"
+            f"residual {self.residual:.1e}; {self.certified}"
         )
 
     def __repr__(self) -> str:
@@ -119,7 +118,7 @@ def equivariant_basis(rep: Rep, group: Group | None = None, *, max_bytes: int = 
     """
     if not isinstance(rep, Rep):
         raise RepError(
-            f"equivariant_basis takes a representation, for example (T(2) >> V)(SO(3)); "
+            "equivariant_basis takes a representation, for example (T(2) >> V)(SO(3)); "
             f"got {type(rep).__name__}"
         )
     if group is not None:
@@ -159,8 +158,7 @@ def equivariant_basis(rep: Rep, group: Group | None = None, *, max_bytes: int = 
     if not residual <= RESIDUAL_TOLERANCE:
         raise BasisError(
             f"the basis of {rep!r} leaves a residual of {residual:.1e}, above {RESIDUAL_TOLERANCE:g}; "
-            "it is not "
-            "returned. Generators known to fewer digits than float64 are the usual cause."
+            "it is not returned. Generators known to fewer digits than float64 are the usual cause."
         )
     grounds = list(dict.fromkeys(f.exact[1] for _, found in parts for f in found if f.exact is not None))
     if exact_total is not None:

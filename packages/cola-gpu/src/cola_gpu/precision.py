@@ -40,7 +40,7 @@ def choose(precision: str, working: Any, backend: Backend) -> str:
     work = precision_of(working)
     if work not in ("float32", "float64"):
         raise DTypeError(
-            f"mixed-precision CG works in float32, float64, complex64 or complex128, not "
+            "mixed-precision CG works in float32, float64, complex64 or complex128, not "
             f"{dtype_name(working)}; convert the operator with A.to(dtype=...)"
         )
     if precision in ("bfloat16", "float16"):

@@ -85,7 +85,7 @@ def _balance(r: Any, space: Space, be: Any, allowed: float | None) -> tuple[Any,
         allowed = min(0.05, 10 * max(1 / a.cells**2 for a in space.grid.axes))
     if relative > allowed:
         raise IncompatibleError(
-            f"no solution: without a Dirichlet side source plus boundary flux must have mean zero, but "
+            "no solution: without a Dirichlet side source plus boundary flux must have mean zero, but "
             f"its mean is {defect:.3g} ({relative:.2%} of the data, allowed {allowed:.2%}). Subtract it, "
             "adjust the Neumann data, or pass imbalance=1 to project."
         )

@@ -108,8 +108,7 @@ def _verify(A: Any, args: argparse.Namespace) -> None:
         if worst > 1e-10 * scale:
             raise PropertyError(
                 f"{args.file} is not self-adjoint, although {option} says so: entry ({i + 1}, "
-                f"{j + 1}) is {size:.6g}, entry "
-                f"({j + 1}, {i + 1}) is {mirrored:.6g}."
+                f"{j + 1}) is {size:.6g}, entry ({j + 1}, {i + 1}) is {mirrored:.6g}."
             )
     if A.isa(PSD):
         d = np.real(diagonal_of(A))
@@ -139,8 +138,7 @@ def load_rhs(path: str, A: Any, args: argparse.Namespace) -> Any:
     if b.ndim not in (1, 2) or b.shape[0] != n:
         raise ShapeError(
             f"{path} has shape {tuple(b.shape)}, but {args.file} is {n}x{A.shape[-1]}: the right-hand "
-            f"side must be ({n},) "
-            f"or ({n}, k)."
+            f"side must be ({n},) or ({n}, k)."
         )
     want = str(A.dtype).rpartition(".")[2]
     if np.iscomplexobj(b) and "complex" not in want:
@@ -178,7 +176,6 @@ def algorithm(question: str, args: argparse.Namespace, A: Any, *operands: Any) -
     if verdict is not True:
         raise PropertyError(
             f"--alg {args.alg} does not apply to {args.file}: {verdict}. Declare what you know "
-            f"(--psd, --self-adjoint), or "
-            "take another algorithm."
+            "(--psd, --self-adjoint), or take another algorithm."
         )
     return chosen

@@ -133,8 +133,7 @@ class Registry:
                 other = replaced[rule.replaces][1]
                 raise RegistrationError(
                     f"rules {rule} and {other} both replace {rule.replaces}. Disable one plugin, or "
-                    f"give one rule "
-                    "precedence= instead.",
+                    "give one rule precedence= instead.",
                     rival=_rival(mine, other),
                 )
             raise RegistrationError(f"rule {rule} replaces {rule.replaces!r}, which is not registered.")
@@ -146,8 +145,7 @@ class Registry:
             if rule.replaces is not None and other.replaces == rule.replaces:
                 raise RegistrationError(
                     f"rules {rule} and {other} both replace {rule.replaces}. Disable one plugin, or "
-                    f"give one rule "
-                    "precedence= instead.",
+                    "give one rule precedence= instead.",
                     rival=_rival(mine, other),
                 )
             same = other.types == rule.types and other.precedence == rule.precedence

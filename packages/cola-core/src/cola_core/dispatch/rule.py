@@ -109,8 +109,7 @@ def check_signature(rule_id: str, types: tuple[Any, ...]) -> None:
         if not isinstance(t, type):
             raise RegistrationError(
                 f"rule {rule_id}: signature entry {t!r} is not a class. Use operator and algorithm "
-                f"classes only; "
-                "put conditions on values or structure into when=."
+                "classes only; put conditions on values or structure into when=."
             )
     try:
         faithful = all(is_faithful(t) for t in types)
@@ -120,8 +119,7 @@ def check_signature(rule_id: str, types: tuple[Any, ...]) -> None:
     if not faithful:
         raise RegistrationError(
             f"rule {rule_id}: signature {types} has a type whose instances cannot be told by their "
-            f"class alone; "
-            "one such rule would switch off the dispatch cache of the whole question."
+            "class alone; one such rule would switch off the dispatch cache of the whole question."
         )
 
 

@@ -217,8 +217,7 @@ def _expand(path: PathLike, header: Header, data: Any, rows: Any, cols: Any) -> 
         i = int(np.argmax(above))
         raise FileFormatError(
             f"{path}: a {header.symmetry} file stores one triangle, but entry ({rows[i] + 1}, "
-            f"{cols[i] + 1}) is above the "
-            "diagonal while others are below it; write the file as 'general'."
+            f"{cols[i] + 1}) is above the diagonal while others are below it; write the file as 'general'."
         )
     diagonal = rows == cols
     if header.symmetry == "skew-symmetric" and (data[diagonal] != 0).any():

@@ -170,8 +170,7 @@ def _believe(A: Any, w: Array) -> None:
     if low < -1e3 * float(xp.finfo(w.dtype).eps) * top:
         raise NotPositiveDefiniteError(
             f"{A!r} is declared PSD but has the negative eigenvalue {low:.3g}. Remove the "
-            f"declaration, or use slogdet "
-            "of the undeclared operator."
+            "declaration, or use slogdet of the undeclared operator."
         )
 
 

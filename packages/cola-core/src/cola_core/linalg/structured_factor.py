@@ -56,8 +56,7 @@ def spectral_factor(A: Any, *, alg: Any) -> SpectralFactor:
         if smallest == 0.0:
             raise SingularMatrixError(
                 f"{A!r} is singular: an eigenvalue is exactly zero. Add a multiple of the identity or "
-                f"project out "
-                "the null space."
+                "project out the null space."
             )
         warn_if_singular(smallest / largest, A, "eigenvalue")
     return SpectralFactor(A, w, V)

@@ -439,8 +439,7 @@ class LinearOperator:
         if size > limit:
             raise MemoryBudgetError(
                 f"{self!r} as a dense matrix needs {size / 2**30:.1f} GiB, above the limit of "
-                f"{limit / 2**30:.1f} "
-                "GiB. Use products with it, or raise the limit: to_dense(max_bytes=...)."
+                f"{limit / 2**30:.1f} GiB. Use products with it, or raise the limit: to_dense(max_bytes=...)."
             )
         return self._to_dense()
 

@@ -88,9 +88,8 @@ class PluginManager:
             )
             if unknown:
                 warnings.warn(
-                    f"COLA_PLUGINS/COLA_DISABLE_PLUGINS name unknown plugins: "
-                    f"{', '.join(sorted(unknown))}; known are "
-                    f"{', '.join(sorted(self.records))}.",
+                    "COLA_PLUGINS/COLA_DISABLE_PLUGINS name unknown plugins: "
+                    f"{', '.join(sorted(unknown))}; known are {', '.join(sorted(self.records))}.",
                     PluginLoadWarning,
                     stacklevel=2,
                 )
@@ -112,8 +111,7 @@ class PluginManager:
                 record,
                 PluginLoadError(
                     f"two distributions provide a plugin called {entry.name!r}: {other.distribution} "
-                    f"({other.value}) "
-                    f"and {entry.distribution} ({entry.value}). Uninstall one"
+                    f"({other.value}) and {entry.distribution} ({entry.value}). Uninstall one"
                 ),
             )
 

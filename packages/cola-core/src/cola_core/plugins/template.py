@@ -67,7 +67,7 @@ def _check(name: str) -> None:
     if not re.fullmatch(r"[a-z][a-z0-9]*(_[a-z0-9]+)*", name) or keyword.iskeyword(name):
         raise RegistrationError(
             f"{name!r} cannot be the name of a plugin: use lower-case letters, digits and single "
-            f"underscores, starting "
+            "underscores, starting "
             "with a letter, and no word of the Python language (toeplitz, fast_multipole)."
         )
     from .manager import MANAGER

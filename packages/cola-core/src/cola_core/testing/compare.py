@@ -61,8 +61,7 @@ def close(got: Any, want: Any, what: str, rtol: float, scale: float | None = Non
         worst = float(np.nanmax(np.where(np.isnan(error), np.inf, error)))
         raise ConformanceError(
             f"{what}: off by {worst:.3g} where {bound:.3g} is allowed ({int(bad.sum())} of {bad.size} "
-            f"entries; "
-            f"at {at} got {got[at]:.6g}, expected {want[at]:.6g})"
+            f"entries; at {at} got {got[at]:.6g}, expected {want[at]:.6g})"
         )
 
 

@@ -44,7 +44,7 @@ def restrict(q: np.ndarray, constraints: list[Constraint]) -> np.ndarray:
         unclear = s[(s > ZERO) & (s < NONZERO)]
         if len(unclear):
             raise BasisError(
-                f"the dimension is not numerically determined: a constraint has relative singular value "
+                "the dimension is not numerically determined: a constraint has relative singular value "
                 f"{unclear.max():.1e}, between {ZERO:g} (zero) and {NONZERO:g} (not). Give the generators "
                 "more precisely, or remove one that repeats another only approximately."
             )
