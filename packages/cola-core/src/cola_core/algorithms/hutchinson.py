@@ -55,7 +55,7 @@ class Hutchinson(Algorithm):
         xp = be.xp
         n = A.shape[-1]
         count, total, squares = 0, 0, 0
-        mean = error = None
+        mean = error = origin = None
         batches = 0
         while count < self.max_iters:
             s = min(self.bs, self.max_iters - count)
@@ -63,10 +63,13 @@ class Hutchinson(Algorithm):
             values = per_probe(Z, A @ Z)
             batches += 1
             count += s
+            # deviations from the first mean: squares of the values themselves would cancel to a false zero
+            origin = xp.mean(values, axis=-1) if origin is None else origin
+            values = values - origin[..., None]
             total = total + xp.sum(values, axis=-1)
             squares = squares + xp.sum(xp.abs(values) ** 2, axis=-1)
-            mean = total / count
-            variance = xp.maximum(squares / count - xp.abs(mean) ** 2, xp.zeros_like(squares)) * (
+            mean = origin + total / count
+            variance = xp.maximum(squares / count - xp.abs(total / count) ** 2, xp.zeros_like(squares)) * (
                 count / max(count - 1, 1)
             )
             # one probe has no spread
@@ -124,8 +127,8 @@ class Hutchinson(Algorithm):
 
 def _next_key(be: Any, key: Any, i: int) -> Any:
     """A different key for every batch of probes."""
-    if isinstance(key, int):
-        return key * 1_000_003 + i
+    if hasattr(type(key), "__index__") and not hasattr(key, "at"):  # any library's integer, but no JAX key
+        return int(key) * 1_000_003 + i
     import jax
 
     return jax.random.fold_in(key, i)

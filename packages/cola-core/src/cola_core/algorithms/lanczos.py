@@ -30,8 +30,8 @@ class Lanczos(Algorithm):
     tol: relative to the largest Ritz value found (default 1e-10 in double, 1e-5 in single). max_iters:
     products in all (default ``max(20 k, 1000)``). basis: vectors kept (default ``max(2 k + 1, 30)``). key:
     seed of the start vector.
-    Copies of a multiple eigenvalue are looked for by starting again beside the vectors found, which may double
-    the products; behind a tight cluster one may still be missed.
+    Copies of a multiple eigenvalue are looked for by starting again beside the vectors found, which can
+    double the products; behind a tight cluster one may still be missed.
     """
 
     tol: float | None = None
@@ -134,11 +134,11 @@ class Lanczos(Algorithm):
             if products >= limit or m == n:
                 break
             if done:
-                # one start vector meets one vector of each eigenspace: start again beside the vectors found, until
+                # one start vector meets one vector of each eigenspace: start again beside those found, until
                 # nothing new is wanted and the next eigenvalue is known well enough to stay behind
                 after = order_by(be, theta, k + 1, which)[k]
                 gap = be.number(xp.abs(theta[after] - theta[wanted[-1]]))
-                behind = be.number(error[after]) <= max(gap, tol * largest)
+                behind = be.number(error[after]) <= max(0.01 * gap, tol * largest)
                 same = locked is not None and bool(
                     xp.all(xp.abs(xp.sort(theta[wanted]) - locked) <= 10 * tol * largest)
                 )
