@@ -467,3 +467,43 @@ def test_info_names_the_rule_of_the_question_that_was_asked():
         assert cola.solve(A, np.ones(25), return_info=True)[1].rule == rule
     assert cola.solve(cola.kron(L, L), np.ones(25), CG(), return_info=True)[1].rule == "core:solve/kronecker"
     assert cola.solve(L, np.ones(5), return_info=True)[1].rule == ""  # an algorithm answered
+
+
+# -- derivatives of iterative solves ------------------------------------------------------------------------------
+@pytest.mark.parametrize("alg", [CG(tol=1e-13), GMRES(tol=1e-13), GMRES(tol=1e-13, P=ops.ScalarMul(0.1, 5))])
+def test_derivatives_in_torch(alg, rng):
+    torch = pytest.importorskip("torch")
+    D, b = spectrum(rng, np.linspace(4, 9, 5)), rng.normal(size=5)
+    if isinstance(alg, GMRES):
+        D = D + rng.normal(size=(5, 5))
+
+    def f(M, v):
+        A = cola.PSD(ops.Dense((M + M.T) / 2)) if isinstance(alg, CG) else ops.Dense(M)
+        return (cola.solve(A, v, alg) ** 2).sum()
+
+    args = tuple(torch.tensor(x, requires_grad=True) for x in (D, b))
+    assert torch.autograd.gradcheck(f, args)
+    assert torch.autograd.gradgradcheck(f, args)
+
+
+@pytest.mark.parametrize("alg", [CG(tol=1e-13), GMRES(tol=1e-13), GMRES(tol=1e-13, P=ops.ScalarMul(0.1, 5))])
+def test_derivatives_in_jax(alg, rng):
+    jax = pytest.importorskip("jax")
+    jnp = jax.numpy
+    D, b = spectrum(rng, np.linspace(4, 9, 5)), rng.normal(size=5)
+    if isinstance(alg, GMRES):
+        D = D + rng.normal(size=(5, 5))
+
+    def ours(M, v):
+        A = cola.PSD(ops.Dense((M + M.T) / 2)) if isinstance(alg, CG) else ops.Dense(M)
+        return (cola.solve(A, v, alg) ** 2).sum()
+
+    def dense(M, v):
+        return (jnp.linalg.solve((M + M.T) / 2 if isinstance(alg, CG) else M, v) ** 2).sum()
+
+    D, b = jnp.asarray(D), jnp.asarray(b)
+    for x, y in zip(jax.grad(ours, (0, 1))(D, b), jax.grad(dense, (0, 1))(D, b), strict=True):
+        np.testing.assert_allclose(x, y, atol=1e-9)
+    np.testing.assert_allclose(jax.jvp(ours, (D, b), (D, 2 * b))[1], jax.jvp(dense, (D, b), (D, 2 * b))[1], atol=1e-9)
+    np.testing.assert_allclose(jax.hessian(ours, 1)(D, b), jax.hessian(dense, 1)(D, b), atol=1e-9)
+    np.testing.assert_allclose(jax.jit(jax.grad(ours))(D, b), jax.grad(dense)(D, b), atol=1e-9)

@@ -16,7 +16,6 @@ from ..backends import backend_of
 from ..backends.base import Array, Backend
 from ..cost import Cost
 from ..properties import PSD
-from ..pytree import tree_leaves
 from .base import Algorithm, default_tol, question_memory
 from .iteration import (
     BAD_PRECONDITIONER,
@@ -25,6 +24,7 @@ from .iteration import (
     NONFINITE,
     RUNNING,
     as_preconditioner,
+    differentiated,
     finish,
     prepare,
     true_residual,
@@ -69,7 +69,7 @@ class CG(Algorithm):
         limit = min(10 * n, 10_000) if self.max_iters is None else int(self.max_iters)
         P = as_preconditioner(self.P, A)
         X0 = self._first(be, A, B)
-        if _differentiated(be, A, B):
+        if differentiated(be, A, B):
             return self._implicit(be, A, P, B, tol, limit, vector)
         X, steps, products, codes, rnorm = self._restarted(be, A, P, B, X0, tol, limit)
         return finish(be, A, "CG", X, B, vector, tol, steps, products, codes, rnorm)
@@ -189,16 +189,3 @@ def _iterate(
 
 def _real(be: Backend, x: Array) -> Array:
     return be.xp.real(x) if be.is_complex(x) else x
-
-
-def _differentiated(be: Backend, A: Any, B: Array) -> bool:
-    """Whether a framework may want derivatives of this solve."""
-    if be.name == "jax":
-        return not be.is_concrete(B, *tree_leaves(A))
-    if be.name == "torch":
-        import torch
-
-        return torch.is_grad_enabled() and any(
-            getattr(x, "requires_grad", False) for x in (B, *tree_leaves(A))
-        )
-    return False

@@ -15,7 +15,16 @@ from ..backends import backend_of
 from ..backends.base import Array, Backend
 from ..cost import Cost
 from .base import Algorithm, default_tol, question_memory
-from .iteration import CONVERGED, NONFINITE, RUNNING, STAGNATED, as_preconditioner, finish, prepare
+from .iteration import (
+    CONVERGED,
+    NONFINITE,
+    RUNNING,
+    STAGNATED,
+    as_preconditioner,
+    differentiated,
+    finish,
+    prepare,
+)
 
 __all__ = ["GMRES"]
 
@@ -54,6 +63,8 @@ class GMRES(Algorithm):
         limit = min(10 * n, 2000) if self.max_iters is None else int(self.max_iters)
         m = max(1, min(n, limit, 50 if self.restart is None else int(self.restart)))
         P = as_preconditioner(self.P, A)
+        if differentiated(be, A, B):
+            return _implicit(be, A, P, B, tol, limit, m, vector)
         X = xp.zeros_like(B)
         if self.x0 is not None:
             x0 = be.asarray(self.x0)
@@ -61,6 +72,25 @@ class GMRES(Algorithm):
         R = B - A @ X if self.x0 is not None else B + 0
         steps, X, rnorm, code = be.jit(_iterate, static=("m",))(A, P, B, X, R, tol, limit, m=m)
         return finish(be, A, "GMRES", X, B, vector, tol, steps, steps, code, rnorm)
+
+
+def _implicit(
+    be: Backend, A: Any, P: Any, B: Array, tol: float, limit: int, m: int, vector: bool
+) -> Array:
+    """The solve as one differentiable step: its derivative is a solve with the adjoint, so memory stays flat."""
+
+    def run(preconditioner: Any) -> Any:
+        def solve(operator: Any, rhs: Array) -> Any:
+            zero = be.xp.zeros_like(rhs)
+            steps, X, _, code = be.jit(_iterate, static=("m",))(
+                operator, preconditioner, rhs, zero, rhs + 0, tol, limit, m=m
+            )
+            return X, (steps, code)
+
+        return solve
+
+    X, (steps, code) = be.implicit_solve(A, run(P), B, run(None if P is None else P.H))
+    return finish(be, A, "GMRES", X, B, vector, tol, steps, steps, code)
 
 
 def _iterate(

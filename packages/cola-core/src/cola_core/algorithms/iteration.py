@@ -8,9 +8,10 @@ from typing import Any
 from ..backends.base import Array, Backend
 from ..dispatch.session import record
 from ..info import Info
+from ..pytree import tree_leaves
 from .cholesky import check_finite
 
-__all__ = ["REASONS", "as_preconditioner", "finish", "prepare", "true_residual"]
+__all__ = ["REASONS", "as_preconditioner", "differentiated", "finish", "prepare", "true_residual"]
 
 RUNNING, CONVERGED, INDEFINITE, NONFINITE, STAGNATED, BAD_PRECONDITIONER, UNDERFLOW = range(7)
 REASONS = {
@@ -120,3 +121,16 @@ def finish(
         )
     record(info)
     return X[..., 0] if vector else X
+
+
+def differentiated(be: Backend, A: Any, B: Array) -> bool:
+    """Whether a framework may want derivatives of this solve."""
+    if be.name == "jax":
+        return not be.is_concrete(B, *tree_leaves(A))
+    if be.name == "torch":
+        import torch
+
+        return torch.is_grad_enabled() and any(
+            getattr(x, "requires_grad", False) for x in (B, *tree_leaves(A))
+        )
+    return False

@@ -19,11 +19,16 @@ from ..pytree import map_leaves, tree_leaves
 __all__ = ["detached", "eigenvalues_of", "implicit_solve"]
 
 
-def implicit_solve(A: Any, solve: Callable[[Any, Any], tuple[Any, Any]], b: torch.Tensor) -> tuple[Any, Any]:
+def implicit_solve(
+    A: Any,
+    solve: Callable[[Any, Any], tuple[Any, Any]],
+    b: torch.Tensor,
+    solve_adjoint: Callable[[Any, Any], tuple[Any, Any]] | None = None,
+) -> tuple[Any, Any]:
     """``solve(A, b) -> (x, aux)`` with implicit derivatives of x in b and in every tensor of A;
-    aux is passed through."""
+    aux is passed through. ``solve_adjoint(A.H, b)`` serves the backward pass (default: ``solve``)."""
     box: list[Any] = []
-    x = _Solve.apply(A, solve, box, b, *tree_leaves(A))
+    x = _Solve.apply(A, (solve, solve_adjoint or solve), box, b, *tree_leaves(A))
     return x, box[0]
 
 
@@ -36,11 +41,11 @@ def _rebuilt(A: Any, leaves: Any) -> Any:
 class _Solve(torch.autograd.Function):
     @staticmethod
     def forward(
-        ctx: Any, A: Any, solve: Callable, box: list[Any], b: torch.Tensor, *leaves: Any
+        ctx: Any, A: Any, solvers: tuple[Callable, Callable], box: list[Any], b: torch.Tensor, *leaves: Any
     ) -> torch.Tensor:
-        x, aux = solve(_rebuilt(A, [_detached(x) for x in leaves]), b.detach())
+        x, aux = solvers[0](_rebuilt(A, [_detached(x) for x in leaves]), b.detach())
         box.append(aux)
-        ctx.A, ctx.solve = A, solve
+        ctx.A, ctx.solvers = A, solvers
         ctx.tensors = [isinstance(x, torch.Tensor) for x in leaves]
         ctx.numbers = [None if isinstance(x, torch.Tensor) else x for x in leaves]
         ctx.save_for_backward(x, *(x for x in leaves if isinstance(x, torch.Tensor)))
@@ -55,7 +60,9 @@ class _Solve(torch.autograd.Function):
             aliases = [t.view_as(t) if again else t.detach().requires_grad_(t.requires_grad) for t in tensors]
             x = x if again else x.detach()
             A = _merged(ctx, aliases)
-            u, _ = implicit_solve(A.H, ctx.solve, grads[0] if again else grads[0].detach())
+            solve, solve_adjoint = ctx.solvers
+            g = grads[0] if again else grads[0].detach()
+            u, _ = implicit_solve(A.H, solve_adjoint, g, solve)
             wanted = [t for t, s in zip(aliases, tensors, strict=True) if s.requires_grad]
             found: Any = ()
             if wanted:

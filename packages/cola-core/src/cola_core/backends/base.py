@@ -189,7 +189,9 @@ class Backend:
         """
         return fn
 
-    def implicit_solve(self, A: Any, solve: Callable[[Any, Any], Any], b: Array) -> tuple[Array, Any]:
+    def implicit_solve(
+        self, A: Any, solve: Callable[[Any, Any], Any], b: Array, solve_adjoint: Any = None
+    ) -> tuple[Array, Any]:
         """``solve(A, b) -> (x, aux)`` with the derivative of the implicit function,
         where the library differentiates."""
         return solve(A, b)

@@ -167,10 +167,12 @@ class JaxBackend(Backend):
         except KeyError:
             return _COMPILED.setdefault((fn, static), jax.jit(fn, static_argnames=static))
 
-    def implicit_solve(self, A: Any, solve: Callable[[Any, Any], Any], b: Array) -> tuple[Array, Any]:
+    def implicit_solve(
+        self, A: Any, solve: Callable[[Any, Any], Any], b: Array, solve_adjoint: Any = None
+    ) -> tuple[Array, Any]:
         def transposed(_: Any, rhs: Array) -> Any:
             # A^T = conj(A^H)
-            x, aux = solve(A.H, self.conj(rhs))
+            x, aux = (solve_adjoint or solve)(A.H, self.conj(rhs))
             return self.conj(x), aux
 
         return jax.lax.custom_linear_solve(

@@ -130,7 +130,7 @@ class TorchBackend(Backend):
 
         host = self.to_numpy(lu)
         gecon = _lapack("gecon", host)
-        return gecon(host, float(norm1), norm="1")[0]
+        return gecon(host, self.number(norm1), norm="1")[0]
 
     def eig(self, A: Array) -> tuple[Array, Array]:
         w, V = torch.linalg.eig(A)
@@ -139,10 +139,12 @@ class TorchBackend(Backend):
     def expm(self, A: Array) -> Array:
         return torch.linalg.matrix_exp(A)
 
-    def implicit_solve(self, A: Any, solve: Callable[[Any, Any], Any], b: Array) -> tuple[Array, Any]:
+    def implicit_solve(
+        self, A: Any, solve: Callable[[Any, Any], Any], b: Array, solve_adjoint: Any = None
+    ) -> tuple[Array, Any]:
         from ..autodiff.torch_implicit import implicit_solve
 
-        return implicit_solve(A, solve, b)
+        return implicit_solve(A, solve, b, solve_adjoint)
 
     # -- randomness ------------------------------------------------------------------------------------------
     def normal(self, key: Any, shape: tuple[int, ...], dtype: Any, device: Any = None) -> Array:

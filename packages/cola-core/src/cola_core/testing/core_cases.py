@@ -436,7 +436,6 @@ def algorithm_cases() -> list[Case]:
             max_condition=1e4,
             expected_failures={
                 "algorithm.tolerance@jax": "on JAX a restart cycle always runs to its end",
-                "algorithm.grad@jax": "its loop has no reverse-mode derivative on JAX",
             },
         ),
         _algorithm(
