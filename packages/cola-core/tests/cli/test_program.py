@@ -74,6 +74,8 @@ def test_an_interrupt_leaves_no_file(tmp_path, number, status):
     np.save(tmp_path / "a.npy", np.eye(2))
     np.save(tmp_path / "b.npy", np.ones(2))
     code = (
+        # a test run started in the background ignores interrupts, and its children would too
+        "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)\n"
         "import sys, time, numpy as np\n"
         "def slow(*a, **k):\n"
         "    print('writing', flush=True); time.sleep(60)\n"
