@@ -469,7 +469,8 @@ def test_info_names_the_rule_of_the_question_that_was_asked():
     assert cola.solve(L, np.ones(5), return_info=True)[1].rule == ""  # an algorithm answered
 
 
-# -- derivatives of iterative solves ------------------------------------------------------------------------------
+# -- derivatives of iterative solves
+# ------------------------------------------------------------------------------
 @pytest.mark.parametrize("alg", [CG(tol=1e-13), GMRES(tol=1e-13), GMRES(tol=1e-13, P=ops.ScalarMul(0.1, 5))])
 def test_derivatives_in_torch(alg, rng):
     torch = pytest.importorskip("torch")
@@ -504,6 +505,8 @@ def test_derivatives_in_jax(alg, rng):
     D, b = jnp.asarray(D), jnp.asarray(b)
     for x, y in zip(jax.grad(ours, (0, 1))(D, b), jax.grad(dense, (0, 1))(D, b), strict=True):
         np.testing.assert_allclose(x, y, atol=1e-9)
-    np.testing.assert_allclose(jax.jvp(ours, (D, b), (D, 2 * b))[1], jax.jvp(dense, (D, b), (D, 2 * b))[1], atol=1e-9)
+    np.testing.assert_allclose(
+        jax.jvp(ours, (D, b), (D, 2 * b))[1], jax.jvp(dense, (D, b), (D, 2 * b))[1], atol=1e-9
+    )
     np.testing.assert_allclose(jax.hessian(ours, 1)(D, b), jax.hessian(dense, 1)(D, b), atol=1e-9)
     np.testing.assert_allclose(jax.jit(jax.grad(ours))(D, b), jax.grad(dense)(D, b), atol=1e-9)

@@ -74,10 +74,9 @@ class GMRES(Algorithm):
         return finish(be, A, "GMRES", X, B, vector, tol, steps, steps, code, rnorm)
 
 
-def _implicit(
-    be: Backend, A: Any, P: Any, B: Array, tol: float, limit: int, m: int, vector: bool
-) -> Array:
-    """The solve as one differentiable step: its derivative is a solve with the adjoint, so memory stays flat."""
+def _implicit(be: Backend, A: Any, P: Any, B: Array, tol: float, limit: int, m: int, vector: bool) -> Array:
+    """The solve as one differentiable step:
+    its derivative is a solve with the adjoint, so memory stays flat."""
 
     def run(preconditioner: Any) -> Any:
         def solve(operator: Any, rhs: Array) -> Any:
