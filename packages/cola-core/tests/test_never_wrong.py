@@ -298,3 +298,48 @@ def test_error_bars_of_log_determinants_hold_at_high_condition_numbers(condition
     A = (Q * d) @ Q.T
     value, info = cola.logdet(cola.PSD((A + A.T) / 2), cola.SLQ(), return_info=True, on_failure="ignore")
     assert abs(float(value) - np.log(d).sum()) < 4 * info.standard_error
+
+
+CYCLE = 3 * np.eye(N) - np.roll(np.eye(N), 1, 0) - np.roll(np.eye(N), -1, 0)  # all but two eigenvalues are double
+
+
+@pytest.mark.parametrize("shift", [False, True])
+def test_solves_through_repeated_eigenvalues_have_derivatives(shift):
+    torch = pytest.importorskip("torch")
+    d = torch.as_tensor(np.random.default_rng(6).standard_normal((N, N)))
+
+    def f(a):
+        P = cola.PSD((a + a.T) / 2)
+        A = cola.kron(P, P) + 0.5 * ops.Identity(N * N) if shift else cola.kronsum(P, P)
+        ones = torch.ones(N * N, dtype=a.dtype)
+        return (cola.solve(A, ones) ** 2).sum() + (cola.inv(A) @ ones)[0]
+
+    def slope(a):
+        return (torch.autograd.grad(f(a), a, create_graph=True)[0] * d).sum()
+
+    a = torch.tensor(CYCLE, requires_grad=True)
+    first = slope(a)
+    (second,) = torch.autograd.grad(first, a)
+    h = 1e-5
+    sides = [(CYCLE + s * h * d.numpy()) for s in (1, -1)]
+    values = [float(f(torch.tensor(x))) for x in sides]
+    slopes = [float(slope(torch.tensor(x, requires_grad=True))) for x in sides]
+    assert np.isclose(float(first), (values[0] - values[1]) / (2 * h), rtol=1e-6)
+    assert np.isclose(float((second * d).sum()), (slopes[0] - slopes[1]) / (2 * h), rtol=1e-5)
+
+
+def test_a_derivative_through_a_broken_down_krylov_space_is_not_a_wrong_number():
+    """Two equal blocks: the Krylov space is invariant and smaller than the space, its derivative is not."""
+    jax = pytest.importorskip("jax")
+    jax.config.update("jax_enable_x64", True)
+
+    def f(a, n):
+        P = cola.PSD((a + a.T) / 20)
+        A = cola.block_diag(P, multiplicities=(2,)) if n > N else P
+        return ((cola.exp(cola.no_dispatch(A), cola.Lanczos()) @ jax.numpy.ones(n)) ** 2).sum()
+
+    general = jax.numpy.asarray(SPD)
+    whole = jax.grad(f)(general, N)
+    numeric = (f(general.at[0, 1].add(1e-5), N) - f(general.at[0, 1].add(-1e-5), N)) / 2e-5
+    assert np.isclose(whole[0, 1], numeric, rtol=1e-5)
+    assert np.isnan(np.asarray(jax.grad(f)(general, 2 * N))).any()

@@ -88,6 +88,7 @@ def _sweep(A: Any, start: Array, *, m: int) -> tuple[Any, ...]:
         # relative to |T|, so that A and 1e-9 A break down alike
         b = xp.where(b > 10 * eps * n**0.5 * scale, b, xp.zeros_like(b))
         following = w / xp.where(b > 0, b, xp.ones_like(b)) * (b > 0)
+        following = following + _no_derivative(be, w, (b > 0) | (j + 1 >= m))
         alpha = be.put(alpha, j, a)
         beta = be.put(beta, j, b)
         if be.name == "jax":
@@ -112,3 +113,13 @@ def _sweep(A: Any, start: Array, *, m: int) -> tuple[Any, ...]:
             return Q[: j + 1], alpha[: j + 1], beta[: j + 1], norm, j + 1
     _, Q, alpha, beta, _ = state
     return Q, alpha, beta, norm, m
+
+
+def _no_derivative(be: Any, w: Array, fine: Any) -> Array:
+    """Zero; where not ``fine`` its derivative is NaN.
+
+    After a breakdown the basis stops inside an invariant subspace, but a perturbation of A leads out of it: what the
+    recurrence's derivative then misses is of first order, so it must not pass for a number.
+    """
+    xp = be.xp
+    return xp.where(fine, xp.zeros_like(w), xp.sqrt(xp.where(fine, xp.ones_like(w), 0 * w)))

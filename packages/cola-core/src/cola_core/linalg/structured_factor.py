@@ -12,11 +12,12 @@ from typing import Any
 
 from ..algorithms.base import Auto
 from ..algorithms.factor import warn_if_singular
+from ..algorithms.iteration import differentiated
 from ..backends.base import Array
 from ..dispatch.choose import ask
 from ..errors import SingularMatrixError
 from ..operators import Dense, LinearOperator
-from ..properties import PSD
+from ..properties import PSD, SelfAdjoint
 from .inverse import INV
 from .structure import low_rank_split
 
@@ -32,7 +33,19 @@ class SpectralFactor:
     V: LinearOperator
 
     def solve(self, B: Array) -> Array:
-        """``V (V^H B / w)``."""
+        """``V (V^H B / w)``.
+
+        Eigenvectors have no derivative where eigenvalues repeat, the solution has: torch differentiates the solve.
+        """
+        be = self.A._concrete_backend()
+        if be.name == "torch" and self.A.isa(SelfAdjoint) and differentiated(be, self.A, B):
+            from ..autodiff.torch_implicit import detached
+
+            fixed = SpectralFactor(self.A, self.w.detach(), detached(self.V))  # A^H = A: one serves both ways
+            return be.implicit_solve(self.A, lambda _, rhs: (fixed._apply(rhs), None), B)[0]
+        return self._apply(B)
+
+    def _apply(self, B: Array) -> Array:
         return self.V._matmat(self.V._rmatmat(B) / self.w[..., :, None])
 
     def slogdet(self) -> tuple[Array, Array]:
