@@ -300,7 +300,9 @@ def test_error_bars_of_log_determinants_hold_at_high_condition_numbers(condition
     assert abs(float(value) - np.log(d).sum()) < 4 * info.standard_error
 
 
-CYCLE = 3 * np.eye(N) - np.roll(np.eye(N), 1, 0) - np.roll(np.eye(N), -1, 0)  # all but two eigenvalues are double
+CYCLE = (
+    3 * np.eye(N) - np.roll(np.eye(N), 1, 0) - np.roll(np.eye(N), -1, 0)
+)  # all but two eigenvalues are double
 
 
 @pytest.mark.parametrize("shift", [False, True])

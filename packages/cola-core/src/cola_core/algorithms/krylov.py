@@ -118,8 +118,8 @@ def _sweep(A: Any, start: Array, *, m: int) -> tuple[Any, ...]:
 def _no_derivative(be: Any, w: Array, fine: Any) -> Array:
     """Zero; where not ``fine`` its derivative is NaN.
 
-    After a breakdown the basis stops inside an invariant subspace, but a perturbation of A leads out of it: what the
-    recurrence's derivative then misses is of first order, so it must not pass for a number.
+    After a breakdown the basis stops inside an invariant subspace, but a perturbation of A leads out of it:
+    what the recurrence's derivative then misses is of first order, so it must not pass for a number.
     """
     xp = be.xp
     return xp.where(fine, xp.zeros_like(w), xp.sqrt(xp.where(fine, xp.ones_like(w), 0 * w)))

@@ -35,7 +35,8 @@ class SpectralFactor:
     def solve(self, B: Array) -> Array:
         """``V (V^H B / w)``.
 
-        Eigenvectors have no derivative where eigenvalues repeat, the solution has: torch differentiates the solve.
+        Eigenvectors have no derivative where eigenvalues repeat, the solution has:
+        torch differentiates the solve.
         """
         be = self.A._concrete_backend()
         if be.name == "torch" and self.A.isa(SelfAdjoint) and differentiated(be, self.A, B):
