@@ -510,3 +510,15 @@ def test_derivatives_in_jax(alg, rng):
     )
     np.testing.assert_allclose(jax.hessian(ours, 1)(D, b), jax.hessian(dense, 1)(D, b), atol=1e-9)
     np.testing.assert_allclose(jax.jit(jax.grad(ours))(D, b), jax.grad(dense)(D, b), atol=1e-9)
+
+
+def test_algorithms_for_one_matrix_refuse_batches_by_name(rng):
+    A = cola.PSD(ops.Dense(np.stack([spectrum(rng, np.arange(1.0, 9))] * 2)))
+    for ask in (
+        lambda: cola.exp(A, Lanczos()),
+        lambda: cola.eigh(A, 1, "LA", Lanczos()),
+        lambda: cola.logdet(A, SLQ()),
+        lambda: cola.trace(A, Hutchinson()),
+    ):
+        with pytest.raises(NotImplementedError, match="does not support batches"):
+            ask()

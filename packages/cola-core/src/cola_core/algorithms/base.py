@@ -14,7 +14,7 @@ from typing import Any, ClassVar
 from ..backends.base import dtype_name
 from ..cost import Cost
 
-__all__ = ["Algorithm", "Auto", "default_tol", "question_memory"]
+__all__ = ["Algorithm", "Auto", "default_tol", "question_memory", "refuse_batches"]
 
 
 @dataclass(frozen=True)
@@ -93,6 +93,15 @@ class Auto(Algorithm):
         if self.prefer == "speed":
             return 1.0
         return {"exact": 1.0, "iterative": 3.0, "stochastic": 10.0}.get(kind, 3.0)
+
+
+def refuse_batches(A: Any, algorithm: str, instead: str) -> None:
+    """A clear error instead of the array library's own, for algorithms that take one matrix at a time."""
+    if A.batch_shape:
+        raise NotImplementedError(
+            f"{algorithm} does not support batches of operators: {A!r} has batch shape {A.batch_shape}. "
+            f"Use {instead}, or loop over the batch."
+        )
 
 
 def default_tol(dtype: Any) -> float:

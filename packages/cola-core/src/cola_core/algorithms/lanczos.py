@@ -17,7 +17,7 @@ from ..errors import NonFiniteError, NoRuleError
 from ..info import Info
 from ..properties import SelfAdjoint, Stiefel
 from ..pytree import tree_leaves
-from .base import Algorithm, question_memory
+from .base import Algorithm, question_memory, refuse_batches
 from .spectrum import order_by
 
 __all__ = ["Lanczos"]
@@ -66,6 +66,7 @@ class Lanczos(Algorithm):
     def eigsh(self, A: Any, k: int, which: str) -> tuple[Array, Any]:
         from ..operators import Dense
 
+        refuse_batches(A, "Lanczos", "Eigh()")
         be = A._concrete_backend()
         xp = be.xp
         n = A.shape[-1]
@@ -190,6 +191,8 @@ class Lanczos(Algorithm):
 
     def apply_unary(self, A: Any, f: Any) -> Any:
         from ..linalg.matrix_function import LanczosFunction
+
+        refuse_batches(A, f"Lanczos {f.name}", "Eigh()")
 
         return LanczosFunction(A, f, self, declared=f.properties(A))
 

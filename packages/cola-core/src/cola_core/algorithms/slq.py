@@ -17,7 +17,7 @@ from ..dispatch.session import record
 from ..errors import NotPositiveDefiniteError
 from ..info import Info
 from ..properties import PSD
-from .base import Algorithm, question_memory
+from .base import Algorithm, question_memory, refuse_batches
 from .hutchinson import _next_key
 from .krylov import Tridiagonal, lanczos
 
@@ -59,6 +59,7 @@ class SLQ(Algorithm):
         )
 
     def slogdet(self, A: Any) -> tuple[Array, Array]:
+        refuse_batches(A, "SLQ", "Cholesky() or LU()")
         be = A._concrete_backend()
         xp = be.xp
         n = A.shape[-1]
