@@ -345,3 +345,24 @@ def test_a_derivative_through_a_broken_down_krylov_space_is_not_a_wrong_number()
     numeric = (f(general.at[0, 1].add(1e-5), N) - f(general.at[0, 1].add(-1e-5), N)) / 2e-5
     assert np.isclose(whole[0, 1], numeric, rtol=1e-5)
     assert np.isnan(np.asarray(jax.grad(f)(general, 2 * N))).any()
+
+
+def test_the_derivative_of_the_logarithm_of_zero_is_not_zero():
+    torch = pytest.importorskip("torch")
+    d = torch.tensor([0.0, 2.0], dtype=torch.float64, requires_grad=True)
+    value = cola.logdet(ops.Diagonal(d))
+    (g,) = torch.autograd.grad(value, d)
+    assert float(value) == -np.inf and not np.isfinite(float(g[0])) and float(g[1]) == 0.5
+
+
+def test_sessions_belong_to_a_thread():
+    """What one thread's leaves report is not what another collects."""
+    from concurrent.futures import ThreadPoolExecutor
+
+    def one(i):
+        A = cola.kron(cola.PSD(SPD + i * np.eye(N)), cola.PSD(SPD))
+        x, info = cola.solve(A, np.ones(N * N), cola.CG(), return_info=True)
+        return info.converged and len(info.parts) == 2 and np.allclose(A @ x, 1, atol=1e-6)
+
+    with ThreadPoolExecutor(4) as pool:
+        assert all(pool.map(one, range(40)))

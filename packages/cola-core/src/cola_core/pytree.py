@@ -9,6 +9,7 @@ and ``replace`` all see one fixed structure. JAX, torch and optree learn of each
 from __future__ import annotations
 
 import sys
+import threading
 from collections.abc import Callable
 from dataclasses import MISSING, dataclass, field, fields
 from typing import Any, TypeVar, dataclass_transform
@@ -30,6 +31,7 @@ T = TypeVar("T")
 OPERATOR_CLASSES: list[type] = []
 """Every class made by ``@operator`` (and ``node``), in order of definition."""
 _DONE: dict[str, int] = {"jax": 0, "torch": 0, "optree": 0}
+_LOCK = threading.RLock()
 
 
 class cached:
@@ -121,14 +123,15 @@ def tree_leaves(tree: Any) -> list[Any]:
 
 def register_pytrees() -> None:
     """Tell the frameworks imported so far about all operator classes. Called whenever an operator is made."""
-    for framework, done in _DONE.items():
-        if done < len(OPERATOR_CLASSES) and framework in sys.modules:
-            register = _REGISTER[framework]()
-            if register is None:  # the framework is still being imported
-                continue
-            for cls in OPERATOR_CLASSES[done:]:
-                register(cls)
-            _DONE[framework] = len(OPERATOR_CLASSES)
+    with _LOCK:  # two threads may make the first operator
+        for framework in _DONE:
+            if _DONE[framework] < len(OPERATOR_CLASSES) and framework in sys.modules:
+                register = _REGISTER[framework]()
+                if register is None:  # the framework is still being imported
+                    continue
+                while _DONE[framework] < len(OPERATOR_CLASSES):
+                    register(OPERATOR_CLASSES[_DONE[framework]])
+                    _DONE[framework] += 1
 
 
 def pending() -> bool:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import warnings
 from typing import Any
 
+import numpy as np
+
 from ..algorithms.base import Auto
 from ..backends.base import Array
 from ..dispatch.choose import ask
@@ -115,9 +117,9 @@ def of_entries(be: Any, d: Array) -> tuple[Array, Array]:
     zero = magnitude == 0
     safe = xp.where(zero, xp.ones_like(magnitude), magnitude)
     phase = xp.where(zero, xp.zeros_like(d), d / safe)
-    logs = xp.where(
-        zero, xp.full_like(safe, -float("inf")) if hasattr(xp, "full_like") else safe, xp.log(safe)
-    )
+    # log(0 * d) is -inf with the derivative NaN, where a constant -inf would have the derivative zero
+    with np.errstate(divide="ignore"):
+        logs = xp.where(zero, xp.log(xp.where(zero, 0 * magnitude, safe)), xp.log(safe))
     return xp.prod(phase, axis=-1), xp.sum(logs, axis=-1)
 
 
