@@ -67,7 +67,7 @@ class SLQ(Algorithm):
         if n == 0:
             return one, 0 * one
         concrete = be.is_concrete(A @ be.zeros((n, 1), A.dtype, A.device))
-        m = min(n, 32 if concrete else min(self.max_iters, 64))
+        m = min(n, 32 if concrete else min(self.max_iters, 128))
         values: list[Array] = []
         truncations: list[Array] = []
         products = rounds = 0

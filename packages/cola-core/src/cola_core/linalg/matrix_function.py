@@ -38,6 +38,7 @@ from ..operators import (
 )
 from ..plugins.rulebook import RuleBook
 from ..properties import PSD, Property, SelfAdjoint
+from ..pytree import tree_leaves
 from .operands import as_algorithm, square
 from .structure import shift_split, spectral
 
@@ -354,7 +355,9 @@ class LanczosFunction(LinearOperator):
         eps = float(xp.finfo(be.real_dtype(self.A.dtype)).eps)
         tol = max(1e-10, 50 * eps) if self.alg.tol is None else float(self.alg.tol)
         limit = min(n, 1000 if self.alg.max_iters is None else int(self.alg.max_iters))
-        m = min(n, limit, 32)
+        # compiled, the number of steps cannot grow with the error: start where most spectra have converged
+        traced = not be.is_concrete(X, *tree_leaves(self.A))
+        m = min(n, limit, 128 if traced else 32)
         bnorm = be.norm(X)
         while True:
             T = lanczos(self.A, X, m)
