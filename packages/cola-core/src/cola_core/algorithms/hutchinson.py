@@ -10,7 +10,7 @@ from ..backends.base import Array
 from ..cost import Cost
 from ..dispatch.session import record
 from ..info import Info
-from .base import Algorithm, question_memory, refuse_batches
+from .base import Algorithm, question_memory
 
 __all__ = ["Hutchinson"]
 
@@ -51,7 +51,6 @@ class Hutchinson(Algorithm):
     def _sample(self, A: Any, per_probe: Any, size: Any) -> tuple[Array, Array, int, bool]:
         """Running mean and standard error of ``per_probe(Z, A Z)`` (last axis:
         probes) until ``tol`` is met."""
-        refuse_batches(A, "Hutchinson", "Exact()")
         be = A._concrete_backend()
         xp = be.xp
         n = A.shape[-1]
