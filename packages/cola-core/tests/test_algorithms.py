@@ -523,3 +523,14 @@ def test_algorithms_for_one_matrix_refuse_batches_by_name(rng):
             ask()
     trace, info = cola.trace(A, Hutchinson(), return_info=True)  # probes broadcast over a batch
     assert trace.shape == (2,) and np.all(np.abs(trace - 36) <= 5 * info.standard_error + 1e-9)
+
+
+@pytest.mark.parametrize("norm", [0.0, 0.1, 3.0, 6.0, 10.0, 30.0])
+@pytest.mark.parametrize("cplx", [False, True])
+def test_exp_is_accurate_at_every_norm(backend, rng, norm, cplx):
+    """One array library scales too little just above each power of two times its bound."""
+    a = rng.normal(size=(2, 5, 5)) + (1j * rng.normal(size=(2, 5, 5)) if cplx else 0)
+    a *= norm / np.linalg.norm(a, 1, axis=(-2, -1))[:, None, None]
+    got = backend.to_numpy(cola.exp(ops.Dense(backend.asarray(a))).to_dense())
+    want = np.stack([sl.expm(x) for x in a])
+    np.testing.assert_allclose(got, want, atol=1e-12 * np.abs(want).max())
