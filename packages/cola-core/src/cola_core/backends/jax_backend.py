@@ -201,8 +201,8 @@ MOST_SQUARINGS = 40
 def _expm(A: Array) -> Array:
     """Scaling and squaring with enough scaling.
 
-    JAX 0.10 rounds the number of squarings down, so that the Padé approximant is used up to twice beyond the
-    norm it is accurate for (relative error 1e-10 in double precision). Scaled into its range first, it is not.
+    JAX 0.10 rounds the number of squarings down, so that the Padé approximant is used up to twice beyond
+    the norm it is accurate for (relative error 1e-10 in double precision); scaled first, it is not.
     """
     bound = 5.37 if A.dtype in ("float64", "complex128") else 3.92
     norm = jax.lax.stop_gradient(jnp.max(jnp.sum(jnp.abs(A), axis=-2)))
