@@ -67,7 +67,7 @@ class Backend:
         return self.xp.astype(x, self.dtype(dtype), copy=False)
 
     def to_numpy(self, x: Array) -> Any:
-        raise NotImplementedError
+        raise NotImplementedError(f"backend {self.name} does not provide to_numpy")
 
     def device(self, x: Array) -> Any:
         return None
@@ -130,7 +130,7 @@ class Backend:
 
     def index_add(self, rows: Array, values: Array, m: int) -> Array:
         """Sum ``values`` (..., n, k) into ``m`` rows: ``out[..., rows[i], :] += values[..., i, :]``."""
-        raise NotImplementedError
+        raise NotImplementedError(f"backend {self.name} does not provide index_add")
 
     def matrix_diag(self, d: Array) -> Array:
         """Batch of diagonal matrices from (..., n)."""
@@ -141,7 +141,7 @@ class Backend:
     def cholesky(self, A: Array) -> Array:
         """Lower Cholesky factor of (..., n, n), reading the lower triangle;
         the upper half of the result is zero."""
-        raise NotImplementedError
+        raise NotImplementedError(f"backend {self.name} does not provide cholesky")
 
     def cholesky_solve(self, L: Array, B: Array) -> Array:
         """``(L L^H)^{-1} B``."""
@@ -149,17 +149,17 @@ class Backend:
         return self.solve_triangular(self.adjoint(L), Y, lower=False)
 
     def solve_triangular(self, L: Array, B: Array, lower: bool = True, unit: bool = False) -> Array:
-        raise NotImplementedError
+        raise NotImplementedError(f"backend {self.name} does not provide solve_triangular")
 
     def lu_factor(self, A: Array) -> Any:
         """Pivoted LU as an opaque pair for ``lu_solve`` and ``lu_slogdet``."""
-        raise NotImplementedError
+        raise NotImplementedError(f"backend {self.name} does not provide lu_factor")
 
     def lu_solve(self, factors: Any, B: Array, adjoint: bool = False) -> Array:
-        raise NotImplementedError
+        raise NotImplementedError(f"backend {self.name} does not provide lu_solve")
 
     def lu_slogdet(self, factors: Any) -> tuple[Array, Array]:
-        raise NotImplementedError
+        raise NotImplementedError(f"backend {self.name} does not provide lu_slogdet")
 
     def lu_rcond(self, factors: Any, norm1: Array) -> Any:
         """Reciprocal 1-norm condition estimate, or None where it is not available (tracing)."""
@@ -170,10 +170,10 @@ class Backend:
         return w, V
 
     def eig(self, A: Array) -> tuple[Array, Array]:
-        raise NotImplementedError
+        raise NotImplementedError(f"backend {self.name} does not provide eig")
 
     def expm(self, A: Array) -> Array:
-        raise NotImplementedError
+        raise NotImplementedError(f"backend {self.name} does not provide expm")
 
     # -- control flow and randomness -------------------------------------------------------------------------
     def while_loop(self, cond: Callable[[Any], Any], body: Callable[[Any], Any], state: Any) -> Any:
@@ -198,8 +198,8 @@ class Backend:
 
     def normal(self, key: Any, shape: tuple[int, ...], dtype: Any, device: Any = None) -> Array:
         """Standard normal numbers; complex ones have unit variance."""
-        raise NotImplementedError
+        raise NotImplementedError(f"backend {self.name} does not provide normal")
 
     def rademacher(self, key: Any, shape: tuple[int, ...], dtype: Any, device: Any = None) -> Array:
         """Random signs."""
-        raise NotImplementedError
+        raise NotImplementedError(f"backend {self.name} does not provide rademacher")
