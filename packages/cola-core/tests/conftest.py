@@ -8,9 +8,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-sys.path.insert(0, str(Path(__file__).parent))  # the zoo, for the tests beside this file
+sys.path.insert(0, str(Path(__file__).parent))  # the zoo and compare, for all tests of the core
 
-from zoo import DTYPES, installed  # noqa: E402
+from zoo import DTYPES, ZOO, installed  # noqa: E402
 
 if installed("jax"):
     import jax
@@ -23,6 +23,22 @@ BACKENDS = [
 ]
 
 
+def _pairs():
+    for i, name in enumerate(ZOO):
+        for library in ("numpy", "torch", "jax"):
+            present = pytest.mark.skipif(not installed(library), reason=f"{library} is not installed")
+            # JAX compiles every shape anew (seconds, not milliseconds): each operator in one of the dtypes
+            dtypes = DTYPES[i % 4 : i % 4 + 1] if library == "jax" else DTYPES
+            for dtype in dtypes:
+                yield pytest.param(name, library, dtype, id=f"{name}-{library}-{dtype}", marks=present)
+
+
+def pytest_generate_tests(metafunc):
+    """A test that takes ``pair`` runs on every operator of the zoo, backend and dtype."""
+    if "pair" in metafunc.fixturenames:
+        metafunc.parametrize(("name", "backend", "dtype"), _pairs(), indirect=["backend"])
+
+
 @pytest.fixture(params=BACKENDS)
 def backend(request):
     from cola_core.backends import get_backend
@@ -33,6 +49,17 @@ def backend(request):
 @pytest.fixture(params=DTYPES)
 def dtype(request):
     return request.param
+
+
+@pytest.fixture
+def pair(name, backend, dtype, rng):
+    """The operator on this backend in this dtype, and its dense matrix in NumPy."""
+    build, D = ZOO[name](rng, "complex" in dtype)
+
+    def asarray(x):
+        return backend.asarray(np.asarray(x).astype(dtype))
+
+    return build(asarray), D.astype(dtype)
 
 
 @pytest.fixture

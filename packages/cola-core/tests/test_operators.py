@@ -10,7 +10,8 @@ import sys
 
 import numpy as np
 import pytest
-from zoo import ZOO, installed, spd, sym
+from zoo import ZOO, installed
+from zoo.common import spd, sym
 
 import cola_core as cola
 from cola_core import PSD, SelfAdjoint, Stiefel, Unitary, ops

@@ -5,54 +5,11 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import scipy.linalg as sl
-from zoo import DTYPES, SINGULAR, ZOO, installed, tolerance
+from compare import close, square
+from zoo import SINGULAR, tolerance
 
 import cola_core as cola
 from cola_core import SelfAdjoint
-from cola_core.backends import get_backend
-
-
-def _cases():
-    for i, name in enumerate(ZOO):
-        for library in ("numpy", "torch", "jax"):
-            present = pytest.mark.skipif(not installed(library), reason=f"{library} is not installed")
-            # JAX compiles every shape anew (seconds, not milliseconds):
-            # each operator in two of the four dtypes
-            dtypes = (DTYPES[::3] if i % 2 else DTYPES[1:3]) if library == "jax" else DTYPES
-            for dtype in dtypes:
-                yield pytest.param(name, library, dtype, id=f"{name}-{library}-{dtype}", marks=present)
-
-
-def pytest_generate_tests(metafunc):
-    if "pair" in metafunc.fixturenames:
-        metafunc.parametrize(("name", "library", "dtype"), _cases())
-
-
-@pytest.fixture
-def backend(library):
-    return get_backend(library)
-
-
-@pytest.fixture
-def pair(name, backend, dtype, rng):
-    """The operator on this backend in this dtype, and its dense matrix in NumPy."""
-    build, D = ZOO[name](rng, "complex" in dtype)
-
-    def asarray(x):
-        return backend.asarray(np.asarray(x).astype(dtype))
-
-    return build(asarray), D.astype(dtype)
-
-
-def close(backend, got, want, dtype, scale=None):
-    got = np.asarray(backend.to_numpy(got)) if hasattr(got, "shape") else np.asarray(got)
-    assert got.shape == np.shape(want)
-    scale = np.max(np.abs(want), initial=1.0) if scale is None else scale
-    np.testing.assert_allclose(got, want, atol=tolerance(dtype) * max(scale, 1.0), rtol=0)
-
-
-def square(D):
-    return D.shape[0] == D.shape[1]
 
 
 def test_entries_and_products(pair, backend, dtype, rng):

@@ -1,14 +1,6 @@
-"""Operators of every family, with the dense matrix each must equal, built independently with NumPy/SciPy.
-
-``ZOO[name](rng, complex)`` returns (build, dense): ``build(asarray)`` makes the operator from arrays
-converted by ``asarray``, so that one entry serves every backend and dtype.
-"""
+"""Dense, diagonal, sparse and composed operators."""
 
 from __future__ import annotations
-
-import importlib.util
-from collections.abc import Callable
-from typing import Any
 
 import numpy as np
 import scipy.linalg as sl
@@ -18,40 +10,7 @@ import cola_core as cola
 from cola_core import ops
 from cola_core.backends import backend_of
 
-DTYPES = ["float64", "float32", "complex128", "complex64"]
-
-
-def installed(library: str) -> bool:
-    """Whether an array library can be imported here."""
-    return importlib.util.find_spec(library) is not None
-
-
-Build = Callable[[Callable[[Any], Any]], Any]
-
-
-def tolerance(dtype: str) -> float:
-    """Relative tolerance of well-conditioned direct answers."""
-    return 1e-10 if dtype in ("float64", "complex128") else 2e-4
-
-
-def draw(rng, *shape, cplx=False):
-    x = rng.normal(size=shape)
-    return x + 1j * rng.normal(size=shape) if cplx else x
-
-
-def spd(rng, n, cplx=False):
-    a = draw(rng, n, n, cplx=cplx)
-    return a @ a.conj().T + n * np.eye(n)
-
-
-def sym(rng, n, cplx=False):
-    a = draw(rng, n, n, cplx=cplx)
-    return a + a.conj().T
-
-
-def well(rng, n, cplx=False):
-    """A general, well-conditioned matrix."""
-    return draw(rng, n, n, cplx=cplx) + 2 * np.sqrt(n) * np.eye(n)
+from .common import draw, spd, sym, well
 
 
 def dense(rng, c):
@@ -246,14 +205,11 @@ def single(rng, c):
     return lambda f: ops.Dense(f(a)), a
 
 
-ZOO: dict[str, Callable[[Any, bool], tuple[Build, Any]]] = {
-    f.__name__.rstrip("_"): f
-    for f in (
-        dense, dense_psd, dense_sym, lower, upper_unit, diagonal, scalar, scalar_python, sparse, lowrank,
-        permutation, product, product_tall, gram, scaled, sum_, kron, kron_psd, kron_rect, kron_shift,
-        kronsum, kronsum_general, blockdiag, blockdiag_psd_shift, diag_plus_lowrank, general_plus_lowrank,
-        kron_shift_lowrank, sliced, sliced_principal, opaque, nested, single,
-    )
-}  # fmt: skip
+ENTRIES = (
+    dense, dense_psd, dense_sym, lower, upper_unit, diagonal, scalar, scalar_python, sparse, lowrank,
+    permutation, product, product_tall, gram, scaled, sum_, kron, kron_psd, kron_rect, kron_shift,
+    kronsum, kronsum_general, blockdiag, blockdiag_psd_shift, diag_plus_lowrank, general_plus_lowrank,
+    kron_shift_lowrank, sliced, sliced_principal, opaque, nested, single,
+)  # fmt: skip
 
 SINGULAR = {"lowrank", "product_tall", "kron_rect"}  # square, rank-deficient

@@ -1,0 +1,118 @@
+"""All algorithms of the core, each with the problem it is for."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from ... import ops
+from ..capabilities import Capabilities, closed, only
+from ..case import Case
+
+__all__ = ["algorithm_cases"]
+
+
+def algorithm_cases() -> list[Case]:
+    """All algorithms of the core."""
+    from ... import algorithms as a
+
+    one_by_one = closed("operators one by one, not in batches")
+    quotient = closed("reverse-mode differentiation of this iteration is not offered")
+    plain = only("float64", "complex128", reason="SuperLU is checked in double precision")
+    return [
+        _algorithm("cholesky", lambda: a.Cholesky(), ("solve", "slogdet", "cholesky"), "psd"),
+        _algorithm("lu", lambda: a.LU(), ("solve", "slogdet"), "general"),
+        _algorithm(
+            "sparse-lu",
+            lambda: a.SparseLU(),
+            ("solve", "slogdet"),
+            _sparse_problem,
+            max_condition=1e4,
+            capabilities=Capabilities(
+                backends=only("numpy", reason="SuperLU works on NumPy arrays"), dtypes=plain, batch=one_by_one
+            ),
+        ),
+        _algorithm("eigh", lambda: a.Eigh(), ("eigh", "eigsh", "exp", "cube"), "selfadjoint"),
+        _algorithm("eigh-psd", lambda: a.Eigh(), ("sqrt", "log"), "psd", max_condition=1e4),
+        _algorithm("eig", lambda: a.Eig(), ("eig",), "general", max_condition=1e2),
+        _algorithm("cg", lambda: a.CG(), ("solve",), "psd", max_condition=1e4),
+        _algorithm(
+            "gmres",
+            lambda: a.GMRES(),
+            ("solve",),
+            "general",
+            max_condition=1e4,
+            expected_failures={
+                "algorithm.tolerance@jax": "on JAX a restart cycle always runs to its end",
+            },
+        ),
+        _algorithm(
+            "lanczos",
+            lambda: a.Lanczos(),
+            ("eigsh",),
+            "selfadjoint",
+            max_condition=1e4,
+            capabilities=Capabilities(
+                batch=one_by_one,
+                dtypes=only(
+                    "float64", "complex128", reason="restarts to 1e-10 are checked in double precision"
+                ),
+                jit=closed("the number of restarts depends on values"),
+            ),
+        ),
+        _algorithm(
+            "lanczos-function",
+            lambda: a.Lanczos(),
+            ("exp", "sqrt"),
+            "psd",
+            max_condition=1e4,
+            accuracy=1e-8,
+            capabilities=Capabilities(
+                batch=one_by_one, starved=closed("answers lazily: its products report")
+            ),
+        ),
+        _algorithm("exact", lambda: a.Exact(bs=3), ("trace", "diag", "diag-above", "diag-below"), "general"),
+        _algorithm(
+            "hutchinson",
+            lambda: a.Hutchinson(),
+            ("trace", "diag"),
+            "psd",
+            max_condition=1e2,
+        ),
+        _algorithm(
+            "slq",
+            lambda: a.SLQ(),
+            ("slogdet",),
+            "psd",
+            max_condition=1e2,
+            starve={"samples": 2, "max_samples": 2, "tol": 1e-8},
+            capabilities=Capabilities(batch=one_by_one, grad=quotient),
+        ),
+        _algorithm("scaling-squaring", lambda: a.ScalingSquaring(), ("exp",), "general"),
+    ]
+
+
+def _algorithm(name: str, make: Any, questions: tuple[str, ...], problem: Any, **more: Any) -> Case:
+    return Case(
+        f"algorithm-{name}",
+        kind="algorithm",
+        factory=lambda backend, dtype, seed: make(),
+        questions=questions,
+        problem=problem,
+        **more,
+    )
+
+
+def _sparse_problem(backend: Any, dtype: str, seed: int, n: int, cond: float) -> tuple[Any, Any]:
+    """A tridiagonal matrix whose last pivot is about 1/cond."""
+    M = (
+        np.diag(np.full(n, 4.0))
+        + np.diag(np.full(max(n - 1, 0), -1.0), 1)
+        + np.diag(np.full(max(n - 1, 0), -1.0), -1)
+    )
+    M[-1, :], M[:, -1] = 0, 0
+    M[-1, -1] = 4 / cond
+    M = M.astype(dtype)
+    rows, cols = np.nonzero(np.abs(M) > 0) if n > 1 else (np.array([0]), np.array([0]))
+    return ops.Sparse(backend.asarray(M[rows, cols]), rows, cols, (n, n)), M

@@ -1,0 +1,121 @@
+"""Operators that store something."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from ... import ops
+from ...properties import PSD, SelfAdjoint, Unitary
+from .. import data
+from ..capabilities import Capabilities, closed
+from ..case import Case
+from .build import diagonals, of_arrays, operator_case, scatter
+
+normal, psd, selfadjoint, general = data.normal, data.psd, data.selfadjoint, data.general
+
+
+def _sparse(dtype: str, seed: int) -> tuple[Any, Any, Any]:
+    n = 9
+    main = 4 + np.abs(normal(seed, (n,), dtype))
+    upper, lower = normal(seed + 1, (n - 1,), dtype), normal(seed + 2, (n - 2,), dtype)
+    data_ = np.concatenate([main, upper, lower]).astype(dtype)
+    rows = np.concatenate([np.arange(n), np.arange(n - 1), np.arange(2, n)])
+    cols = np.concatenate([np.arange(n), np.arange(1, n), np.arange(n - 2)])
+    return data_, rows, cols
+
+
+def _sparse_operator(put: Any, t: Any, s: Any) -> Any:
+    data, rows, cols = map(put, _sparse(t, s))
+    return ops.Sparse(data, rows, cols, (9, 9))
+
+
+def _perm(dtype: str, seed: int) -> Any:
+    return np.random.default_rng(seed + 5).permutation(7)
+
+
+def operator_cases() -> list[Case]:
+    """Operators that store something."""
+    masked = Capabilities(matrix_free=closed("a stored matrix: a product masks the half that is not read"))
+    out = [
+        of_arrays("dense", lambda t, s: [general(s, 6, t)], ops.Dense, lambda M: M),
+        of_arrays("dense-tall", lambda t, s: [normal(s, (7, 4), t)], ops.Dense, lambda M: M),
+        of_arrays("dense-wide", lambda t, s: [normal(s, (3, 8), t)], ops.Dense, lambda M: M),
+        of_arrays("dense-one", lambda t, s: [normal(s, (1, 1), t)], ops.Dense, lambda M: M),
+        of_arrays("dense-psd", lambda t, s: [psd(s, 6, t)], lambda M: PSD(ops.Dense(M)), lambda M: M),
+        of_arrays(
+            "dense-selfadjoint",
+            lambda t, s: [selfadjoint(s, 6, t)],
+            lambda M: SelfAdjoint(ops.Dense(M)),
+            lambda M: M,
+        ),
+        of_arrays(
+            "dense-unitary",
+            lambda t, s: [data.orthogonal(s, 5, t).astype(t)],
+            lambda M: Unitary(ops.Dense(M)),
+            lambda M: M,
+        ),
+        of_arrays(
+            "dense-batch",
+            lambda t, s: [np.stack([general(s, 4, t), general(s + 5, 4, t)])],
+            ops.Dense,
+            lambda M: M,
+        ),
+        of_arrays("diagonal", lambda t, s: [normal(s, (6,), t)], ops.Diagonal, np.diag),
+        of_arrays(
+            "diagonal-psd",
+            lambda t, s: [(0.5 + np.abs(normal(s, (6,), t))).astype(t)],
+            lambda d: PSD(ops.Diagonal(d)),
+            np.diag,
+        ),
+        of_arrays("diagonal-batch", lambda t, s: [2 + normal(s, (2, 4), t)], ops.Diagonal, diagonals),
+        of_arrays(
+            "scalar",
+            lambda t, s: [np.asarray(-1.5 if "complex" not in t else -1.5 + 1j, t)],
+            lambda c: ops.ScalarMul(c, 5),
+            lambda c: c * np.eye(5, dtype=c.dtype),
+        ),
+        operator_case("identity", lambda put, t, s: ops.Identity(5, t), lambda t, s: np.eye(5)),
+        of_arrays(
+            "lowrank",
+            lambda t, s: [normal(s, (7, 2), t), normal(s + 1, (5, 2), t)],
+            ops.LowRank,
+            lambda U, V: U @ V.conj().T,
+        ),
+        of_arrays("lowrank-psd", lambda t, s: [normal(s, (6, 2), t)], ops.LowRank, lambda U: U @ U.conj().T),
+        operator_case(
+            "permutation",
+            lambda put, t, s: ops.Permutation(put(_perm(t, s)), t),
+            lambda t, s: np.eye(7)[_perm(t, s)],
+        ),
+        operator_case(
+            "sparse",
+            _sparse_operator,
+            lambda t, s: scatter(*_sparse(t, s), 9, 9),
+        ),
+        operator_case(
+            "sparse-wide",
+            lambda put, t, s: ops.Sparse(
+                put(normal(s, (4,), t)), put(np.array([0, 2, 1, 2])), put(np.array([3, 0, 6, 0])), (3, 7)
+            ),
+            lambda t, s: scatter(normal(s, (4,), t), np.array([0, 2, 1, 2]), np.array([3, 0, 6, 0]), 3, 7),
+        ),
+    ]
+    for lower in (True, False):
+        for unit in (False, True):
+
+            def dense(M: Any, lower: bool = lower, unit: bool = unit) -> Any:
+                half = np.tril(M) if lower else np.triu(M)
+                return half - np.diag(np.diag(half)) + np.eye(len(M), dtype=M.dtype) if unit else half
+
+            out.append(
+                of_arrays(
+                    f"triangular-{'lower' if lower else 'upper'}{'-unit' if unit else ''}",
+                    lambda t, s: [0.3 * normal(s, (6, 6), t) + 2 * np.eye(6, dtype=t)],
+                    lambda M, lower=lower, unit=unit: ops.Triangular(M, lower=lower, unit=unit),
+                    dense,
+                    capabilities=masked,
+                )
+            )
+    return out

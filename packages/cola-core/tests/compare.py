@@ -1,0 +1,18 @@
+"""Comparing answers on any backend with NumPy references."""
+
+from __future__ import annotations
+
+import numpy as np
+from zoo import tolerance
+
+
+def close(backend, got, want, dtype, scale=None):
+    """Equal shapes, and entries equal to the dtype's tolerance times ``scale`` (default: the largest)."""
+    got = np.asarray(backend.to_numpy(got)) if hasattr(got, "shape") else np.asarray(got)
+    assert got.shape == np.shape(want)
+    scale = np.max(np.abs(want), initial=1.0) if scale is None else scale
+    np.testing.assert_allclose(got, want, atol=tolerance(dtype) * max(scale, 1.0), rtol=0)
+
+
+def square(D):
+    return D.shape[0] == D.shape[1]
