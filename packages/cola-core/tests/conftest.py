@@ -36,19 +36,19 @@ def _pairs():
 def pytest_generate_tests(metafunc):
     """A test that takes ``pair`` runs on every operator of the zoo, backend and dtype."""
     if "pair" in metafunc.fixturenames:
-        metafunc.parametrize(("name", "backend", "dtype"), _pairs(), indirect=["backend"])
+        metafunc.parametrize(("name", "library", "dtype"), list(_pairs()))
+        return
+    marked = {m.args[0] for m in metafunc.definition.iter_markers("parametrize")}
+    for argument, values in (("library", BACKENDS), ("dtype", DTYPES)):
+        if argument in metafunc.fixturenames and argument not in marked:
+            metafunc.parametrize(argument, values)
 
 
-@pytest.fixture(params=BACKENDS)
-def backend(request):
+@pytest.fixture
+def backend(library):
     from cola_core.backends import get_backend
 
-    return get_backend(request.param)
-
-
-@pytest.fixture(params=DTYPES)
-def dtype(request):
-    return request.param
+    return get_backend(library)
 
 
 @pytest.fixture
