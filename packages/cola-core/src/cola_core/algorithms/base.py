@@ -44,6 +44,8 @@ class Algorithm:
         return ", ".join(changed)
 
 
+# settings of Auto that belong to whatever it chooses
+PASSED_ON = ("tol", "max_iters", "key", "pbar", "x0", "P", "start_vector", "bs", "rand")
 _DEFAULTS: dict[type, Any] = {}
 
 
@@ -51,7 +53,8 @@ _DEFAULTS: dict[type, Any] = {}
 class Auto(Algorithm):
     """Choose by cost among the registered algorithms; the default everywhere.
 
-    tol, max_iters, key: passed to the chosen algorithm where it has such a setting. memory: budget
+    tol, max_iters, key, pbar, x0, P, start_vector, bs, rand: passed to the chosen algorithm where it has such
+    a setting. memory: budget
     in bytes for dense factors and bases (default 4 GiB). prefer: "exact" (default) weighs iterative and
     stochastic candidates as riskier than their estimate; "speed" takes estimates at face value. advice: let
     the ``cola_choose`` hooks of plugins overrule the estimates (plugins in name order, the first that
@@ -65,6 +68,12 @@ class Auto(Algorithm):
     prefer: str = "exact"
     advice: bool = False
     rules: tuple[str, ...] = ()  # type: ignore[misc]
+    pbar: bool | None = None
+    x0: Any = None
+    P: Any = None
+    start_vector: Any = None
+    bs: int | None = None
+    rand: str | None = None
 
     def __post_init__(self) -> None:
         if self.prefer not in ("exact", "speed"):
@@ -78,14 +87,14 @@ class Auto(Algorithm):
 
     def configure(self, cls: type) -> Any:
         """An instance of an algorithm class with the settings given here."""
-        if self.tol is None and self.max_iters is None and self.key is None:
+        given = {k: v for k in PASSED_ON if (v := getattr(self, k)) is not None}
+        if not given:
             try:
                 return _DEFAULTS[cls]  # settings are immutable: one instance serves every question
             except KeyError:
                 return _DEFAULTS.setdefault(cls, cls())
         known = {f.name for f in fields(cls)}  # type: ignore[arg-type]
-        given = {k: getattr(self, k) for k in ("tol", "max_iters", "key")}
-        return cls(**{k: v for k, v in given.items() if v is not None and k in known})
+        return cls(**{k: v for k, v in given.items() if k in known})
 
     def risk(self, kind: str) -> float:
         """Factor on the estimated time:

@@ -30,6 +30,8 @@ from .iteration import (
     true_residual,
 )
 
+from .progress import ProgressBar, progress
+
 __all__ = ["CG"]
 
 # with the condition number unknown; sqrt(kappa) = 1e2 at tol 1e-8 needs about this many
@@ -41,13 +43,15 @@ class CG(Algorithm):
     """Solve ``A x = b`` for A self-adjoint positive definite: one product per step, four vectors of memory.
 
     tol: relative residual (default by dtype, 1e-8 in double). max_iters: default ``min(10 n, 10000)``. P: an
-    operator close to A^{-1} (positive definite), or a function A -> operator. x0: first guess.
+    operator close to A^{-1} (positive definite), or a function A -> operator. x0: first guess. pbar: show
+    progress.
     """
 
     tol: float | None = None
     max_iters: int | None = None
-    P: Any = None
+    pbar: bool = False
     x0: Any = None
+    P: Any = None
 
     kind: ClassVar[str] = "iterative"
 
@@ -111,7 +115,8 @@ class CG(Algorithm):
     def _run(
         self, be: Backend, A: Any, P: Any, B: Array, X: Array | None, tol: float, limit: int
     ) -> tuple[Array, Any, Any, Array]:
-        return be.jit(_iterate)(A, P, B, X, tol, limit)
+        with progress("CG", limit, self.pbar) as bar:
+            return be.jit(_iterate, static=("bar",))(A, P, B, X, tol, limit, bar=bar)
 
     def _implicit(self, be: Backend, A: Any, P: Any, B: Array, tol: float, limit: int, vector: bool) -> Array:
         """The solve as one differentiable step: its derivative is another solve, so memory stays flat."""
@@ -126,7 +131,7 @@ class CG(Algorithm):
 
 
 def _iterate(
-    A: Any, P: Any, B: Array, X: Array | None, tol: Any, limit: Any
+    A: Any, P: Any, B: Array, X: Array | None, tol: Any, limit: Any, *, bar: ProgressBar | None = None
 ) -> tuple[Array, Any, Any, Array]:
     """The recurrence: solution, steps, products, and per column why it stopped."""
     be: Any = backend_of(B)
@@ -181,6 +186,8 @@ def _iterate(
         live = code == RUNNING
         ratio = xp.where(live, new / xp.where(rho != 0, rho, one), zero)
         D = be.xpay(Z, be.astype(ratio, B.dtype), D)
+        if bar is not None:
+            be.report(bar, step + 1, xp.max(rnorm))
         return step + 1, X, R, D, xp.where(live, new, rho), code
 
     state = be.while_loop(running, body, state)

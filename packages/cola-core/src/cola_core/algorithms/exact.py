@@ -14,9 +14,10 @@ __all__ = ["Exact"]
 
 @dataclass(frozen=True)
 class Exact(Algorithm):
-    """``e_i^H A e_i`` for every i: n products, ``bs`` columns at a time."""
+    """``e_i^H A e_i`` for every i: n products, ``bs`` columns at a time. pbar: show progress."""
 
     bs: int = 128
+    pbar: bool = False
 
     def cost(self, question: str, A: Any, *operands: Any) -> Cost:
         n = A.shape[-1]
@@ -40,7 +41,12 @@ class Exact(Algorithm):
             return be.zeros((*A.batch_shape, 0), A.dtype, A.device)
         row0, col0 = max(-k, 0), max(k, 0)
         pieces = []
-        for start in range(0, length, self.bs):
+        starts: Any = range(0, length, self.bs)
+        if self.pbar:
+            from tqdm import tqdm
+
+            starts = tqdm(starts, desc="Exact")
+        for start in starts:
             stop = min(start + self.bs, length)
             columns = be.zeros((n, stop - start), A.dtype, A.device)
             eye = be.eye(stop - start, A.dtype, A.device)

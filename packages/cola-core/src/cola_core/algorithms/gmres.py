@@ -26,6 +26,8 @@ from .iteration import (
     prepare,
 )
 
+from .progress import ProgressBar, progress
+
 __all__ = ["GMRES"]
 
 
@@ -34,14 +36,16 @@ class GMRES(Algorithm):
     """Solve ``A x = b`` for any square A: one product per step, ``restart`` vectors of memory per column.
 
     tol: relative residual (default by dtype). max_iters: total steps, default ``min(10 n, 2000)``. restart:
-    cycle length, default ``min(n, 50)``. P: an operator close to A^{-1}, or a function A -> operator.
+    cycle length, default ``min(n, 50)``. P: an operator close to A^{-1}, or a function A -> operator. x0:
+    first guess. pbar: show progress.
     """
 
     tol: float | None = None
     max_iters: int | None = None
-    restart: int | None = None
-    P: Any = None
+    pbar: bool = False
     x0: Any = None
+    P: Any = None
+    restart: int | None = None
 
     kind: ClassVar[str] = "iterative"
 
@@ -64,26 +68,32 @@ class GMRES(Algorithm):
         m = max(1, min(n, limit, 50 if self.restart is None else int(self.restart)))
         P = as_preconditioner(self.P, A)
         if differentiated(be, A, B):
-            return _implicit(be, A, P, B, tol, limit, m, vector)
+            return _implicit(be, A, P, B, tol, limit, m, vector, self.pbar)
         X = xp.zeros_like(B)
         if self.x0 is not None:
             x0 = be.asarray(self.x0)
             X = xp.broadcast_to(be.astype(x0[:, None] if x0.ndim == 1 else x0, B.dtype), B.shape) + 0
         R = B - A @ X if self.x0 is not None else B + 0
-        steps, X, rnorm, code = be.jit(_iterate, static=("m",))(A, P, B, X, R, tol, limit, m=m)
+        steps, X, rnorm, code = _run(be, A, P, B, X, R, tol, limit, m, self.pbar)
         return finish(be, A, "GMRES", X, B, vector, tol, steps, steps, code, rnorm)
 
 
-def _implicit(be: Backend, A: Any, P: Any, B: Array, tol: float, limit: int, m: int, vector: bool) -> Array:
+def _run(be: Backend, *operands: Any) -> tuple[Any, Array, Array, Array]:
+    *operands, limit, m, pbar = operands
+    with progress("GMRES", limit, pbar) as bar:
+        return be.jit(_iterate, static=("m", "bar"))(*operands, limit, m=m, bar=bar)
+
+
+def _implicit(
+    be: Backend, A: Any, P: Any, B: Array, tol: float, limit: int, m: int, vector: bool, pbar: bool
+) -> Array:
     """The solve as one differentiable step:
     its derivative is a solve with the adjoint, so memory stays flat."""
 
     def run(preconditioner: Any) -> Any:
         def solve(operator: Any, rhs: Array) -> Any:
             zero = be.xp.zeros_like(rhs)
-            steps, X, _, code = be.jit(_iterate, static=("m",))(
-                operator, preconditioner, rhs, zero, rhs + 0, tol, limit, m=m
-            )
+            steps, X, _, code = _run(be, operator, preconditioner, rhs, zero, rhs + 0, tol, limit, m, pbar)
             return X, (steps, code)
 
         return solve
@@ -93,7 +103,16 @@ def _implicit(be: Backend, A: Any, P: Any, B: Array, tol: float, limit: int, m: 
 
 
 def _iterate(
-    A: Any, P: Any, B: Array, X: Array, R: Array, tol: Any, limit: Any, *, m: int
+    A: Any,
+    P: Any,
+    B: Array,
+    X: Array,
+    R: Array,
+    tol: Any,
+    limit: Any,
+    *,
+    m: int,
+    bar: ProgressBar | None = None,
 ) -> tuple[Any, Array, Array, Array]:
     """Cycles of m steps: steps made, solution, residual norms, and per column why it stopped."""
     be: Any = backend_of(B)
@@ -121,6 +140,8 @@ def _iterate(
         code = xp.where(live & ~xp.isfinite(after), NONFINITE, code)
         code = xp.where((code == RUNNING) & (rnorm <= target), CONVERGED, code)
         code = xp.where((code == RUNNING) & (slow >= 2), STAGNATED, code)
+        if bar is not None:
+            be.report(bar, steps + made, xp.max(rnorm))
         return steps + made, X, R, rnorm, code, slow
 
     steps, X, R, rnorm, code, _ = be.while_loop(running, cycle, state)

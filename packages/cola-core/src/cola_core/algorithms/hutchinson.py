@@ -9,28 +9,37 @@ from typing import Any, ClassVar
 from ..backends.base import Array
 from ..cost import Cost
 from ..dispatch.session import record
+from ..errors import UnknownNameError
 from ..info import Info
 from .base import Algorithm, question_memory
+from .progress import ProgressBar
 
 __all__ = ["Hutchinson"]
 
 
 @dataclass(frozen=True)
 class Hutchinson(Algorithm):
-    """``tr A = E[z^H A z]`` with random signs z:
+    """``tr A = E[z^H A z]`` with random z of unit variance:
     probes are added until the standard error meets the tolerance.
 
     tol: standard error relative to the estimate (default 3e-2). max_iters: probes at most (default 10,000).
-    bs: probes per product. key: seed. For the diagonal, ``tol`` is the norm of the standard errors relative
+    bs: probes per product. rand: "rademacher" (random signs: the least variance) or "normal". pbar: show
+    progress. key: seed. For the diagonal, ``tol`` is the norm of the standard errors relative
     to that of the diagonal. Cost grows as ``tol**-2``.
     """
 
     tol: float = 3e-2
     max_iters: int = 10_000
     bs: int = 64
+    rand: str = "rademacher"
+    pbar: bool = False
     key: Any = 0
 
     kind: ClassVar[str] = "stochastic"
+
+    def __post_init__(self) -> None:
+        if self.rand not in ("rademacher", "normal"):
+            raise UnknownNameError(f'Hutchinson(rand=...) is "rademacher" or "normal", not {self.rand!r}')
 
     def applicable(self, question: str, A: Any, *operands: Any) -> bool | str:
         if not A.is_square:
@@ -57,9 +66,11 @@ class Hutchinson(Algorithm):
         count, total, squares = 0, 0, 0
         mean = error = origin = None
         batches = 0
+        draw = getattr(be, self.rand)
+        bar = ProgressBar("Hutchinson") if self.pbar else None
         while count < self.max_iters:
             s = min(self.bs, self.max_iters - count)
-            Z = be.rademacher(_next_key(be, self.key, batches), (n, s), A.dtype, A.device)
+            Z = draw(_next_key(be, self.key, batches), (n, s), A.dtype, A.device)
             values = per_probe(Z, A @ Z)
             batches += 1
             count += s
@@ -74,13 +85,19 @@ class Hutchinson(Algorithm):
             )
             # one probe has no spread
             error = xp.sqrt(variance / count) if count > 1 else variance + float("inf")
+            if bar is not None:
+                be.report(bar, count, size(error))
             if not be.is_concrete(mean):
                 # under a trace the number of probes cannot depend on values: take what the tolerance asks for
                 if count >= min(self.max_iters, int(1 / self.tol**2)):
                     return mean, error, count, False
                 continue
             if bool(size(error) <= self.tol * size(xp.abs(mean))):
+                if bar is not None:
+                    bar.close()
                 return mean, error, count, True
+        if bar is not None:
+            bar.close()
         assert mean is not None and error is not None
         return mean, error, count, False
 

@@ -13,11 +13,12 @@ from typing import Any, ClassVar
 from ..backends.base import Array
 from ..cost import Cost
 from ..dispatch.session import record
-from ..errors import NonFiniteError, NoRuleError
+from ..errors import NonFiniteError, NoRuleError, ShapeError
 from ..info import Info
 from ..properties import SelfAdjoint, Stiefel
 from ..pytree import tree_leaves
 from .base import Algorithm, question_memory, refuse_batches
+from .progress import ProgressBar
 from .spectrum import order_by
 
 __all__ = ["Lanczos"]
@@ -29,15 +30,17 @@ class Lanczos(Algorithm):
 
     tol: relative to the largest Ritz value found (default 1e-10 in double, 1e-5 in single). max_iters:
     products in all (default ``max(20 k, 1000)``). basis: vectors kept (default ``max(2 k + 1, 30)``). key:
-    seed of the start vector.
+    seed of the start vector. start_vector: (n,) to use instead of a random one. pbar: show progress.
     Copies of a multiple eigenvalue are looked for by starting again beside the vectors found, which can
     double the products; behind a tight cluster one may still be missed.
     """
 
-    tol: float | None = None
+    start_vector: Any = None
     max_iters: int | None = None
-    basis: int | None = None
+    tol: float | None = None
+    pbar: bool = False
     key: Any = 0
+    basis: int | None = None
 
     kind: ClassVar[str] = "iterative"
 
@@ -62,6 +65,18 @@ class Lanczos(Algorithm):
 
     def _basis(self, k: int, n: int) -> int:
         return min(n, max(2 * k + 1, 30) if self.basis is None else max(int(self.basis), k + 2))
+
+    def _start(self, A: Any) -> Array:
+        be, n = A._concrete_backend(), A.shape[-1]
+        if self.start_vector is None:
+            return be.normal(self.key, (n,), A.dtype, A.device)
+        v = be.astype(be.asarray(self.start_vector), A.dtype)
+        if tuple(v.shape) != (n,) or not be.number(be.xp.linalg.vector_norm(v)) > 0:
+            raise ShapeError(
+                f"Lanczos(start_vector=...) must be a non-zero vector of shape ({n},) for {A!r}, "
+                f"its shape is {tuple(v.shape)}."
+            )
+        return v
 
     def eigsh(self, A: Any, k: int, which: str) -> tuple[Array, Any]:
         from ..operators import Dense
@@ -88,11 +103,12 @@ class Lanczos(Algorithm):
         m = self._basis(k, n)
         host = be.zeros((m, m), A.dtype)
         V = be.zeros((m + 1, n), A.dtype, A.device)
-        v = be.normal(self.key, (n,), A.dtype, A.device)
+        v = self._start(A)
         V = be.put(V, 0, v / xp.linalg.vector_norm(v))
         T, kept, products, reason = host, 0, 0, "iteration limit reached"
         scale = 0.0
         locked: Any = None
+        bar = ProgressBar("Lanczos") if self.pbar else None
         while True:
             # extend the basis from kept to m vectors; T carries the arrow left by the last restart
             size = m
@@ -130,6 +146,8 @@ class Lanczos(Algorithm):
             theta, S = be.eigh(T[:size, :size])
             wanted = order_by(be, theta, k, which)
             error = xp.abs(last * S[size - 1, :])
+            if bar is not None:
+                bar(products, be.number(xp.max(error[wanted])) if k else 0.0)
             largest = max(be.number(xp.max(xp.abs(theta))), 1e-300)
             done = bool(xp.all(error[wanted] <= tol * largest))
             if products >= limit or m == n:
@@ -167,6 +185,8 @@ class Lanczos(Algorithm):
             T = be.put(T, (index, index), be.astype(theta[chosen], A.dtype))
             # the arrow (coupling to the new vector) is recomputed by orthogonalisation in the next step
             kept = keep
+        if bar is not None:
+            bar.close()
         w = theta[wanted]
         X = V[:size].T @ S[:, wanted]
         order = xp.argsort(w)

@@ -182,6 +182,10 @@ class Backend:
             state = body(state)
         return state
 
+    def report(self, listener: Callable[..., None], *values: Any) -> None:
+        """Tell a listener on the host the values of the moment, from inside a loop that may be compiled."""
+        listener(*values)
+
     def jit(self, fn: Callable[..., Any], static: tuple[str, ...] = ()) -> Callable[..., Any]:
         """``fn``, compiled once per structure of its arguments where the library compiles (JAX).
 

@@ -165,6 +165,9 @@ class JaxBackend(Backend):
     def while_loop(self, cond: Callable[[Any], Any], body: Callable[[Any], Any], state: Any) -> Any:
         return jax.lax.while_loop(cond, body, state)
 
+    def report(self, listener: Callable[..., None], *values: Any) -> None:
+        jax.debug.callback(listener, *values, ordered=False)
+
     def jit(self, fn: Callable[..., Any], static: tuple[str, ...] = ()) -> Callable[..., Any]:
         # jax keys its cache on the wrapped function object, so the wrapper must be made once
         try:
