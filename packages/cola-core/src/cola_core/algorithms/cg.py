@@ -29,7 +29,6 @@ from .iteration import (
     prepare,
     true_residual,
 )
-
 from .progress import ProgressBar, progress
 
 __all__ = ["CG"]

@@ -25,7 +25,6 @@ from .iteration import (
     finish,
     prepare,
 )
-
 from .progress import ProgressBar, progress
 
 __all__ = ["GMRES"]
