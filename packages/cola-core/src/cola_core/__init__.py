@@ -14,12 +14,15 @@ from __future__ import annotations
 
 __version__ = "0.1.0"
 
-from . import algorithms, backends, errors, linalg, ops, properties
+from typing import Any
+
+from . import algorithms, annotations, backends, errors, fns, linalg, ops, properties
 from .algorithms import (
     CG,
     GMRES,
     LU,
     SLQ,
+    Algorithm,
     Auto,
     Cholesky,
     Eig,
@@ -30,6 +33,7 @@ from .algorithms import (
     Lanczos,
     SparseLU,
 )
+from .annotations import get_annotations
 from .dispatch import Plan, explain
 from .errors import ConvergenceError, ConvergenceWarning
 from .functions import I_like, densify, lazify
@@ -62,6 +66,7 @@ __all__ = [
     "LU",
     "PSD",
     "SLQ",
+    "Algorithm",
     "Auto",
     "Cholesky",
     "ConvergenceError",
@@ -83,6 +88,7 @@ __all__ = [
     "Unitary",
     "__version__",
     "algorithms",
+    "annotations",
     "apply_unary",
     "as_operator",
     "backends",
@@ -99,6 +105,8 @@ __all__ = [
     "errors",
     "exp",
     "explain",
+    "fns",
+    "get_annotations",
     "inv",
     "isqrt",
     "kron",
@@ -115,3 +123,12 @@ __all__ = [
     "sqrt",
     "trace",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    from .migration import REPLACED
+
+    try:
+        return REPLACED[name]
+    except KeyError:
+        raise AttributeError(f"module 'cola_core' has no attribute {name!r}") from None

@@ -12,6 +12,8 @@ import sys
 import threading
 from collections.abc import Callable
 from dataclasses import MISSING, dataclass, field, fields
+from functools import wraps
+from operator import attrgetter
 from typing import Any, TypeVar, dataclass_transform
 
 __all__ = [
@@ -68,9 +70,30 @@ def operator(cls: type[T]) -> type[T]:
     """Class decorator of every operator: frozen dataclass, pytree, identity hash.
 
     A subclass without fields of its own keeps its base's constructor, hand-written ones included.
+    ``_aliases``, a class variable {other name: field}, lets the constructor and attribute access take another
+    name for a field (those of the CoLA package).
     """
     own = bool(cls.__dict__.get("__annotations__"))
-    return node(dataclass(frozen=True, eq=False, repr=False, init=own)(cls))
+    made = node(dataclass(frozen=True, eq=False, repr=False, init=own)(cls))
+    aliases = cls.__dict__.get("_aliases")
+    if aliases:
+        _accept_aliases(made, aliases)
+    return made
+
+
+def _accept_aliases(cls: Any, aliases: dict[str, str]) -> None:
+    init = cls.__init__
+
+    @wraps(init)
+    def __init__(self: Any, *args: Any, **kwargs: Any) -> None:
+        if kwargs:
+            kwargs = {aliases.get(name, name): value for name, value in kwargs.items()}
+        init(self, *args, **kwargs)
+
+    cls.__init__ = __init__
+    for name, field_name in aliases.items():
+        if not hasattr(cls, name):
+            setattr(cls, name, property(attrgetter(field_name), doc=f"Another name of ``{field_name}``."))
 
 
 def node(cls: type[T]) -> type[T]:

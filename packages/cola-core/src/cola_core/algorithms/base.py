@@ -32,6 +32,13 @@ class Algorithm:
         """Estimated cost of answering ``question``."""
         raise NotImplementedError(f"{type(self).__name__} must define cost()")
 
+    def __call__(self, *operands: Any, **kwargs: Any) -> Any:
+        name = type(self).__name__
+        raise TypeError(
+            f"{name}(...) is a setting, not a function: pass it to a question, as in "
+            f"solve(A, b, alg={name}()), with return_info=True for what it did."
+        )
+
     def describe(self) -> str:
         """Settings that differ from their defaults, for plans."""
         changed = []

@@ -8,6 +8,7 @@ plan before it runs.
 
 from __future__ import annotations
 
+from ..migration import callable_module
 from .choose import Candidate, ask
 from .explain import explain
 from .plan import Plan, PlanNode
@@ -34,3 +35,5 @@ __all__ = [
     "record",
     "session",
 ]
+
+callable_module(__name__)

@@ -3,6 +3,8 @@ one file per question, with its public function and its structural rules."""
 
 from __future__ import annotations
 
+from typing import Any
+
 from ..algorithms import (
     CG,
     GMRES,
@@ -75,3 +77,12 @@ __all__ = [
     "sqrt",
     "trace",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    from ..migration import REPLACED
+
+    try:
+        return REPLACED[name]
+    except KeyError:
+        raise AttributeError(f"module 'cola_core.linalg' has no attribute {name!r}") from None

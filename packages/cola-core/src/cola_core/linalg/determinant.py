@@ -8,6 +8,9 @@ from typing import Any
 import numpy as np
 
 from ..algorithms.base import Auto
+from ..algorithms.hutchinson import Hutchinson
+from ..algorithms.lanczos import Lanczos
+from ..algorithms.slq import SLQ
 from ..backends.base import Array
 from ..dispatch.choose import ask
 from ..dispatch.question import Question
@@ -52,18 +55,46 @@ SLOGDET = Question("slogdet", abstract=_abstract, doc="sign and log of the modul
 
 def slogdet(
     A: Any,
-    alg: Any = Auto(),
+    alg: Any = None,
+    trace_alg: Any = None,
     *,
+    log_alg: Any = None,
     return_info: bool = False,
     on_failure: str = "warn",
 ) -> Any:
     """``(sign, log |det A|)`` of a square operator, as ``numpy.linalg.slogdet``: batch shape each.
 
     The sign is a complex phase for complex operators and 0 (with -inf) for singular ones. Stochastic answers
-    (SLQ) carry their standard error, truncation included, in the Info.
+    (SLQ) carry their standard error, truncation included, in the Info. log_alg, trace_alg: CoLA's pair of
+    algorithms for tr(log A); log_alg is another name of alg, and Lanczos with a Hutchinson trace is SLQ.
     """
     A = square(A, "slogdet")
+    alg = _of_trace_and_log(alg, log_alg, trace_alg)
     return SLOGDET.run(A, alg=as_algorithm(alg, "slogdet"), return_info=return_info, on_failure=on_failure)
+
+
+def _of_trace_and_log(alg: Any, log_alg: Any, trace_alg: Any) -> Any:
+    """One algorithm for what CoLA says by two: f(A) for log, and one for the trace of it."""
+    if log_alg is not None:
+        if alg is not None:
+            raise TypeError("alg and log_alg are two names of one argument; give one of them.")
+        alg = log_alg
+    alg = Auto() if alg is None else alg
+    if not isinstance(alg, Lanczos) or trace_alg is None:
+        return alg  # a factorisation, or Auto, needs no estimate of the trace
+    trace_alg = as_algorithm(trace_alg, "trace")
+    if isinstance(trace_alg, Hutchinson):
+        steps = {} if alg.max_iters is None else {"max_iters": alg.max_iters}
+        return SLQ(
+            tol=trace_alg.tol,
+            max_samples=min(trace_alg.max_iters, SLQ.max_samples),
+            key=trace_alg.key,
+            **steps,
+        )
+    raise NotImplementedError(
+        f"logdet as the trace of a Lanczos logarithm by {type(trace_alg).__name__} takes n Lanczos runs: use "
+        "logdet(A) for an exact answer, or logdet(A, SLQ()) for an estimate with its error."
+    )
 
 
 slogdet.question = SLOGDET  # type: ignore[attr-defined]
@@ -71,15 +102,17 @@ slogdet.question = SLOGDET  # type: ignore[attr-defined]
 
 def logdet(
     A: Any,
-    alg: Any = Auto(),
+    alg: Any = None,
+    trace_alg: Any = None,
     *,
+    log_alg: Any = None,
     return_info: bool = False,
     on_failure: str = "warn",
 ) -> Any:
     """``log det A``: real, of batch shape. Where det A is not positive the answer is NaN, with a warning.
 
     A negative or complex determinant has no real logarithm (``slogdet`` gives sign and modulus);
-    -inf if singular.
+    -inf if singular. log_alg, trace_alg: see ``slogdet``.
 
     >>> import numpy as np, cola_core as cola
     >>> A = 2 * cola.kron(np.eye(3), np.array([[2.0, 1.0], [1.0, 2.0]]))
@@ -87,6 +120,7 @@ def logdet(
     True
     """
     A = square(A, "logdet")
+    alg = _of_trace_and_log(alg, log_alg, trace_alg)
     out = SLOGDET.run(A, alg=as_algorithm(alg, "slogdet"), return_info=return_info, on_failure=on_failure)
     (sign, value), info = out if return_info else (out, None)
     if not A.isa(PSD):

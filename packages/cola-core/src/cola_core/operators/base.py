@@ -218,6 +218,18 @@ class LinearOperator:
         """Declared properties, those implied by structure, and all that follows from them."""
         return closure(self.declared | self._properties())
 
+    @property
+    def annotations(self) -> frozenset[Property]:
+        """``properties``, under the name of the CoLA package."""
+        return self.properties
+
+    @property
+    def xnp(self) -> Any:
+        raise AttributeError(
+            "A.xnp of cola-ml is not part of cola_core: A.xp is the array-API namespace of the leaves, A.backend "
+            "what the standard lacks."
+        )
+
     def isa(self, prop: Property) -> bool:
         """Whether the property is declared or implied by structure."""
         return prop in self.properties

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar
 
 from ..backends import backend_of_type, get_backend
 from ..backends.base import Array
@@ -29,6 +29,8 @@ class Dense(LinearOperator):
     """A stored matrix of shape (*batch, m, n). Product: ``2mn`` flops."""
 
     array: Array
+
+    _aliases: ClassVar[dict[str, str]] = {"A": "array"}
 
     def _check(self) -> None:
         object.__setattr__(self, "array", as_matrix_entries(self.array, "Dense"))
@@ -74,6 +76,8 @@ class Triangular(LinearOperator):
     array: Array
     lower: bool = static(default=True)
     unit: bool = static(default=False)
+
+    _aliases: ClassVar[dict[str, str]] = {"A": "array"}
 
     def _check(self) -> None:
         array = as_matrix_entries(self.array, "Triangular")

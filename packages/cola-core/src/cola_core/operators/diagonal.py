@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -92,6 +92,28 @@ class ScalarMul(_DiagonalCost, LinearOperator):
     c: Any
     n: int = static()
 
+    _aliases: ClassVar[dict[str, str]] = {"shape": "n"}
+
+    def __init__(
+        self,
+        c: Any,
+        n: Any,
+        dtype: Any = None,
+        device: Any = None,
+        *,
+        declared: frozenset[Property] = frozenset(),
+    ) -> None:
+        if dtype is not None and isinstance(c, (int, float, complex)):
+            # only PyTorch's dtypes belong to one library; elsewhere a number adopts its partner's precision
+            if type(dtype).__module__.partition(".")[0] == "torch":
+                c = get_backend("torch").asarray(c, dtype, device)
+            elif "complex" in dtype_name(dtype):
+                c = complex(c)
+        object.__setattr__(self, "c", c)
+        object.__setattr__(self, "n", n)
+        object.__setattr__(self, "declared", declared)
+        self.__post_init__()
+
     def _check(self) -> None:
         c, n = self.c, self.n
         if isinstance(n, tuple):  # ScalarMul(c, shape): the paper's spelling
@@ -177,6 +199,8 @@ class Identity(_DiagonalCost, LinearOperator):
     dtype_name: str | None = static(default=None)
     library: str | None = static(default=None)
     place: Any = static(default=None)
+
+    _aliases: ClassVar[dict[str, str]] = {"shape": "n"}
 
     def __init__(
         self,

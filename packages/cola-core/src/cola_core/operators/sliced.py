@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -31,7 +31,16 @@ class Sliced(LinearOperator):
     cols: Array | None = None
     same: bool = static(default=False)
 
+    _aliases: ClassVar[dict[str, str]] = {"slices": "rows"}
+
     def _check(self) -> None:
+        if isinstance(self.rows, tuple):  # Sliced(A, (rows, cols)): CoLA's spelling of A[rows, cols]
+            if len(self.rows) != 2 or any(map(_is_int, self.rows)):
+                raise ShapeError(f"Sliced takes (rows, columns) as slices or index arrays, not {self.rows}.")
+            (row, col), (m, n) = self.rows, self.A.shape[-2:]
+            object.__setattr__(self, "same", m == n and _same(row, col))
+            object.__setattr__(self, "rows", _selection(self.A, row, m))
+            object.__setattr__(self, "cols", _selection(self.A, col, n))
         for name, extent in (("rows", self.A.shape[-2]), ("cols", self.A.shape[-1])):
             index = self.__dict__[name]
             be = backend_of_type(type(index))

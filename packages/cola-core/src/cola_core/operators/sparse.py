@@ -7,7 +7,7 @@ The positions are index leaves: they are never cast and take no gradient; the en
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -29,6 +29,8 @@ class Sparse(LinearOperator):
     rows: Array
     cols: Array
     size: tuple[int, int] = static()
+
+    _aliases: ClassVar[dict[str, str]] = {"row_indices": "rows", "col_indices": "cols", "shape": "size"}
 
     def _check(self) -> None:
         be = backend_of_type(type(self.data)) or get_backend("numpy")
