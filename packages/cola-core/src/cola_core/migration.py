@@ -14,7 +14,7 @@ __all__ = ["REPLACED", "Replaced", "callable_module"]
 
 
 class Replaced:
-    """A name of CoLA's; calling it (or asking anything of it) raises NotImplementedError with the replacement."""
+    """A name of CoLA's; calling it raises NotImplementedError with the replacement."""
 
     def __init__(self, name: str, instead: str) -> None:
         self.__name__, self.instead = name, instead

@@ -226,9 +226,19 @@ class LinearOperator:
     @property
     def xnp(self) -> Any:
         raise AttributeError(
-            "A.xnp of cola-ml is not part of cola_core: A.xp is the array-API namespace of the leaves, A.backend "
-            "what the standard lacks."
+            "A.xnp of cola-ml is not part of cola_core: A.xp is the array-API namespace of the leaves, "
+            "A.backend what the standard lacks."
         )
+
+    def flatten(self) -> tuple[list[Any], Any]:
+        """The arrays of the operator, and a function that makes the operator from such a list again."""
+        leaves = tree_leaves(self)
+
+        def rebuilt(arrays: Any) -> Any:
+            arrays = iter(arrays)
+            return map_leaves(lambda _: next(arrays), self)
+
+        return leaves, rebuilt
 
     def isa(self, prop: Property) -> bool:
         """Whether the property is declared or implied by structure."""

@@ -33,6 +33,11 @@ class Sliced(LinearOperator):
 
     _aliases: ClassVar[dict[str, str]] = {"slices": "rows"}
 
+    @property
+    def slices(self) -> tuple[Array | None, Array | None]:
+        """(rows, columns)."""
+        return self.rows, self.cols
+
     def _check(self) -> None:
         if isinstance(self.rows, tuple):  # Sliced(A, (rows, cols)): CoLA's spelling of A[rows, cols]
             if len(self.rows) != 2 or any(map(_is_int, self.rows)):
