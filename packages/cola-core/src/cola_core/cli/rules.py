@@ -7,12 +7,17 @@ from typing import Any
 
 from ..errors import UnknownNameError
 from .output import json_text, table
+from .rules_page import rules_page
 
 
 def add(commands: Any) -> None:
     """Add the command."""
     parser = commands.add_parser("rules", help="the rules known, by question", description=__doc__)
     parser.add_argument("--question", metavar="QUESTION", help="only rules for this question")
+    parser.add_argument("--plugin", metavar="NAME", help="only rules of this plugin")
+    parser.add_argument(
+        "--markdown", action="store_true", help="print the page question by question, operator by operator"
+    )
     parser.add_argument("--json", action="store_true", help="print a JSON list")
     parser.set_defaults(run=run)
 
@@ -33,7 +38,13 @@ def run(args: argparse.Namespace) -> int:
         for question in sorted(REGISTRY.rules)
         if wanted in (None, question)
         for rule in sorted(REGISTRY.rules[question], key=lambda r: r.id)
+        if args.plugin in (None, rule.provenance.plugin)
     ]
+    if args.plugin is not None and not found:
+        raise UnknownNameError(f"no rules of a plugin {args.plugin!r}; see `cola-core plugins list`.")
+    if args.markdown:
+        print(rules_page(found), end="")
+        return 0
     if args.json:
         print(json_text([as_dict(rule) for rule in found]))
         return 0
@@ -77,6 +88,7 @@ def as_dict(rule: Any) -> dict[str, Any]:
         "kind": rule.kind,
         "source": rule.source,
         "summary": rule.summary,
+        "complexity": rule.complexity,
         "plugin": rule.provenance.plugin,
         "version": rule.provenance.version,
         "where": rule.provenance.where,

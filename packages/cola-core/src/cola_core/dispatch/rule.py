@@ -62,7 +62,7 @@ class Rule:
     between rules that are equally specific. A rule may return NotImplemented after looking at concrete
     values (accuracy lost); the next candidate is then tried. factor(A, alg=...): for rules of ``solve``, an
     object with ``solve(B)`` and maybe ``slogdet()`` that ``inv(A)`` keeps between products. source: the
-    paper or book and equation.
+    paper or book and equation. complexity: cost for the reader, "O(n log n)".
     """
 
     id: str
@@ -77,6 +77,7 @@ class Rule:
     source: str = ""
     kind: str = "exact"
     summary: str = ""
+    complexity: str = ""
     factor: Callable[..., Any] | None = None
 
     def matches(self, types: tuple[type, ...]) -> bool:

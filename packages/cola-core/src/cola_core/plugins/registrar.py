@@ -41,6 +41,7 @@ class Registrar:
         source: str = "",
         kind: str = "exact",
         summary: str = "",
+        complexity: str = "",
         factor: Callable[..., Any] | None = None,
     ) -> Callable[[F], F]:
         """Decorator: ``fn(A, *operands, alg)`` answers ``question`` for operators of the given classes.
@@ -71,6 +72,7 @@ class Registrar:
                 source=source,
                 kind=kind,
                 summary=summary or (inspect.getdoc(fn) or "").partition("\n")[0],
+                complexity=complexity,
                 factor=factor,
             )
             self._rules.append(rule)
