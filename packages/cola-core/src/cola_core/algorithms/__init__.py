@@ -13,6 +13,9 @@ from .gmres import GMRES
 from .hutchinson import Hutchinson
 from .lanczos import Lanczos
 from .lu import LU
+from .matrix_log import InverseScalingSquaring
+from .matrix_root import DenmanBeavers
+from .matrix_sign import NewtonSign
 from .slq import SLQ
 from .sparse_lu import SparseLU
 
@@ -26,12 +29,15 @@ __all__ = [
     "Algorithm",
     "Auto",
     "Cholesky",
+    "DenmanBeavers",
     "Eig",
     "Eigh",
     "Exact",
     "Hutch",
     "Hutchinson",
+    "InverseScalingSquaring",
     "Lanczos",
+    "NewtonSign",
     "ScalingSquaring",
     "SparseLU",
     "default_tol",

@@ -1,32 +1,51 @@
-"""The matrix exponential by scaling and squaring with Padé approximants.
-Al-Mohy & Higham, SIMAX 31 (2009) 970."""
+"""The matrix exponential by scaling and squaring with Padé approximants, and sine and cosine through it.
+Al-Mohy & Higham, SIMAX 31 (2009) 970; Higham 2008, eq. 12.2."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import Any
 
+from ..backends.base import Array
 from ..cost import Cost
 from .base import Algorithm
 from .dense_cost import batch_size, dense_memory
+from .dense_function import answer
 from .factor import dense_entries
 
 __all__ = ["ScalingSquaring"]
 
+KINDS = ("exp", "sin", "cos")
+
 
 @dataclass(frozen=True)
 class ScalingSquaring(Algorithm):
-    """``exp(A)`` of any square matrix that fits, defective ones included: about ``30 n^3`` flops."""
+    """``exp(A)`` of any square matrix that fits, defective ones included: about ``30 n^3`` flops.
+
+    ``sin(A)`` and ``cos(A)``: imaginary and real part of ``exp(i A)`` for real A.
+    """
 
     def applicable(self, question: str, A: Any, *operands: Any) -> bool | str:
-        return True if operands[0].name == "exp" else f"computes exp only, not {operands[0].name}"
+        f = operands[0]
+        return True if f.kind in KINDS else f"computes exp, sin and cos only, not {f.name}"
 
     def cost(self, question: str, A: Any, *operands: Any) -> Cost:
         n, b = A.shape[-1], batch_size(A)
-        return Cost(b * 30.0 * n**3, b * A.itemsize * n * n * 30, 6 * dense_memory(A), 0, 12)
+        times = 1.0 if operands and operands[0].kind == "exp" else 4.0
+        return Cost(
+            times * b * 30.0 * n**3, times * b * A.itemsize * n * n * 30, 6 * times * dense_memory(A), 0, 12
+        )
 
     def apply_unary(self, A: Any, f: Any) -> Any:
-        from ..operators import Dense
-
         be = A._concrete_backend()
-        return Dense(be.expm(dense_entries(A)), declared=f.properties(A))
+        M = dense_entries(A)
+        return answer(A, f, be.expm(M) if f.kind == "exp" else _circular(be, M, f.kind))
+
+
+def _circular(be: Any, M: Array, kind: str) -> Array:
+    xp = be.xp
+    forward = be.expm(1j * M)
+    if not be.is_complex(M):
+        return xp.imag(forward) if kind == "sin" else xp.real(forward)
+    backward = be.expm(-1j * M)
+    return (forward - backward) / 2j if kind == "sin" else (forward + backward) / 2

@@ -8,10 +8,12 @@ from typing import Any
 
 from ..backends.base import Array
 from ..cost import Cost
-from ..errors import ColaError, PropertyError
+from ..errors import PropertyError
 from ..properties import PSD, SelfAdjoint, Unitary
 from .base import Algorithm
 from .dense_cost import batch_size, dense_memory
+from .dense_function import answer, real_if
+from .eigenbasis import through_eigenvectors
 from .factor import dense_entries
 from .spectrum import order_by
 
@@ -82,8 +84,8 @@ class Eig(Algorithm):
         return Cost(b * 25.0 * n**3 * 2, b * A.itemsize * n * n * 20, 6 * dense_memory(A), 0, 8)
 
     def applicable(self, question: str, A: Any, *operands: Any) -> bool | str:
-        if question == "apply_unary" and operands[0].name == "exp":
-            return "scaling and squaring is accurate for non-normal matrices, an eigenbasis is not"
+        if question == "apply_unary" and operands[0].kind:
+            return f"{operands[0].name} has a method that needs no eigenbasis, which may be ill-conditioned"
         return True
 
     def eig(self, A: Any) -> tuple[Array, Any]:
@@ -94,29 +96,12 @@ class Eig(Algorithm):
         return w, Dense(V)
 
     def apply_unary(self, A: Any, f: Any) -> Any:
-        from ..operators import Dense
-
         be = A._concrete_backend()
-        xp = be.xp
-        w, V = be.eig(dense_entries(A))
-        scaled = V * f.on(be, w)[..., None, :]
-        # f(A) = V f(w) V^{-1}; solve from the right, and say so when the eigenbasis is unusable (defective A)
-        out = be.adjoint(be.lu_solve(be.lu_factor(be.adjoint(V)), be.adjoint(scaled)))
-        if be.is_concrete(out):
-            back = be.adjoint(be.lu_solve(be.lu_factor(be.adjoint(V)), be.adjoint(V * w[..., None, :])))
-            M = A.to_dense()
-            scale = be.number(xp.max(xp.abs(M))) if M.size else 0.0
-            error = be.number(xp.max(xp.abs(back - M))) if M.size else 0.0
-            if not error <= 1e3 * float(xp.finfo(be.real_dtype(A.dtype)).eps) ** 0.75 * scale:
-                raise ColaError(
-                    f"{f.name}({A!r}): the eigenvector basis is too ill-conditioned (reconstruction error "
-                    f"{error:.1e} against entries of {scale:.1e}); the matrix is defective or close to it."
-                )
-            if not be.is_complex(M) and M.size:
-                imaginary = be.number(xp.max(xp.abs(xp.imag(out))))
-                if imaginary <= 1e-10 * be.number(xp.max(xp.abs(out))) or f.real_on_real:
-                    out = xp.real(out)
-        return Dense(out)
+        M = dense_entries(A)
+        out = through_eigenvectors(be, A, f.name, M, lambda w: f.on(be, w))
+        # real or complex is a static fact: f of a real matrix is real if f is real on the reals
+        slack = 1e3 * float(be.xp.finfo(be.real_dtype(M.dtype)).eps) ** 0.5
+        return answer(A, f, real_if(be, A, f, out, f.real and not be.is_complex(M), slack))
 
 
 def require_self_adjoint(A: Any, question: str) -> None:

@@ -103,6 +103,10 @@ class Backend:
         """A concrete 0-d array as a Python float, without touching any derivative graph."""
         return float(x)
 
+    def constant(self, x: Array) -> Array:
+        """x as a number that nothing is differentiated through (a norm that only steers an algorithm)."""
+        return x
+
     def all_finite(self, x: Array) -> bool:
         """True unless ``x`` is concrete and holds a NaN or infinity."""
         return not self.is_concrete(x) or bool(self.xp.all(self.xp.isfinite(x)))

@@ -64,6 +64,9 @@ class JaxBackend(Backend):
     def zeros(self, shape: Any, dtype: Any, device: Any = None) -> Array:
         return jnp.zeros(shape, dtype=self.dtype(dtype))
 
+    def constant(self, x: Array) -> Array:
+        return jax.lax.stop_gradient(x)
+
     def put(self, x: Array, index: Any, value: Array) -> Array:
         return x.at[index].set(value)
 

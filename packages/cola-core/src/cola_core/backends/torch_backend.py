@@ -61,6 +61,9 @@ class TorchBackend(Backend):
     def number(self, x: Array) -> float:
         return float(x.detach()) if isinstance(x, torch.Tensor) else float(x)
 
+    def constant(self, x: Array) -> Array:
+        return x.detach()
+
     def matmul(self, a: Array, b: Array) -> Array:
         if a.dtype != b.dtype:
             dtype = torch.promote_types(a.dtype, b.dtype)

@@ -13,12 +13,15 @@ from ..algorithms import (
     Algorithm,
     Auto,
     Cholesky,
+    DenmanBeavers,
     Eig,
     Eigh,
     Exact,
     Hutch,
     Hutchinson,
+    InverseScalingSquaring,
     Lanczos,
+    NewtonSign,
     ScalingSquaring,
     SparseLU,
 )
@@ -27,7 +30,8 @@ from .diagonal import DIAG, diag
 from .eigen import EIG, EIGH, EIGSH, eig, eigh, eigmax, eigmin, eigvalsh
 from .factorizations import CHOLESKY, cholesky
 from .inverse import INV, Inverse, inv
-from .matrix_function import APPLY_UNARY, ScalarFunction, apply_unary, exp, isqrt, log, sqrt
+from .matrix_function import APPLY_UNARY, apply_unary, cos, exp, funm, isqrt, log, pow, sign, sin, sqrt
+from .scalar_function import ScalarFunction
 from .solve import SOLVE, solve
 from .trace import TRACE, trace
 
@@ -49,18 +53,22 @@ __all__ = [
     "Algorithm",
     "Auto",
     "Cholesky",
+    "DenmanBeavers",
     "Eig",
     "Eigh",
     "Exact",
     "Hutch",
     "Hutchinson",
     "Inverse",
+    "InverseScalingSquaring",
     "Lanczos",
+    "NewtonSign",
     "ScalarFunction",
     "ScalingSquaring",
     "SparseLU",
     "apply_unary",
     "cholesky",
+    "cos",
     "diag",
     "eig",
     "eigh",
@@ -68,10 +76,14 @@ __all__ = [
     "eigmin",
     "eigvalsh",
     "exp",
+    "funm",
     "inv",
     "isqrt",
     "log",
     "logdet",
+    "pow",
+    "sign",
+    "sin",
     "slogdet",
     "solve",
     "sqrt",

@@ -7,13 +7,11 @@ Lanczos.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass, replace
 from typing import Any
 
 from ..algorithms.base import Auto
 from ..algorithms.krylov import Tridiagonal, lanczos
-from ..backends.base import Array, dtype_name
+from ..backends.base import Array
 from ..cost import Cost
 from ..dispatch.choose import ask
 from ..dispatch.question import Question
@@ -36,71 +34,33 @@ from ..operators import (
     split_scalar,
     static,
 )
+from ..operators.algebra import power as operator_power
 from ..plugins.rulebook import RuleBook
-from ..properties import PSD, Property, SelfAdjoint
+from ..properties import PSD, SelfAdjoint
 from ..pytree import tree_leaves
 from .operands import as_algorithm, square
+from .scalar_function import COS, EXP, ISQRT, LOG, SIGN, SIN, SQRT, ScalarFunction, power
 from .structure import shift_split, spectral
 
-__all__ = ["APPLY_UNARY", "LanczosFunction", "ScalarFunction", "apply_unary", "exp", "isqrt", "log", "sqrt"]
+__all__ = [
+    "APPLY_UNARY",
+    "LanczosFunction",
+    "ScalarFunction",
+    "apply_unary",
+    "cos",
+    "exp",
+    "funm",
+    "isqrt",
+    "log",
+    "pow",
+    "sign",
+    "sin",
+    "sqrt",
+]
 
 RULES = RuleBook()
+LONGEST_PRODUCT = 64  # powers beyond it go through eigenvalues or a dense matrix
 
-
-@dataclass(frozen=True)
-class ScalarFunction:
-    """A function of eigenvalues and what is known about it.
-
-    fn(xp, w): on an array of eigenvalues. multiplicative: f(ab) = f(a) f(b) for a, b >= 0. positive: f(w) >=
-    0 for real w (>= 0 where needs_positive). needs_positive: real only for w >= 0. real_on_real: f of a real
-    matrix is real.
-    """
-
-    name: str
-    fn: Callable[[Any, Array], Array]
-    multiplicative: bool = False
-    positive: bool = False
-    needs_positive: bool = False
-    real_on_real: bool = False
-    real: bool = True
-
-    def on(self, be: Any, w: Array) -> Array:
-        """f of the entries of w; negative arguments of roots and logarithms are an
-        error (NaN under a trace)."""
-        xp = be.xp
-        if self.needs_positive and not be.is_complex(w) and be.is_concrete(w) and bool(xp.any(w < 0)):
-            from ..errors import PropertyError
-
-            raise PropertyError(
-                f"{self.name} of an operator with a negative eigenvalue ({be.number(xp.min(w)):.3g}) is not "
-                "real. Cast it to a complex dtype for the principal branch, or shift it."
-            )
-        return self.fn(xp, w)
-
-    def conjugate(self) -> ScalarFunction:
-        """``w -> conj(f(w))``: f(A)^H is this of a self-adjoint A."""
-        return self if self.real else replace(self, fn=lambda xp, w: xp.conj(self.fn(xp, w)))
-
-    def properties(self, A: LinearOperator, values: Array | None = None) -> frozenset[Property]:
-        """What f(A) inherits; values: f of the eigenvalues, where known.
-        Complex ones make f(A) normal, no more."""
-        if not A.isa(SelfAdjoint) or not self.real:
-            return frozenset()
-        if values is not None and "complex" in dtype_name(values.dtype):
-            return frozenset()
-        if self.positive and (A.isa(PSD) or not self.needs_positive):
-            return frozenset({PSD})
-        return frozenset({SelfAdjoint})
-
-
-EXP = ScalarFunction("exp", lambda xp, w: xp.exp(w), positive=True, real_on_real=True)
-LOG = ScalarFunction("log", lambda xp, w: xp.log(w), needs_positive=True)
-SQRT = ScalarFunction(
-    "sqrt", lambda xp, w: xp.sqrt(w), multiplicative=True, positive=True, needs_positive=True
-)
-ISQRT = ScalarFunction(
-    "isqrt", lambda xp, w: 1 / xp.sqrt(w), multiplicative=True, positive=True, needs_positive=True
-)
 
 APPLY_UNARY = Question("apply_unary", abstract=lambda A, f: A, doc="f(A) as an operator")
 
@@ -128,21 +88,83 @@ def exp(A: Any, alg: Any = Auto()) -> LinearOperator:
 
 
 def log(A: Any, alg: Any = Auto()) -> LinearOperator:
-    """The principal logarithm of an operator with positive eigenvalues (complex dtypes: any but zero)."""
+    """The principal logarithm of a regular operator.
+
+    No eigenvalue may be zero; a real operator with negative eigenvalues has no real logarithm and is refused
+    (a complex dtype gives the principal branch).
+    """
     return apply_unary(LOG, A, alg)
 
 
 def sqrt(A: Any, alg: Any = Auto()) -> LinearOperator:
-    """The principal square root of an operator with non-negative eigenvalues."""
+    """The principal square root; real of a real operator, whose eigenvalues must then not be negative.
+
+    >>> import numpy as np, cola_core as cola
+    >>> R = cola.sqrt(np.array([[4.0, 1.0], [0.0, 4.0]]))  # not diagonalisable
+    >>> [[round(float(x), 6) for x in row] for row in R.to_dense()]
+    [[2.0, 0.25], [0.0, 2.0]]
+    """
     return apply_unary(SQRT, A, alg)
 
 
 def isqrt(A: Any, alg: Any = Auto()) -> LinearOperator:
-    """``A^{-1/2}`` of an operator with positive eigenvalues."""
+    """``A^{-1/2}``, the inverse of the principal square root."""
     return apply_unary(ISQRT, A, alg)
 
 
-_FUNCTIONS: tuple[Any, ...] = (apply_unary, exp, log, sqrt, isqrt)
+def sin(A: Any, alg: Any = Auto()) -> LinearOperator:
+    """The sine of a square operator, as an operator."""
+    return apply_unary(SIN, A, alg)
+
+
+def cos(A: Any, alg: Any = Auto()) -> LinearOperator:
+    """The cosine of a square operator, as an operator."""
+    return apply_unary(COS, A, alg)
+
+
+def sign(A: Any, alg: Any = Auto()) -> LinearOperator:
+    """The matrix sign function: eigenvalues become +1 or -1 by the sign of their real part.
+
+    General operators: none may lie on the imaginary axis (PropertyError). Self-adjoint ones are taken through
+    their eigenvalues, with ``sign(0) = 0`` where rounding leaves a zero. Source: Higham 2008, ch. 5.
+
+    >>> import numpy as np, cola_core as cola
+    >>> S = cola.sign(np.array([[1.0, 5.0], [0.0, -2.0]]))
+    >>> bool(np.allclose(S @ S.to_dense(), np.eye(2)))
+    True
+    """
+    return apply_unary(SIGN, A, alg)
+
+
+def pow(A: Any, p: float, alg: Any = Auto()) -> LinearOperator:
+    """``A^p`` for a real exponent.
+
+    A whole p multiplies the expression by repeated squaring, so that structure simplifies as it does when
+    written out (a negative one first inverts); a product with an unstructured operator then costs ``|p|``
+    products with it. Another p is the principal power ``exp(p log A)``: real of a real operator, which must
+    have no negative eigenvalues.
+
+    >>> import numpy as np, cola_core as cola
+    >>> A = np.array([[2.0, 1.0], [0.0, 3.0]])
+    >>> bool(np.allclose(cola.pow(A, -2) @ (A @ A), np.eye(2)))
+    True
+    >>> bool(np.allclose(cola.pow(cola.pow(A, 0.25), 4).to_dense(), A))
+    True
+    """
+    A = square(A, "pow")
+    if isinstance(p, bool) or not isinstance(p, (int, float)):
+        raise TypeError(f"pow({A!r}, {p!r}): the exponent must be a real Python number.")
+    if not abs(p) < float("inf"):
+        raise ValueError(f"pow({A!r}, {p!r}): the exponent must be finite.")
+    if float(p).is_integer() and abs(p) <= LONGEST_PRODUCT:
+        from .inverse import inv
+
+        return operator_power(inv(A, alg) if p < 0 else A, abs(int(p)))
+    return apply_unary(power(p), A, alg)
+
+
+funm = apply_unary  # SciPy's name
+_FUNCTIONS: tuple[Any, ...] = (apply_unary, exp, log, sqrt, isqrt, sin, cos, sign, pow)
 for _f in _FUNCTIONS:
     _f.question = APPLY_UNARY
 
@@ -191,7 +213,7 @@ def of_blockdiag(A: Any, f: ScalarFunction, *, alg: Any) -> LinearOperator:
 
 
 def _is_exp(A: Any, f: Any, *, alg: Any) -> bool | str:
-    return True if f.name == "exp" else f"holds for exp, not for {f.name}"
+    return True if f.kind == "exp" else f"holds for exp, not for {f.name}"
 
 
 @RULES.rule(
@@ -225,7 +247,7 @@ def root_kronecker(A: Any, f: ScalarFunction, *, alg: Any) -> LinearOperator:
 
 
 def _exp_shift(A: Any, f: Any, *, alg: Any) -> bool | str:
-    if f.name != "exp":
+    if f.kind != "exp":
         return f"holds for exp, not for {f.name}"
     return True if shift_split(A) is not None else "not one operator plus multiples of the identity"
 

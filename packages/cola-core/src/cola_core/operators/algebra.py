@@ -234,9 +234,16 @@ def power(A: LinearOperator, k: Any) -> LinearOperator:
             "for inverses, sqrt(A) for roots."
         )
     out: LinearOperator = Identity.like(A)
-    for _ in range(k):
-        out = matmul(out, A)
-    return out
+    facts = frozenset(
+        p for p in (PSD, SelfAdjoint) if A.isa(p) or (p is PSD and k % 2 == 0 and A.isa(SelfAdjoint))
+    )
+    while k:
+        if k & 1:
+            out = matmul(out, A)
+        k >>= 1
+        if k:
+            A = matmul(A, A)
+    return out.replace(declared=out.declared | facts) if facts - out.properties else out
 
 
 def kron(*Ms: Any) -> LinearOperator:

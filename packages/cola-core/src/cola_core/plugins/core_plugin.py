@@ -39,7 +39,15 @@ def cola_register(registrar: Any, trigger: str) -> None:
         q.EIGH: (a.Eigh,),
         q.EIGSH: (a.Eigh, a.Lanczos),
         q.EIG: (a.Eig,),
-        q.APPLY_UNARY: (a.Eigh, a.ScalingSquaring, a.Eig, a.Lanczos),
+        q.APPLY_UNARY: (
+            a.Eigh,
+            a.ScalingSquaring,
+            a.DenmanBeavers,
+            a.InverseScalingSquaring,
+            a.NewtonSign,
+            a.Eig,
+            a.Lanczos,
+        ),
         q.CHOLESKY: (a.Cholesky,),
     }.items():
         for cls in classes:

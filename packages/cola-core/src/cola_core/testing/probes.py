@@ -16,7 +16,7 @@ import numpy as np
 
 from .. import linalg
 from ..dispatch.question import QUESTIONS, Question
-from ..linalg.matrix_function import EXP, LOG, SQRT, ScalarFunction
+from ..linalg.scalar_function import COS, EXP, ISQRT, LOG, SIGN, SIN, SQRT, ScalarFunction, power
 from ..properties import PSD, SelfAdjoint
 from . import data
 from .compare import condition, host
@@ -143,12 +143,23 @@ def _function(f: Any) -> Callable[[Any, Any], list[Any]]:
             from scipy.linalg import expm
 
             return [expm(M)]
+        if f.kind and np.abs(M - _H(M)).max(initial=0.0) > 1e-5 * np.abs(M).max(initial=0.0):
+            return [_of_general(f, M)]
         w, V = np.linalg.eigh((M + _H(M)) / 2)
         if f.needs_positive:
             w = np.maximum(w, 0)
         return [(V * f.fn(np, w)[..., None, :]) @ _H(V)]
 
     return dense
+
+
+def _of_general(f: Any, M: Any) -> Any:
+    import scipy.linalg as sl
+
+    known = {"sqrt": sl.sqrtm, "log": sl.logm, "sign": sl.signm, "sin": sl.sinm, "cos": sl.cosm}
+    known["power"] = lambda x: sl.fractional_matrix_power(x, f.exponent)
+    known["isqrt"] = lambda x: np.linalg.inv(sl.sqrtm(x))
+    return np.stack([known[f.kind](x) for x in M.reshape((-1, *M.shape[-2:]))]).reshape(M.shape)
 
 
 def _cholesky(A: Any, M: Any, answer: Any, operands: Any) -> list[Any]:
@@ -282,6 +293,46 @@ PROBES: dict[str, Probe] = {
             _definite,
             lambda A, ops: (linalg.log, (A,)),
             condition,
+        ),
+        Probe(
+            "isqrt",
+            QUESTIONS["apply_unary"],
+            *_matrix_function(ISQRT),
+            _definite,
+            lambda A, ops: (linalg.isqrt, (A,)),
+            condition,
+        ),
+        Probe(
+            "pow",
+            QUESTIONS["apply_unary"],
+            *_matrix_function(power(0.3)),
+            _definite,
+            lambda A, ops: (linalg.pow, (A, 0.3)),
+            condition,
+        ),
+        Probe(
+            "sign",
+            QUESTIONS["apply_unary"],
+            *_matrix_function(SIGN),
+            lambda A, M: _regular(A, M) and A.isa(SelfAdjoint),
+            lambda A, ops: (linalg.sign, (A,)),
+            condition,
+        ),
+        Probe(
+            "sin",
+            QUESTIONS["apply_unary"],
+            *_matrix_function(SIN),
+            _small,
+            lambda A, ops: (linalg.sin, (A,)),
+            lambda M: 1.0 + float(np.abs(M).sum(axis=-1).max()),
+        ),
+        Probe(
+            "cos",
+            QUESTIONS["apply_unary"],
+            *_matrix_function(COS),
+            _small,
+            lambda A, ops: (linalg.cos, (A,)),
+            lambda M: 1.0 + float(np.abs(M).sum(axis=-1).max()),
         ),
         Probe(
             "cube",

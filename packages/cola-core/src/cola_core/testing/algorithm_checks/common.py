@@ -9,6 +9,7 @@ import numpy as np
 
 from ... import ops
 from ...algorithms import default_tol
+from ...backends import get_backend
 from ...operators import no_dispatch
 from ...properties import PSD, SelfAdjoint
 from .. import data
@@ -36,7 +37,9 @@ def solves(case: Any) -> bool:
 
 
 def matrix(case: Any, dtype: str, seed: int, n: int, cond: float) -> Any:
-    """The entries of the case's kind of problem (for problems named by a word)."""
+    """The entries of the case's kind of problem."""
+    if callable(case.problem):
+        return case.problem(get_backend("numpy"), dtype, seed, n, cond)[1]
     return {"psd": data.psd, "selfadjoint": data.selfadjoint, "general": data.general}[case.problem](
         seed, n, dtype, cond
     )

@@ -7,6 +7,8 @@ from typing import Any
 import numpy as np
 
 from ... import ops
+from ...operators import no_dispatch
+from .. import data
 from ..capabilities import Capabilities, closed, only
 from ..case import Case
 
@@ -89,7 +91,22 @@ def algorithm_cases() -> list[Case]:
             starve={"samples": 2, "max_samples": 2, "tol": 1e-8},
             capabilities=Capabilities(batch=one_by_one, grad=quotient),
         ),
-        _algorithm("scaling-squaring", lambda: a.ScalingSquaring(), ("exp",), "general"),
+        _algorithm("scaling-squaring", lambda: a.ScalingSquaring(), ("exp", "sin", "cos"), "general"),
+        _algorithm(
+            "denman-beavers",
+            lambda: a.DenmanBeavers(),
+            ("sqrt", "isqrt"),
+            _right_half_plane,
+            max_condition=1e4,
+        ),
+        _algorithm(
+            "inverse-scaling-squaring",
+            lambda: a.InverseScalingSquaring(),
+            ("log", "pow"),
+            _right_half_plane,
+            max_condition=1e4,
+        ),
+        _algorithm("newton-sign", lambda: a.NewtonSign(), ("sign",), _right_half_plane, max_condition=1e4),
     ]
 
 
@@ -102,6 +119,13 @@ def _algorithm(name: str, make: Any, questions: tuple[str, ...], problem: Any, *
         problem=problem,
         **more,
     )
+
+
+def _right_half_plane(backend: Any, dtype: str, seed: int, n: int, cond: float) -> tuple[Any, Any]:
+    """Not normal, eigenvalues in the right half-plane: a positive definite part and a skew one."""
+    skew = data.normal(seed + 3, (n, n), dtype)
+    M = data.psd(seed, n, dtype, cond) + 0.2 * (skew - skew.conj().T)
+    return no_dispatch(ops.Dense(backend.asarray(M.astype(dtype)))), M.astype(dtype)
 
 
 def _sparse_problem(backend: Any, dtype: str, seed: int, n: int, cond: float) -> tuple[Any, Any]:

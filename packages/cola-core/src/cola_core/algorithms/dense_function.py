@@ -1,0 +1,81 @@
+"""What the dense algorithms for functions of general matrices share."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from ..backends.base import Array
+from ..cost import Cost
+from ..errors import PropertyError
+from .dense_cost import batch_size, dense_memory
+
+__all__ = ["answer", "dense_function_cost", "inverse", "not_real", "one_norm", "real_if", "repeat"]
+
+
+def dense_function_cost(A: Any, factor: float) -> Cost:
+    """``factor n^3`` flops and a handful of matrices."""
+    n, b = A.shape[-1], batch_size(A)
+    return Cost(b * factor * n**3, b * A.itemsize * n * n * factor, 8 * dense_memory(A), 0, factor)
+
+
+def answer(A: Any, f: Any, F: Array) -> Any:
+    """The operator ``f(A)`` for its matrix F, in A's precision."""
+    from ..operators import Dense
+
+    be = A._concrete_backend()
+    dtype = A.dtype if A._is_complex() or not be.is_complex(F) else be.xp.result_type(A.dtype, F.dtype)
+    return Dense(be.astype(F, dtype) if F.dtype != dtype else F, declared=f.properties(A))
+
+
+def one_norm(be: Any, M: Array) -> Array:
+    """The 1-norm of every matrix of the batch, without a derivative."""
+    M = be.constant(M)
+    return be.xp.max(be.xp.sum(be.xp.abs(M), axis=-2), axis=-1)
+
+
+def inverse(be: Any, M: Array) -> Array:
+    """``M^{-1}`` by LU."""
+    return be.lu_solve(be.lu_factor(M), be.eye(M.shape[-1], M.dtype, be.device(M)) + 0 * M)
+
+
+def real_if(be: Any, A: Any, f: Any, F: Array, real: bool, slack: float = 1e-6) -> Array:
+    """F, real where it has to be; imaginary parts beyond rounding are an error, never dropped."""
+    if not real or not be.is_complex(F):
+        return F
+    xp = be.xp
+    if be.is_concrete(F) and 0 not in F.shape:
+        largest, imaginary = be.number(xp.max(xp.abs(F))), be.number(xp.max(xp.abs(xp.imag(F))))
+        if imaginary > slack * largest:
+            raise not_real(A, f)
+    return xp.real(F)
+
+
+def not_real(A: Any, f: Any) -> PropertyError:
+    return PropertyError(
+        f"{f.name}({A!r}) is not real: an eigenvalue lies on (or next to) the closed negative axis, or "
+        f"{f.name} does not map conjugate eigenvalues to conjugate values. Cast the operator to a complex "
+        "dtype, A.to(dtype='complex128'), for the principal branch."
+    )
+
+
+def repeat(be: Any, step: Callable[[Any], Any], state: Any, most: int, done: Callable[[Any], Any]) -> Any:
+    """``state = step(state)`` at most ``most`` times, until ``done``.
+
+    Traced, the number of steps is fixed (so that reverse-mode differentiation works): steps after the end
+    must change nothing.
+    """
+    probe = state[0]
+    if be.is_concrete(probe):
+        for _ in range(most):
+            state = step(state)
+            if bool(done(state)):
+                break
+        return state
+    if be.name == "jax":
+        import jax
+
+        return jax.lax.fori_loop(0, most, lambda _, s: step(s), state)
+    for _ in range(most):
+        state = step(state)
+    return state
