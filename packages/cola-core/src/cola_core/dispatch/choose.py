@@ -39,9 +39,14 @@ def _ensure(A: Any) -> None:
     _ENSURE(A)
 
 
+def ensure(A: Any) -> None:
+    """Load what is due before rules or algorithms are looked up for A outside of ``ask``."""
+    (_ENSURE or _ensure)(A)
+
+
 def _answer(question: Any, args: tuple[Any, ...], alg: Any, node: Any) -> Any:
     A = args[0]
-    (_ENSURE or _ensure)(A)
+    ensure(A)
     types = (*(type(a) for a in args[: question.operators]), type(alg))
     tiers = REGISTRY.tiers(question.name, types)
     if alg.rules:

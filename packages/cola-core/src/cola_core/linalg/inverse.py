@@ -7,7 +7,7 @@ from typing import Any
 from ..algorithms.base import Algorithm, Auto
 from ..backends.base import Array
 from ..cost import Cost
-from ..dispatch.choose import ask, choose_algorithm, select
+from ..dispatch.choose import ask, choose_algorithm, ensure, select
 from ..dispatch.question import Question
 from ..dispatch.registry import REGISTRY
 from ..dispatch.session import SESSION
@@ -62,6 +62,7 @@ class Inverse(LinearOperator):
         from .solve import SOLVE
 
         A = self.A
+        ensure(A)
         types = (type(A), type(self.alg))
         be = A._concrete_backend()
         probe = be.zeros((A.shape[-1], 1), A.dtype, A.device)

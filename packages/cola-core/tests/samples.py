@@ -1,0 +1,153 @@
+"""One operator of every class at a size of choice, with its dense matrix.
+
+``SAMPLES[name](n, rng)`` returns (operator, dense), square of size n and real, so that sums and products of
+any two have an easy reference.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import scipy.linalg as sl
+
+import cola_core as cola
+from cola_core import ops
+
+
+def _well(rng, n):
+    return rng.normal(size=(n, n)) + 2 * n**0.5 * np.eye(n)
+
+
+def _spd(rng, n):
+    a = rng.normal(size=(n, n))
+    return a @ a.T + np.eye(n)
+
+
+def dense(n, rng):
+    a = _well(rng, n)
+    return ops.Dense(a), a
+
+
+def psd(n, rng):
+    a = _spd(rng, n)
+    return cola.PSD(ops.Dense(a)), a
+
+
+def sym(n, rng):
+    a = rng.normal(size=(n, n))
+    return cola.SelfAdjoint(ops.Dense(a + a.T)), a + a.T
+
+
+def triangular(n, rng):
+    a = _well(rng, n)
+    return ops.Triangular(a, lower=False), np.triu(a)
+
+
+def diagonal(n, rng):
+    d = rng.normal(size=n) + 3
+    return ops.Diagonal(d), np.diag(d)
+
+
+def scalar(n, rng):
+    c = float(rng.normal() + 2)
+    return ops.ScalarMul(c, n), c * np.eye(n)
+
+
+def identity(n, rng):
+    return ops.Identity(n), np.eye(n)
+
+
+def permutation(n, rng):
+    p = rng.permutation(n)
+    return ops.Permutation(p), np.eye(n)[p]
+
+
+def sparse(n, rng):
+    a = _well(rng, n) * (rng.random((n, n)) < 0.6) + np.eye(n)
+    i, j = np.nonzero(a)
+    return ops.Sparse(a[i, j], i, j, (n, n)), a
+
+
+def lowrank(n, rng):
+    U, V = rng.normal(size=(n, 1)), rng.normal(size=(n, 1))
+    return ops.LowRank(U, V), U @ V.T
+
+
+def lowrank_psd(n, rng):
+    U = rng.normal(size=(n, 1))
+    return ops.LowRank(U), U @ U.T
+
+
+def sum_(n, rng):
+    a, b = _well(rng, n), rng.normal(size=(n, n))
+    return ops.Sum(ops.Dense(a), ops.Dense(b)), a + b
+
+
+def product(n, rng):
+    a, b = _well(rng, n), _well(rng, n)
+    return ops.Product(ops.Dense(a), ops.Dense(b)), a @ b
+
+
+def _factors(n):
+    return (2, n // 2) if n % 2 == 0 else (1, n)
+
+
+def kronecker(n, rng):
+    p, q = _factors(n)
+    a, b = _well(rng, p), _well(rng, q)
+    return ops.Kronecker(ops.Dense(a), ops.Dense(b)), np.kron(a, b)
+
+
+def kronsum(n, rng):
+    p, q = _factors(n)
+    a, b = _spd(rng, p), _spd(rng, q)
+    return (
+        ops.KronSum(cola.PSD(ops.Dense(a)), cola.PSD(ops.Dense(b))),
+        np.kron(a, np.eye(q)) + np.kron(np.eye(p), b),
+    )
+
+
+def blockdiag(n, rng):
+    a, b = _well(rng, 1), _well(rng, n - 1)
+    return ops.BlockDiag(ops.Dense(a), ops.Dense(b)), sl.block_diag(a, b)
+
+
+def transpose(n, rng):
+    a = _well(rng, n)
+    return ops.Transpose(ops.Dense(a)), a.T
+
+
+def adjoint(n, rng):
+    a = _well(rng, n)
+    return ops.Adjoint(ops.Dense(a)), a.T
+
+
+def sliced(n, rng):
+    a = _well(rng, n + 2)
+    return ops.Sliced(ops.Dense(a), np.arange(n), np.arange(n)), a[:n, :n]
+
+
+def nodispatch(n, rng):
+    a = _well(rng, n)
+    return cola.no_dispatch(ops.Dense(a)), a
+
+
+def functionoperator(n, rng):
+    a = _well(rng, n)
+    return ops.FunctionOperator(lambda x: a @ x, (n, n), "float64", rmatvec=lambda y: a.T @ y), a
+
+
+def inverse(n, rng):
+    a = _well(rng, n)
+    return cola.linalg.Inverse(ops.Dense(a)), np.linalg.inv(a)
+
+
+SAMPLES = {
+    f.__name__.rstrip("_"): f
+    for f in (
+        dense, psd, sym, triangular, diagonal, scalar, identity, permutation, sparse, lowrank, lowrank_psd,
+        sum_, product, kronecker, kronsum, blockdiag, transpose, adjoint, sliced, nodispatch,
+        functionoperator, inverse,
+    )
+}  # fmt: skip
+
+FUSSY = {"blockdiag"}  # not for every size; all are for 4
