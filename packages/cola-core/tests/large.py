@@ -1,0 +1,203 @@
+"""Structured operators of about a thousand rows made of small arrays, to see that no rule makes a large one.
+
+``LARGE[name](rng)`` returns ``build(asarray)``; nothing that an operator stores has more than a few thousand
+entries.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+import cola_core as cola
+from cola_core import ops
+
+P, Q = 32, 32
+N = P * Q
+
+
+def _well(rng, n):
+    return rng.normal(size=(n, n)) + 2 * n**0.5 * np.eye(n)
+
+
+def _spd(rng, n):
+    a = rng.normal(size=(n, n)) / n**0.5
+    return a @ a.T + np.eye(n)
+
+
+def _psd(f, a):
+    return cola.PSD(ops.Dense(f(a)))
+
+
+def kron(rng):
+    a, b = _well(rng, P), _well(rng, Q)
+    return lambda f: cola.kron(f(a), f(b))
+
+
+def kron_psd(rng):
+    a, b = _spd(rng, P), _spd(rng, Q)
+    return lambda f: cola.kron(_psd(f, a), _psd(f, b))
+
+
+def kron_scaled(rng):
+    a, b = _spd(rng, P), _spd(rng, Q)
+    return lambda f: 2 * cola.kron(_psd(f, a), _psd(f, b))
+
+
+def kron_shift(rng):
+    a, b = _spd(rng, P), _spd(rng, Q)
+    return lambda f: cola.kron(_psd(f, a), _psd(f, b)) + 0.5 * ops.Identity(N)
+
+
+def kron_triangular(rng):
+    a, b = _well(rng, P), _well(rng, Q)
+    return lambda f: cola.kron(ops.Triangular(f(a)), ops.Triangular(f(b), lower=False))
+
+
+def kronsum(rng):
+    a, b = _spd(rng, P), _spd(rng, Q)
+    return lambda f: cola.kronsum(_psd(f, a), _psd(f, b))
+
+
+def kronsum_general(rng):
+    a, b = _well(rng, P), _well(rng, Q)
+    return lambda f: cola.kronsum(f(a), f(b))
+
+
+def blockdiag(rng):
+    a, b = _well(rng, 16), _well(rng, 32)
+    return lambda f: cola.block_diag(f(a), f(b), multiplicities=[32, 16])
+
+
+def blockdiag_psd(rng):
+    a, b = _spd(rng, 16), _spd(rng, 32)
+    return lambda f: cola.block_diag(_psd(f, a), _psd(f, b), multiplicities=[32, 16])
+
+
+def diagonal(rng):
+    d = rng.uniform(1, 2, size=N)
+    return lambda f: ops.Diagonal(f(d))
+
+
+def diagonal_psd(rng):
+    d = rng.uniform(1, 2, size=N)
+    return lambda f: cola.PSD(ops.Diagonal(f(d)))
+
+
+def scalar(rng):
+    return lambda f: ops.ScalarMul(f(np.asarray(1.5)), N)
+
+
+def scalar_psd(rng):
+    return lambda f: cola.PSD(ops.ScalarMul(f(np.asarray(1.5)), N))
+
+
+def permuted(rng):
+    p, d = rng.permutation(N), rng.uniform(1, 2, size=N)
+
+    def build(f):
+        one = ops.Diagonal(f(d))
+        return ops.Permutation(one.backend.asarray(p), "float64") @ one
+
+    return build
+
+
+def permutation(rng):
+    p = rng.permutation(N)
+
+    def build(f):
+        from cola_core.backends import backend_of
+
+        return ops.Permutation(backend_of(f(np.zeros(1))).asarray(p), "float64")
+
+    return build
+
+
+def product(rng):
+    a, b, d = _well(rng, P), _well(rng, Q), rng.uniform(1, 2, size=N)
+    return lambda f: cola.kron(f(a), f(b)) @ ops.Diagonal(f(d))
+
+
+def transposed(rng):
+    a, b = _well(rng, P) + 1j * np.eye(P), _well(rng, Q)
+    return lambda f: ops.Transpose(cola.kron(f(a), f(b + 0j)))
+
+
+def adjoint(rng):
+    a, b = _well(rng, P), _well(rng, Q)
+    return lambda f: ops.Adjoint(cola.kron(f(a), f(b)))
+
+
+def inverse(rng):
+    U, d = rng.normal(size=(N, 2)) / N**0.5, rng.uniform(1, 2, size=N)
+    return lambda f: cola.inv(ops.LowRank(f(U)) + cola.PSD(ops.Diagonal(f(d))))
+
+
+def lowrank(rng):
+    U, V = rng.normal(size=(N, 2)), rng.normal(size=(N, 2))
+    return lambda f: ops.LowRank(f(U), f(V))
+
+
+def lowrank_psd(rng):
+    U = rng.normal(size=(N, 2))
+    return lambda f: ops.LowRank(f(U))
+
+
+def diagonal_plus_lowrank(rng):
+    U, d = rng.normal(size=(N, 2)) / N**0.5, rng.uniform(1, 2, size=N)
+    return lambda f: ops.LowRank(f(U)) + cola.PSD(ops.Diagonal(f(d)))
+
+
+def kron_shift_lowrank(rng):
+    a, b, U = _spd(rng, P), _spd(rng, Q), rng.normal(size=(N, 2)) / N**0.5
+    return lambda f: cola.kron(_psd(f, a), _psd(f, b)) + 0.5 * ops.Identity(N) + ops.LowRank(f(U))
+
+
+def kronsum_shift(rng):
+    a, b = _spd(rng, P), _spd(rng, Q)
+    return lambda f: cola.kronsum(_psd(f, a), _psd(f, b)) + 0.5 * ops.Identity(N)
+
+
+def sum_of_two(rng):
+    a, b, d = _well(rng, P), _well(rng, Q), rng.uniform(1, 2, size=N)
+    return lambda f: cola.kron(f(a), f(b)) + ops.Diagonal(f(d))
+
+
+def sparse(rng):
+    i = np.arange(N)
+    rows, cols = np.concatenate([i, i[1:], i[:-1]]), np.concatenate([i, i[:-1], i[1:]])
+    data = np.concatenate([rng.uniform(4, 5, N), rng.uniform(-1, 1, 2 * N - 2)])
+    return lambda f: ops.Sparse(f(data), rows, cols, (N, N))
+
+
+def identity(rng):
+    def build(f):
+        one = f(np.zeros(1))
+        return cola.I_like(ops.Diagonal(one)).replace(n=N)
+
+    return build
+
+
+def unitary(rng):
+    q, r = np.linalg.qr(rng.normal(size=(P, P)))[0], np.linalg.qr(rng.normal(size=(Q, Q)))[0]
+    return lambda f: cola.Unitary(cola.no_dispatch(cola.kron(f(q), f(r))))
+
+
+def adjoint_selfadjoint(rng):
+    a, b = _spd(rng, P), _spd(rng, Q)
+    return lambda f: ops.Adjoint(cola.SelfAdjoint(cola.kron(_psd(f, a), _psd(f, b))))
+
+
+def product_thin(rng):
+    U, V = rng.normal(size=(N, 3)), rng.normal(size=(3, N))
+    return lambda f: ops.Product(ops.Dense(f(U)), ops.Dense(f(V)))
+
+
+LARGE = {
+    f.__name__: f
+    for f in (
+        kron, kron_psd, kron_scaled, kron_shift, kron_triangular, kronsum, kronsum_general, blockdiag,
+        blockdiag_psd, diagonal, diagonal_psd, scalar, scalar_psd, permuted, permutation, product, transposed,
+        adjoint, inverse, lowrank, lowrank_psd, diagonal_plus_lowrank, kron_shift_lowrank, kronsum_shift,
+        sum_of_two, sparse, identity, unitary, adjoint_selfadjoint, product_thin,
+    )
+}  # fmt: skip

@@ -1,0 +1,134 @@
+"""No rule allocates an array of the whole n x n size: measured, on every backend.
+
+Operators with a thousand rows are asked every question that rules answer, all the way down to small parts.
+NumPy's allocations are traced, PyTorch's operations watched, and the shapes in JAX's program read.
+"""
+
+from __future__ import annotations
+
+import tracemalloc
+import warnings
+
+import numpy as np
+import pytest
+from large import LARGE
+from zoo import installed
+
+import cola_core as cola
+from cola_core.backends import get_backend
+from cola_core.dispatch import explain
+from cola_core.operators import LinearOperator
+from cola_core.testing.probes import PROBES
+
+JAX_SHARE = 5  # one in so many programs is traced: tracing is slow, and the rules are the same
+
+
+class Shape:
+    """Stands in for the dense matrix where probes ask its shape."""
+
+    def __init__(self, A):
+        self.shape, self.ndim = A.shape, len(A.shape)
+        self.dtype = np.dtype(str(A.dtype).rpartition(".")[2])
+
+
+def build(name, backend):
+    A = LARGE[name](np.random.default_rng(7))(backend.asarray)
+    return A, max(A.shape[-2:])
+
+
+def asked(A, n, backend):
+    """(probe, operands, rules) for the questions whose every step on a large operator is a rule's."""
+    M = Shape(A)
+    for probe in PROBES.values():
+        try:
+            operands = probe.operands(A, M, backend, str(M.dtype), 0)
+            question, arguments = probe.public(A, operands)
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")
+                plan = explain(question, *arguments)
+        except (cola.errors.ColaError, NotImplementedError):
+            continue  # not a question for this operator
+        large = [node for node in plan.nodes() if max(node.shape[-2:]) >= n]
+        if large and all(node.kind.startswith("rule") for node in large) and not any(x.note for x in large):
+            yield probe, operands, {node.by for node in plan.nodes() if node.kind.startswith("rule")}
+
+
+def run(probe, A, operands):
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        answer = probe.question.run(A, *operands, alg=cola.Auto(), on_failure="ignore")
+        if isinstance(answer, LinearOperator) and probe.name != "inv":
+            # a lazy answer computes in its products
+            answer @ A.xp.ones((answer.shape[-1],), dtype=answer.dtype)
+        return answer
+
+
+@pytest.mark.parametrize("name", LARGE)
+def test_numpy_allocates_no_square_array(name):
+    be = get_backend("numpy")
+    A, n = build(name, be)
+    for probe, operands, _ in asked(A, n, be):
+        run(probe, A, operands)  # what is imported and cached once is not the rule's
+        tracemalloc.start()
+        try:
+            run(probe, A, operands)
+            peak = tracemalloc.get_traced_memory()[1]
+        finally:
+            tracemalloc.stop()
+        assert peak < 0.5 * n * n * 8, f"{probe.name}({A!r}) held {peak / 8 / n / n:.2f} n^2 numbers"
+
+
+@pytest.mark.skipif(not installed("torch"), reason="torch is not installed")
+@pytest.mark.parametrize("name", LARGE)
+def test_torch_makes_no_square_tensor(name):
+    from torch.utils._python_dispatch import TorchDispatchMode
+
+    class Watch(TorchDispatchMode):
+        largest = 0
+
+        def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+            out = func(*args, **(kwargs or {}))
+            for x in out if isinstance(out, (tuple, list)) else (out,):
+                self.largest = max(self.largest, getattr(x, "numel", lambda: 0)())
+            return out
+
+    be = get_backend("torch")
+    A, n = build(name, be)
+    for probe, operands, _ in asked(A, n, be):
+        with Watch() as watch:
+            run(probe, A, operands)
+        assert watch.largest < 0.5 * n * n, f"{probe.name}({A!r}) made a tensor of {watch.largest} numbers"
+
+
+@pytest.mark.skipif(not installed("jax"), reason="jax is not installed")
+@pytest.mark.parametrize("name", list(LARGE))
+def test_jax_programs_have_no_square_array(name):
+    import jax
+
+    def sizes(jaxpr):
+        for equation in jaxpr.eqns:
+            yield from (getattr(v.aval, "size", 0) for v in equation.outvars)
+            for value in equation.params.values():
+                for inner in value if isinstance(value, (tuple, list)) else (value,):
+                    inner = getattr(inner, "jaxpr", inner)
+                    if hasattr(inner, "eqns"):
+                        yield from sizes(inner)
+
+    be = get_backend("jax")
+    A, n = build(name, be)
+    share = list(LARGE).index(name)
+    for i, (probe, operands, _) in enumerate(asked(A, n, be)):
+        if (i + share) % JAX_SHARE:
+            continue
+
+        def program(A, arrays, probe=probe, operands=operands):
+            rest = iter(arrays)
+            again = tuple(next(rest) if hasattr(x, "shape") else x for x in operands)
+            return run(probe, A, again)
+
+        try:
+            traced = jax.make_jaxpr(program)(A, [x for x in operands if hasattr(x, "shape")])
+        except (cola.errors.ColaError, jax.errors.JAXTypeError):
+            continue  # depends on values: refused under a trace, by name
+        largest = max(sizes(traced.jaxpr), default=0)
+        assert largest < 0.5 * n * n, f"{probe.name}({A!r}) has an array of {largest} numbers"
