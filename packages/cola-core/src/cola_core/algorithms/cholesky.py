@@ -58,6 +58,15 @@ class Cholesky(Algorithm):
 
         return Triangular(self.factor(A).L, lower=True)
 
+    def root(self, A: Any) -> Any:
+        """L; a semidefinite operator, which has none to working precision, goes through its eigenvalues."""
+        from .eigh import Eigh
+
+        try:
+            return self.cholesky(A)
+        except NotPositiveDefiniteError:
+            return Eigh().root(A)
+
 
 def check_finite(A: Any, b: Array) -> None:
     """Refuse a right-hand side with NaN or infinity, by name."""

@@ -60,6 +60,14 @@ class Eigh(Algorithm):
     def eig(self, A: Any) -> tuple[Array, Any]:
         return self.eigh(A)
 
+    def root(self, A: Any) -> Any:
+        """``V sqrt(w)``, for semidefinite operators too."""
+        from ..linalg.sampling import roots_of_eigenvalues
+        from ..operators import Dense
+
+        w, V = self.decompose(A)
+        return Dense(V * roots_of_eigenvalues(A, w)[..., None, :])
+
     def apply_unary(self, A: Any, f: Any) -> Any:
         from ..operators import Dense, Diagonal, Product
 

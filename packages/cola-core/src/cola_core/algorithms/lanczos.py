@@ -209,6 +209,12 @@ class Lanczos(Algorithm):
         index = order_by(be, w, k, which)
         return w[index], Dense(X[:, index], declared=frozenset({Stiefel}))
 
+    def root(self, A: Any) -> Any:
+        """The square root itself, which is self-adjoint."""
+        from ..linalg.scalar_function import SQRT
+
+        return self.apply_unary(A, SQRT)
+
     def apply_unary(self, A: Any, f: Any) -> Any:
         from ..linalg.matrix_function import LanczosFunction
 

@@ -31,6 +31,8 @@ from .eigen import EIG, EIGH, EIGSH, eig, eigh, eigmax, eigmin, eigvalsh
 from .factorizations import CHOLESKY, cholesky
 from .inverse import INV, Inverse, inv
 from .matrix_function import APPLY_UNARY, apply_unary, cos, exp, funm, isqrt, log, pow, sign, sin, sqrt
+from .quadratic import INV_QUAD_LOGDET, inv_quad, inv_quad_logdet, quad_form
+from .sampling import ROOT, SAMPLE, root, sample
 from .scalar_function import ScalarFunction
 from .solve import SOLVE, solve
 from .trace import TRACE, trace
@@ -45,7 +47,10 @@ __all__ = [
     "EIGSH",
     "GMRES",
     "INV",
+    "INV_QUAD_LOGDET",
     "LU",
+    "ROOT",
+    "SAMPLE",
     "SLOGDET",
     "SLQ",
     "SOLVE",
@@ -78,10 +83,15 @@ __all__ = [
     "exp",
     "funm",
     "inv",
+    "inv_quad",
+    "inv_quad_logdet",
     "isqrt",
     "log",
     "logdet",
     "pow",
+    "quad_form",
+    "root",
+    "sample",
     "sign",
     "sin",
     "slogdet",

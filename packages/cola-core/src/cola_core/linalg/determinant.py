@@ -123,6 +123,15 @@ def logdet(
     alg = _of_trace_and_log(alg, log_alg, trace_alg)
     out = SLOGDET.run(A, alg=as_algorithm(alg, "slogdet"), return_info=return_info, on_failure=on_failure)
     (sign, value), info = out if return_info else (out, None)
+    value = real_logarithm(A, sign, value, "logdet")
+    return (value, info) if return_info else value
+
+
+logdet.question = SLOGDET  # type: ignore[attr-defined]
+
+
+def real_logarithm(A: Any, sign: Array, value: Array, question: str) -> Array:
+    """``value`` where the determinant is positive (or zero), else NaN with a warning."""
     if not A.isa(PSD):
         be = A._concrete_backend()
         xp = be.xp
@@ -132,15 +141,12 @@ def logdet(
         value = xp.where(bad, xp.asarray(float("nan"), dtype=value.dtype), value)
         if be.is_concrete(bad) and bool(xp.any(bad)):
             warnings.warn(
-                f"logdet({A!r}): the determinant is negative or complex, so its real logarithm is NaN. "
+                f"{question}({A!r}): the determinant is negative or complex, so its real logarithm is NaN. "
                 "Use slogdet for the sign and log|det|.",
                 UnreliableResultWarning,
-                stacklevel=2,
+                stacklevel=3,
             )
-    return (value, info) if return_info else value
-
-
-logdet.question = SLOGDET  # type: ignore[attr-defined]
+    return value
 
 
 def of_entries(be: Any, d: Array) -> tuple[Array, Array]:

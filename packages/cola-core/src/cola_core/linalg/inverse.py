@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextvars import ContextVar
 from typing import Any
 
 from ..algorithms.base import Algorithm, Auto
@@ -33,6 +34,10 @@ __all__ = ["INV", "Inverse", "inv"]
 
 RULES = RuleBook()
 SURVIVES = frozenset({PSD, SelfAdjoint, Unitary})  # what an inverse inherits
+
+
+# set while inverses cannot outlive a call, so that they keep their factorisations under a trace too
+KEEP_FACTORS: ContextVar[bool] = ContextVar("cola_core_keep_factors", default=False)
 
 
 @operator
@@ -121,7 +126,7 @@ class Inverse(LinearOperator):
 def _keepable(be: Any, A: LinearOperator) -> bool:
     """Whether a factorisation may outlive this call:
     not under a trace, and not if it holds an autograd graph."""
-    if be.name == "numpy":
+    if be.name == "numpy" or KEEP_FACTORS.get():
         return True
     arrays = tree_leaves(A)
     return be.is_concrete(*arrays) and not any(getattr(x, "requires_grad", False) for x in arrays)

@@ -26,10 +26,23 @@ def cola_register(registrar: Any, trigger: str) -> None:
     from ..linalg.factorizations import RULES as factorizations
     from ..linalg.inverse import RULES as inverse
     from ..linalg.matrix_function import RULES as functions
+    from ..linalg.quadratic import RULES as quadratic
+    from ..linalg.sampling import RULES as sampling
     from ..linalg.solve import RULES as solve
     from ..linalg.trace import RULES as trace
 
-    for book in (inverse, solve, determinant, diagonal, trace, eigen, functions, factorizations):
+    for book in (
+        inverse,
+        solve,
+        determinant,
+        diagonal,
+        trace,
+        eigen,
+        functions,
+        factorizations,
+        quadratic,
+        sampling,
+    ):
         registrar.include(book)
     for question, classes in {
         q.SOLVE: (a.Cholesky, a.LU, a.SparseLU, a.CG, a.GMRES),
@@ -49,6 +62,7 @@ def cola_register(registrar: Any, trigger: str) -> None:
             a.Lanczos,
         ),
         q.CHOLESKY: (a.Cholesky,),
+        q.ROOT: (a.Cholesky, a.Eigh, a.Lanczos),
     }.items():
         for cls in classes:
             registrar.algorithm(question, cls)

@@ -88,6 +88,12 @@ def _slogdet(M: Any, operands: Any) -> list[Any]:
     return [np.asarray(sign), np.asarray(value)]
 
 
+def _inv_quad_logdet(M: Any, operands: Any) -> list[Any]:
+    B = host(operands[0]).astype(M.dtype)
+    quad = np.sum(np.conj(B) * np.linalg.solve(M, B), axis=-2)
+    return [quad, *_slogdet(M, operands)]
+
+
 def _eigen(A: Any, M: Any, answer: Any, operands: Any) -> list[Any]:
     w, V = host(answer[0]), np.broadcast_to(host(answer[1]), M.shape)
     order = np.argsort(w, axis=-1)
@@ -340,6 +346,25 @@ PROBES: dict[str, Probe] = {
             *_matrix_function(CUBE),
             _claims(SelfAdjoint),
             lambda A, ops: (linalg.apply_unary, (CUBE, A)),
+        ),
+        Probe(
+            "root",
+            QUESTIONS["root"],
+            _none,
+            lambda A, M, answer, ops: [host(answer) @ _H(host(answer))],
+            lambda M, ops: [M],
+            _claims(PSD),
+            _direct(linalg.root),
+        ),
+        Probe(
+            "inv_quad_logdet",
+            QUESTIONS["inv_quad_logdet"],
+            _rhs,
+            _plain,
+            _inv_quad_logdet,
+            _regular,
+            _direct(linalg.inv_quad_logdet),
+            condition,
         ),
         Probe(
             "cholesky",

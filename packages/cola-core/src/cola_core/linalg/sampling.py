@@ -1,0 +1,254 @@
+"""``root(A)``: a factor F with ``F F^H = A``, structured where A is; ``sample(A, key)``: normal vectors with
+covariance A, which are F times standard normal ones."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+from ..algorithms.base import Auto
+from ..algorithms.cholesky import look_for_asymmetry
+from ..backends import get_backend
+from ..backends.base import Array
+from ..dispatch.choose import ask
+from ..dispatch.question import Question
+from ..errors import NotPositiveDefiniteError, ShapeError
+from ..operators import (
+    BlockDiag,
+    Dense,
+    Diagonal,
+    Identity,
+    Kronecker,
+    LinearOperator,
+    LowRank,
+    Product,
+    ScalarMul,
+    Sliced,
+    Transpose,
+    matmul,
+    parts,
+    split_scalar,
+)
+from ..plugins.rulebook import RuleBook
+from ..properties import PSD
+from .inverse import INV, Inverse
+from .operands import as_algorithm, square
+from .structure import spectral
+
+__all__ = ["ROOT", "SAMPLE", "root", "sample"]
+
+RULES = RuleBook()
+
+
+def _abstract_sample(A: Any, key: Any, shape: tuple[int, ...]) -> Any:
+    from ..backends.abstract import AbstractArray
+
+    return AbstractArray((*shape, *A.shape[:-1]), A.dtype)
+
+
+ROOT = Question("root", abstract=lambda A: A, doc="F with A = F F^H")
+SAMPLE = Question("sample", abstract=_abstract_sample, doc="normal vectors with covariance A")
+
+
+def root(A: Any, alg: Any = Auto()) -> LinearOperator:
+    """An operator F (n x r) with ``A = F F^H``, for a positive semidefinite A.
+
+    Cholesky factors at the leaves, eigenvectors where those come from structure, the factor itself where A is
+    written as ``F @ F.H`` or ``LowRank(U)``; a large operator given by its products has its square root by
+    Lanczos. A must be declared PSD; calling this on an undeclared operator is taken as the declaration, which
+    a factorisation verifies. Raises NotPositiveDefiniteError.
+
+    >>> import numpy as np, cola_core as cola
+    >>> A = cola.PSD(np.array([[2.0, 1.0], [1.0, 2.0]]))
+    >>> F = cola.root(cola.kron(A, A))
+    >>> bool(np.allclose((F @ F.H).to_dense(), np.kron(A.to_dense(), A.to_dense())))
+    True
+    """
+    return ROOT.run(_claimed(A, "root"), alg=as_algorithm(alg, "root"))
+
+
+root.question = ROOT  # type: ignore[attr-defined]
+
+
+def sample(A: Any, key: Any, shape: tuple[int, ...] | int = (), alg: Any = Auto()) -> Any:
+    """Independent normal vectors of mean zero and covariance A, of shape ``(*shape, *batch, n)``.
+
+    key: an int seed (or a JAX key), always given: there is no global random state. Complex operators:
+    circular draws, ``E[x x^H] = A`` and ``E[x x^T] = 0``. A must be positive semidefinite; see ``root``.
+
+    >>> import numpy as np, cola_core as cola
+    >>> X = cola.sample(cola.PSD(np.diag([1.0, 100.0])), key=0, shape=(500,))
+    >>> X.shape, bool(8 < X[:, 1].std() < 12)
+    ((500, 2), True)
+    """
+    A = _claimed(A, "sample")
+    shape = (shape,) if isinstance(shape, int) else tuple(shape)
+    if any(not isinstance(s, int) or s < 0 for s in shape):
+        raise ShapeError(f"sample({A!r}, shape={shape}): the shape is made of whole numbers >= 0.")
+    return SAMPLE.run(A, key, shape, alg=as_algorithm(alg, "root"))
+
+
+sample.question = SAMPLE  # type: ignore[attr-defined]
+
+
+def _claimed(A: Any, question: str) -> LinearOperator:
+    A = square(A, question)
+    if not A.isa(PSD):
+        if isinstance(A, Dense):
+            look_for_asymmetry(A._concrete_backend(), A, A.array)
+        A = PSD(A)
+    return A
+
+
+@RULES.rule(SAMPLE, (LinearOperator,), id="sample/root", source="x = F z has covariance F F^H")
+def sample_root(A: Any, key: Any, shape: tuple[int, ...], *, alg: Any) -> Array:
+    F = ask(ROOT, (A,), alg)
+    be = A.backend or get_backend("numpy")
+    xp, count, n = be.xp, math.prod(shape), A.shape[-1]
+    z = be.normal(key, (*A.batch_shape, F.shape[-1], count), A.dtype, A.device)
+    x = F._matmat(z)
+    x = xp.reshape(xp.moveaxis(x, -1, 0), (*shape, *A.batch_shape, n))
+    return x
+
+
+# -- roots ---------------------------------------------------------------------------------------------------
+def _nonnegative(A: Any, d: Any) -> Any:
+    """Square roots of entries that must not be negative (NaN under a trace)."""
+    be = A._concrete_backend()
+    real = be.xp.real(d) if be.is_complex(d) else d
+    if be.is_concrete(real) and bool(be.xp.any(real < 0)):
+        raise NotPositiveDefiniteError(f"root({A!r}): a diagonal entry is negative.")
+    return be.xp.sqrt(real)
+
+
+@RULES.rule(ROOT, (Identity,), id="root/identity", source="definition")
+def root_identity(A: Any, *, alg: Any) -> LinearOperator:
+    return A
+
+
+@RULES.rule(ROOT, (ScalarMul,), id="root/scalar", source="definition")
+def root_scalar(A: Any, *, alg: Any) -> LinearOperator:
+    if isinstance(A.c, (int, float)) and A.c >= 0:
+        return ScalarMul(math.sqrt(A.c), A.n)
+    return ScalarMul(_nonnegative(A, A.value), A.n, declared=frozenset({PSD}))
+
+
+@RULES.rule(ROOT, (Diagonal,), id="root/diagonal", source="definition")
+def root_diagonal(A: Any, *, alg: Any) -> LinearOperator:
+    return Diagonal(A._concrete_backend().astype(_nonnegative(A, A.diag), A.dtype), declared=frozenset({PSD}))
+
+
+def _psd_parts(A: Any, *, alg: Any) -> bool | str:
+    return next((f"part {M!r} is not known to be PSD" for M in A.Ms if not M.isa(PSD)), True)
+
+
+@RULES.rule(ROOT, (Kronecker,), id="root/kronecker", source="Van Loan 2000, sec. 1", when=_psd_parts)
+def root_kronecker(A: Any, *, alg: Any) -> LinearOperator:
+    return Kronecker(*(ask(ROOT, (M,), alg) for M in parts(A)))
+
+
+@RULES.rule(ROOT, (BlockDiag,), id="root/blockdiag", source="definition", when=_psd_parts)
+def root_blockdiag(A: Any, *, alg: Any) -> LinearOperator:
+    return A.with_blocks(*(ask(ROOT, (M,), alg) for M in parts(A)))
+
+
+def _one_factor(A: Any, *, alg: Any) -> bool | str:
+    return True if A.V is None else "two different factors"
+
+
+@RULES.rule(ROOT, (LowRank,), id="root/lowrank", source="definition", when=_one_factor)
+def root_lowrank(A: Any, *, alg: Any) -> LinearOperator:
+    return Dense(A.U)
+
+
+def _scaled(A: Any, *, alg: Any) -> bool | str:
+    s, rest = split_scalar(A)
+    if s is None:
+        return "no number in front"
+    return True if s.isa(PSD) and rest.isa(PSD) else "number and operator must both be known non-negative"
+
+
+@RULES.rule(
+    ROOT, (Product,), id="root/scaled", source="c A = (sqrt(c) F)(sqrt(c) F)^H", when=_scaled, precedence=1
+)
+def root_scaled(A: Any, *, alg: Any) -> LinearOperator:
+    s, rest = split_scalar(A)
+    return matmul(ask(ROOT, (s,), alg), ask(ROOT, (rest,), alg))
+
+
+def _halves(A: Product) -> tuple[tuple[LinearOperator, ...], LinearOperator | None] | None:
+    """``A = (M1 ... Mk) S (M1 ... Mk)^H`` as (M1 ... Mk, S or None), seen from how it was written."""
+    left, Ms = [], A.Ms
+    while len(Ms) >= 2:
+        a, b = Ms[0], Ms[-1]
+        if a.__dict__.get("_adjoint_of") is not b and b.__dict__.get("_adjoint_of") is not a:
+            break
+        left.append(a)
+        Ms = Ms[1:-1]
+    if not left or len(Ms) > 1:
+        return None
+    return tuple(left), Ms[0] if Ms else None
+
+
+def _congruence(A: Any, *, alg: Any) -> bool | str:
+    found = _halves(A)
+    if found is None:
+        return "not written as B.H @ B or B.H @ S @ B"
+    return True if found[1] is None or found[1].isa(PSD) else f"{found[1]!r} is not known to be PSD"
+
+
+@RULES.rule(
+    ROOT, (Product,), id="root/gram", source="B^H S B = (B^H G)(B^H G)^H, S = G G^H", when=_congruence
+)
+def root_gram(A: Any, *, alg: Any) -> LinearOperator:
+    left, S = _halves(A)  # type: ignore[misc]
+    out: Any = left[0]
+    for M in left[1:]:
+        out = matmul(out, M)
+    return out if S is None else matmul(out, ask(ROOT, (S,), alg))
+
+
+def _principal(A: Any, *, alg: Any) -> bool | str:
+    return True if PSD in A._properties() else "not a principal submatrix of an operator known to be PSD"
+
+
+@RULES.rule(ROOT, (Sliced,), id="root/sliced", source="rows of the whole root", when=_principal)
+def root_sliced(A: Any, *, alg: Any) -> LinearOperator:
+    return Sliced(ask(ROOT, (A.A,), alg), A.rows, None)
+
+
+@RULES.rule(ROOT, (Transpose,), id="root/transpose", source="A^T = conj(F) conj(F)^H")
+def root_transpose(A: Any, *, alg: Any) -> LinearOperator:
+    return ask(ROOT, (PSD(A.A),), alg).conj()
+
+
+@RULES.rule(ROOT, (Inverse,), id="root/inverse", source="A^-1 = F^-H F^-1")
+def root_inverse(A: Any, *, alg: Any) -> LinearOperator:
+    F = ask(ROOT, (PSD(A.A),), alg)
+    return ask(INV, (F,), A.alg).H if F.is_square else NotImplemented
+
+
+def _spectral(A: Any, *, alg: Any) -> bool | str:
+    return spectral(A, alg)
+
+
+@RULES.rule(ROOT, (LinearOperator,), id="root/spectral", source="A = V W V^H", when=_spectral)
+def root_spectral(A: Any, *, alg: Any) -> LinearOperator:
+    from .eigen import EIGH
+
+    w, V = ask(EIGH, (A,), alg)
+    return Product(V, Diagonal(A._concrete_backend().astype(roots_of_eigenvalues(A, w), A.dtype)))
+
+
+def roots_of_eigenvalues(A: Any, w: Array) -> Array:
+    """``sqrt(w)`` with what rounding left below zero put to zero; a negative eigenvalue is an error."""
+    be = A._concrete_backend()
+    xp = be.xp
+    if be.is_concrete(w) and 0 not in w.shape:
+        low, top = be.number(xp.min(w)), be.number(xp.max(xp.abs(w)))
+        if low < -1e3 * float(xp.finfo(w.dtype).eps) * top:
+            raise NotPositiveDefiniteError(
+                f"root({A!r}): the operator has the negative eigenvalue {low:.3g}, so it is no covariance. "
+                "Remove the PSD declaration, or add a multiple of the identity."
+            )
+    return xp.sqrt(xp.maximum(w, xp.zeros_like(w)))
