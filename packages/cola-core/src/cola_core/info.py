@@ -26,7 +26,7 @@ class Info:
     residual: relative residual norm ``|b - A x| / |b|`` (worst column), recomputed at exit.
     residuals: the same per column. standard_error: one standard deviation of a stochastic answer, including
     the deterministic part (truncation) where it is estimated. parts: Infos of the leaves of a composed
-    answer.
+    answer. rank: the numerical rank a least-squares answer rests on.
     """
 
     method: str = static(default="")
@@ -40,6 +40,7 @@ class Info:
     standard_error: Any = None
     residuals: Any = None
     condition: Any = None
+    rank: Any = None
     rule: str = static(default="")
     plugin: str = static(default="")
     seconds: float | None = static(default=None)
@@ -96,6 +97,7 @@ def combine(parts: Sequence[Info], **changes: Any) -> Info:
         # a bound without assuming independence: leaves may have used the same random probes
         standard_error=sum(errors[1:], errors[0]) if errors else None,
         condition=first.condition if len(parts) == 1 else None,
+        rank=first.rank if len(parts) == 1 else None,
         rule=first.rule if len(parts) == 1 else "",
         plugin=first.plugin if len(parts) == 1 else "",
         seconds=sum(p.seconds or 0.0 for p in parts),

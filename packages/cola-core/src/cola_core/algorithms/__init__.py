@@ -12,24 +12,34 @@ from .exact import Exact
 from .gmres import GMRES
 from .hutchinson import Hutchinson
 from .lanczos import Lanczos
+from .lstsq import LSTSQ
 from .lu import LU
 from .matrix_log import InverseScalingSquaring
 from .matrix_root import DenmanBeavers
 from .matrix_sign import NewtonSign
+from .qr import LQ, QR
+from .schur import Schur
 from .slq import SLQ
 from .sparse_lu import SparseLU
+from .svd import SVD
 
 Hutch = Hutchinson  # the name of the CoLA package
+DenseSVD = SVD  # likewise
 
 __all__ = [
     "CG",
     "GMRES",
+    "LQ",
+    "LSTSQ",
     "LU",
+    "QR",
     "SLQ",
+    "SVD",
     "Algorithm",
     "Auto",
     "Cholesky",
     "DenmanBeavers",
+    "DenseSVD",
     "Eig",
     "Eigh",
     "Exact",
@@ -39,6 +49,7 @@ __all__ = [
     "Lanczos",
     "NewtonSign",
     "ScalingSquaring",
+    "Schur",
     "SparseLU",
     "default_tol",
 ]

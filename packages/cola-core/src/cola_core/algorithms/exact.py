@@ -19,6 +19,11 @@ class Exact(Algorithm):
     bs: int = 128
     pbar: bool = False
 
+    def applicable(self, question: str, A: Any, *operands: Any) -> bool | str:
+        if question == "norm" and operands and operands[0] in (2, "nuc"):
+            return f"the norm of order {operands[0]!r} needs singular values"
+        return True
+
     def cost(self, question: str, A: Any, *operands: Any) -> Cost:
         n = A.shape[-1]
         one = A.matvec_cost
@@ -55,6 +60,43 @@ class Exact(Algorithm):
             pieces.append(xp.linalg.diagonal(block))
         out = xp.concat(pieces, axis=-1) if len(pieces) > 1 else pieces[0]
         return xp.broadcast_to(out, (*A.batch_shape, length)) if out.shape[:-1] != A.batch_shape else out
+
+    def norm(self, A: Any, ord: Any) -> Array:
+        """The Frobenius norm, largest column sum (1) or largest row sum (inf) of the moduli."""
+        from ..errors import UnknownNameError
+        from .factor import dense_entries
+
+        if ord not in ("fro", 1, float("inf")):
+            raise UnknownNameError(f"Exact answers norms of order 'fro', 1 and inf, not {ord!r}; use SVD().")
+        be = A._concrete_backend()
+        xp = be.xp
+        n = A.shape[-1]
+        real = be.real_dtype(A.dtype)
+        if 0 in A.shape[-2:]:
+            return be.zeros(A.batch_shape, real, A.device)
+        stored = type(A).__name__ in ("Dense", "Triangular")
+        pieces: list[Array] = []
+        for start in range(0, n, n if stored else self.bs):
+            if stored:
+                block = dense_entries(A)
+            else:
+                stop = min(start + self.bs, n)
+                columns = be.zeros((n, stop - start), A.dtype, A.device)
+                eye = be.eye(stop - start, A.dtype, A.device)
+                block = A @ be.put(columns, slice(start, stop), eye)
+            size = xp.abs(block)
+            if ord == "fro":
+                pieces.append(xp.linalg.vector_norm(block, axis=(-2, -1)))
+            else:
+                pieces.append(xp.sum(size, axis=-2 if ord == 1 else -1))
+        if ord == "fro":
+            out = xp.linalg.vector_norm(xp.stack(pieces, axis=-1), axis=-1) if len(pieces) > 1 else pieces[0]
+        elif ord == 1:
+            out = xp.max(xp.concat(pieces, axis=-1), axis=-1)
+        else:
+            out = xp.max(sum(pieces[1:], pieces[0]), axis=-1)
+        out = be.astype(out, real)
+        return xp.broadcast_to(out, A.batch_shape) if out.shape != A.batch_shape else out
 
     def trace(self, A: Any) -> Array:
         return A._concrete_backend().xp.sum(self.diag(A, 0), axis=-1)

@@ -39,7 +39,7 @@ def warn_if_singular(rcond: Any, A: Any, method: str) -> None:
         warnings.warn(
             f"{A!r} is singular to working precision (condition number {estimate}); its {method} solution "
             "may have no correct digit. Regularise it (A + s*I), use higher precision, or use "
-            "lstsq on A.to_dense().",
+            "lstsq.",
             IllConditionedWarning,
             stacklevel=3,
         )

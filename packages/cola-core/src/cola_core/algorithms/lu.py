@@ -22,7 +22,7 @@ class LU(Algorithm):
     a condition estimate costs ``O(n^2)``."""
 
     def cost(self, question: str, A: Any, *operands: Any) -> Cost:
-        n, b = A.shape[-1], batch_size(A)
+        n, b = max(A.shape[-2:]), batch_size(A)
         k = operands[0].shape[-1] if operands and len(operands[0].shape) > 1 else 1
         flops = b * (2 * n**3 / 3 + 2 * n**2 * k)
         return Cost(flops, b * A.itemsize * n * n * 4, 3 * dense_memory(A), 0, 5)
@@ -40,6 +40,23 @@ class LU(Algorithm):
     def solve(self, A: Any, b: Array) -> Array:
         check_finite(A, b)
         return self.factor(A).solve(b)
+
+    def lu(self, A: Any) -> tuple[Any, Any, Any]:
+        """``P, L, U`` with ``A = P L U``, for any shape and rank: reduced, L with ones on its diagonal."""
+        from ..operators import Dense, Permutation, Triangular
+        from ..properties import Unitary
+
+        be = A._concrete_backend()
+        rows, L, U = be.lu(dense_entries(A))
+        L, U = be.astype(L, A.dtype), be.astype(U, A.dtype)
+        m, n = A.shape[-2:]
+        if A.batch_shape:
+            eye = be.eye(m, A.dtype, A.device)
+            P: Any = Dense(be.adjoint(eye[rows]), declared=frozenset({Unitary}))
+        else:
+            P = Permutation(rows, A.dtype).H
+        lower = Triangular(L, lower=True, unit=True) if m <= n else Dense(L)
+        return P, lower, Triangular(U, lower=False) if n <= m else Dense(U)
 
     def slogdet(self, A: Any) -> tuple[Array, Array]:
         from ..errors import SingularMatrixError

@@ -6,7 +6,7 @@ from typing import Any
 
 from ..errors import UnknownNameError
 
-__all__ = ["WHICH", "order_by"]
+__all__ = ["WHICH", "order_by", "singular_order"]
 
 WHICH = ("LM", "SM", "LA", "SA", "LR", "SR")
 
@@ -22,3 +22,12 @@ def order_by(be: Any, w: Any, k: int, which: str) -> Any:
         key = xp.real(w) if be.is_complex(w) else w
     order = xp.argsort(-key if which[0] == "L" else key, stable=True)
     return order[..., :k]
+
+
+def singular_order(r: int, k: int, which: str) -> slice:
+    """The positions of the k largest ("LM") or smallest ("SM") of r descending singular values."""
+    if which not in ("LM", "SM"):
+        raise UnknownNameError(
+            f"which={which!r}: singular values are not negative; choose LM (largest) or SM (smallest)."
+        )
+    return slice(0, k) if which == "LM" else slice(r - k, r)

@@ -353,6 +353,21 @@ class AbstractBackend(Backend):
         dtype = np.result_type(A.dtype, np.complex64)
         return AbstractArray(A.shape[:-1], dtype), AbstractArray(A.shape, dtype)
 
+    def svdvals(self, A: Any) -> Any:
+        return AbstractArray((*A.shape[:-2], min(A.shape[-2:])), _real(A.dtype))
+
+    def lu(self, A: Any) -> Any:
+        *batch, m, n = A.shape
+        k = min(m, n)
+        return (
+            AbstractArray((*batch, m), np.int64),
+            AbstractArray((*batch, m, k), A.dtype),
+            AbstractArray((*batch, k, n), A.dtype),
+        )
+
+    def schur(self, A: Any) -> Any:
+        return A, A
+
     def expm(self, A: Any) -> Any:
         return A
 

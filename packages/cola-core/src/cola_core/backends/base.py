@@ -176,6 +176,32 @@ class Backend:
     def eig(self, A: Array) -> tuple[Array, Array]:
         raise NotImplementedError(f"backend {self.name} does not provide eig")
 
+    def svd(self, A: Array, full: bool = False) -> tuple[Array, Array, Array]:
+        """``U, s, V`` with ``A = U diag(s) V^H``, s descending; full: U and V square."""
+        U, s, Vh = self.xp.linalg.svd(A, full_matrices=full)
+        return U, s, self.adjoint(Vh)
+
+    def svdvals(self, A: Array) -> Array:
+        return self.xp.linalg.svdvals(A)
+
+    def qr(self, A: Array) -> tuple[Array, Array]:
+        """Reduced ``Q, R``; the signs of R's diagonal are the library's."""
+        Q, R = self.xp.linalg.qr(A)
+        return Q, R
+
+    def lq(self, A: Array) -> tuple[Array, Array]:
+        """Reduced ``L, Q`` with ``A = L Q``, from the QR factors of ``A^H``."""
+        Q, R = self.qr(self.adjoint(A))
+        return self.adjoint(R), self.adjoint(Q)
+
+    def lu(self, A: Array) -> tuple[Array, Array, Array]:
+        """``rows, L, U`` with ``A[rows] = L U`` by partial pivoting, for (..., m, n) of any rank."""
+        raise NotImplementedError(f"backend {self.name} does not provide lu")
+
+    def schur(self, A: Array) -> tuple[Array, Array]:
+        """``T, Z`` with ``A = Z T Z^H``; T has 2 x 2 blocks on its diagonal where A is real."""
+        raise NotImplementedError(f"backend {self.name} does not provide schur")
+
     def expm(self, A: Array) -> Array:
         raise NotImplementedError(f"backend {self.name} does not provide expm")
 

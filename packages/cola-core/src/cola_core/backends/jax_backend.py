@@ -109,7 +109,7 @@ class JaxBackend(Backend):
         if self.is_concrete(lu) and bool(jnp.any(jnp.diagonal(lu, axis1=-2, axis2=-1) == 0)):
             raise SingularMatrixError(
                 f"matrix of shape {A.shape} is singular: a pivot of its LU factorisation is exactly zero. "
-                "Regularise it (A + s*I), or use lstsq on A.to_dense()."
+                "Regularise it (A + s*I), or use lstsq."
             )
         return lu, piv
 
@@ -155,6 +155,24 @@ class JaxBackend(Backend):
             return jnp.zeros(A.shape[:-1], dtype), A.astype(dtype)
         w, V = jnp.linalg.eig(A)
         return w, V
+
+    def svdvals(self, A: Array) -> Array:
+        return jnp.linalg.svd(A, compute_uv=False)
+
+    def lu(self, A: Array) -> tuple[Array, Array, Array]:
+        *batch, m, n = A.shape
+        k = min(m, n)
+        if not A.size:
+            rows = jnp.broadcast_to(jnp.arange(m), (*batch, m))
+            return rows, jnp.zeros((*batch, m, k), A.dtype), jnp.zeros((*batch, k, n), A.dtype)
+        lu, _, rows = jax.lax.linalg.lu(A)
+        return rows, jnp.tril(lu[..., :k], -1) + jnp.eye(m, k, dtype=A.dtype), jnp.triu(lu[..., :k, :])
+
+    def schur(self, A: Array) -> tuple[Array, Array]:
+        if not A.size:
+            return A, A
+        T, Z = jax.scipy.linalg.schur(A)
+        return T, Z
 
     def expm(self, A: Array) -> Array:
         if not A.size:

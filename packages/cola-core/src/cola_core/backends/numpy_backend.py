@@ -212,6 +212,36 @@ class NumpyBackend(Backend):
         dtype = np.result_type(A.dtype, np.complex64)
         return w.astype(dtype), V.astype(dtype)
 
+    def qr(self, A: Array) -> tuple[Array, Array]:
+        Q, R = np.linalg.qr(A)
+        return Q, R
+
+    def svdvals(self, A: Array) -> Array:
+        return np.linalg.svd(A, compute_uv=False)
+
+    def lu(self, A: Array) -> tuple[Array, Array, Array]:
+        *batch, m, n = A.shape
+        k = min(m, n)
+        rows = np.broadcast_to(np.arange(m), (*batch, m)).copy()
+        L, U = np.zeros((*batch, m, k), A.dtype), np.zeros((*batch, k, n), A.dtype)
+        L[..., np.arange(k), np.arange(k)] = 1
+        for i in np.ndindex(*batch) if A.size else ():
+            lu, swaps, _ = _lapack("getrf", A)(A[i])
+            L[i] += np.tril(lu[:, :k], -1)
+            U[i] = np.triu(lu[:k])
+            order = rows[i]
+            for j, p in enumerate(swaps):
+                order[j], order[p] = order[p], order[j]
+        return rows, L, U
+
+    def schur(self, A: Array) -> tuple[Array, Array]:
+        from scipy.linalg import schur
+
+        T, Z = np.empty_like(A), np.empty_like(A)
+        for i in np.ndindex(*A.shape[:-2]) if A.size else ():
+            T[i], Z[i] = schur(A[i])
+        return T, Z
+
     def expm(self, A: Array) -> Array:
         from scipy.linalg import expm
 
@@ -272,7 +302,7 @@ def _not_positive_definite(order: int | None) -> NotPositiveDefiniteError:
 def _singular(shape: tuple[int, ...], pivot: int) -> SingularMatrixError:
     return SingularMatrixError(
         f"matrix of shape {shape} is singular: pivot {pivot - 1} of its LU factorisation is exactly zero. "
-        "Regularise it (A + s*I), or use lstsq on A.to_dense()."
+        "Regularise it (A + s*I), or use lstsq."
     )
 
 

@@ -109,7 +109,7 @@ class TorchBackend(Backend):
         if self.is_concrete(info) and bool((info > 0).any()):
             raise SingularMatrixError(
                 f"matrix of shape {tuple(A.shape)} is singular: pivot {int(info.max()) - 1} of its LU "
-                "factorisation is exactly zero. Regularise it (A + s*I), or use lstsq on A.to_dense()."
+                "factorisation is exactly zero. Regularise it (A + s*I), or use lstsq."
             )
         return lu, piv
 
@@ -138,6 +138,27 @@ class TorchBackend(Backend):
     def eig(self, A: Array) -> tuple[Array, Array]:
         w, V = torch.linalg.eig(A)
         return w, V
+
+    def svdvals(self, A: Array) -> Array:
+        return torch.linalg.svdvals(A)
+
+    def lu(self, A: Array) -> tuple[Array, Array, Array]:
+        P, L, U = torch.linalg.lu(A)
+        if not A.numel():
+            rows = torch.arange(A.shape[-2], device=A.device)
+            return rows.expand(*A.shape[:-1]), L, U
+        # A = P L U with P a matrix of zeros and ones: the row of each column's one
+        return torch.argmax(P.real, dim=-2), L, U
+
+    def schur(self, A: Array) -> tuple[Array, Array]:
+        if not self.is_concrete(A) or (A.requires_grad and torch.is_grad_enabled()):
+            raise NotImplementedError(
+                "PyTorch has no Schur decomposition; it is computed by SciPy on the host, which neither "
+                "traces nor differentiates. Detach the operator, or use eigh for a self-adjoint one."
+            )
+        from .numpy_backend import BACKEND as host
+
+        return tuple(self.asarray(x, device=A.device) for x in host.schur(self.to_numpy(A)))  # type: ignore[return-value]
 
     def expm(self, A: Array) -> Array:
         return torch.linalg.matrix_exp(A)

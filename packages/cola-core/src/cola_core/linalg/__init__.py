@@ -8,12 +8,17 @@ from typing import Any
 from ..algorithms import (
     CG,
     GMRES,
+    LQ,
+    LSTSQ,
     LU,
+    QR,
     SLQ,
+    SVD,
     Algorithm,
     Auto,
     Cholesky,
     DenmanBeavers,
+    DenseSVD,
     Eig,
     Eigh,
     Exact,
@@ -23,24 +28,45 @@ from ..algorithms import (
     Lanczos,
     NewtonSign,
     ScalingSquaring,
+    Schur,
     SparseLU,
 )
-from .determinant import SLOGDET, logdet, slogdet
+from .determinant import SLOGDET, det, logdet, slogdet
 from .diagonal import DIAG, diag
 from .eigen import EIG, EIGH, EIGSH, eig, eigh, eigmax, eigmin, eigvalsh
 from .factorizations import CHOLESKY, cholesky
 from .inverse import INV, Inverse, inv
-from .matrix_function import APPLY_UNARY, apply_unary, cos, exp, funm, isqrt, log, pow, sign, sin, sqrt
+from .lstsq import LEAST_SQUARES, PINV, PseudoInverse, lstsq, pinv
+from .matrix_function import (
+    APPLY_UNARY,
+    apply_unary,
+    cos,
+    exp,
+    funm,
+    isqrt,
+    log,
+    pow,
+    sign,
+    sin,
+    sqrt,
+)
+from .norm import COND, NORM, RANK, cond, norm, rank
+from .plu import PLU, lu, plu
+from .qr import LQ_FACTORS, QR_FACTORS, lq, qr
 from .quadratic import INV_QUAD_LOGDET, inv_quad, inv_quad_logdet, quad_form
 from .sampling import ROOT, SAMPLE, root, sample
 from .scalar_function import ScalarFunction
+from .schur import SCHUR, schur
 from .solve import SOLVE, solve
+from .subspaces import NULLSPACE, ORTH, nullspace, orth
+from .svd import RIGHT_SINGULAR, SINGULAR, SINGULAR_VALUES, SOME_SINGULAR, svd, svdvals
 from .trace import TRACE, trace
 
 __all__ = [
     "APPLY_UNARY",
     "CG",
     "CHOLESKY",
+    "COND",
     "DIAG",
     "EIG",
     "EIGH",
@@ -48,17 +74,36 @@ __all__ = [
     "GMRES",
     "INV",
     "INV_QUAD_LOGDET",
+    "LEAST_SQUARES",
+    "LQ",
+    "LQ_FACTORS",
+    "LSTSQ",
     "LU",
+    "NORM",
+    "NULLSPACE",
+    "ORTH",
+    "PINV",
+    "PLU",
+    "QR",
+    "QR_FACTORS",
+    "RANK",
+    "RIGHT_SINGULAR",
     "ROOT",
     "SAMPLE",
+    "SCHUR",
+    "SINGULAR",
+    "SINGULAR_VALUES",
     "SLOGDET",
     "SLQ",
     "SOLVE",
+    "SOME_SINGULAR",
+    "SVD",
     "TRACE",
     "Algorithm",
     "Auto",
     "Cholesky",
     "DenmanBeavers",
+    "DenseSVD",
     "Eig",
     "Eigh",
     "Exact",
@@ -68,12 +113,16 @@ __all__ = [
     "InverseScalingSquaring",
     "Lanczos",
     "NewtonSign",
+    "PseudoInverse",
     "ScalarFunction",
     "ScalingSquaring",
+    "Schur",
     "SparseLU",
     "apply_unary",
     "cholesky",
+    "cond",
     "cos",
+    "det",
     "diag",
     "eig",
     "eigh",
@@ -88,15 +137,28 @@ __all__ = [
     "isqrt",
     "log",
     "logdet",
+    "lq",
+    "lstsq",
+    "lu",
+    "norm",
+    "nullspace",
+    "orth",
+    "pinv",
+    "plu",
     "pow",
+    "qr",
     "quad_form",
+    "rank",
     "root",
     "sample",
+    "schur",
     "sign",
     "sin",
     "slogdet",
     "solve",
     "sqrt",
+    "svd",
+    "svdvals",
     "trace",
 ]
 

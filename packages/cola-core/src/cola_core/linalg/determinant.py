@@ -39,7 +39,7 @@ from .solve import _shifted, _woodbury_cost, _woodbury_guard
 from .structure import by_eigenvalues, spectral_guard
 from .structured_factor import woodbury_factor
 
-__all__ = ["SLOGDET", "logdet", "slogdet"]
+__all__ = ["SLOGDET", "det", "logdet", "slogdet"]
 
 RULES = RuleBook()
 
@@ -147,6 +147,42 @@ def real_logarithm(A: Any, sign: Array, value: Array, question: str) -> Array:
                 stacklevel=3,
             )
     return value
+
+
+def det(A: Any, alg: Any = Auto(), *, return_info: bool = False, on_failure: str = "warn") -> Any:
+    """The determinant of a square operator, batch shape: ``sign * exp(log |det A|)``.
+
+    Large operators leave the range of floating-point numbers; the answer is then infinite or zero, with a
+    warning that names ``slogdet``, which does not.
+
+    >>> import numpy as np, cola_core as cola
+    >>> round(float(cola.det(cola.kron(np.diag([1.0, 2.0]), np.diag([1.0, -3.0])))), 6)
+    36.0
+    """
+    A = square(A, "det")
+    out = SLOGDET.run(A, alg=as_algorithm(alg, "slogdet"), return_info=return_info, on_failure=on_failure)
+    (sign, value), info = out if return_info else (out, None)
+    be = A._concrete_backend()
+    xp = be.xp
+    singular = sign == 0
+    with np.errstate(over="ignore", under="ignore"):
+        size = xp.exp(xp.where(singular, xp.zeros_like(value), value))
+    found = xp.where(singular, xp.zeros_like(sign), sign * be.astype(size, sign.dtype))
+    if be.is_complex(found):  # infinity times a complex phase is NaN in one part
+        found = xp.where(xp.isfinite(size), found, be.astype(size, sign.dtype))
+    if be.is_concrete(size, singular):
+        lost = ~xp.isfinite(size) | ((size == 0) & ~singular)
+        if bool(xp.any(lost & ~xp.isnan(value))):
+            warnings.warn(
+                f"det({A!r}): the determinant is outside the range of {found.dtype}, so that it is given as "
+                "infinite or zero. Use slogdet for its sign and logarithm.",
+                UnreliableResultWarning,
+                stacklevel=2,
+            )
+    return (found, info) if return_info else found
+
+
+det.question = SLOGDET  # type: ignore[attr-defined]
 
 
 def of_entries(be: Any, d: Array) -> tuple[Array, Array]:

@@ -18,6 +18,7 @@ from ..operators import (
     LinearOperator,
     Product,
     ScalarMul,
+    Triangular,
     matmul,
     parts,
     split_scalar,
@@ -88,6 +89,37 @@ def cholesky_kronecker(A: Any, *, alg: Any) -> LinearOperator:
 @RULES.rule(CHOLESKY, (BlockDiag,), id="cholesky/blockdiag", source="definition", when=_psd_parts)
 def cholesky_blockdiag(A: Any, *, alg: Any) -> LinearOperator:
     return A.with_blocks(*(ask(CHOLESKY, (M,), alg) for M in parts(A)))
+
+
+def _gram(A: Any, *, alg: Any) -> bool | str:
+    if len(A.Ms) != 2:
+        return "not a product of two"
+    left, right = A.Ms
+    if left.__dict__.get("_adjoint_of") is not right and right.__dict__.get("_adjoint_of") is not left:
+        return "not written as B.H @ B"
+    if right.shape[-2] < right.shape[-1]:
+        return "B is wide, so that B.H @ B is singular"
+    return True
+
+
+@RULES.rule(
+    CHOLESKY, (Product,), id="cholesky/gram", source="B^H B = R^H R with B = Q R", when=_gram, precedence=1
+)
+def cholesky_gram(A: Any, *, alg: Any) -> LinearOperator:
+    """The triangular factor of B itself, whose condition number is the square root of A's."""
+    from .qr import QR_FACTORS
+
+    _, R = ask(QR_FACTORS, (A.Ms[1],), Auto())
+    be = A._concrete_backend()
+    if isinstance(R, Triangular) and be.is_concrete(R.array):
+        d = be.xp.abs(be.xp.linalg.diagonal(R.array))
+        eps = float(be.xp.finfo(d.dtype).eps)
+        if d.shape[-1] and not bool(be.xp.all(be.xp.min(d, axis=-1) > eps * be.xp.max(d, axis=-1))):
+            raise NotPositiveDefiniteError(
+                f"cholesky({A!r}): {A.Ms[1]!r} has linearly dependent columns, so that its Gram matrix is "
+                "singular."
+            )
+    return R.H
 
 
 def _scaled(A: Any, *, alg: Any) -> bool | str:

@@ -166,9 +166,7 @@ def all_square(A: Any, *operands: Any, alg: Any) -> bool | str:
 def _nonzero(A: Any, d: Array, what: str) -> Array:
     be = A._concrete_backend()
     if be.is_concrete(d) and bool(be.xp.any(d == 0)):
-        raise SingularMatrixError(
-            f"{A!r} is singular: {what} is zero. For a pseudoinverse use pinv on A.to_dense()."
-        )
+        raise SingularMatrixError(f"{A!r} is singular: {what} is zero. For a pseudoinverse use pinv(A).")
     return d
 
 

@@ -19,15 +19,16 @@ def square(A: Any, question: str) -> LinearOperator:
     if not A.is_square:
         m, n = A.shape[-2:]
         hint = {
-            "solve": "For least squares use solve(A.H @ A, A.H @ b), or lstsq on A.to_dense()",
-            "inv": "For a pseudoinverse use inv(A.H @ A) @ A.H, or pinv on A.to_dense()",
+            "solve": "For least squares use lstsq(A, b)",
+            "inv": "For a pseudoinverse use pinv(A)",
+            "schur": "For singular values use svd(A)",
         }.get(question, "A.H @ A is square; its eigenvalues are the squares of A's singular values")
         raise NonSquareError(f"{question}({A!r}) needs a square operator; its shape is {m}x{n}. {hint}.")
     return A
 
 
-def right_side(A: LinearOperator, b: Any, question: str) -> Any:
-    """b as an array of A's library whose rows fit."""
+def right_side(A: LinearOperator, b: Any, question: str, rows: int | None = None) -> Any:
+    """b as an array of A's library with as many rows as A has columns (or as told)."""
     be = backend_of_type(type(b))
     if be is None:
         if isinstance(b, (list, tuple)):
@@ -42,7 +43,7 @@ def right_side(A: LinearOperator, b: Any, question: str) -> Any:
             f"{question}({A!r}, b): the operator holds {A.backend.name} arrays, b of shape {tuple(b.shape)} "
             f"is {be.name}. Convert one: A.to(backend={be.name!r})."
         )
-    n = A.shape[-1]
+    n = A.shape[-1] if rows is None else rows
     if len(b.shape) == 0 or (b.shape[0] if len(b.shape) == 1 else b.shape[-2]) != n:
         raise ShapeError(
             f"{question}({A!r}, b): the operator has shape {A.shape}, b has shape {tuple(b.shape)}; "

@@ -10,7 +10,15 @@ from ..dispatch.registry import REGISTRY
 from ..operators import Identity, LinearOperator, LowRank, Product, ScalarMul, Sum, adopted
 from ..properties import PSD, SelfAdjoint
 
-__all__ = ["by_eigenvalues", "low_rank_split", "shift_split", "spectral", "spectral_guard"]
+__all__ = [
+    "by_eigenvalues",
+    "by_singular_values",
+    "low_rank_split",
+    "shift_split",
+    "spectral",
+    "spectral_guard",
+    "structural",
+]
 
 
 def by_eigenvalues(alg: Any) -> bool | str:
@@ -33,6 +41,24 @@ def spectral(A: LinearOperator, alg: Any) -> bool | str:
             if rule.refuses((A,), alg) is None:
                 return True
     return f"no structural eigendecomposition of {A!r}"
+
+
+def by_singular_values(alg: Any) -> bool | str:
+    """Whether answering through singular values respects the algorithm: an explicit CG() must not turn into
+    an SVD."""
+    if isinstance(alg, Auto) or hasattr(alg, "svd") or (hasattr(alg, "lstsq") and alg.kind == "exact"):
+        return True
+    return f"{type(alg).__name__} was asked for explicitly"
+
+
+def structural(question: str, A: LinearOperator, alg: Any, *operands: Any) -> bool | str:
+    """True if some rule answers the question on A (so that no dense matrix of A's size is factorised),
+    else the reason."""
+    for tier in REGISTRY.tiers(question, (type(A), type(alg))):
+        for rule in tier:
+            if rule.refuses((A, *operands), alg) is None:
+                return True
+    return f"no structural {question} of {A!r}"
 
 
 def spectral_guard(A: Any, *operands: Any, alg: Any) -> bool | str:

@@ -119,10 +119,17 @@ class Sparse(LinearOperator):
         return be.index_add(self.cols, be.conj(self.data)[:, None] * X[..., self.rows, :], self.size[1])
 
     def _adjoint(self) -> LinearOperator:
-        return Sparse(self._concrete_backend().conj(self.data), self.cols, self.rows, self.size[::-1])
+        return self._flipped(self._concrete_backend().conj(self.data))
 
     def _transpose(self) -> LinearOperator:
-        return Sparse(self.data, self.cols, self.rows, self.size[::-1])
+        return self._flipped(self.data)
+
+    def _flipped(self, data: Array) -> LinearOperator:
+        if self._concrete_backend().is_concrete(self.rows, self.cols):
+            return Sparse(data, self.cols, self.rows, self.size[::-1])
+        # planned or traced: the entries cannot be put in order, and products do not need it
+        size = self.size[::-1]
+        return self.replace(data=data, rows=self.cols, cols=self.rows, size=size, declared=frozenset())
 
     def _conj(self) -> LinearOperator:
         return self.replace(data=self._concrete_backend().conj(self.data), declared=frozenset())

@@ -25,10 +25,17 @@ def cola_register(registrar: Any, trigger: str) -> None:
     from ..linalg.eigen import RULES as eigen
     from ..linalg.factorizations import RULES as factorizations
     from ..linalg.inverse import RULES as inverse
+    from ..linalg.lstsq import RULES as least_squares
     from ..linalg.matrix_function import RULES as functions
+    from ..linalg.norm import RULES as norms
+    from ..linalg.plu import RULES as plu
+    from ..linalg.qr import RULES as orthogonal
     from ..linalg.quadratic import RULES as quadratic
     from ..linalg.sampling import RULES as sampling
+    from ..linalg.schur import RULES as schur
     from ..linalg.solve import RULES as solve
+    from ..linalg.subspaces import RULES as subspaces
+    from ..linalg.svd import RULES as singular
     from ..linalg.trace import RULES as trace
 
     for book in (
@@ -43,6 +50,8 @@ def cola_register(registrar: Any, trigger: str) -> None:
         quadratic,
         sampling,
     ):
+        registrar.include(book)
+    for book in (singular, orthogonal, plu, schur, least_squares, norms, subspaces):
         registrar.include(book)
     for question, classes in {
         q.SOLVE: (a.Cholesky, a.LU, a.SparseLU, a.CG, a.GMRES),
@@ -63,6 +72,16 @@ def cola_register(registrar: Any, trigger: str) -> None:
         ),
         q.CHOLESKY: (a.Cholesky,),
         q.ROOT: (a.Cholesky, a.Eigh, a.Lanczos),
+        q.SINGULAR: (a.SVD,),
+        q.SOME_SINGULAR: (a.SVD,),
+        q.SINGULAR_VALUES: (a.SVD,),
+        q.RIGHT_SINGULAR: (a.SVD,),
+        q.QR_FACTORS: (a.QR,),
+        q.LQ_FACTORS: (a.LQ,),
+        q.PLU: (a.LU,),
+        q.SCHUR: (a.Schur,),
+        q.LEAST_SQUARES: (a.LSTSQ,),
+        q.NORM: (a.Exact, a.SVD),
     }.items():
         for cls in classes:
             registrar.algorithm(question, cls)

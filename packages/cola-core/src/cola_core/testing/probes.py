@@ -33,7 +33,8 @@ class Probe:
 
     arrays(A, M, answer, operands): the answer as comparable arrays. dense(M, operands): what they should be.
     suits(A, M): whether the question makes sense. public(A, operands): (public function, its arguments), for
-    ``explain``.
+    ``explain``. everywhere: asked of every operator; others are asked of the rules and algorithms that answer
+    the question.
     """
 
     name: str
@@ -44,6 +45,7 @@ class Probe:
     suits: Callable[[Any, Any], bool]
     public: Callable[[Any, tuple[Any, ...]], tuple[Any, tuple[Any, ...]]]
     sensitivity: Callable[[Any], float] = lambda M: 1.0
+    everywhere: bool = True
 
 
 def probe(name: str) -> Probe:
@@ -179,6 +181,137 @@ def _direct(f: Any) -> Callable[[Any, Any], tuple[Any, tuple[Any, ...]]]:
 
 def _matrix_function(f: Any) -> tuple[Any, Any, Any]:
     return (lambda A, M, backend, dtype, seed: (f,), _plain, _function(f))
+
+
+def _triples(A: Any, M: Any, answer: Any, operands: Any) -> list[Any]:
+    """Sorted singular values, the matrix that the triples rebuild, and how far from orthonormal they are."""
+    U, s, V = (host(x) for x in answer)
+    eye = np.eye(s.shape[-1])
+    back = np.broadcast_to((U * s[..., None, :]) @ _H(V), M.shape)
+    defect = np.abs(_H(U) @ U - eye).max(initial=0.0) + np.abs(_H(V) @ V - eye).max(initial=0.0)
+    return [*_sorted_values(A, M, s, operands), back, defect]
+
+
+def _sorted_values(A: Any, M: Any, answer: Any, operands: Any) -> list[Any]:
+    s = -np.sort(-host(answer), -1)
+    missing = min(M.shape[-2:]) - s.shape[-1]
+    s = np.concatenate([s, np.zeros((*s.shape[:-1], missing), s.dtype)], -1) if missing > 0 else s
+    return [np.broadcast_to(s, (*M.shape[:-2], s.shape[-1]))]
+
+
+def _values(M: Any) -> Any:
+    return np.linalg.svd(M, compute_uv=False)
+
+
+def _top(A: Any, M: Any, backend: Any, dtype: str, seed: int) -> tuple[Any, ...]:
+    return (1, "LM")
+
+
+def _top_arrays(A: Any, M: Any, answer: Any, operands: Any) -> list[Any]:
+    U, s, V = (host(x) for x in answer)
+    return [s, M @ V - U * s[..., None, :], _H(M) @ U - V * s[..., None, :]]
+
+
+def _right(A: Any, M: Any, answer: Any, operands: Any) -> list[Any]:
+    s, V = host(answer[0]), host(answer[1])
+    gram = (V * s[..., None, :] ** 2) @ _H(V)
+    return [
+        np.broadcast_to(gram, (*M.shape[:-2], *gram.shape[-2:])),
+        np.abs(_H(V) @ V - np.eye(V.shape[-1])).max(initial=0.0),
+    ]
+
+
+def _qr(A: Any, M: Any, answer: Any, operands: Any) -> list[Any]:
+    """The product, how far from orthonormal, from triangular, and from a non-negative diagonal."""
+    Q, R = (host(x) for x in answer)
+    d = np.diagonal(R, 0, -2, -1)
+    wrong = np.abs(np.tril(R, -1)).max(initial=0.0) + np.abs(np.abs(d) - d).max(initial=0.0)
+    return [np.broadcast_to(Q @ R, M.shape), _defect(Q), wrong]
+
+
+def _defect(Q: Any) -> Any:
+    return np.abs(_H(Q) @ Q - np.eye(Q.shape[-1])).max(initial=0.0)
+
+
+def _lq(A: Any, M: Any, answer: Any, operands: Any) -> list[Any]:
+    L, Q = (host(x) for x in answer)
+    back, defect, wrong = _qr(A, _H(M), (_H(Q), _H(L)), operands)
+    return [_H(back), defect, wrong]
+
+
+def _plu(A: Any, M: Any, answer: Any, operands: Any) -> list[Any]:
+    P, L, U = (host(x) for x in answer)
+    unit = np.abs(np.diagonal(L, 0, -2, -1) - 1).max(initial=0.0)
+    rest = np.abs(np.triu(L, 1)).max(initial=0.0) + np.abs(np.tril(U, -1)).max(initial=0.0)
+    return [np.broadcast_to(P @ L @ U, M.shape), unit + rest]
+
+
+def _schur(A: Any, M: Any, answer: Any, operands: Any) -> list[Any]:
+    T, Z = (host(x) for x in answer)
+    below = np.abs(np.tril(T, -1 if operands[0] == "complex" else -2)).max(initial=0.0)
+    return [np.broadcast_to(Z @ T @ _H(Z), M.shape), _defect(Z), below]
+
+
+def _exactly(defects: int) -> Callable[[Any, Any], list[Any]]:
+    """The matrix itself, and no defect."""
+    return lambda M, operands: [M] + [np.asarray(0.0)] * defects
+
+
+def _tall_rhs(A: Any, M: Any, backend: Any, dtype: str, seed: int) -> tuple[Any, ...]:
+    return (backend.asarray(data.normal(seed + 12, (M.shape[-2], 2), dtype)), None)
+
+
+def _any(A: Any, M: Any) -> bool:
+    return True
+
+
+def _clear_rank(A: Any, M: Any) -> bool:
+    """No singular value so small that rounding decides whether it counts."""
+    s = _values(M)
+    small = s <= 1e-10 * s.max(initial=0.0)
+    return bool((s[~small] >= 1e-4 * s.max(initial=0.0)).all())
+
+
+def _one_matrix(A: Any, M: Any) -> bool:
+    return M.ndim == 2 and _clear_rank(A, M)
+
+
+def _gain(M: Any) -> float:
+    """Condition number of M on the complement of its null space, squared as in least squares."""
+    s = _values(M)
+    kept = s[s > 1e-10 * s.max(initial=0.0)]
+    return float((kept.max() / kept.min()) ** 2) if kept.size else 1.0
+
+
+def _projector(A: Any, M: Any, answer: Any, operands: Any) -> list[Any]:
+    N = host(answer)
+    return [N @ _H(N), np.asarray(float(N.shape[-1])), _defect(N)]
+
+
+def _subspace(kernel: bool) -> Callable[[Any, Any], list[Any]]:
+    def dense(M: Any, operands: Any) -> list[Any]:
+        U, s, Vh = np.linalg.svd(M)
+        r = int((s > 1e-10 * s.max(initial=0.0)).sum())
+        B = _H(Vh)[:, r:] if kernel else U[:, :r]
+        return [B @ _H(B), np.asarray(float(B.shape[-1])), np.asarray(0.0)]
+
+    return dense
+
+
+def _asked(name: str, question: str, arrays: Any, dense: Any, **more: Any) -> Probe:
+    """A probe that only rules and algorithms are asked."""
+    operands = more.pop("operands", _none)
+    suits = more.pop("suits", _any)
+    public = more.pop("public", None) or _direct(getattr(linalg, question))
+    return Probe(name, QUESTIONS[question], operands, arrays, dense, suits, public, everywhere=False, **more)
+
+
+def _with(operand: Any) -> Callable[..., tuple[Any, ...]]:
+    return lambda *a: (operand,)
+
+
+def _norm(M: Any, operands: Any) -> list[Any]:
+    return [np.linalg.norm(M, operands[0], axis=(-2, -1))]
 
 
 def _small(A: Any, M: Any) -> bool:
@@ -374,6 +507,108 @@ PROBES: dict[str, Probe] = {
             lambda M, ops: [M, np.zeros(M.shape)],
             _definite,
             _direct(linalg.cholesky),
+        ),
+        Probe(
+            "svd",
+            QUESTIONS["svd"],
+            _none,
+            _triples,
+            lambda M, ops: [_values(M), M, np.asarray(0.0)],
+            _any,
+            _direct(linalg.svd),
+        ),
+        _asked(
+            "svds",
+            "svds",
+            _top_arrays,
+            lambda M, ops: [_values(M)[..., :1], 0 * M[..., :, :1], 0 * M.mT[..., :, :1]],
+            operands=_top,
+            public=lambda A, ops: (linalg.svd, (A, *ops)),
+        ),
+        _asked("svdvals", "svdvals", _sorted_values, lambda M, ops: [_values(M)]),
+        _asked(
+            "right-singular",
+            "right_singular",
+            _right,
+            lambda M, ops: [_H(M) @ M, np.asarray(0.0)],
+            public=lambda A, ops: (linalg.nullspace, (A,)),
+        ),
+        _asked("qr", "qr", _qr, _exactly(2)),
+        _asked("lq", "lq", _lq, _exactly(2)),
+        _asked("lu", "lu", _plu, _exactly(1)),
+        *(
+            _asked(
+                f"schur-{output}",
+                "schur",
+                _schur,
+                _exactly(2),
+                operands=_with(output),
+                suits=_square,
+                public=lambda A, ops: (linalg.schur, (A,)),
+            )
+            for output in ("real", "complex")
+        ),
+        Probe(
+            "lstsq",
+            QUESTIONS["lstsq"],
+            _tall_rhs,
+            _plain,
+            lambda M, ops: [np.linalg.pinv(M, rcond=1e-10) @ host(ops[0]).astype(M.dtype)],
+            _clear_rank,
+            lambda A, ops: (linalg.lstsq, (A, ops[0])),
+            _gain,
+        ),
+        _asked(
+            "pinv",
+            "pinv",
+            _plain,
+            lambda M, ops: [np.linalg.pinv(M, rcond=1e-10)],
+            operands=_with(None),
+            suits=_clear_rank,
+            public=lambda A, ops: (linalg.pinv, (A,)),
+            sensitivity=_gain,
+        ),
+        *(
+            _asked(f"norm-{ord}", "norm", _plain, _norm, operands=_with(ord))
+            for ord in ("fro", 2, 1, np.inf, "nuc")
+        ),
+        *(
+            _asked(
+                f"cond-{p}",
+                "cond",
+                _plain,
+                lambda M, ops: [np.linalg.cond(M, ops[0])],
+                operands=_with(p),
+                suits=_regular,
+                sensitivity=condition,
+            )
+            for p in (2, 1)
+        ),
+        _asked(
+            "rank",
+            "rank",
+            _plain,
+            lambda M, ops: [np.linalg.matrix_rank(M, rtol=1e-10)],
+            operands=_with(None),
+            suits=_clear_rank,
+        ),
+        _asked(
+            "nullspace",
+            "nullspace",
+            _projector,
+            _subspace(kernel=True),
+            operands=_with(None),
+            suits=_one_matrix,
+            sensitivity=_gain,
+        ),
+        _asked(
+            "orth",
+            "orth",
+            _projector,
+            _subspace(kernel=False),
+            operands=_with(None),
+            suits=_one_matrix,
+            sensitivity=_gain,
         ),
     )
 }

@@ -22,9 +22,20 @@ def algorithm_cases() -> list[Case]:
     one_by_one = closed("operators one by one, not in batches")
     quotient = closed("reverse-mode differentiation of this iteration is not offered")
     plain = only("float64", "complex128", reason="SuperLU is checked in double precision")
+    traces = ("trace", "diag", "diag-above", "diag-below")
     return [
         _algorithm("cholesky", lambda: a.Cholesky(), ("solve", "slogdet", "cholesky"), "psd"),
-        _algorithm("lu", lambda: a.LU(), ("solve", "slogdet"), "general"),
+        _algorithm("lu", lambda: a.LU(), ("solve", "slogdet", "lu"), "general"),
+        _algorithm("qr", lambda: a.QR(), ("qr",), "general"),
+        _algorithm("lq", lambda: a.LQ(), ("lq",), "general"),
+        _algorithm(
+            "svd",
+            lambda: a.SVD(),
+            ("svd", "svds", "svdvals", "right-singular", "norm-2", "norm-nuc"),
+            "general",
+        ),
+        _algorithm("schur", lambda: a.Schur(), ("schur-real", "schur-complex"), "general"),
+        _algorithm("lstsq", lambda: a.LSTSQ(), ("lstsq",), "general", max_condition=1e4),
         _algorithm(
             "sparse-lu",
             lambda: a.SparseLU(),
@@ -74,7 +85,7 @@ def algorithm_cases() -> list[Case]:
                 batch=one_by_one, starved=closed("answers lazily: its products report")
             ),
         ),
-        _algorithm("exact", lambda: a.Exact(bs=3), ("trace", "diag", "diag-above", "diag-below"), "general"),
+        _algorithm("exact", lambda: a.Exact(bs=3), (*traces, "norm-fro", "norm-1", "norm-inf"), "general"),
         _algorithm(
             "hutchinson",
             lambda: a.Hutchinson(),

@@ -227,7 +227,7 @@ def _of_rule(rule: Callable[..., Any], folder: Path) -> Mutant:
 
 OPERATORS: dict[str, Callable[[Path], Mutant]] = {
     **{check: partial(_of_method, check) for check in METHODS},
-    **{f"question.{name}": _of_question for name in PROBES},
+    **{f"question.{name}": _of_question for name, probe in PROBES.items() if probe.everywhere},
     "operator.plan-matches-run": partial(_of_rule, _two_faced_rule),
     "operator.solve-without-dense": partial(_of_rule, _densifying_rule),
 }

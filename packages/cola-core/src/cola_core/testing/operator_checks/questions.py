@@ -87,6 +87,8 @@ def check_question(probe: Probe, case: Any, backend: Any, dtype: str, seed: int)
 
 def _register() -> None:
     for name, probe in PROBES.items():
+        if not probe.everywhere:
+            continue
 
         def run(case: Any, backend: Any, dtype: str, seed: int, probe: Probe = probe) -> None:
             check_question(probe, case, backend, dtype, seed)
@@ -109,7 +111,7 @@ _register()
 
 
 def _ruled(case: Any) -> list[Probe]:
-    return [p for p in PROBES.values() if suits(case, p)]
+    return [p for p in PROBES.values() if p.everywhere and suits(case, p)]
 
 
 @check(

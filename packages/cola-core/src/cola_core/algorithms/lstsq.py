@@ -1,0 +1,114 @@
+"""Dense least squares with the rank revealed: QR where the matrix is well conditioned, else SVD.
+Golub & Van Loan, 4th ed., sec. 5.3 and 5.5."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from ..backends.base import Array, Backend, dtype_name
+from ..cost import Cost
+from ..dispatch.session import record
+from ..info import Info
+from .base import Algorithm
+from .cholesky import check_finite
+from .dense_cost import batch_size, dense_memory
+from .factor import EPS, dense_entries
+
+__all__ = ["LSTSQ", "LeastSquaresFactor", "cutoff", "reciprocals"]
+
+
+def cutoff(be: Backend, s: Array, shape: tuple[int, ...], dtype: Any, rcond: Any = None) -> Array:
+    """The largest singular value that counts as zero, batch shape: ``rcond`` (default ``max(m, n) eps``)
+    times the largest of s."""
+    if not s.shape[-1]:
+        return be.zeros(s.shape[:-1], s.dtype, be.device(s))
+    if rcond is None:
+        rcond = max(shape[-2:]) * EPS.get(dtype_name(dtype), 1.2e-7)
+    return rcond * be.xp.max(s, axis=-1)
+
+
+def reciprocals(be: Backend, s: Array, limit: Array) -> Array:
+    """``1 / s`` above the limit, zero below."""
+    xp = be.xp
+    keep = s > limit[..., None]
+    return xp.where(keep, 1 / xp.where(keep, s, xp.ones_like(s)), xp.zeros_like(s))
+
+
+@dataclass(frozen=True)
+class LSTSQ(Algorithm):
+    """The x of least norm that minimises ``|b - A x|``, for any shape and rank.
+
+    rcond: singular values of at most ``rcond * s_max`` count as zero (default ``max(m, n) eps``). A matrix
+    whose condition number is below ``eps^-1/2`` is answered by QR (LQ if wide), others by the SVD of the
+    triangular factor; where values cannot be looked at (under a trace), always by the SVD. The numerical rank
+    is reported in the Info.
+    """
+
+    rcond: float | None = None
+
+    def cost(self, question: str, A: Any, *operands: Any) -> Cost:
+        m, n = A.shape[-2:]
+        b, k = batch_size(A), min(m, n)
+        flops = b * (4.0 * m * n * k + 30.0 * k**3)
+        return Cost(flops, b * A.itemsize * m * n * 8, 4 * dense_memory(A), 0, 12)
+
+    def factor(self, A: Any, rcond: Any = None) -> LeastSquaresFactor:
+        """Factor once for several right-hand sides."""
+        be = A._concrete_backend()
+        M = dense_entries(A)
+        rcond = self.rcond if rcond is None else rcond
+        m, n = A.shape[-2:]
+        wide = m < n
+        Q, R = be.qr(be.adjoint(M) if wide else M)
+        concrete = be.is_concrete(R)
+        values = be.svdvals(R) if concrete else None
+        if values is not None:
+            limit = cutoff(be, values, A.shape, A.dtype, rcond)
+            size = values.shape[-1]
+            ranks = be.xp.sum(be.xp.astype(values > limit[..., None], values.dtype), axis=-1)
+            rank = int(be.number(be.xp.min(ranks))) if 0 not in A.shape else 0
+            eps = EPS.get(dtype_name(A.dtype), 1.2e-7)
+            sound = size > 0 and bool(be.xp.all(values[..., -1] > eps**0.5 * values[..., 0]))
+            if sound and rank == size:
+                return LeastSquaresFactor(be, wide, Q, R, None, rank)
+        else:
+            rank = None
+        U, s, V = be.svd(R)
+        small = be.astype(reciprocals(be, s, cutoff(be, s, A.shape, A.dtype, rcond)), R.dtype)
+        return LeastSquaresFactor(be, wide, Q, R, (U, small, V), rank)
+
+    def lstsq(self, A: Any, b: Array, rcond: Any) -> Array:
+        check_finite(A, b)
+        factor = self.factor(A, rcond)
+        method = "QR" if factor.parts is None else "SVD"
+        record(Info(method=f"LSTSQ ({method})", rank=factor.rank))
+        return factor.solve(b)
+
+
+@dataclass(frozen=True)
+class LeastSquaresFactor:
+    """``A = Q R`` (wide: ``A^H = Q R``), with the singular vectors and
+    reciprocal singular values of R where needed."""
+
+    be: Backend
+    wide: bool
+    Q: Array
+    R: Array
+    parts: Any
+    rank: int | None
+
+    def solve(self, B: Array) -> Array:
+        """``A^+ B``."""
+        be = self.be
+        dtype = be.xp.result_type(self.R.dtype, B.dtype)
+        Q, B = be.astype(self.Q, dtype), be.astype(B, dtype)
+        if self.parts is None:
+            if self.wide:  # x = Q R^-H b
+                return be.matmul(Q, be.solve_triangular(be.adjoint(self.R), B, lower=True))
+            return be.solve_triangular(self.R, be.matmul(be.adjoint(Q), B), lower=False)
+        U, s, V = (be.astype(x, dtype) for x in self.parts)
+        if self.wide:  # A = R^H Q^H, so that A^+ = Q (R^H)^+ = Q U s V^H
+            return be.matmul(Q, be.matmul(U, s[..., :, None] * be.matmul(be.adjoint(V), B)))
+        inner = be.matmul(be.adjoint(U), be.matmul(be.adjoint(Q), B))
+        return be.matmul(V, s[..., :, None] * inner)
