@@ -56,6 +56,10 @@ def identity(n, rng):
     return ops.Identity(n), np.eye(n)
 
 
+def zero(n, rng):
+    return ops.Zero(n), np.zeros((n, n))
+
+
 def permutation(n, rng):
     p = rng.permutation(n)
     return ops.Permutation(p), np.eye(n)[p]
@@ -144,7 +148,8 @@ def inverse(n, rng):
 SAMPLES = {
     f.__name__.rstrip("_"): f
     for f in (
-        dense, psd, sym, triangular, diagonal, scalar, identity, permutation, sparse, lowrank, lowrank_psd,
+        dense, psd, sym, triangular, diagonal, scalar, identity, zero, permutation, sparse, lowrank,
+        lowrank_psd,
         sum_, product, kronecker, kronsum, blockdiag, transpose, adjoint, sliced, nodispatch,
         functionoperator, inverse,
     )

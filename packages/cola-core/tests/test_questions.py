@@ -124,7 +124,7 @@ def test_eigh(pair, backend, dtype):
         wk, Vk = cola.eigh(A, 2, which)
         close(backend, wk, sub, dtype, scale)
         R = D @ backend.to_numpy(Vk.to_dense()) - backend.to_numpy(Vk.to_dense()) * backend.to_numpy(wk)
-        assert np.abs(R).max() < 100 * tolerance(dtype) * scale
+        assert np.abs(R).max() <= 100 * tolerance(dtype) * scale
     close(backend, cola.eigmax(A), want[-1], dtype, scale)
     close(backend, cola.eigmin(A), want[0], dtype, scale)
 
@@ -174,9 +174,11 @@ def test_roots_and_log(pair, backend, dtype):
     )
 
 
-def test_cholesky(pair, backend, dtype):
+def test_cholesky(pair, backend, dtype, name):
     A, D = pair
     if not square(D) or not A.isa(cola.PSD):
+        return
+    if name in SINGULAR:
         return
     L = backend.to_numpy(cola.cholesky(A).to_dense())
     np.testing.assert_allclose(L @ L.conj().T, D, atol=10 * tolerance(dtype) * np.abs(D).max())

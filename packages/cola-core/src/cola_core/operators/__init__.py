@@ -20,6 +20,7 @@ from .sliced import Sliced
 from .sparse import Sparse
 from .sum import Sum
 from .transpose import Adjoint, Transpose
+from .zero import Zero, is_zero
 
 __all__ = [
     "Adjoint",
@@ -41,12 +42,14 @@ __all__ = [
     "Sum",
     "Transpose",
     "Triangular",
+    "Zero",
     "add",
     "adopted",
     "apply_along_axes",
     "as_operator",
     "block_diag",
     "flatten",
+    "is_zero",
     "kron",
     "kronsum",
     "map_leaves",

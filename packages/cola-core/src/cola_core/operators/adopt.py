@@ -16,6 +16,7 @@ from ..backends.base import dtype_name
 from .base import LinearOperator
 from .diagonal import Identity, ScalarMul
 from .permutation import Permutation
+from .zero import Zero
 
 __all__ = ["adopted", "parts"]
 
@@ -35,6 +36,10 @@ def adopted(M: LinearOperator, A: LinearOperator) -> LinearOperator:
         library = None if A.backend is None else A.backend.name
         dtype = A.dtype if M.dtype_name is None else M.dtype_name
         return Identity(M.n, dtype, backend=library, device=A.device, declared=M.declared)
+    if isinstance(M, Zero):
+        dtype = A.dtype if M.dtype_name is None else M.dtype_name
+        library = A.backend.name if M.library is None and A.backend is not None else M.library
+        return M.replace(dtype_name=dtype_name(dtype), library=library, place=A.device)
     if isinstance(M, ScalarMul):
         if backend_of_type(type(M.c)) is not None or A.backend is None:
             return M

@@ -7,6 +7,7 @@ file.
 
 from __future__ import annotations
 
+from math import prod
 from typing import Any
 
 import numpy as np
@@ -21,7 +22,8 @@ from .diagonal import Diagonal, Identity, ScalarMul
 from .kronecker import Kronecker
 from .kronsum import KronSum
 from .product import Product
-from .sum import Sum
+from .sum import Sum, broadcast_batches
+from .zero import Zero, is_zero
 
 __all__ = ["add", "as_operator", "block_diag", "coerce", "kron", "kronsum", "matmul", "power", "scale"]
 
@@ -63,7 +65,7 @@ def coerce(other: Any, A: LinearOperator) -> Any:
         return other
     if isinstance(other, (int, float, complex)):
         if other == 0:
-            return ScalarMul(0, A.shape[-1]) if A.is_square else NotImplemented
+            return Zero.like(A)
         raise TypeError(
             f"{A!r} + {other}: adding a number to every entry and adding a multiple of the identity are both "
             f"plausible. Write A + {other} * cola_core.I_like(A), or add an array of ones."
@@ -77,6 +79,8 @@ def scale(c: Any, A: LinearOperator) -> LinearOperator:
     """``c * A``; numbers multiply into the scalar already in front."""
     if isinstance(c, np.generic):
         c = c.item()
+    if isinstance(A, Zero):
+        return _zero_of(A.shape[-2], A.shape[-1], A, ScalarMul(c, A.rows))
     if isinstance(A, ScalarMul):
         return _scalar_product(ScalarMul(c, A.n), A)
     if isinstance(A, Identity):
@@ -86,6 +90,8 @@ def scale(c: Any, A: LinearOperator) -> LinearOperator:
         if theirs is not None and theirs is not A.backend and theirs.name == "numpy" and not c.shape:
             c = c.item()  # a NumPy scalar is a number to every library
     s = ScalarMul(c, A.shape[-2])
+    if is_zero(s):
+        return Zero.like(A)
     if isinstance(s.c, (int, float, complex)) and s.c == 1:
         return A
     if isinstance(A, Product) and isinstance(A.Ms[0], ScalarMul):
@@ -137,7 +143,7 @@ def add(A: LinearOperator, B: LinearOperator) -> LinearOperator:
         raise ShapeError(f"cannot add {A!r} of shape {A.shape} and {B!r} of shape {B.shape}.")
     terms: list[LinearOperator] = list(A.Ms) if isinstance(A, Sum) else [A]
     for new in B.Ms if isinstance(B, Sum) else (B,):
-        if _is_zero(new):
+        if is_zero(new) and _fits(new, A):
             continue
         for i, old in enumerate(terms):
             merged = old._plus(new) if not _mixed(old, new) else NotImplemented
@@ -149,8 +155,9 @@ def add(A: LinearOperator, B: LinearOperator) -> LinearOperator:
         else:
             terms.append(new)
     if len(terms) > 1:
-        kept = [t for t in terms if not _is_zero(t)]
-        terms = kept or terms[:1]
+        kept = [t for t in terms if not is_zero(t)]
+        if kept and broadcast_batches("Sum", tuple(kept)) == broadcast_batches("Sum", tuple(terms)):
+            terms = kept
     if len(terms) == 1:
         return terms[0]
     declared = frozenset(p for p in (PSD, SelfAdjoint) if A.isa(p) and B.isa(p))
@@ -166,8 +173,15 @@ def _add_declared(merged: LinearOperator, a: LinearOperator, b: LinearOperator) 
     return merged.replace(declared=merged.declared | keep) if keep else merged
 
 
-def _is_zero(A: LinearOperator) -> bool:
-    return isinstance(A, ScalarMul) and isinstance(A.c, (int, float, complex)) and A.c == 0 and A.c == A.c
+def _fits(zero: LinearOperator, A: LinearOperator) -> bool:
+    """Whether adding this zero leaves A as it is: its batch is not larger than A's."""
+    return not zero.batch_shape or broadcast_batches("Sum", (A, zero)) == A.batch_shape
+
+
+def _zero_of(m: int, n: int, *operators: LinearOperator) -> Zero:
+    """An m x n zero with the library, device, common dtype and common batch of the operators."""
+    whole = Sum(*(Zero.like(A, m, n) for A in operators))
+    return Zero.like(whole)
 
 
 def matmul(A: LinearOperator, B: LinearOperator) -> LinearOperator:
@@ -177,6 +191,8 @@ def matmul(A: LinearOperator, B: LinearOperator) -> LinearOperator:
             f"cannot multiply {A!r} of shape {A.shape} and {B!r} of shape {B.shape}: "
             f"{A.shape[-1]} columns against {B.shape[-2]} rows."
         )
+    if is_zero(A) or is_zero(B):
+        return _zero_of(A.shape[-2], B.shape[-1], A, B)
     if isinstance(A, Identity) and not isinstance(B, Identity):
         return B
     if isinstance(B, Identity):
@@ -251,7 +267,10 @@ def kron(*Ms: Any) -> LinearOperator:
     numbers gather in front, identities and diagonals merge with their neighbours."""
     factors: list[LinearOperator] = []
     scalar: ScalarMul | None = None
-    for M in map(as_operator, Ms):
+    Ms = tuple(map(as_operator, Ms))
+    if any(map(is_zero, Ms)):
+        return _zero_of(prod(M.shape[-2] for M in Ms), prod(M.shape[-1] for M in Ms), *Ms)
+    for M in Ms:
         if isinstance(M, Product) and isinstance(M.Ms[0], ScalarMul):
             s, rest = M.Ms[0], M.Ms[1:]
             scalar = s if scalar is None else _scalar_product(scalar, s)

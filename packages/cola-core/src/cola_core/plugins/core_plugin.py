@@ -37,6 +37,7 @@ def cola_register(registrar: Any, trigger: str) -> None:
     from ..linalg.subspaces import RULES as subspaces
     from ..linalg.svd import RULES as singular
     from ..linalg.trace import RULES as trace
+    from ..linalg.zero import RULES as zero
 
     for book in (
         inverse,
@@ -49,6 +50,7 @@ def cola_register(registrar: Any, trigger: str) -> None:
         factorizations,
         quadratic,
         sampling,
+        zero,
     ):
         registrar.include(book)
     for book in (singular, orthogonal, plu, schur, least_squares, norms, subspaces):

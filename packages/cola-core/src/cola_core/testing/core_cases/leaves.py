@@ -77,6 +77,16 @@ def operator_cases() -> list[Case]:
             lambda c: c * np.eye(5, dtype=c.dtype),
         ),
         operator_case("identity", lambda put, t, s: ops.Identity(5, t), lambda t, s: np.eye(5)),
+        operator_case(
+            "zero",
+            lambda put, t, s: ops.Zero.like(ops.Dense(put(np.ones((5, 5), t)))),
+            lambda t, s: np.zeros((5, 5)),
+        ),
+        operator_case(
+            "zero-wide",
+            lambda put, t, s: ops.Zero.like(ops.Dense(put(np.ones((2, 3, 4), t)))),
+            lambda t, s: np.zeros((2, 3, 4)),
+        ),
         of_arrays(
             "lowrank",
             lambda t, s: [normal(s, (7, 2), t), normal(s + 1, (5, 2), t)],
