@@ -10,6 +10,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from ..errors import BackendError
+
 __all__ = ["Array", "Backend", "dtype_name"]
 
 Array = Any  # an array of any backend
@@ -140,6 +142,64 @@ class Backend:
         """Batch of diagonal matrices from (..., n)."""
         n = d.shape[-1]
         return d[..., :, None] * self.eye(n, d.dtype, self.device(d))
+
+    # -- functions of arrays ---------------------------------------------------------------------------------
+    def result_like(self, f: Callable[..., Any], *xs: Any) -> Any:
+        """What ``f(*xs)`` looks like (shapes and dtypes); JAX finds out without computing it."""
+        return f(*xs)
+
+    def jvp(self, f: Callable[..., Array], xs: tuple[Array, ...], vs: tuple[Array, ...]) -> Any:
+        """``(f(*xs), J vs)`` for the derivative J of an array-valued f at xs."""
+        raise BackendError(self._no_derivatives("jvp"))
+
+    def vjp(self, f: Callable[..., Array], *xs: Array) -> tuple[Array, Callable[[Array], Any]]:
+        """``(f(*xs), pull)`` with ``pull(u) = J^H u`` as a tuple, one array for each of xs."""
+        raise BackendError(self._no_derivatives("vjp"))
+
+    def linearize(self, f: Callable[..., Array], *xs: Array) -> Callable[..., Array]:
+        """``push(*vs) = J vs`` with f's intermediate results at xs kept."""
+        raise BackendError(self._no_derivatives("linearize"))
+
+    def _no_derivatives(self, what: str) -> str:
+        return (
+            f"{self.name} does not differentiate functions ({what}). Use arrays of PyTorch or JAX "
+            "(torch.as_tensor(x), jax.numpy.asarray(x)) and write the function with their operations, or give "
+            "the products yourself: ops.FunctionOperator(matvec, shape, rmatvec=...)."
+        )
+
+    def vmap(self, f: Callable[..., Any], in_axes: Any = 0, out_axes: Any = 0) -> Callable[..., Any]:
+        """f over one axis of its arguments; where the library has no such thing, one call for each."""
+        raise BackendError(
+            f"{self.name} does not vectorise functions; call them one by one, or use PyTorch or JAX."
+        )
+
+    def checkpoint(self, f: Callable[..., Array]) -> Callable[..., Array]:
+        """f, whose intermediate results are computed again for the derivative instead of being kept."""
+        return f
+
+    def blockwise(
+        self,
+        f: Callable[[Any, Any], Array],
+        rows: tuple[Array, ...],
+        columns: tuple[Array, ...],
+        sizes: tuple[int, int],
+    ) -> Array:
+        """Row blocks of ``sum_j f(rows[i], columns[j])``, one pair of blocks in memory at a time.
+
+        Blocks are taken along axis -2 of every array, of at most ``sizes`` rows. f must be linear in its
+        columns in the sense that rows of zeros in ``columns[-1]`` contribute nothing.
+        """
+        f = self.checkpoint(f)
+        m, n = rows[0].shape[-2], columns[0].shape[-2]
+        out = []
+        for i in range(0, max(m, 1), sizes[0]):
+            top = tuple(x[..., i : i + sizes[0], :] for x in rows)
+            total = None
+            for j in range(0, max(n, 1), sizes[1]):
+                part = f(top, tuple(x[..., j : j + sizes[1], :] for x in columns))
+                total = part if total is None else total + part
+            out.append(total)
+        return out[0] if len(out) == 1 else self.xp.concat(out, axis=-2)
 
     # -- dense factorisations --------------------------------------------------------------------------------
     def cholesky(self, A: Array) -> Array:

@@ -182,6 +182,49 @@ class JaxBackend(Backend):
             one = jax.vmap(one)
         return one(A)
 
+    # -- functions of arrays ---------------------------------------------------------------------------------
+    def result_like(self, f: Callable[..., Any], *xs: Any) -> Any:
+        return jax.eval_shape(f, *xs)
+
+    def jvp(self, f: Callable[..., Array], xs: tuple[Array, ...], vs: tuple[Array, ...]) -> Any:
+        return jax.jvp(f, xs, vs)
+
+    def vjp(self, f: Callable[..., Array], *xs: Array) -> tuple[Array, Callable[[Array], Any]]:
+        y, transposed = jax.vjp(f, *xs)  # transposed(u) = J^T u
+        return y, lambda u: tuple(self.conj(x) for x in transposed(self.conj(u)))
+
+    def linearize(self, f: Callable[..., Array], *xs: Array) -> Callable[..., Array]:
+        return jax.linearize(f, *xs)[1]  # type: ignore[no-any-return]
+
+    def vmap(self, f: Callable[..., Any], in_axes: Any = 0, out_axes: Any = 0) -> Callable[..., Any]:
+        return jax.vmap(f, in_axes=in_axes, out_axes=out_axes)
+
+    def checkpoint(self, f: Callable[..., Array]) -> Callable[..., Array]:
+        return jax.checkpoint(f)
+
+    def blockwise(
+        self,
+        f: Callable[[Any, Any], Array],
+        rows: tuple[Array, ...],
+        columns: tuple[Array, ...],
+        sizes: tuple[int, int],
+    ) -> Array:
+        # loops that are compiled once: unrolled, a hundred blocks would be a hundred copies of the program
+        m, n = rows[0].shape[-2], columns[0].shape[-2]
+        if n <= sizes[1] and (m <= sizes[0] or not n):
+            return f(rows, columns)
+        f = jax.checkpoint(f)
+        top = tuple(_cut(x, sizes[0]) for x in rows)
+        left = tuple(_cut(x, sizes[1], last=i == len(columns) - 1) for i, x in enumerate(columns))
+
+        def stripe(a: Any) -> Array:
+            first = jax.eval_shape(f, a, tuple(x[0] for x in left))
+            zero = jnp.zeros(first.shape, first.dtype)
+            return jax.lax.scan(lambda total, b: (total + f(a, b), None), zero, left)[0]
+
+        out = jnp.moveaxis(jax.lax.map(stripe, top), 0, -3)
+        return jnp.reshape(out, (*out.shape[:-3], -1, out.shape[-1]))[..., :m, :]
+
     # -- control flow and randomness -------------------------------------------------------------------------
     def while_loop(self, cond: Callable[[Any], Any], body: Callable[[Any], Any], state: Any) -> Any:
         return jax.lax.while_loop(cond, body, state)
@@ -216,6 +259,16 @@ class JaxBackend(Backend):
 
     def rademacher(self, key: Any, shape: tuple[int, ...], dtype: Any, device: Any = None) -> Array:
         return jax.random.rademacher(self._key(key), shape).astype(self.dtype(dtype))
+
+
+def _cut(x: Array, size: int, last: bool = False) -> Array:
+    """Blocks of axis -2 in front; the last one is filled up with copies of the last row
+    (last: with zeros)."""
+    n = x.shape[-2]
+    count = -(-n // size)
+    fill = [(0, 0)] * (x.ndim - 2) + [(0, count * size - n), (0, 0)]
+    x = jnp.pad(x, fill) if last else jnp.pad(x, fill, mode="edge")
+    return jnp.moveaxis(jnp.reshape(x, (*x.shape[:-2], count, size, x.shape[-1])), -3, 0)
 
 
 MOST_SQUARINGS = 40

@@ -170,6 +170,36 @@ class TorchBackend(Backend):
 
         return implicit_solve(A, solve, b, solve_adjoint)
 
+    # -- functions of arrays ---------------------------------------------------------------------------------
+    def jvp(self, f: Callable[..., Array], xs: tuple[Array, ...], vs: tuple[Array, ...]) -> Any:
+        return torch.func.jvp(f, xs, vs)
+
+    def vjp(self, f: Callable[..., Array], *xs: Array) -> tuple[Array, Callable[[Array], Any]]:
+        # torch's cotangents are conjugated already: it pulls back with J^H
+        return torch.func.vjp(f, *xs)  # type: ignore[no-any-return]
+
+    def linearize(self, f: Callable[..., Array], *xs: Array) -> Callable[..., Array]:
+        import warnings
+
+        with warnings.catch_warnings():  # it folds constants of its own graph and warns about their names
+            warnings.simplefilter("ignore", UserWarning)
+            return torch.func.linearize(f, *xs)[1]  # type: ignore[no-any-return]
+
+    def vmap(self, f: Callable[..., Any], in_axes: Any = 0, out_axes: Any = 0) -> Callable[..., Any]:
+        return torch.func.vmap(f, in_dims=in_axes, out_dims=out_axes)
+
+    def checkpoint(self, f: Callable[..., Array]) -> Callable[..., Array]:
+        from torch.utils.checkpoint import checkpoint
+
+        def run(*args: Any) -> Array:
+            tensors = torch.utils._pytree.tree_leaves(args)
+            # the transformations of torch.func cannot recompute; they keep what they need
+            if torch.is_grad_enabled() and self.is_concrete(*tensors):
+                return checkpoint(f, *args, use_reentrant=False)  # type: ignore[no-any-return]
+            return f(*args)
+
+        return run
+
     # -- randomness ------------------------------------------------------------------------------------------
     def normal(self, key: Any, shape: tuple[int, ...], dtype: Any, device: Any = None) -> Array:
         generator = torch.Generator().manual_seed(int(key))

@@ -8,6 +8,7 @@ from .algebra import add, as_operator, block_diag, kron, kronsum, matmul, power,
 from .base import LinearOperator
 from .blockdiag import BlockDiag
 from .dense import Dense, Triangular
+from .derivative import FIM, Fisher, GaussNewton, Hessian, Jacobian
 from .diagonal import Diagonal, Identity, ScalarMul
 from .function import FunctionOperator
 from .kronecker import Kronecker, apply_along_axes
@@ -27,8 +28,13 @@ __all__ = [
     "BlockDiag",
     "Dense",
     "Diagonal",
+    "FIM",
+    "Fisher",
     "FunctionOperator",
+    "GaussNewton",
+    "Hessian",
     "Identity",
+    "Jacobian",
     "KronSum",
     "Kronecker",
     "LinearOperator",

@@ -12,9 +12,9 @@ __all__ = ["algorithm_cases", "cases", "operator_cases"]
 
 def operator_cases() -> list[Case]:
     """All operators of the core, family by family."""
-    from . import composed, leaves
+    from . import composed, functions, leaves
 
-    families: tuple[Any, ...] = (leaves, composed)
+    families: tuple[Any, ...] = (leaves, composed, functions)
     return [case for family in families for case in family.operator_cases()]
 
 
