@@ -163,8 +163,8 @@ class Backend:
     def _no_derivatives(self, what: str) -> str:
         return (
             f"{self.name} does not differentiate functions ({what}). Use arrays of PyTorch or JAX "
-            "(torch.as_tensor(x), jax.numpy.asarray(x)) and write the function with their operations, or give "
-            "the products yourself: ops.FunctionOperator(matvec, shape, rmatvec=...)."
+            "(torch.as_tensor(x), jax.numpy.asarray(x)) and write the function with their operations, or "
+            "give the products yourself: ops.FunctionOperator(matvec, shape, rmatvec=...)."
         )
 
     def vmap(self, f: Callable[..., Any], in_axes: Any = 0, out_axes: Any = 0) -> Callable[..., Any]:

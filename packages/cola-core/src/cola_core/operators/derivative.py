@@ -8,7 +8,8 @@ each array in row-major order, and ``unravel`` takes a vector apart again.
 The function is linearised anew at every product, because only then are derivatives through the point, jit and
 changes of what the function reads correct; ``linearized()`` keeps a linearisation on request. The function is
 part of the operator's structure: under ``jax.jit`` a new function object means a new compilation, and arrays
-it closes over get gradients only as far as the library's own closures do; what should be data goes into ``x``.
+it closes over get gradients only as far as the library's own closures do; what should be data goes into
+``x``.
 """
 
 from __future__ import annotations
@@ -107,9 +108,9 @@ class Jacobian(LinearOperator):
     """The m x n matrix of first derivatives of ``f`` at ``x``: n numbers in x, m in f(x).
 
     f: a differentiable function written with the operations of x's library (PyTorch or JAX; on NumPy products
-    raise BackendError). x: an array or a tree of arrays. ``J @ v`` is a Jacobian-vector product, ``J.H @ u`` a
-    vector-Jacobian product; several columns are vectorised, ``block`` at a time. A complex x needs a complex
-    differentiable f; a real x may have complex f(x). Products, ``to_dense`` and all questions are
+    raise BackendError). x: an array or a tree of arrays. ``J @ v`` is a Jacobian-vector product, ``J.H @ u``
+    a vector-Jacobian product; several columns are vectorised, ``block`` at a time. A complex x needs a
+    complex differentiable f; a real x may have complex f(x). Products, ``to_dense`` and all questions are
     differentiable in x.
 
     >>> import cola_core as cola, numpy as np
@@ -307,8 +308,8 @@ def _common(be: Backend, arrays: Any) -> str:
 class Hessian(Jacobian):
     """The n x n matrix of second derivatives of a scalar function ``f`` at ``x``: forward over reverse.
 
-    Self-adjoint where x is real (PSD is not assumed: declare it with ``PSD(Hessian(f, x))`` where f is convex);
-    complex symmetric for a complex differentiable f of complex x.
+    Self-adjoint where x is real (PSD is not assumed: declare it with ``PSD(Hessian(f, x))`` where f is
+    convex); complex symmetric for a complex differentiable f of complex x.
     """
 
     def _look(self) -> None:
@@ -321,7 +322,8 @@ class Hessian(Jacobian):
             )
         if "complex" in self.values and self._real_point():
             raise DTypeError(
-                f"{type(self).__name__}: f maps real numbers to complex ones; take its real or imaginary part."
+                f"{type(self).__name__}: f maps real numbers to complex ones; take its real or "
+                "imaginary part."
             )
 
     def _shape(self) -> tuple[int, ...]:
@@ -493,9 +495,9 @@ class Fisher(GaussNewton):
     logits_fn: theta -> natural parameters of the likelihood of every datum; the data are the first axis (for
     "categorical" all axes but the last, which runs over the classes), and ``mean=False`` sums over them.
     likelihood: "categorical" (logits; F = diag(p) - p p^T with p = softmax), "bernoulli" (logits;
-    F = p (1 - p)), "poisson" (log rates; F = rate), "gaussian" (means, unit variance; F = 1), or a function: the
-    log partition function of an exponential family, summed over the data, whose Hessian F is. PSD. These are
-    the generalised Gauss-Newton matrices of the negative log-likelihoods (Martens 2020, sec. 9).
+    F = p (1 - p)), "poisson" (log rates; F = rate), "gaussian" (means, unit variance; F = 1), or a function:
+    the log partition function of an exponential family, summed over the data, whose Hessian F is. PSD. These
+    are the generalised Gauss-Newton matrices of the negative log-likelihoods (Martens 2020, sec. 9).
     """
 
     likelihood: Any = static(default="categorical")
@@ -513,8 +515,8 @@ class Fisher(GaussNewton):
     ) -> None:
         if not callable(likelihood) and likelihood not in LIKELIHOODS:
             raise UnknownNameError(
-                f"Fisher: likelihood={likelihood!r} is not known; known are {', '.join(LIKELIHOODS)}, or a log "
-                "partition function."
+                f"Fisher: likelihood={likelihood!r} is not known; known are {', '.join(LIKELIHOODS)}, or a "
+                "log partition function."
             )
         object.__setattr__(self, "likelihood", likelihood)
         object.__setattr__(self, "mean", bool(mean))
@@ -573,5 +575,5 @@ def _softmax(xp: Any, z: Array) -> Array:
 
 
 def FIM(logits_fn: Callable[[Any], Any], theta: Any) -> Fisher:
-    """The Fisher information of a classifier, under the name of the CoLA package: ``Fisher(logits_fn, theta)``."""
+    """``Fisher(logits_fn, theta)`` of a classifier, under the name of the CoLA package."""
     return Fisher(logits_fn, theta)
