@@ -51,7 +51,7 @@ def test_svd(pair, backend, dtype):
         s = backend.to_numpy(S.diag)
         assert (s >= 0).all() and (np.diff(s) <= tolerance(dtype) * want[0]).all()
         close(backend, (U @ S @ V.H).to_dense(), D, dtype, scale=10 * want[0])
-        close(backend, s, want[: len(s)], dtype, scale=10 * want[0])
+        close(backend, S.diag, want[: len(s)], dtype, scale=10 * want[0])
         assert len(s) == min(D.shape) or want[len(s)] <= zero(D) * want[0]
         orthonormal(backend, U, dtype)
         orthonormal(backend, V, dtype)
@@ -112,7 +112,7 @@ def test_lstsq_and_pinv(pair, name, backend, dtype, rng):
     W = wide(D)
     want = np.linalg.pinv(W, rcond=zero(D))
     s = np.linalg.svd(W, compute_uv=False)
-    gain = (s[0] / s[rank_of(D) - 1]) ** 2 / s[0]
+    gain = (s[0] / s[rank_of(D) - 1]) ** 2 / s[0] if rank_of(D) else 1.0
     rcond = zero(D)
     for B in (A, hidden(A)):
         P = cola.pinv(B, rcond=rcond)
@@ -125,7 +125,7 @@ def test_lstsq_and_pinv(pair, name, backend, dtype, rng):
         assert info.rank in (None, rank_of(D)) and info.converged
         assert info.rank is not None or backend.name == "jax"
         r = np.linalg.norm(b - D @ (want @ b), axis=-2) / np.linalg.norm(b, axis=-2)
-        assert abs(float(info.residual) - r.max()) < 1e3 * tolerance(dtype) * gain * s[0]
+        assert abs(float(info.residual) - r.max()) < 1e3 * tolerance(dtype) * gain * max(s[0], 1.0)
         close(backend, P.H @ backend.asarray(np.ones(D.shape[1], dtype)),
               want.conj().T @ np.ones(D.shape[1]), dtype, scale=100 * gain * s[0])  # fmt: skip
 
@@ -161,7 +161,8 @@ def test_det(pair, name, backend, dtype):
     want = np.linalg.det(wide(D))
     scale = 100 * max(abs(want), np.linalg.norm(D, 2) ** len(D) * 1e-3)
     close(backend, cola.det(A), want, dtype, scale=scale)
-    close(backend, cola.det(hidden(A)), want, dtype, scale=scale)
+    if name not in SINGULAR:
+        close(backend, cola.det(hidden(A)), want, dtype, scale=scale)
 
 
 def test_nullspace_and_orth(pair, name, backend, dtype):

@@ -17,6 +17,7 @@ from ..operators import (
     LinearOperator,
     Product,
     ScalarMul,
+    Zero,
     as_operator,
     matmul,
     operator,
@@ -241,6 +242,11 @@ def pinv_diagonal(A: Any, rcond: Any, *, alg: Any) -> LinearOperator:
     return Diagonal(_inverted(A, A.diag, rcond), declared=keep)
 
 
+@RULES.rule(PINV, (Zero,), id="pinv/zero", source="definition")
+def pinv_zero(A: Any, rcond: Any, *, alg: Any) -> LinearOperator:
+    return A.H
+
+
 @RULES.rule(PINV, (ScalarMul,), id="pinv/scalar", source="definition")
 def pinv_scalar(A: Any, rcond: Any, *, alg: Any) -> LinearOperator:
     if isinstance(A.c, (int, float, complex)):
@@ -297,6 +303,8 @@ def _rank_of(be: Any, P: Any) -> int | None:
     """The least number of nonzero singular values in the batch, where it can be read off."""
     if be.name == "abstract":
         return None
+    if isinstance(P, Zero):
+        return 0
     for M in P.Ms if isinstance(P, Product) else (P,):
         if isinstance(M, Diagonal):
             count = be.xp.sum(be.xp.astype(M.diag != 0, M.diag.dtype), axis=-1)

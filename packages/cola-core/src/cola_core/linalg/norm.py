@@ -23,6 +23,7 @@ from ..operators import (
     Product,
     ScalarMul,
     Transpose,
+    Zero,
     add,
     as_operator,
     parts,
@@ -169,6 +170,11 @@ def _invariant(A: Any, ord: Any, *, alg: Any) -> bool | str:
 )  # fmt: skip
 def norm_orthonormal(A: Any, ord: Any, *, alg: Any) -> Array:
     return _of_unitary(A, ord) if 0 not in A.shape[-2:] else 0 * _real_ones(A)
+
+
+@RULES.rule(NORM, (Zero,), id="norm/zero", source="definition")
+def norm_zero(A: Any, ord: Any, *, alg: Any) -> Array:
+    return 0 * _real_ones(A)
 
 
 @RULES.rule(NORM, (ScalarMul,), id="norm/scalar", source="definition")

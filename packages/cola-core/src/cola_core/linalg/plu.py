@@ -17,6 +17,7 @@ from ..operators import (
     Product,
     ScalarMul,
     Triangular,
+    Zero,
     as_operator,
     matmul,
     parts,
@@ -74,6 +75,15 @@ def _already(A: Any, *, alg: Any) -> Any:
 
 for _cls in (Identity, ScalarMul, Diagonal):
     RULES.rule(PLU, (_cls,), id=f"lu/{_cls.__name__.lower()}", source="definition")(_already)
+
+
+@RULES.rule(PLU, (Zero,), id="lu/zero", source="P = I, L = I, U = 0")
+def lu_zero(A: Any, *, alg: Any) -> Any:
+    from .qr import leading_columns
+
+    m, n = A.shape[-2:]
+    k = min(m, n)
+    return Identity.like(A, m), leading_columns(A, k), Zero.like(A, k, n)
 
 
 @RULES.rule(PLU, (Permutation,), id="lu/permutation", source="definition")

@@ -18,7 +18,9 @@ from ..operators import (
     LowRank,
     Product,
     ScalarMul,
+    Sliced,
     Triangular,
+    Zero,
     as_operator,
     matmul,
     parts,
@@ -114,6 +116,21 @@ def qr_scalar(A: Any, *, alg: Any) -> Any:
         ScalarMul(phases(be, c), A.n, declared=frozenset({Unitary})),
         ScalarMul(size, A.n, declared=frozenset({PSD})),
     )
+
+
+@RULES.rule(QR_FACTORS, (Zero,), id="qr/zero", source="Q = any orthonormal columns, R = 0")
+def qr_zero(A: Any, *, alg: Any) -> Any:
+    m, n = A.shape[-2:]
+    return leading_columns(A, min(m, n)), Zero.like(A, min(m, n), n)
+
+
+def leading_columns(A: Any, k: int) -> LinearOperator:
+    """The first k columns of the identity with as many rows as A."""
+    be = A._concrete_backend()
+    eye = Identity.like(A, A.shape[-2])
+    if k == A.shape[-2]:
+        return eye
+    return Sliced(eye, None, be.xp.arange(k, device=A.device), declared=frozenset({Stiefel}))
 
 
 def _upper(A: Any, *, alg: Any) -> bool | str:

@@ -31,6 +31,7 @@ from ..operators import (
     ScalarMul,
     Sliced,
     Transpose,
+    Zero,
     as_operator,
     matmul,
     parts,
@@ -366,6 +367,25 @@ for _cls in (LowRank, Product):
         precedence=1,
         right=False,
     )(_svd_thin)
+
+
+@RULES.rule(RIGHT_SINGULAR, (Zero,), id="right_singular/zero", source="definition")
+def right_zero(A: Any, *, alg: Any) -> Any:
+    be = A._concrete_backend()
+    s = be.zeros((*A.batch_shape, A.shape[-1]), be.real_dtype(A.dtype), A.device)
+    return s, Identity.like(A, A.shape[-1])
+
+
+@_triples(Zero, "zero", "definition", right=False)
+def svd_zero(A: Any, part: Any, *, alg: Any) -> Triples:
+    """No triples: all singular values are zero."""
+    be = A._concrete_backend()
+    none = be.zeros((*A.batch_shape, 0), be.real_dtype(A.dtype), A.device)
+
+    def empty(n: int) -> Any:
+        return Dense(be.zeros((*A.batch_shape, n, 0), A.dtype, A.device), declared=frozenset({Stiefel}))
+
+    return lambda: empty(A.shape[-2]), none, lambda: empty(A.shape[-1])
 
 
 def _spectral(A: Any, *, alg: Any) -> bool | str:
