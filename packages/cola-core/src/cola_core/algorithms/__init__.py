@@ -9,6 +9,7 @@ from .cholesky import Cholesky
 from .dense_exp import ScalingSquaring
 from .eigh import Eig, Eigh
 from .exact import Exact
+from .exp_action import ExpAction
 from .gmres import GMRES
 from .hutchinson import Hutchinson
 from .lanczos import Lanczos
@@ -43,6 +44,7 @@ __all__ = [
     "Eig",
     "Eigh",
     "Exact",
+    "ExpAction",
     "Hutch",
     "Hutchinson",
     "InverseScalingSquaring",

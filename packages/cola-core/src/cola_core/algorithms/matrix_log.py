@@ -100,7 +100,7 @@ def _log(be: Any, A: Any, f: Any, M: Array) -> Array:
             X, count = square_roots(be, A, f, X)[0], count + 1
     out = _pade(be, X - one) * (2.0 ** be.constant(count))[..., None, None]
     near = (one_norm(be, X - one) <= 2 * RADIUS)[..., None, None]
-    return xp.where(near, out, out * float("nan"))
+    return xp.where(near, out, xp.full_like(out, float("nan")))
 
 
 def _pade(be: Any, X: Array) -> Array:

@@ -22,6 +22,7 @@ from ..algorithms import (
     Eig,
     Eigh,
     Exact,
+    ExpAction,
     Hutch,
     Hutchinson,
     InverseScalingSquaring,
@@ -34,6 +35,7 @@ from ..algorithms import (
 from .determinant import SLOGDET, det, logdet, slogdet
 from .diagonal import DIAG, diag
 from .eigen import EIG, EIGH, EIGSH, eig, eigh, eigmax, eigmin, eigvalsh
+from .exponential import ExponentialAction
 from .factorizations import CHOLESKY, cholesky
 from .inverse import INV, Inverse, inv
 from .lstsq import LEAST_SQUARES, PINV, PseudoInverse, lstsq, pinv
@@ -107,6 +109,8 @@ __all__ = [
     "Eig",
     "Eigh",
     "Exact",
+    "ExpAction",
+    "ExponentialAction",
     "Hutch",
     "Hutchinson",
     "Inverse",

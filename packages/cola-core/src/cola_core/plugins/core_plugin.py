@@ -23,6 +23,7 @@ def cola_register(registrar: Any, trigger: str) -> None:
     from ..linalg.determinant import RULES as determinant
     from ..linalg.diagonal import RULES as diagonal
     from ..linalg.eigen import RULES as eigen
+    from ..linalg.exponential import RULES as exponential
     from ..linalg.factorizations import RULES as factorizations
     from ..linalg.inverse import RULES as inverse
     from ..linalg.lstsq import RULES as least_squares
@@ -48,6 +49,7 @@ def cola_register(registrar: Any, trigger: str) -> None:
         eigen,
         functions,
         factorizations,
+        exponential,
         quadratic,
         sampling,
         zero,
@@ -69,6 +71,7 @@ def cola_register(registrar: Any, trigger: str) -> None:
             a.DenmanBeavers,
             a.InverseScalingSquaring,
             a.NewtonSign,
+            a.ExpAction,
             a.Eig,
             a.Lanczos,
         ),

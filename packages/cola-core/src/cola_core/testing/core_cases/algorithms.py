@@ -87,6 +87,14 @@ def algorithm_cases() -> list[Case]:
         ),
         _algorithm("exact", lambda: a.Exact(bs=3), (*traces, "norm-fro", "norm-1", "norm-inf"), "general"),
         _algorithm(
+            "exp-action",
+            lambda: a.ExpAction(),
+            ("exp",),
+            "general",
+            accuracy=1e-13,
+            capabilities=Capabilities(starved=closed("answers lazily: its products report")),
+        ),
+        _algorithm(
             "hutchinson",
             lambda: a.Hutchinson(),
             ("trace", "diag"),

@@ -1,0 +1,297 @@
+"""``exp(A) b`` by products with A only. Al-Mohy & Higham, SISC 33 (2011) 488.
+
+``exp(A) b = (T_m(A / s))^s b`` with ``T_m`` the truncated Taylor series, m and s chosen so that the backward
+error stays below the tolerance for the 1-norms of (powers of) A at least cost. Norms are estimated from
+products (Higham & Tisseur, SIMAX 21 (2000) 1185) and may be too small: every step watches its last terms, and
+the number of steps doubles where they have not died out, or where terms much larger than their sum cancel.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+from ..backends.base import Array
+from ..cost import Cost
+from ..dispatch.session import record
+from ..info import Info
+from ..properties import SelfAdjoint
+from ..pytree import tree_leaves
+from .base import Algorithm, question_memory
+from .cholesky import check_finite
+
+__all__ = ["ExpAction"]
+
+# largest 1-norm of A / s for which the series to degree m has a backward error of 2^-53 (2^-24): the first
+# zero of the power series bound (3.6) of the paper minus the unit roundoff
+DOUBLE = {
+    5: 2.40e-3, 10: 0.144, 15: 0.641, 20: 1.44, 25: 2.43, 30: 3.54, 35: 4.73, 40: 5.97, 45: 7.25, 50: 8.55,
+    55: 9.87,
+}  # fmt: skip
+SINGLE = {
+    5: 0.131, 10: 0.995, 15: 2.22, 20: 3.55, 25: 4.93, 30: 6.32, 35: 7.72, 40: 9.13, 45: 10.5, 50: 11.9,
+    55: 13.4,
+}  # fmt: skip
+TYPICAL_PRODUCTS = 60  # the norm is unknown when the cost is estimated
+LARGEST_PEAK = 100.0  # terms beyond it times their sum cancel: take smaller steps
+TRACED_DEGREE, TRACED_STEPS = 40, 1024  # under a trace: enough for 1-norms up to 6000
+
+
+@dataclass(frozen=True)
+class ExpAction(Algorithm):
+    """``exp(A)`` as a lazy operator whose products cost about ``6 |A - mu I|_1`` products with A, at least
+    some tens, where mu is about the mean of A's diagonal.
+
+    tol: backward error (default: unit roundoff). steps: the number s, instead of one chosen from norms;
+    needed where values cannot be looked at (``torch.func`` transformations).
+    """
+
+    tol: float | None = None
+    steps: int | None = None
+
+    kind: ClassVar[str] = "iterative"
+
+    def applicable(self, question: str, A: Any, *operands: Any) -> bool | str:
+        if operands[0].kind != "exp":
+            return f"computes exp only, not {operands[0].name}"
+        if A.isa(SelfAdjoint) and not A.batch_shape:
+            return "Lanczos needs fewer products for a self-adjoint operator"
+        return True
+
+    def cost(self, question: str, A: Any, *operands: Any) -> Cost:
+        n = A.shape[-1]
+        total = (A.matvec_cost + Cost(3 * n, 6 * A.itemsize * n, 0, 0, 6)) * TYPICAL_PRODUCTS
+        return Cost(total.flops, total.bytes, question_memory(A, 4), TYPICAL_PRODUCTS, total.calls)
+
+    def apply_unary(self, A: Any, f: Any) -> Any:
+        from ..linalg.exponential import ExponentialAction
+
+        return ExponentialAction(A, self)
+
+    # -- products with exp(A) --------------------------------------------------------------------------------
+    def expmv(self, A: Any, X: Array) -> Array:
+        """``exp(A) X`` for X of shape (*batch, n, k) in A's dtype or the complex one of its precision."""
+        be = A._concrete_backend()
+        xp = be.xp
+        if 0 in X.shape or be.name == "abstract":
+            return X
+        check_finite(A, X)
+        real = be.real_dtype(X.dtype)
+        unit = float(xp.finfo(real).eps) / 2
+        tol = unit if self.tol is None else max(float(self.tol), unit)
+        table = DOUBLE if unit < 1e-10 else SINGLE
+        mu = _mean_diagonal(be, A)
+        if be.is_concrete(*tree_leaves(A)):
+            m, s, made = self._plan(be, A, mu, table)
+            doublings = 0
+            out, tail, peak, products = _steps(be, A, X, mu, m, s, tol)
+            while self.steps is None and be.is_concrete(tail, peak):
+                unfinished = 10 * tol < be.number(tail) < float("inf")
+                cancelling = LARGEST_PEAK < be.number(peak) < float("inf") and doublings < 6
+                if not (unfinished or cancelling):
+                    break
+                s, made, doublings = 2 * s, made + products, doublings + 1
+                out, tail, peak, products = _steps(be, A, X, mu, 55, s, tol)
+            products = (products + made) * X.shape[-1]
+        elif self.steps is not None:
+            m, s = 55, int(self.steps)
+            out, tail, peak, products = _steps(be, A, X, mu, m, s, tol)
+        elif be.name == "jax":
+            m, norm = TRACED_DEGREE, 2 * _norm_estimate(be, A, mu, 1)
+            s, products = be.xp.ceil(norm / table[m]), None
+            out, tail, peak = _traced(A, X, mu, s, m)
+        else:
+            raise NotImplementedError(
+                f"the number of Taylor steps for exp({A!r}) depends on values, which this transformation "
+                "does not show. Give it: exp(A, ExpAction(steps=...)), about the 1-norm of A divided by 10."
+            )
+        concrete = be.is_concrete(tail, peak)
+        lost = unit * s * peak  # what cancellation costs
+        error = be.number(tail + lost) if concrete else tail + lost
+        met = (be.number(tail) if concrete else tail) <= 10 * tol
+        record(
+            Info(
+                method="Taylor exp",
+                converged=met,
+                reason="converged" if met is True else "the series has not converged: the norm is too large",
+                iterations=int(s) if isinstance(s, int) else s,
+                matvecs=products,
+                tolerance=tol,
+                error_estimate=error,
+            )
+        )
+        return out
+
+    def _plan(self, be: Any, A: Any, mu: Any, table: dict[int, float]) -> tuple[int, int, int]:
+        """Degree, steps and the products that choosing them took. Fragment 3.1 of the paper."""
+        if self.steps is not None:
+            return 55, max(int(self.steps), 1), 0
+        made, norm = 10, be.number(_norm_estimate(be, A, mu, 1))
+        if not norm < float("inf"):
+            from ..errors import NonFiniteError
+
+            raise NonFiniteError(f"exp({A!r}): a product with the operator is NaN or infinite.")
+        m, s = _cheapest(norm, table, 1)
+        if m * s > 4 * 55:  # norms of powers are smaller for non-normal A: eq. 3.13
+            powers = [norm] + [be.number(_norm_estimate(be, A, mu, p)) ** (1 / p) for p in range(2, 6)]
+            made += 10 * sum(range(2, 6))
+            for p in range(2, 5):
+                alpha = max(powers[p - 1], powers[p])
+                found = _cheapest(alpha, table, max(p * (p - 1) - 1, 1))
+                m, s = min((m, s), found, key=lambda x: x[0] * x[1])
+        return m, s, made
+
+
+def _cheapest(norm: float, table: dict[int, float], least: int) -> tuple[int, int]:
+    if norm == 0:
+        return 5, 1
+    options = [(m, max(math.ceil(norm / theta), 1)) for m, theta in table.items() if m >= least]
+    return min(options, key=lambda x: (x[0] * x[1], x[0]))
+
+
+def _mean_diagonal(be: Any, A: Any) -> Any:
+    """About the mean of the diagonal, a constant.
+
+    ``exp(A) = e^mu exp(A - mu I)`` holds for any mu; this one makes the norm, and what cancels, smaller.
+    """
+    n = A.shape[-1]
+    Z = be.rademacher(0, (n, 4), A.dtype, A.device)
+    return be.constant(be.xp.mean(be.inner(Z, A._matmat(Z)), axis=-1) / n)
+
+
+def _shifted(be: Any, A: Any, mu: Any, X: Array) -> Array:
+    return A._matmat(X) - mu[..., None, None] * X
+
+
+def _norm_estimate(be: Any, A: Any, mu: Any, p: int) -> Array:
+    """About ``|(A - mu I)^p|_1``, from below: exact for stored entries, else five products with two columns
+    and their adjoints (or, where there is no adjoint, the growth of a random vector)."""
+    from ..operators import Dense
+
+    xp, n = be.xp, A.shape[-1]
+    if isinstance(A, Dense) and p == 1:
+        M = A.array - mu[..., None, None] * be.eye(n, A.dtype, A.device)
+        return be.constant(xp.max(xp.sum(xp.abs(M), axis=-2)))
+
+    def forward(X: Array) -> Array:
+        for _ in range(p):
+            X = _shifted(be, A, mu, X)
+        return X
+
+    def backward(X: Array) -> Array:
+        for _ in range(p):
+            X = A._rmatmat(X) - be.conj(mu)[..., None, None] * X
+        return X
+
+    start = be.rademacher(p, (n, 2), A.dtype, A.device)
+    try:
+        if A.batch_shape:
+            raise NotImplementedError
+        X = xp.concat([xp.ones_like(start[:, :1]), start[:, 1:]], axis=-1) / n
+        best = None
+        for _ in range(5):
+            Y = forward(X)
+            size = xp.max(xp.sum(xp.abs(Y), axis=-2))
+            best = size if best is None else xp.maximum(best, size)
+            magnitude = xp.abs(Y)
+            S = xp.where(magnitude > 0, Y / xp.where(magnitude > 0, magnitude, 1 + 0 * magnitude), 1 + 0 * Y)
+            rows = xp.max(xp.abs(backward(S)), axis=-1)
+            top = xp.argsort(-rows)[: min(2, n)]
+            X = be.astype(xp.arange(n, device=be.device(start))[:, None] == top[None, :], A.dtype)
+        return be.constant(best)
+    except NotImplementedError:
+        X, best = start, None
+        for _ in range(10):
+            X = X / xp.max(xp.sum(xp.abs(X), axis=-2))
+            X = forward(X)
+            size = xp.max(xp.sum(xp.abs(X), axis=-2))
+            best = size if best is None else xp.maximum(best, size)
+        return be.constant(2 * best)
+
+
+def _largest(be: Any, X: Array) -> Array:
+    return be.xp.max(be.xp.abs(be.constant(X)))
+
+
+def _steps(be: Any, A: Any, X: Array, mu: Any, m: int, s: int, tol: float) -> tuple[Array, Array, Array, int]:
+    """The s steps with degree m: the answer; the sizes of the last and the largest terms relative to their
+    sum; products made."""
+    xp = be.xp
+    if be.name == "jax":
+        return *be.jit(_compiled, static=("m", "s"))(A, X, mu, m=m, s=s), m * s
+    tail, products = 0 * _largest(be, X), 0
+    peak = tail
+    for _ in range(s):
+        term = X
+        before = _largest(be, term)
+        last = top = before
+        for j in range(1, m + 1):
+            term = _shifted(be, A, mu, term) / (s * j)
+            products += 1
+            X = X + term
+            now = _largest(be, term)
+            last, before, top = before + now, now, xp.maximum(top, now)
+            if be.is_concrete(last) and not bool(last > tol * _largest(be, X)):
+                break
+        size = _safe(be, _largest(be, X))
+        tail, peak = xp.maximum(tail, last / size), xp.maximum(peak, top / size)
+        X = X * xp.exp(mu / s)[..., None, None]
+    return X, tail, peak, products
+
+
+def _safe(be: Any, size: Array) -> Array:
+    return be.xp.where(size > 0, size, 1 + 0 * size)
+
+
+def _taylor(be: Any, A: Any, state: Any, mu: Any, s: Any, m: int) -> tuple[Array, Array, Array]:
+    """One step, with a fixed number of terms."""
+    import jax
+
+    xp = be.xp
+    start, tail, peak = state
+
+    def add(j: Any, state: Any) -> Any:
+        X, term, top = state
+        term = _shifted(be, A, mu, term) / (s * (j + 1))
+        return X + term, term, xp.maximum(top, _largest(be, term))
+
+    X, last, top = jax.lax.fori_loop(0, m, add, (start, start, _largest(be, start)))
+    size = _safe(be, _largest(be, X))
+    tail, peak = xp.maximum(tail, _largest(be, last) / size), xp.maximum(peak, top / size)
+    return X * xp.exp(mu / s)[..., None, None], tail, peak
+
+
+def _start(be: Any, A: Any, X: Array, mu: Any) -> Array:
+    """X with the batch and dtype that the answer has, so that loops keep their types."""
+    return X + 0 * _shifted(be, A, mu, X)
+
+
+def _compiled(A: Any, X: Array, mu: Any, *, m: int, s: int) -> tuple[Array, Array, Array]:
+    import jax
+
+    be = A._concrete_backend()
+    X = _start(be, A, X, mu)
+    none = 0 * _largest(be, X)
+    step = jax.checkpoint(lambda state: _taylor(be, A, state, mu, s, m))
+    return jax.lax.fori_loop(0, s, lambda _, state: step(state), (X, none, none))
+
+
+def _traced(A: Any, X: Array, mu: Any, s: Array, m: int) -> tuple[Array, Array, Array]:
+    """A number of steps that is itself traced: a fixed number of turns, most of them skipped, so that
+    reverse-mode differentiation works; NaN where they do not suffice."""
+    import jax
+
+    be = A._concrete_backend()
+    s = be.xp.maximum(s, 1)
+    X = _start(be, A, X, mu)
+    none = 0 * _largest(be, X)
+    step = jax.checkpoint(lambda state: _taylor(be, A, state, mu, s, m))
+
+    def turn(i: Any, state: Any) -> Any:
+        return jax.lax.cond(i < s, step, lambda state: state, state)
+
+    out, tail, peak = jax.lax.fori_loop(0, TRACED_STEPS, turn, (X, none, none))
+    enough = s <= TRACED_STEPS
+    tail = be.xp.where(enough, tail, float("inf"))
+    return be.xp.where(enough, out, be.xp.full_like(out, float("nan"))), tail, peak
