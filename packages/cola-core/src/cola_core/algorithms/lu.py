@@ -6,8 +6,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+
 from ..backends.base import Array
 from ..cost import Cost
+from ..errors import SingularMatrixError
 from .base import Algorithm
 from .cholesky import check_finite
 from .dense_cost import batch_size, dense_memory
@@ -39,6 +42,8 @@ class LU(Algorithm):
 
     def solve(self, A: Any, b: Array) -> Array:
         check_finite(A, b)
+        if A.batch_shape:
+            return _solve_all(self, A, b)
         return self.factor(A).solve(b)
 
     def lu(self, A: Any) -> tuple[Any, Any, Any]:
@@ -59,14 +64,49 @@ class LU(Algorithm):
         return P, lower, Triangular(U, lower=False) if n <= m else Dense(U)
 
     def slogdet(self, A: Any) -> tuple[Array, Array]:
-        from ..errors import SingularMatrixError
-
+        be = A._concrete_backend()
+        if be.name == "numpy" and A.batch_shape:
+            sign, value = be.xp.linalg.slogdet(dense_entries(A))
+            return be.astype(sign, A.dtype), value
         try:
             # a determinant is well defined however ill-conditioned the matrix:
             # only a solve needs the estimate
             return self.factor(A, singular_ok=True).slogdet()
         except SingularMatrixError:
-            be = A._concrete_backend()
             return be.zeros(A.batch_shape, A.dtype), be.zeros(A.batch_shape, be.real_dtype(A.dtype)) - float(
                 "inf"
             )
+
+
+def _solve_all(alg: LU, A: Any, b: Array) -> Array:
+    """A batch at once. One more column, of random signs, shows what the inverses do to a typical vector:
+    ``|A| |A^-1 z| / |z|`` is a lower bound on the condition number that is seldom far below it.
+    """
+    be = A._concrete_backend()
+    xp = be.xp
+    M = dense_entries(A)
+    dtype = xp.result_type(M, b)
+    M, B = be.astype(M, dtype), be.astype(b, dtype)
+    concrete = be.is_concrete(M, B) and M.shape[-1] > 0
+    if concrete:
+        probe = xp.broadcast_to(be.rademacher(0, (M.shape[-1], 1), dtype, A.device), (*B.shape[:-1], 1))
+        B = xp.concat([B, probe], axis=-1)
+    if be.name == "numpy":
+        # SciPy's LU takes one matrix at a time, NumPy's solve a stack of them
+        try:
+            X = xp.linalg.solve(M, B)
+        except np.linalg.LinAlgError as error:
+            raise SingularMatrixError(
+                f"a matrix of the batch {A!r} of shape {A.shape} is exactly singular. For a least-squares "
+                "answer use pinv or lstsq."
+            ) from error
+    else:
+        X = alg.factor(A).solve(B)
+    if not concrete:
+        return X
+    n = M.shape[-1]
+    growth = xp.linalg.vector_norm(X[..., -1], axis=-1) / n**0.5
+    size = xp.linalg.vector_norm(M, axis=(-2, -1))
+    worst = be.number(xp.max(growth * size)) * n**0.5 if 0 not in growth.shape else 0.0
+    warn_if_singular(1 / worst if worst > 0 else 1.0, A, "LU")
+    return X[..., :-1]

@@ -36,6 +36,7 @@ from ..properties import PSD
 from .inverse import Inverse, all_square
 from .operands import as_algorithm, square
 from .solve import _shifted, _woodbury_cost, _woodbury_guard
+from .stacked import groups_of
 from .structure import by_eigenvalues, spectral_guard
 from .structured_factor import woodbury_factor
 
@@ -291,7 +292,13 @@ def slogdet_kronecker(A: Any, *, alg: Any) -> tuple[Array, Array]:
 @RULES.rule(SLOGDET, (BlockDiag,), id="slogdet/blockdiag", source="definition", when=all_square)
 def slogdet_blockdiag(A: Any, *, alg: Any) -> tuple[Array, Array]:
     be = A._concrete_backend()
-    return _combine([_repeated(be, M, t, alg) for M, t in zip(parts(A), A.multiplicities, strict=True)])
+    found = []
+    for group in groups_of(A, alg):
+        sign, value = _repeated(be, group.operator, A.multiplicities[group.index[0]], alg)
+        if group.stacked:
+            sign, value = be.xp.prod(sign, axis=-1), be.xp.sum(value, axis=-1)
+        found.append((sign, value))
+    return _combine(found)
 
 
 @RULES.rule(

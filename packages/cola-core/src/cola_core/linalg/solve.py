@@ -29,6 +29,7 @@ from ..plugins.rulebook import RuleBook
 from ..properties import SelfAdjoint
 from .inverse import INV, Inverse, all_square, is_unitary
 from .operands import as_algorithm, right_side, square
+from .stacked import gather, groups_of, scatter
 from .structure import low_rank_split, shift_split, spectral, spectral_guard
 from .structured_factor import spectral_factor, woodbury_factor
 
@@ -131,7 +132,6 @@ for _cls, _name, _when in (
     (Permutation, "permutation", None),
     (Product, "product", all_square),
     (Kronecker, "kronecker", all_square),
-    (BlockDiag, "blockdiag", all_square),
 ):
     RULES.rule(
         SOLVE,
@@ -141,6 +141,16 @@ for _cls, _name, _when in (
         when=_when,
         summary="product with the structured inverse",
     )(_through_inverse)
+
+
+@RULES.rule(SOLVE, (BlockDiag,), id="solve/blockdiag", source="definition", when=all_square)
+def solve_blockdiag(A: Any, b: Array, *, alg: Any) -> Array:
+    """Block by block, equal dense blocks in one batch; right-hand sides of repeated blocks are columns."""
+    groups = groups_of(A, alg)
+    found = [
+        ask(SOLVE, (group.operator, B), alg) for group, B in zip(groups, gather(A, groups, b), strict=True)
+    ]
+    return scatter(A, groups, found, b.shape[-1])
 
 
 @RULES.rule(SOLVE, (LinearOperator,), id="solve/unitary", source="U^-1 = U^H", when=is_unitary, precedence=1)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from ..backends.base import Array
 from ..cost import Cost
 from ..properties import Property
@@ -45,6 +47,8 @@ class NoDispatch(LinearOperator):
         return self.A.matvec_cost
 
 
-def no_dispatch(A: LinearOperator) -> LinearOperator:
-    """Hide the structure of ``A`` from the rules."""
-    return NoDispatch(A)
+def no_dispatch(A: Any) -> LinearOperator:
+    """Hide the structure of ``A`` (an operator or an array) from the rules."""
+    from .algebra import as_operator
+
+    return NoDispatch(as_operator(A))
