@@ -14,7 +14,17 @@ from typing import Any
 
 from .errors import PropertyError
 
-__all__ = ["PSD", "Hermitian", "Property", "SelfAdjoint", "Stiefel", "Unitary", "closure", "check_properties"]
+__all__ = [
+    "PSD",
+    "Congruence",
+    "Hermitian",
+    "Property",
+    "SelfAdjoint",
+    "Stiefel",
+    "Unitary",
+    "closure",
+    "check_properties",
+]
 
 
 @dataclass(frozen=True, eq=False)
@@ -63,6 +73,9 @@ Stiefel = Property("Stiefel", square=False)
 
 Unitary = Property("Unitary", (Stiefel,))
 """Square with ``A.H @ A == A @ A.H == I``."""
+
+Congruence = Property("Congruence")
+"""A product ``U @ S @ U.H``: its last factor is the adjoint of its first. Noted when it is written."""
 
 Hermitian = SelfAdjoint
 

@@ -3,6 +3,7 @@ a frozen dataclass of settings and one method per question."""
 
 from __future__ import annotations
 
+from .arnoldi import Arnoldi
 from .base import Algorithm, Auto, default_tol
 from .cg import CG
 from .cholesky import Cholesky
@@ -18,8 +19,10 @@ from .lu import LU
 from .matrix_log import InverseScalingSquaring
 from .matrix_root import DenmanBeavers
 from .matrix_sign import NewtonSign
+from .power import PowerIteration
 from .qr import LQ, QR
 from .schur import Schur
+from .shift_invert import ShiftInvert
 from .slq import SLQ
 from .sparse_lu import SparseLU
 from .svd import SVD
@@ -37,6 +40,7 @@ __all__ = [
     "SLQ",
     "SVD",
     "Algorithm",
+    "Arnoldi",
     "Auto",
     "Cholesky",
     "DenmanBeavers",
@@ -50,8 +54,10 @@ __all__ = [
     "InverseScalingSquaring",
     "Lanczos",
     "NewtonSign",
+    "PowerIteration",
     "ScalingSquaring",
     "Schur",
+    "ShiftInvert",
     "SparseLU",
     "default_tol",
 ]

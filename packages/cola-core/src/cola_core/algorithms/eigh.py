@@ -58,6 +58,7 @@ class Eigh(Algorithm):
         return xp.take_along_axis(w, index, axis=-1), some
 
     def eig(self, A: Any) -> tuple[Array, Any]:
+        require_self_adjoint(A, "Eigh")
         return self.eigh(A)
 
     def root(self, A: Any) -> Any:
@@ -67,6 +68,16 @@ class Eigh(Algorithm):
 
         w, V = self.decompose(A)
         return Dense(V * roots_of_eigenvalues(A, w)[..., None, :])
+
+    def eigs(self, A: Any, k: int, which: str) -> tuple[Array, Any]:
+        require_self_adjoint(A, "Eigh")
+        return self.eigsh(A, k, which)
+
+    def eigvals(self, A: Any) -> Array:
+        """Eigenvalues only, ascending: a third of the work."""
+        require_self_adjoint(A, "Eigh")
+        be = A._concrete_backend()
+        return be.astype(be.eigvalsh(dense_entries(A)), be.real_dtype(A.dtype))
 
     def apply_unary(self, A: Any, f: Any) -> Any:
         from ..operators import Dense, Diagonal, Product
@@ -102,6 +113,20 @@ class Eig(Algorithm):
         be = A._concrete_backend()
         w, V = be.eig(dense_entries(A))
         return w, Dense(V)
+
+    def eigs(self, A: Any, k: int, which: str) -> tuple[Array, Any]:
+        from ..operators import Dense
+
+        w, V = self.eig(A)
+        be = A._concrete_backend()
+        xp = be.xp
+        index = order_by(be, w, k, which)
+        taken = xp.broadcast_to(index[..., None, :], (*V.shape[:-1], k))
+        return xp.take_along_axis(w, index, axis=-1), Dense(xp.take_along_axis(V.array, taken, axis=-1))
+
+    def eigvals(self, A: Any) -> Array:
+        """Eigenvalues only: less than half the work."""
+        return A._concrete_backend().eigvals(dense_entries(A))
 
     def apply_unary(self, A: Any, f: Any) -> Any:
         be = A._concrete_backend()

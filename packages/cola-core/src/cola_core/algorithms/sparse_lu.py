@@ -56,16 +56,15 @@ class SparseLU(Algorithm):
     the estimate assumes a 2-d mesh."""
 
     def applicable(self, question: str, A: Any, *operands: Any) -> bool | str:
-        from ..operators import Sparse
-
-        if not isinstance(A, Sparse):
-            return "not a Sparse operator"
+        if not _sparse_terms(A):
+            return "not a Sparse operator, nor one plus diagonal ones"
         if array_library(A) != "numpy":
             return "SuperLU works on NumPy arrays only"
         return True
 
     def cost(self, question: str, A: Any, *operands: Any) -> Cost:
-        nnz, n = A.nnz, A.shape[-1]
+        n = A.shape[-1]
+        nnz = sum(getattr(M, "nnz", n) for M in _sparse_terms(A)) if _sparse_terms(A) else n
         k = operands[0].shape[-1] if operands and len(operands[0].shape) > 1 else 1
         fill = 4.0 * nnz * max(1.0, (n + 2).bit_length() / 4)
         return Cost(30.0 * nnz**1.5 + 4 * fill * k, 12 * fill * (1 + k), 16 * fill, 0, 20)
@@ -75,7 +74,7 @@ class SparseLU(Algorithm):
         import numpy as np
         from scipy.sparse.linalg import MatrixRankWarning, splu
 
-        csc = A.to_scipy().tocsc()
+        csc = _assembled(A).tocsc()
         if not np.isfinite(csc.data).all():
             raise NonFiniteError(f"{A!r} contains NaN or infinity.")
         # symmetric mode and a symmetric ordering keep the fill of a symmetric pattern low
@@ -131,3 +130,31 @@ def _parity(perm: Any) -> int:
         if length and length % 2 == 0:
             sign = -sign
     return sign
+
+
+def _sparse_terms(A: Any) -> tuple[Any, ...]:
+    """The terms of a Sparse operator, or of a sum of such and diagonal ones; empty for anything else."""
+    from ..operators import Diagonal, Identity, ScalarMul, Sparse, Sum
+
+    terms = A.Ms if isinstance(A, Sum) else (A,)
+    if A.batch_shape or not all(isinstance(M, (Sparse, Diagonal, Identity, ScalarMul)) for M in terms):
+        return ()
+    return tuple(terms) if any(isinstance(M, Sparse) for M in terms) else ()
+
+
+def _assembled(A: Any) -> Any:
+    """The entries as one SciPy matrix."""
+    from scipy.sparse import diags_array
+
+    from ..operators import Sparse
+
+    total = None
+    for M in _sparse_terms(A):
+        if isinstance(M, Sparse):
+            new = M.to_scipy()
+        else:
+            be = A._concrete_backend()
+            ones = be.xp.ones((A.shape[-1],), dtype=A.dtype)
+            new = diags_array(M._matvec(ones)).tocsr()
+        total = new if total is None else total + new
+    return total

@@ -1,4 +1,5 @@
-"""Which eigenvalues: LM, SM (magnitude), LA, SA (algebraic), LR, SR (real part), as in SciPy."""
+"""Which eigenvalues: LM, SM (magnitude), LA, SA (algebraic), LR, SR (real part), LI, SI (imaginary part),
+each by its literal meaning, for general matrices too."""
 
 from __future__ import annotations
 
@@ -6,18 +7,30 @@ from typing import Any
 
 from ..errors import UnknownNameError
 
-__all__ = ["WHICH", "order_by", "singular_order"]
+__all__ = ["WHICH", "WHICH_GENERAL", "check_which", "order_by", "singular_order"]
 
 WHICH = ("LM", "SM", "LA", "SA", "LR", "SR")
+WHICH_GENERAL = (*WHICH, "LI", "SI")
+
+
+def check_which(which: str, general: bool = False) -> str:
+    """The name in the form that algorithms take: LA, SA of a general operator are LR, SR, and the reverse."""
+    known = WHICH_GENERAL if general else WHICH
+    if which not in known:
+        raise UnknownNameError(f"which={which!r}; choose from {', '.join(known)}")
+    if general:
+        return {"LA": "LR", "SA": "SR"}.get(which, which)
+    return {"LR": "LA", "SR": "SA"}.get(which, which)
 
 
 def order_by(be: Any, w: Any, k: int, which: str) -> Any:
     """Indices of the k wanted eigenvalues, most wanted first."""
-    if which not in WHICH:
-        raise UnknownNameError(f"which={which!r}; choose from {', '.join(WHICH)}")
+    check_which(which, general=True)
     xp = be.xp
     if which[1] == "M":
         key = xp.abs(w)
+    elif which[1] == "I":
+        key = xp.imag(w) if be.is_complex(w) else xp.zeros_like(w)
     else:
         key = xp.real(w) if be.is_complex(w) else w
     order = xp.argsort(-key if which[0] == "L" else key, stable=True)

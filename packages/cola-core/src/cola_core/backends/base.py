@@ -262,6 +262,14 @@ class Backend:
         """``T, Z`` with ``A = Z T Z^H``; T has 2 x 2 blocks on its diagonal where A is real."""
         raise NotImplementedError(f"backend {self.name} does not provide schur")
 
+    def eigvals(self, A: Array) -> Array:
+        """Eigenvalues of a general matrix, complex."""
+        return self.eig(A)[0]
+
+    def eigvalsh(self, A: Array) -> Array:
+        """Eigenvalues of a self-adjoint matrix, ascending; the lower triangle is read."""
+        return self.xp.linalg.eigvalsh(A)
+
     def expm(self, A: Array) -> Array:
         raise NotImplementedError(f"backend {self.name} does not provide expm")
 

@@ -174,6 +174,16 @@ class JaxBackend(Backend):
         T, Z = jax.scipy.linalg.schur(A)
         return T, Z
 
+    def eigvals(self, A: Array) -> Array:
+        if not A.size:
+            return jnp.zeros(A.shape[:-1], jnp.promote_types(A.dtype, jnp.complex64))
+        return jnp.linalg.eigvals(A)
+
+    def eigvalsh(self, A: Array) -> Array:
+        if not A.size:
+            return jnp.zeros(A.shape[:-1], self.real_dtype(A.dtype))
+        return jnp.linalg.eigvalsh(A, symmetrize_input=False)
+
     def expm(self, A: Array) -> Array:
         if not A.size:
             return A

@@ -242,6 +242,12 @@ class NumpyBackend(Backend):
             T[i], Z[i] = schur(A[i])
         return T, Z
 
+    def eigvals(self, A: Array) -> Array:
+        return np.linalg.eigvals(A).astype(np.result_type(A.dtype, np.complex64))
+
+    def eigvalsh(self, A: Array) -> Array:
+        return np.linalg.eigvalsh(A)
+
     def expm(self, A: Array) -> Array:
         from scipy.linalg import expm
 

@@ -160,6 +160,12 @@ class TorchBackend(Backend):
 
         return tuple(self.asarray(x, device=A.device) for x in host.schur(self.to_numpy(A)))  # type: ignore[return-value]
 
+    def eigvals(self, A: Array) -> Array:
+        return torch.linalg.eigvals(A)
+
+    def eigvalsh(self, A: Array) -> Array:
+        return torch.linalg.eigvalsh(A)
+
     def expm(self, A: Array) -> Array:
         return torch.linalg.matrix_exp(A)
 

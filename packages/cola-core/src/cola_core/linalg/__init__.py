@@ -15,6 +15,7 @@ from ..algorithms import (
     SLQ,
     SVD,
     Algorithm,
+    Arnoldi,
     Auto,
     Cholesky,
     DenmanBeavers,
@@ -28,13 +29,15 @@ from ..algorithms import (
     InverseScalingSquaring,
     Lanczos,
     NewtonSign,
+    PowerIteration,
     ScalingSquaring,
     Schur,
+    ShiftInvert,
     SparseLU,
 )
 from .determinant import SLOGDET, det, logdet, slogdet
 from .diagonal import DIAG, diag
-from .eigen import EIG, EIGH, EIGSH, eig, eigh, eigmax, eigmin, eigvalsh
+from .eigen import EIG, EIGH, EIGS, EIGSH, EIGVALS, eig, eigh, eigmax, eigmin, eigvals, eigvalsh
 from .exponential import ExponentialAction
 from .factorizations import CHOLESKY, cholesky
 from .inverse import INV, Inverse, inv
@@ -72,7 +75,9 @@ __all__ = [
     "DIAG",
     "EIG",
     "EIGH",
+    "EIGS",
     "EIGSH",
+    "EIGVALS",
     "GMRES",
     "INV",
     "INV_QUAD_LOGDET",
@@ -102,6 +107,7 @@ __all__ = [
     "SVD",
     "TRACE",
     "Algorithm",
+    "Arnoldi",
     "Auto",
     "Cholesky",
     "DenmanBeavers",
@@ -117,10 +123,12 @@ __all__ = [
     "InverseScalingSquaring",
     "Lanczos",
     "NewtonSign",
+    "PowerIteration",
     "PseudoInverse",
     "ScalarFunction",
     "ScalingSquaring",
     "Schur",
+    "ShiftInvert",
     "SparseLU",
     "apply_unary",
     "cholesky",
@@ -132,6 +140,7 @@ __all__ = [
     "eigh",
     "eigmax",
     "eigmin",
+    "eigvals",
     "eigvalsh",
     "exp",
     "funm",

@@ -1,5 +1,5 @@
-"""Eigenvalues and eigenvectors:
-``eigh`` (self-adjoint), ``eig`` (general), a few of them (k, which), extremes.
+"""Eigenvalues and eigenvectors: ``eigh`` (self-adjoint), ``eig`` (general), a few of them (k, which, sigma),
+extremes, and the generalised problem (B).
 
 Inside, decompositions of composed operators come in grid order (``EIGH``, ``EIG``); the public functions
 sort. The eigenvectors are an operator: a Kronecker product of factor bases stays one.
@@ -9,38 +9,41 @@ from __future__ import annotations
 
 from typing import Any
 
-from ..algorithms.base import Auto
+from ..algorithms.base import Algorithm, Auto
 from ..algorithms.eigh import require_self_adjoint
-from ..algorithms.spectrum import WHICH, order_by
+from ..algorithms.spectrum import check_which, order_by
+from ..backends import backend_of
 from ..backends.base import Array
-from ..dispatch.choose import ask
 from ..dispatch.question import Question
-from ..errors import ShapeError, UnknownNameError
-from ..operators import (
-    BlockDiag,
-    Dense,
-    Diagonal,
-    Identity,
-    Kronecker,
-    KronSum,
-    LinearOperator,
-    Permutation,
-    Product,
-    ScalarMul,
-    Sliced,
-    Sum,
-    Triangular,
-    parts,
-    split_scalar,
-)
-from ..plugins.rulebook import RuleBook
+from ..errors import PropertyError, ShapeError, UnknownNameError
+from ..operators import BlockDiag, Dense, LinearOperator, Permutation, Product, ScalarMul, Sliced
 from ..properties import SelfAdjoint, Stiefel, Unitary
 from .operands import as_algorithm, square
-from .structure import shift_split, spectral, spectral_guard
 
-__all__ = ["EIG", "EIGH", "EIGSH", "eig", "eigh", "eigmax", "eigmin", "eigvalsh", "outer_sum"]
+__all__ = [
+    "EIG",
+    "EIGH",
+    "EIGS",
+    "EIGSH",
+    "EIGVALS",
+    "eig",
+    "eigh",
+    "eigmax",
+    "eigmin",
+    "eigvals",
+    "eigvalsh",
+    "joined",
+    "outer_product",
+    "outer_sum",
+]
 
-RULES = RuleBook()
+
+def _complex(dtype: Any) -> Any:
+    import numpy as np
+
+    from ..backends.base import dtype_name
+
+    return np.result_type(dtype_name(dtype), np.complex64)
 
 
 def _abstract_eigh(A: Any) -> Any:
@@ -52,24 +55,42 @@ def _abstract_eigh(A: Any) -> Any:
 
 
 def _abstract_eig(A: Any) -> Any:
-    import numpy as np
-
     from ..backends.abstract import AbstractArray
 
-    dtype = A.dtype if A.isa(SelfAdjoint) else np.result_type(A.dtype, np.complex64)
-    return AbstractArray(A.shape[:-1], dtype), Dense(AbstractArray(A.shape, dtype))
+    dtype = A.dtype if A.isa(SelfAdjoint) else _complex(A.dtype)
+    return _abstract_eigvals(A), Dense(AbstractArray(A.shape, dtype))
+
+
+def _abstract_eigvals(A: Any) -> Any:
+    from ..backends.abstract import AbstractArray
+
+    real = A.isa(SelfAdjoint)
+    dtype = A._concrete_backend().real_dtype(A.dtype) if real else _complex(A.dtype)
+    return AbstractArray(A.shape[:-1], dtype)
 
 
 def _abstract_some(A: Any, k: int, which: str) -> Any:
     from ..backends.abstract import AbstractArray
 
     be = A._concrete_backend()
-    return AbstractArray((k,), be.real_dtype(A.dtype)), Dense(AbstractArray((A.shape[-1], k), A.dtype))
+    shape = (*A.batch_shape, A.shape[-1], k)
+    return AbstractArray((*A.batch_shape, k), be.real_dtype(A.dtype)), Dense(AbstractArray(shape, A.dtype))
+
+
+def _abstract_some_general(A: Any, k: int, which: str) -> Any:
+    from ..backends.abstract import AbstractArray
+
+    if A.isa(SelfAdjoint):
+        return _abstract_some(A, k, which)
+    dtype, shape = _complex(A.dtype), (*A.batch_shape, A.shape[-1], k)
+    return AbstractArray((*A.batch_shape, k), dtype), Dense(AbstractArray(shape, dtype))
 
 
 EIGH = Question("eigh", abstract=_abstract_eigh, doc="A = V diag(w) V^H of a self-adjoint operator")
 EIG = Question("eig", abstract=_abstract_eig, doc="A V = V diag(w)")
+EIGVALS = Question("eigvals", abstract=_abstract_eigvals, doc="all eigenvalues")
 EIGSH = Question("eigsh", abstract=_abstract_some, doc="some eigenpairs of a self-adjoint operator")
+EIGS = Question("eigs", abstract=_abstract_some_general, doc="some eigenpairs")
 
 
 def eigh(
@@ -78,6 +99,8 @@ def eigh(
     which: str = "SA",
     alg: Any = Auto(),
     *,
+    sigma: Any = None,
+    B: Any = None,
     return_info: bool = False,
     on_failure: str = "warn",
 ) -> Any:
@@ -85,60 +108,90 @@ def eigh(
 
     Without k: all, w (*batch, n) ascending and V a unitary operator, structured where A is. With k: that many
     of ``which`` (LM, SM by magnitude, LA, SA algebraic), w ascending, V an n x k operator with orthonormal
-    columns. Raises PropertyError if A is not known to be self-adjoint: one triangle is never silently
-    trusted.
+    columns. sigma: a real number; the k eigenvalues nearest to it (``which`` is then left out), found through
+    ``(A - sigma I)^-1`` where A is large. B: a PSD operator (definite); solves ``A v = w B v`` with
+    ``V^H B V = I``. Raises PropertyError if A (or B) is not known to be self-adjoint (PSD): one triangle is
+    never silently trusted.
 
     >>> import numpy as np, cola_core as cola
     >>> L = cola.SelfAdjoint(np.array([[2.0, -1.0], [-1.0, 2.0]]))
     >>> w, V = cola.eigh(cola.kronsum(L, L))
     >>> [round(float(x), 6) for x in w]
     [2.0, 4.0, 4.0, 6.0]
+    >>> [round(float(x), 6) for x in cola.eigh(cola.kronsum(L, L), 1, sigma=5.5)[0]]
+    [6.0]
     """
+    k, alg = _count_or_algorithm(k, alg)
     A = square(A, "eigh")
     require_self_adjoint(A, "eigh")
-    n = A.shape[-1]
+    if B is not None:
+        from .generalized_eigen import generalized_eigh
+
+        return generalized_eigh(A, B, k, which, alg, sigma, return_info=return_info, on_failure=on_failure)
     if k is None:
+        _refuse_shift_without_count(A, sigma, "eigh")
         out = EIGH.run(A, alg=as_algorithm(alg, "eigh"), return_info=return_info, on_failure=on_failure)
-        (w, V), info = out if return_info else (out, None)
-        w, V = _sorted(A, w, V)
-        return ((w, V), info) if return_info else (w, V)
-    if which not in WHICH:
-        raise UnknownNameError(f"which={which!r}; choose from {', '.join(WHICH)}")
-    if not 0 < k <= n:
-        raise ShapeError(f"eigh({A!r}, k={k}): k must be between 1 and {n}.")
-    which = {"LR": "LA", "SR": "SA"}.get(which, which)
+        return _finished(out, return_info, _sorted)
+    k, which = counted(A, k, which, sigma, "SA", "eigh"), check_which(which)
+    shifted, which = shift_towards(A, sigma, which, "eigh")
     out = EIGSH.run(
-        A, k, which, alg=as_algorithm(alg, "eigsh"), return_info=return_info, on_failure=on_failure
+        shifted, k, which, alg=as_algorithm(alg, "eigsh"), return_info=return_info, on_failure=on_failure
     )
-    (w, V), info = out if return_info else (out, None)
-    w, V = _sorted(A, w, V)
-    return ((w, V), info) if return_info else (w, V)
+    return _finished(out, return_info, lambda w, V: _sorted(moved_back(w, sigma), V))
 
 
 eigh.question = EIGH  # type: ignore[attr-defined]
 
 
-def _sorted(A: Any, w: Array, V: LinearOperator) -> tuple[Array, LinearOperator]:
-    """Ascending eigenvalues; a structured V stays itself times a permutation."""
-    be = A._concrete_backend()
-    xp = be.xp
-    if w.ndim == 1 and be.is_concrete(w) and w.shape[0] > 1 and bool(xp.all(w[1:] >= w[:-1])):
-        return w, V
-    order = xp.argsort(w, stable=True)
-    if w.ndim > 1:
-        w = xp.take_along_axis(w, order, axis=-1)
-        full = (*w.shape[:-1], A.shape[-1], w.shape[-1])
-        dense = xp.broadcast_to(V.to_dense(), full)
-        index = xp.broadcast_to(order[..., None, :], full)
-        return w, Dense(xp.take_along_axis(dense, index, axis=-1), declared=V.declared)
-    w = w[order]
-    if isinstance(V, Dense):
-        return w, Dense(V.array[..., order], declared=V.declared)
-    if isinstance(V, Sliced) and V.cols is not None:
-        return w, V.replace(cols=V.cols[order])
-    # V P with (V P)[:, j] = V[:, order[j]]
-    P = Permutation(order).H
-    return w, Product(V, P, declared=frozenset({Unitary}) if V.isa(Unitary) else frozenset({Stiefel}))
+def eig(
+    A: Any,
+    k: int | None = None,
+    which: str = "LM",
+    alg: Any = Auto(),
+    *,
+    sigma: Any = None,
+    B: Any = None,
+    return_info: bool = False,
+    on_failure: str = "warn",
+) -> Any:
+    """Eigenvalues and right eigenvectors of a square operator: ``A V = V diag(w)``.
+
+    w is complex (real where A is declared self-adjoint). Without k: all, sorted by modulus, largest first.
+    With k: that many of ``which`` (LM, SM by modulus, LR, SR by real part, also called LA, SA, LI, SI by
+    imaginary part), most wanted first, V an n x k operator. sigma: the k eigenvalues nearest to this number,
+    nearest first. B: solves ``A v = w B v``. Eigenvectors are normalised to length one by dense algorithms.
+
+    >>> import numpy as np, cola_core as cola
+    >>> w, V = cola.eig(np.array([[0.0, 1.0], [-4.0, 0.0]]), 1, "LI")
+    >>> complex(np.round(w[0], 6))
+    2j
+    """
+    k, alg = _count_or_algorithm(k, alg)
+    A = square(A, "eig")
+    if B is not None:
+        from .generalized_eigen import generalized_eig
+
+        return generalized_eig(A, B, k, which, alg, sigma, return_info=return_info, on_failure=on_failure)
+    if k is None:
+        _refuse_shift_without_count(A, sigma, "eig")
+        out = EIG.run(A, alg=as_algorithm(alg, "eig"), return_info=return_info, on_failure=on_failure)
+        return _finished(out, return_info, lambda w, V: ranked(_real_if_known(A, w), V, "LM"))
+    k, which = counted(A, k, which, sigma, "LM", "eig"), check_which(which, general=True)
+    if A.isa(SelfAdjoint) and which[1] == "I":
+        which = "LM"  # all imaginary parts are zero: any k eigenvalues will do
+    shifted, which = shift_towards(A, sigma, which, "eig")
+    out = EIGS.run(
+        shifted, k, which, alg=as_algorithm(alg, "eigs"), return_info=return_info, on_failure=on_failure
+    )
+
+    def finish(w: Array, V: LinearOperator) -> tuple[Array, LinearOperator]:
+        w, V = ranked(w, V, which)
+        return _real_if_known(A, moved_back(w, sigma)), V
+
+    return _finished(out, return_info, finish)
+
+
+eig.question = EIG  # type: ignore[attr-defined]
 
 
 def eigvalsh(
@@ -148,60 +201,185 @@ def eigvalsh(
     return_info: bool = False,
     on_failure: str = "warn",
 ) -> Any:
-    """All eigenvalues of a self-adjoint operator, ascending."""
-    out = eigh(A, alg=alg, return_info=return_info, on_failure=on_failure)
-    if return_info:
-        (w, _), info = out
-        return w, info
-    return out[0]
+    """All eigenvalues of a self-adjoint operator, (*batch, n) real, ascending."""
+    A = square(A, "eigvalsh")
+    require_self_adjoint(A, "eigvalsh")
+    out = _eigvals(A, alg, return_info, on_failure)
+    w, info = out if return_info else (out, None)
+    xp = backend_of(w).xp  # type: ignore[union-attr]
+    w = xp.sort(_real_if_known(A, w), axis=-1)
+    return (w, info) if return_info else w
 
 
-eigvalsh.question = EIGH  # type: ignore[attr-defined]
-
-
-def eig(
+def eigvals(
     A: Any,
     alg: Any = Auto(),
     *,
     return_info: bool = False,
     on_failure: str = "warn",
 ) -> Any:
-    """All eigenvalues and right eigenvectors of a square operator: ``A V = V diag(w)``.
+    """All eigenvalues of a square operator, (*batch, n), by modulus, largest first.
 
-    w is complex (real where A is declared self-adjoint) and sorted by modulus, largest first.
+    Complex; real where A is declared self-adjoint. Holds for matrices without a basis of eigenvectors too.
+
+    >>> import numpy as np, cola_core as cola
+    >>> [complex(x) for x in cola.eigvals(np.array([[3.0, 1.0], [0.0, 3.0]]))]
+    [(3+0j), (3+0j)]
     """
-    A = square(A, "eig")
-    out = EIG.run(A, alg=as_algorithm(alg, "eig"), return_info=return_info, on_failure=on_failure)
-    (w, V), info = out if return_info else (out, None)
-    xp = A._concrete_backend().xp
-    order = xp.argsort(-xp.abs(w), stable=True)
-    if w.ndim > 1:
-        w = xp.take_along_axis(w, order, axis=-1)
-        full = (*w.shape[:-1], A.shape[-1], w.shape[-1])
-        index = xp.broadcast_to(order[..., None, :], full)
-        V = Dense(xp.take_along_axis(xp.broadcast_to(V.to_dense(), full), index, axis=-1))
-    else:
-        w = w[order]
-        V = Dense(V.array[:, order]) if isinstance(V, Dense) else Product(V, Permutation(order).H)
-    return ((w, V), info) if return_info else (w, V)
+    A = square(A, "eigvals")
+    out = _eigvals(A, alg, return_info, on_failure)
+    w, info = out if return_info else (out, None)
+    be: Any = backend_of(w)
+    w = _real_if_known(A, w)
+    w = be.xp.take_along_axis(w, order_by(be, w, w.shape[-1], "LM"), axis=-1)
+    return (w, info) if return_info else w
 
 
-eig.question = EIG  # type: ignore[attr-defined]
+def _eigvals(A: Any, alg: Any, return_info: bool, on_failure: str) -> Any:
+    alg = as_algorithm(alg, "eigh" if A.isa(SelfAdjoint) else "eig")
+    if isinstance(alg, Auto) or hasattr(alg, "eigvals"):
+        return EIGVALS.run(A, alg=alg, return_info=return_info, on_failure=on_failure)
+    # an algorithm that knows whole decompositions only
+    question = EIGH if A.isa(SelfAdjoint) else EIG
+    out = question.run(A, alg=alg, return_info=return_info, on_failure=on_failure)
+    return (out[0][0], out[1]) if return_info else out[0]
+
+
+eigvalsh.question = eigvals.question = EIGVALS  # type: ignore[attr-defined]
 
 
 def eigmax(A: Any, alg: Any = Auto(), *, return_info: bool = False, on_failure: str = "warn") -> Any:
-    """The algebraically largest eigenvalue of a self-adjoint operator."""
-    out = eigh(A, 1, "LA", alg, return_info=return_info, on_failure=on_failure)
-    return (out[0][0][0], out[1]) if return_info else out[0][0]
+    """The algebraically largest eigenvalue of a self-adjoint operator, of batch shape."""
+    return _extreme(A, "LA", alg, return_info, on_failure)
 
 
 def eigmin(A: Any, alg: Any = Auto(), *, return_info: bool = False, on_failure: str = "warn") -> Any:
-    """The algebraically smallest eigenvalue of a self-adjoint operator."""
-    out = eigh(A, 1, "SA", alg, return_info=return_info, on_failure=on_failure)
-    return (out[0][0][0], out[1]) if return_info else out[0][0]
+    """The algebraically smallest eigenvalue of a self-adjoint operator, of batch shape."""
+    return _extreme(A, "SA", alg, return_info, on_failure)
 
 
 eigmax.question = eigmin.question = EIGSH  # type: ignore[attr-defined]
+
+
+def _extreme(A: Any, which: str, alg: Any, return_info: bool, on_failure: str) -> Any:
+    out = eigh(A, 1, which, alg, return_info=return_info, on_failure=on_failure)
+    return (out[0][0][..., 0], out[1]) if return_info else out[0][..., 0]
+
+
+# -- what the public functions share -------------------------------------------------------------------------
+def _count_or_algorithm(k: Any, alg: Any) -> tuple[Any, Any]:
+    """``eig(A, alg)``: the second argument may be the algorithm."""
+    if isinstance(k, (Algorithm, str)) or (isinstance(k, type) and issubclass(k, Algorithm)):
+        return None, k
+    return k, alg
+
+
+def counted(A: Any, k: Any, which: str, sigma: Any, default: str, name: str) -> int:
+    """k, checked; and that ``which`` and sigma are not both given."""
+    n = A.shape[-1]
+    if isinstance(k, bool) or not isinstance(k, int):
+        try:
+            k = k.__index__()
+        except AttributeError:
+            raise ShapeError(f"{name}({A!r}, k={k!r}): k must be an integer between 1 and {n}.") from None
+    if not 0 < k <= n:
+        raise ShapeError(f"{name}({A!r}, k={k}): k must be between 1 and {n}.")
+    if sigma is not None and which not in (default, "LM"):
+        raise UnknownNameError(
+            f"{name}({A!r}, which={which!r}, sigma={sigma!r}): sigma alone says which eigenvalues are wanted "
+            "(the nearest ones); leave which out."
+        )
+    return int(k)
+
+
+def _refuse_shift_without_count(A: Any, sigma: Any, name: str) -> None:
+    if sigma is not None:
+        raise ShapeError(
+            f"{name}({A!r}, sigma={sigma!r}) needs k: how many eigenvalues near sigma are wanted."
+        )
+
+
+def shift_towards(A: Any, sigma: Any, which: str, name: str) -> tuple[Any, str]:
+    """The eigenvalues of A nearest sigma are those of ``A - sigma I`` of smallest modulus."""
+    if sigma is None:
+        return A, which
+    from ..operators import add
+
+    return add(A, ScalarMul(-checked_shift(A, sigma, name), A.shape[-1])), "SM"
+
+
+def checked_shift(A: Any, sigma: Any, name: str) -> Any:
+    """sigma as a number (or a 0-d array of A's library), real where the spectrum is."""
+    if hasattr(sigma, "item") and type(sigma).__module__ == "numpy":
+        sigma = sigma.item()
+    if isinstance(sigma, complex) and A.isa(SelfAdjoint):
+        if sigma.imag != 0 and name == "eigh":
+            raise PropertyError(f"{name}({A!r}, sigma={sigma}): the spectrum is real, so sigma must be.")
+        sigma = sigma.real if sigma.imag == 0 else sigma
+    return sigma
+
+
+def moved_back(w: Array, sigma: Any) -> Array:
+    """Undo ``shift_towards`` on the eigenvalues."""
+    if sigma is None:
+        return w
+    return w + (sigma.item() if type(sigma).__module__ == "numpy" else sigma)
+
+
+def _finished(out: Any, return_info: bool, finish: Any) -> Any:
+    (w, V), info = out if return_info else (out, None)
+    w, V = finish(w, V)
+    return ((w, V), info) if return_info else (w, V)
+
+
+def _real_if_known(A: Any, w: Array) -> Array:
+    be: Any = backend_of(w)
+    return be.xp.real(w) if A.isa(SelfAdjoint) and be.is_complex(w) else w
+
+
+def _sorted(w: Array, V: LinearOperator) -> tuple[Array, LinearOperator]:
+    """Ascending eigenvalues; a structured V stays itself times a permutation."""
+    be: Any = backend_of(w)
+    xp = be.xp
+    if w.ndim == 1 and be.is_concrete(w) and (w.shape[0] < 2 or bool(xp.all(w[1:] >= w[:-1]))):
+        return w, V
+    return permuted(w, V, xp.argsort(w, stable=True))
+
+
+def ranked(w: Array, V: LinearOperator, which: str) -> tuple[Array, LinearOperator]:
+    """Eigenvalues in the order of ``which``, most wanted first."""
+    be: Any = backend_of(w)
+    return permuted(w, V, order_by(be, w, w.shape[-1], which))
+
+
+def permuted(w: Array, V: LinearOperator, order: Array) -> tuple[Array, LinearOperator]:
+    """The pairs in another order."""
+    be: Any = backend_of(w)
+    xp = be.xp
+    if order.ndim > 1:
+        w = xp.take_along_axis(w, order, axis=-1)
+        full = (*w.shape[:-1], V.shape[-2], w.shape[-1])
+        dense = xp.broadcast_to(V.to_dense(), full)
+        index = xp.broadcast_to(order[..., None, :], full)
+        return w, Dense(xp.take_along_axis(dense, index, axis=-1), declared=V.declared)
+    w = w[order]
+    if isinstance(V, Dense):
+        return w, Dense(V.array[..., order], declared=V.declared)
+    if isinstance(V, Sliced) and V.cols is not None:
+        return w, V.replace(cols=V.cols[order])
+    # V P with (V P)[:, j] = V[:, order[j]]
+    keep = next((frozenset({p}) for p in (Unitary, Stiefel) if V.isa(p)), frozenset())
+    return w, Product(V, Permutation(order).H, declared=keep)
+
+
+def columns(V: LinearOperator, index: Array, declared: frozenset[Any] = frozenset()) -> LinearOperator:
+    """The columns of V with these numbers ((k,), or (*batch, k) for a batch), nothing else formed."""
+    if index.ndim == 1:
+        return Sliced(V, None, index, declared=declared)
+    be: Any = backend_of(index)
+    rows = be.xp.arange(V.shape[-1], device=be.device(index))
+    picked = be.astype(rows[:, None] == index[..., None, :], V.dtype)
+    return Dense(V._matmat(picked), declared=declared)
 
 
 # -- combining the parts' answers ----------------------------------------------------------------------------
@@ -239,194 +417,3 @@ def joined(A: BlockDiag, parts: list[Array]) -> Array:
     if lead:
         pieces = [xp.broadcast_to(p, (*lead, p.shape[-1])) for p in pieces]
     return xp.concat(pieces, axis=-1) if len(pieces) > 1 else pieces[0]
-
-
-def _unitary(V: LinearOperator) -> LinearOperator:
-    return V if V.isa(Unitary) else V.replace(declared=V.declared | {Unitary})
-
-
-# -- eigh ----------------------------------------------------------------------------------------------------
-@RULES.rule(EIGH, (Diagonal,), id="eigh/diagonal", source="definition")
-def eigh_diagonal(A: Any, *, alg: Any) -> Any:
-    be = A._concrete_backend()
-    w = be.xp.real(A.diag) if A._is_complex() else A.diag
-    return w, Identity.like(A)
-
-
-@RULES.rule(EIGH, (ScalarMul,), id="eigh/scalar", source="definition")
-def eigh_scalar(A: Any, *, alg: Any) -> Any:
-    be = A._concrete_backend()
-    c = be.astype(A.value, A.dtype)
-    c = be.xp.real(c) if be.is_complex(c) else c
-    return c[..., None] * be.xp.ones((A.n,), dtype=c.dtype, device=A.device), Identity.like(A)
-
-
-@RULES.rule(EIGH, (Identity,), id="eigh/identity", source="definition")
-def eigh_identity(A: Any, *, alg: Any) -> Any:
-    be = A._concrete_backend()
-    return be.xp.ones((A.n,), dtype=be.real_dtype(A.dtype), device=A.device), A
-
-
-@RULES.rule(EIGH, (Kronecker,), id="eigh/kronecker", source="Van Loan 2000, sec. 1", when=spectral_guard)
-def eigh_kronecker(A: Any, *, alg: Any) -> Any:
-    pairs = [ask(EIGH, (M,), alg) for M in parts(A)]
-    w = outer_product(A._concrete_backend(), [w for w, _ in pairs])
-    return w, _unitary(Kronecker(*(V for _, V in pairs)))
-
-
-@RULES.rule(EIGH, (KronSum,), id="eigh/kronsum", source="Lynch, Rice & Thomas 1964", when=spectral_guard)
-def eigh_kronsum(A: Any, *, alg: Any) -> Any:
-    pairs = [ask(EIGH, (M,), alg) for M in parts(A)]
-    w = outer_sum(A._concrete_backend(), [w for w, _ in pairs])
-    return w, _unitary(Kronecker(*(V for _, V in pairs)))
-
-
-@RULES.rule(EIGH, (BlockDiag,), id="eigh/blockdiag", source="definition", when=spectral_guard)
-def eigh_blockdiag(A: Any, *, alg: Any) -> Any:
-    pairs = [ask(EIGH, (M,), alg) for M in parts(A)]
-    return joined(A, [w for w, _ in pairs]), _unitary(A.with_blocks(*(V for _, V in pairs)))
-
-
-def _shifted(A: Any, *, alg: Any) -> bool | str:
-    split = shift_split(A)
-    return "not one operator plus multiples of the identity" if split is None else spectral(split[0], alg)
-
-
-def _shifted_self_adjoint(A: Any, *, alg: Any) -> bool | str:
-    split = shift_split(A)
-    if split is None:
-        return "not one operator plus multiples of the identity"
-    return True if split[0].isa(SelfAdjoint) else f"{split[0]!r} is not known to be self-adjoint"
-
-
-@RULES.rule(EIGH, (Sum,), id="eigh/shift", source="A + s I has A's eigenvectors", when=_shifted_self_adjoint)
-def eigh_shift(A: Any, *, alg: Any) -> Any:
-    base, shifts = shift_split(A)  # type: ignore[misc]
-    w, V = ask(EIGH, (base,), alg)
-    be = A._concrete_backend()
-    for s in shifts:
-        c: Any = s.c if isinstance(s, ScalarMul) else 1.0
-        c = be.xp.real(c) if getattr(c, "dtype", None) is not None and be.is_complex(c) else c
-        w = w + (c[..., None] if getattr(c, "shape", ()) else c)
-    return w, V
-
-
-def _scaled_self_adjoint(A: Any, *, alg: Any) -> bool | str:
-    s, rest = split_scalar(A)
-    if s is None:
-        return "no number in front"
-    return True if rest.isa(SelfAdjoint) else f"{rest!r} is not known to be self-adjoint"
-
-
-def _scaled_spectral(A: Any, *, alg: Any) -> bool | str:
-    ok = _scaled_self_adjoint(A, alg=alg)
-    return ok if ok is not True else spectral(split_scalar(A)[1], alg)
-
-
-@RULES.rule(EIGH, (Product,), id="eigh/scaled", source="c A has A's eigenvectors", when=_scaled_spectral)
-def eigh_scaled(A: Any, *, alg: Any) -> Any:
-    s, rest = split_scalar(A)
-    w, V = ask(EIGH, (rest,), alg)
-    c = s.c  # type: ignore[union-attr]
-    be = A._concrete_backend()
-    c = be.xp.real(c) if getattr(c, "dtype", None) is not None and be.is_complex(c) else c
-    return (c[..., None] if getattr(c, "shape", ()) else c) * w, V
-
-
-# -- a few eigenpairs ----------------------------------------------------------------------------------------
-def _structured(A: Any, k: int, which: str, *, alg: Any) -> bool | str:
-    if A.batch_shape:
-        return "batches of operators are not supported"
-    return spectral(A, alg)
-
-
-def _some_of_all(A: Any, k: int, which: str, *, alg: Any) -> Any:
-    """All eigenvalues come from the factors for next to nothing; only the wanted vectors are ever formed."""
-    be = A._concrete_backend()
-    w, V = ask(EIGH, (A,), alg)
-    index = order_by(be, w, k, which)
-    return w[index], Sliced(V, None, index, declared=frozenset({Stiefel}))
-
-
-for _cls in (Diagonal, ScalarMul, Identity, Kronecker, KronSum, BlockDiag, Sum, Product):
-    RULES.rule(
-        EIGSH,
-        (_cls,),
-        id=f"eigsh/{_cls.__name__.lower()}",
-        source="eigenvalues of the parts, then the wanted ones",
-        when=_structured,
-    )(_some_of_all)
-
-
-# -- eig -----------------------------------------------------------------------------------------------------
-def _self_adjoint(A: Any, *, alg: Any) -> bool | str:
-    return True if A.isa(SelfAdjoint) else "not known to be self-adjoint"
-
-
-@RULES.rule(EIG, (LinearOperator,), id="eig/self-adjoint", source="eigh", when=_self_adjoint, precedence=1)
-def eig_self_adjoint(A: Any, *, alg: Any) -> Any:
-    return ask(EIGH, (A,), Auto() if not hasattr(alg, "eigh") else alg)
-
-
-@RULES.rule(EIG, (Diagonal,), id="eig/diagonal", source="definition")
-def eig_diagonal(A: Any, *, alg: Any) -> Any:
-    return A.diag, Identity.like(A)
-
-
-@RULES.rule(
-    EIG, (Triangular,), id="eig/triangular", source="back substitution; Golub & Van Loan, 4th ed., sec. 7.6.4"
-)
-def eig_triangular(A: Any, *, alg: Any) -> Any:
-    """Eigenvalues are the diagonal, exactly; vectors by substitution.
-    Steps back where eigenvalues (nearly) repeat."""
-    be = A._concrete_backend()
-    xp = be.xp
-    T = be.astype(A.to_dense(), xp.result_type(A.dtype, be.dtype("complex64")))
-    if not A.lower:
-        return _eig_upper(be, T)
-    answer = _eig_upper(be, xp.flip(T, axis=(-2, -1)))
-    if answer is NotImplemented:
-        return answer
-    w, V = answer
-    return xp.flip(w, axis=-1), Dense(xp.flip(V.array, axis=(-2, -1)))
-
-
-def _eig_upper(be: Any, T: Array) -> Any:
-    xp = be.xp
-    n = T.shape[-1]
-    w = xp.linalg.diagonal(T)
-    gap = w[..., :, None] - w[..., None, :] + be.eye(n, T.dtype, be.device(T))
-    if be.is_concrete(T) and n:
-        smallest = be.number(xp.min(xp.abs(gap)))
-        eps = float(xp.finfo(be.real_dtype(T.dtype)).eps)
-        if smallest <= eps**0.5 * be.number(xp.max(xp.abs(T))):
-            return NotImplemented
-    V = be.eye(n, T.dtype, be.device(T)) + xp.zeros_like(T)
-    for i in range(n - 2, -1, -1):
-        # (T - w_j) v = 0 row i, for all j > i at once
-        row = be.matmul(T[..., i : i + 1, i + 1 :], V[..., i + 1 :, i + 1 :])[..., 0, :]
-        V = be.put(V, (..., i, slice(i + 1, n)), row / (w[..., i + 1 :] - w[..., i : i + 1]))
-    norms = xp.linalg.vector_norm(V, axis=-2)
-    return w, Dense(V / be.astype(norms, V.dtype)[..., None, :])
-
-
-def _square_parts(A: Any, *, alg: Any) -> bool | str:
-    return next((f"part {M!r} is not square" for M in A.Ms if not M.is_square), True)
-
-
-@RULES.rule(EIG, (Kronecker,), id="eig/kronecker", source="Van Loan 2000, sec. 1", when=_square_parts)
-def eig_kronecker(A: Any, *, alg: Any) -> Any:
-    pairs = [ask(EIG, (M,), alg) for M in parts(A)]
-    return outer_product(A._concrete_backend(), [w for w, _ in pairs]), Kronecker(*(V for _, V in pairs))
-
-
-@RULES.rule(EIG, (KronSum,), id="eig/kronsum", source="Lynch, Rice & Thomas 1964")
-def eig_kronsum(A: Any, *, alg: Any) -> Any:
-    pairs = [ask(EIG, (M,), alg) for M in parts(A)]
-    return outer_sum(A._concrete_backend(), [w for w, _ in pairs]), Kronecker(*(V for _, V in pairs))
-
-
-@RULES.rule(EIG, (BlockDiag,), id="eig/blockdiag", source="definition", when=_square_parts)
-def eig_blockdiag(A: Any, *, alg: Any) -> Any:
-    pairs = [ask(EIG, (M,), alg) for M in parts(A)]
-    return joined(A, [w for w, _ in pairs]), A.with_blocks(*(V for _, V in pairs))

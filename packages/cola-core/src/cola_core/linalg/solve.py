@@ -19,6 +19,7 @@ from ..operators import (
     Kronecker,
     KronSum,
     LinearOperator,
+    LowRank,
     Permutation,
     Product,
     ScalarMul,
@@ -206,6 +207,8 @@ def _shifted(A: Any, *operands: Any, alg: Any) -> bool | str:
     split = shift_split(A)
     if split is None:
         return "not one operator plus multiples of the identity"
+    if isinstance(split[0], LowRank):
+        return "the low-rank formulas cost less"
     return spectral(split[0], alg)
 
 

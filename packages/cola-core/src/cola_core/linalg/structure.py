@@ -7,13 +7,24 @@ from typing import Any
 from ..algorithms.base import Auto
 from ..backends.base import Array
 from ..dispatch.registry import REGISTRY
-from ..operators import Identity, LinearOperator, LowRank, Product, ScalarMul, Sum, adopted
+from ..operators import (
+    Identity,
+    LinearOperator,
+    LowRank,
+    Product,
+    ScalarMul,
+    Sum,
+    adopted,
+    split_scalar,
+)
 from ..properties import PSD, SelfAdjoint
 
 __all__ = [
     "by_eigenvalues",
     "by_singular_values",
+    "eigenbasis",
     "low_rank_split",
+    "middle",
     "shift_split",
     "spectral",
     "spectral_guard",
@@ -36,10 +47,27 @@ def spectral(A: LinearOperator, alg: Any) -> bool | str:
         return allowed
     if not A.isa(SelfAdjoint):
         return f"{A!r} is not known to be self-adjoint"
-    for tier in REGISTRY.tiers("eigh", (type(A), type(alg))):
+    return _by_rule("eigh", A, alg, spectral)
+
+
+def eigenbasis(A: LinearOperator, alg: Any) -> bool | str:
+    """True if a structural rule gives A's eigenvectors, self-adjoint or not, else the reason."""
+    if not (isinstance(alg, Auto) or hasattr(alg, "eig") or hasattr(alg, "eigh")):
+        return f"{type(alg).__name__} was asked for explicitly"
+    return _by_rule("eig", A, alg, eigenbasis)
+
+
+def _by_rule(question: str, A: LinearOperator, alg: Any, inner: Any) -> bool | str:
+    for tier in REGISTRY.tiers(question, (type(A), type(alg))):
         for rule in tier:
-            if rule.refuses((A,), alg) is None:
-                return True
+            if rule.refuses((A,), alg) is not None:
+                continue
+            if rule.id == "core:eig/self-adjoint":
+                return spectral(A, alg)
+            if rule.id in PASSING:
+                # such a rule has no eigenvectors of its own: it asks for those of the operator within
+                return inner(PASSING[rule.id](A), alg)
+            return True
     return f"no structural eigendecomposition of {A!r}"
 
 
@@ -59,6 +87,24 @@ def structural(question: str, A: LinearOperator, alg: Any, *operands: Any) -> bo
             if rule.refuses((A, *operands), alg) is None:
                 return True
     return f"no structural {question} of {A!r}"
+
+
+PASSING: dict[str, Any] = {
+    "core:eigh/shift": lambda A: shift_split(A)[0],  # type: ignore[index]
+    "core:eig/shift": lambda A: shift_split(A)[0],  # type: ignore[index]
+    "core:eigh/scaled": lambda A: split_scalar(A)[1],
+    "core:eig/scaled": lambda A: split_scalar(A)[1],
+    "core:eigh/similarity": lambda A: middle(A),
+    "core:eig/similarity": lambda A: middle(A),
+}
+
+
+def middle(A: Any) -> LinearOperator:
+    """S of a product ``U S U^H``."""
+    inner = A.Ms[1:-1]
+    if not inner:
+        return Identity.like(A)
+    return inner[0] if len(inner) == 1 else Product(*inner)
 
 
 def spectral_guard(A: Any, *operands: Any, alg: Any) -> bool | str:

@@ -11,7 +11,8 @@ from ..operators import Identity, LinearOperator, ScalarMul, Zero
 from ..plugins.rulebook import RuleBook
 from .determinant import SLOGDET
 from .diagonal import DIAG, length
-from .eigen import EIGH, EIGSH, _some_of_all, _structured
+from .eigen import EIGH, EIGSH
+from .eigen_rules import _some_of_all, _structured
 from .factorizations import CHOLESKY
 from .inverse import INV
 from .matrix_function import APPLY_UNARY

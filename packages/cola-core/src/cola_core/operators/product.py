@@ -6,7 +6,7 @@ from __future__ import annotations
 from ..backends.base import Array
 from ..cost import Cost
 from ..errors import ShapeError
-from ..properties import PSD, Property, SelfAdjoint, Stiefel, Unitary
+from ..properties import PSD, Congruence, Property, SelfAdjoint, Stiefel, Unitary
 from ..pytree import operator
 from .base import LinearOperator
 from .diagonal import Identity, ScalarMul
@@ -23,7 +23,7 @@ class Product(LinearOperator):
 
     def __init__(self, *Ms: LinearOperator, declared: frozenset[Property] = frozenset()) -> None:
         object.__setattr__(self, "Ms", tuple(Ms))
-        object.__setattr__(self, "declared", declared | _sandwich(self.Ms))
+        object.__setattr__(self, "declared", declared | _sandwich(self.Ms) | _congruence(self.Ms))
         self.__post_init__()
 
     def _check(self) -> None:
@@ -100,6 +100,16 @@ def _sandwich(Ms: tuple[LinearOperator, ...]) -> frozenset[Property]:
             p for p in (PSD, SelfAdjoint) if s.isa(p)
         }
     return frozenset(declared)
+
+
+def _congruence(Ms: tuple[LinearOperator, ...]) -> frozenset[Property]:
+    """Whether the last factor is the first one's adjoint, which data alone could not tell later."""
+    a, b = Ms[0] if Ms else None, Ms[-1] if Ms else None
+    if len(Ms) < 2 or a is None or b is None or isinstance(a, ScalarMul):
+        return frozenset()
+    if a.__dict__.get("_adjoint_of") is b or b.__dict__.get("_adjoint_of") is a:
+        return frozenset({Congruence})
+    return frozenset()
 
 
 def split_scalar(A: LinearOperator) -> tuple[ScalarMul | None, LinearOperator]:

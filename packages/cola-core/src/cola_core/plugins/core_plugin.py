@@ -22,7 +22,7 @@ def cola_register(registrar: Any, trigger: str) -> None:
     from .. import linalg as q
     from ..linalg.determinant import RULES as determinant
     from ..linalg.diagonal import RULES as diagonal
-    from ..linalg.eigen import RULES as eigen
+    from ..linalg.eigen_rules import RULES as eigen
     from ..linalg.exponential import RULES as exponential
     from ..linalg.factorizations import RULES as factorizations
     from ..linalg.inverse import RULES as inverse
@@ -63,8 +63,10 @@ def cola_register(registrar: Any, trigger: str) -> None:
         q.DIAG: (a.Exact, a.Hutchinson),
         q.TRACE: (a.Exact, a.Hutchinson),
         q.EIGH: (a.Eigh,),
-        q.EIGSH: (a.Eigh, a.Lanczos),
+        q.EIGSH: (a.Eigh, a.Lanczos, a.ShiftInvert),
         q.EIG: (a.Eig,),
+        q.EIGS: (a.Eig, a.Arnoldi, a.ShiftInvert),
+        q.EIGVALS: (a.Eigh, a.Eig),
         q.APPLY_UNARY: (
             a.Eigh,
             a.ScalingSquaring,
@@ -90,6 +92,8 @@ def cola_register(registrar: Any, trigger: str) -> None:
     }.items():
         for cls in classes:
             registrar.algorithm(question, cls)
+    for question in (q.EIGSH, q.EIGS):
+        registrar.algorithm(question, a.PowerIteration, automatic=False)
 
 
 @hookimpl

@@ -121,6 +121,21 @@ def _some_dense(M: Any, operands: Any) -> list[Any]:
     return [np.linalg.eigvalsh(M)[n - k :], np.zeros((n, k)), np.eye(k)]
 
 
+def _by_modulus(M: Any, which: str) -> Any:
+    w = np.linalg.eigvalsh(M)
+    return w[np.argsort(-np.abs(w) if which == "LM" else np.abs(w), kind="stable")]
+
+
+def _nearest_arrays(A: Any, M: Any, answer: Any, operands: Any) -> list[Any]:
+    w, V = host(answer[0]), host(answer[1])
+    return [np.sort(np.abs(w)), M @ V - V * w]  # of +w and -w either may come
+
+
+def _nearest_dense(M: Any, operands: Any) -> list[Any]:
+    k, which = operands
+    return [np.sort(np.abs(_by_modulus(M, which)[:k])), np.zeros((M.shape[-1], k))]
+
+
 def _eig(A: Any, M: Any, answer: Any, operands: Any) -> list[Any]:
     """Eigenvalues in the order of NumPy's (nearest first), the residual, and that no eigenvector is zero."""
     w, V = host(answer[0]), host(answer[1])
@@ -138,6 +153,26 @@ def _eig(A: Any, M: Any, answer: Any, operands: Any) -> list[Any]:
 def _eig_dense(M: Any, operands: Any) -> list[Any]:
     want = np.linalg.eigvals(M).astype(complex)
     return [np.sort_complex(want) if M.ndim > 2 else want, np.zeros(M.shape)]
+
+
+def _eigvals(A: Any, M: Any, answer: Any, operands: Any) -> list[Any]:
+    return _eig(A, M, (answer, np.broadcast_to(np.eye(M.shape[-1]), M.shape)), operands)[:1]
+
+
+def _largest(A: Any, M: Any, backend: Any, dtype: str, seed: int) -> tuple[Any, ...]:
+    return (max(1, M.shape[-1] // 4), "LM")
+
+
+def _largest_arrays(A: Any, M: Any, answer: Any, operands: Any) -> list[Any]:
+    """Moduli of the eigenvalues (of a complex pair either may come), and the residual."""
+    w, V = host(answer[0]), host(answer[1])
+    norms = np.linalg.norm(V, axis=-2)
+    return [np.sort(np.abs(w)), (M @ V - V * w) / norms]
+
+
+def _largest_dense(M: Any, operands: Any) -> list[Any]:
+    k, n = operands[0], M.shape[-1]
+    return [np.sort(np.abs(np.linalg.eigvals(M)))[n - k :], np.zeros((n, k))]
 
 
 def _eig_condition(M: Any) -> float:
@@ -407,6 +442,44 @@ PROBES: dict[str, Probe] = {
             _eig_dense,
             lambda A, M: _square(A, M) and _eig_condition(M) < 1e4,
             _direct(linalg.eig),
+            _eig_condition,
+        ),
+        Probe(
+            "eigsh-smallest",
+            QUESTIONS["eigsh"],
+            lambda A, M, *rest: (max(1, M.shape[-1] // 4), "SM"),
+            _nearest_arrays,
+            _nearest_dense,
+            lambda A, M: _claims(SelfAdjoint)(A, M) and M.ndim == 2 and M.size > 0 and condition(M) < 1e6,
+            lambda A, ops: (linalg.eigh, (A, *ops)),
+        ),
+        Probe(
+            "eigsh-largest-one",
+            QUESTIONS["eigsh"],
+            lambda A, M, *rest: (1, "LM"),
+            _nearest_arrays,
+            _nearest_dense,
+            lambda A, M: _claims(SelfAdjoint)(A, M) and M.ndim == 2 and M.size > 0 and condition(M) < 1e6,
+            lambda A, ops: (linalg.eigh, (A, *ops)),
+        ),
+        Probe(
+            "eigvals",
+            QUESTIONS["eigvals"],
+            _none,
+            _eigvals,
+            lambda M, ops: _eig_dense(M, ops)[:1],
+            lambda A, M: _square(A, M) and _eig_condition(M) < 1e4,
+            _direct(linalg.eigvals),
+            _eig_condition,
+        ),
+        Probe(
+            "eigs",
+            QUESTIONS["eigs"],
+            _largest,
+            _largest_arrays,
+            _largest_dense,
+            lambda A, M: _square(A, M) and M.ndim == 2 and M.size > 0 and _eig_condition(M) < 1e4,
+            lambda A, ops: (linalg.eig, (A, *ops)),
             _eig_condition,
         ),
         Probe(
