@@ -192,12 +192,67 @@ def product_thin(rng):
     return lambda f: ops.Product(ops.Dense(f(U)), ops.Dense(f(V)))
 
 
+def block_schur(rng):
+    d, b, c = rng.uniform(1, 2, size=N), rng.normal(size=(N, 3)) / N**0.5, _spd(rng, 3)
+    return lambda f: ops.Block([[ops.Diagonal(f(d)), f(b)], [f(b.T), f(c)]])
+
+
+def block_saddle(rng):
+    d, b = rng.uniform(1, 2, size=N), rng.normal(size=(3, N)) / N**0.5
+
+    def build(f):
+        B = ops.Dense(f(b))
+        return ops.Block([[cola.PSD(ops.Diagonal(f(d))), B.H], [B, None]])
+
+    return build
+
+
+def block_diagonals(rng):
+    d, e = rng.uniform(1, 2, size=N // 2), rng.uniform(-1, 1, size=N // 2)
+    return lambda f: ops.Block(
+        [[ops.Diagonal(f(d)), ops.Diagonal(f(e))], [ops.Diagonal(f(e)), ops.ScalarMul(3.0, N // 2)]]
+    )
+
+
+def block_triangular(rng):
+    a, b, c, d = _well(rng, 63), _well(rng, 16), rng.normal(size=(16, 1008)), _well(rng, 16)
+    return lambda f: ops.Block([[cola.kron(f(a), f(b)), None], [f(c), f(d)]])
+
+
+def block_tridiagonal(rng):
+    a, b, k = _well(rng, 32) + 32 * np.eye(32), rng.normal(size=(32, 32)), N // 32
+
+    def build(f):
+        A, B, C = ops.Dense(f(a)), ops.Dense(f(b)), ops.Dense(f(b.T))
+        near = {0: A, 1: B, -1: C}
+        return ops.Block([[near.get(j - i) for j in range(k)] for i in range(k)])
+
+    return build
+
+
+def projection_shift(rng):
+    q = np.linalg.qr(rng.normal(size=(N, 3)))[0]
+    return lambda f: 2 * ops.Projection(cola.Stiefel(f(q)), complement=True) + ops.Identity(N)
+
+
+def elementwise(rng):
+    U, a, b = rng.normal(size=(N, 2)), _spd(rng, P), _spd(rng, Q)
+    return lambda f: ops.HadamardProduct(cola.kron(_psd(f, a), _psd(f, b)), ops.LowRank(f(U)))
+
+
+def product_lowrank(rng):
+    U, a, b = rng.normal(size=(N, 2)), _spd(rng, P), _spd(rng, Q)
+    return lambda f: ops.LowRank(f(U)) @ cola.kron(f(a), f(b))
+
+
 LARGE = {
     f.__name__: f
     for f in (
         kron, kron_psd, kron_scaled, kron_shift, kron_triangular, kronsum, kronsum_general, blockdiag,
         blockdiag_psd, diagonal, diagonal_psd, scalar, scalar_psd, permuted, permutation, product, transposed,
         adjoint, inverse, lowrank, lowrank_psd, diagonal_plus_lowrank, kron_shift_lowrank, kronsum_shift,
-        sum_of_two, sparse, identity, unitary, adjoint_selfadjoint, product_thin,
+        sum_of_two, sparse, identity, unitary, adjoint_selfadjoint, product_thin, block_schur,
+        block_saddle, block_diagonals, block_triangular, block_tridiagonal, projection_shift,
+        elementwise, product_lowrank,
     )
 }  # fmt: skip

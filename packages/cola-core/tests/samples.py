@@ -145,13 +145,43 @@ def inverse(n, rng):
     return cola.linalg.Inverse(ops.Dense(a)), np.linalg.inv(a)
 
 
+def block(n, rng):
+    a, b, c, d = (
+        _well(rng, n - 1),
+        rng.normal(size=(n - 1, 1)),
+        rng.normal(size=(1, n - 1)),
+        _well(rng, 1) + 3,
+    )
+    return ops.Block([[a, b], [c, d]]), np.block([[a, b], [c, d]])
+
+
+def concatenated(n, rng):
+    a, b = rng.normal(size=(1, n)) + 2, _well(rng, n)[1:]
+    return ops.Concatenated(a, b), np.concatenate([a, b])
+
+
+def khatrirao(n, rng):
+    a, b = rng.normal(size=(1, n)) + 3, _well(rng, n)
+    return ops.KhatriRao(a, b), a * b
+
+
+def hadamardproduct(n, rng):
+    a, b = _well(rng, n), _well(rng, n)
+    return ops.HadamardProduct(a, b), a * b
+
+
+def projection(n, rng):
+    a = rng.normal(size=(n, 1))
+    return ops.Projection.onto(a), a @ a.T / (a.T @ a)
+
+
 SAMPLES = {
     f.__name__.rstrip("_"): f
     for f in (
         dense, psd, sym, triangular, diagonal, scalar, identity, zero, permutation, sparse, lowrank,
         lowrank_psd,
         sum_, product, kronecker, kronsum, blockdiag, transpose, adjoint, sliced, nodispatch,
-        functionoperator, inverse,
+        functionoperator, inverse, block, concatenated, khatrirao, hadamardproduct, projection,
     )
 }  # fmt: skip
 

@@ -62,6 +62,7 @@ from .linalg import (
     eigvalsh,
     exp,
     funm,
+    hadamard,
     inv,
     inv_quad,
     inv_quad_logdet,
@@ -92,7 +93,7 @@ from .linalg import (
     svdvals,
     trace,
 )
-from .operators import LinearOperator, as_operator, block_diag, kron, kronsum, no_dispatch
+from .operators import LinearOperator, as_operator, block, block_diag, kron, kronsum, no_dispatch
 from .properties import PSD, Hermitian, SelfAdjoint, Stiefel, Unitary, check_properties
 
 __all__ = [
@@ -136,6 +137,7 @@ __all__ = [
     "apply_unary",
     "as_operator",
     "backends",
+    "block",
     "block_diag",
     "check_properties",
     "cholesky",
@@ -156,6 +158,7 @@ __all__ = [
     "fns",
     "funm",
     "get_annotations",
+    "hadamard",
     "inv",
     "inv_quad",
     "inv_quad_logdet",

@@ -7,15 +7,30 @@ that an answer without correct digits is announced (``IllConditionedWarning``) i
 from __future__ import annotations
 
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import Any
 
 from ..backends.base import Array, Backend, dtype_name
-from ..errors import IllConditionedWarning, NonFiniteError
+from ..errors import IllConditionedWarning, NonFiniteError, SingularMatrixError
 
-__all__ = ["CholeskyFactor", "LUFactor", "dense_entries", "warn_if_singular"]
+__all__ = ["CholeskyFactor", "LUFactor", "dense_entries", "singular_raises", "warn_if_singular"]
 
+_RAISE: ContextVar[bool] = ContextVar("cola_core_singular_raises", default=False)
 EPS = {"float64": 2.2e-16, "complex128": 2.2e-16, "float32": 1.2e-7, "complex64": 1.2e-7}
+
+
+@contextmanager
+def singular_raises() -> Iterator[None]:
+    """Within, a part that is singular to working precision is an error rather than a warning:
+    for rules that have another way when a part of theirs is singular, as the whole need not be."""
+    token = _RAISE.set(True)
+    try:
+        yield
+    finally:
+        _RAISE.reset(token)
 
 
 def dense_entries(A: Any) -> Array:
@@ -35,6 +50,8 @@ def warn_if_singular(rcond: Any, A: Any, method: str) -> None:
     """Warn if a reciprocal condition estimate says that no digit of a solution is reliable."""
     eps = EPS.get(dtype_name(A.dtype), 1.2e-7)
     if rcond is not None and not rcond >= eps:
+        if _RAISE.get():
+            raise SingularMatrixError(f"{A!r} is singular to working precision.")
         estimate = "infinite" if not rcond > 0 else f"about {1 / rcond:.1e}"
         warnings.warn(
             f"{A!r} is singular to working precision (condition number {estimate}); its {method} solution "

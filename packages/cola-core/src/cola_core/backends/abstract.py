@@ -258,6 +258,7 @@ XP = SimpleNamespace(
     empty=_make,
     eye=lambda n, m=None, dtype=None, **_: AbstractArray((n, m or n), dtype or np.float64),
     arange=lambda *a, dtype=None, **_: AbstractArray((len(range(*a)),), dtype or np.int64),
+    searchsorted=lambda x, v, **_: AbstractArray(v.shape, np.int64),
     argsort=lambda x, **_: AbstractArray(x.shape, np.int64),
     isfinite=lambda x: AbstractArray(x.shape, np.bool_),
     maximum=_elementwise,

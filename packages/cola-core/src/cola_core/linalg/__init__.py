@@ -38,6 +38,7 @@ from ..algorithms import (
 from .determinant import SLOGDET, det, logdet, slogdet
 from .diagonal import DIAG, diag
 from .eigen import EIG, EIGH, EIGS, EIGSH, EIGVALS, eig, eigh, eigmax, eigmin, eigvals, eigvalsh
+from .elementwise import hadamard
 from .exponential import ExponentialAction
 from .factorizations import CHOLESKY, cholesky
 from .inverse import INV, Inverse, inv
@@ -144,6 +145,7 @@ __all__ = [
     "eigvalsh",
     "exp",
     "funm",
+    "hadamard",
     "inv",
     "inv_quad",
     "inv_quad_logdet",

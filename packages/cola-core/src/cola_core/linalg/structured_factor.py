@@ -7,6 +7,7 @@ return NotImplemented after looking at its own residual; the next rule or algori
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,7 +22,7 @@ from ..properties import PSD, SelfAdjoint
 from .inverse import INV
 from .structure import low_rank_split
 
-__all__ = ["SpectralFactor", "WoodburyFactor", "spectral_factor", "woodbury_factor"]
+__all__ = ["SpectralFactor", "WoodburyFactor", "refined", "spectral_factor", "woodbury_factor"]
 
 
 @dataclass(frozen=True)
@@ -76,6 +77,33 @@ def spectral_factor(A: Any, *, alg: Any) -> SpectralFactor:
     return SpectralFactor(A, w, V)
 
 
+def refined(A: LinearOperator, B: Array, solve: Callable[[Array], Array]) -> Any:
+    """``solve(B)``, judged by the residual of the whole system A and refined once where that pays.
+
+    NotImplemented where it stays poor: the next rule or algorithm then answers. Under a trace nothing can be
+    judged.
+    """
+    x = solve(B)
+    be = A._concrete_backend()
+    if not be.is_concrete(x) or 0 in B.shape:
+        return x
+    eps = float(be.xp.finfo(be.real_dtype(x.dtype)).eps)
+    limit = eps**0.65  # 7e-11 in double, 3e-5 in single: past it one refinement pays
+    r, bad = _residual(A, B, x)
+    if bad > limit:
+        x = x + solve(r)
+        _, bad = _residual(A, B, x)
+    return x if bad <= 1e3 * limit else NotImplemented
+
+
+def _residual(A: LinearOperator, B: Array, x: Array) -> tuple[Array, float]:
+    be = A._concrete_backend()
+    xp = be.xp
+    bnorm = be.norm(B)
+    r = B - A._matmat(x)
+    return r, be.number(xp.max(be.norm(r) / xp.where(bnorm > 0, bnorm, xp.ones_like(bnorm))))
+
+
 @dataclass(frozen=True)
 class WoodburyFactor:
     """``(B + U V^H)^{-1} = B^{-1} - Z C^{-1} V^H B^{-1}`` with ``Z = B^{-1} U`` and ``C = I + V^H Z``."""
@@ -95,26 +123,7 @@ class WoodburyFactor:
     def solve(self, B: Array) -> Array:
         """Woodbury's formula, judged by the residual of the whole system:
         it cancels when B is much smaller than U V^H."""
-        A, x = self.A, self._correct(B)
-        be = A._concrete_backend()
-        if not be.is_concrete(x) or 0 in B.shape:
-            return x
-        eps = float(be.xp.finfo(be.real_dtype(x.dtype)).eps)
-        limit = eps**0.65  # 7e-11 in double, 3e-5 in single: past it one refinement pays
-        r, bad = self._residual(B, x)
-        if bad > limit:
-            x = x + self._correct(r)
-            _, bad = self._residual(B, x)
-            if not bad <= 1e3 * limit:
-                return NotImplemented
-        return x
-
-    def _residual(self, B: Array, x: Array) -> tuple[Array, float]:
-        be = self.A._concrete_backend()
-        xp = be.xp
-        bnorm = be.norm(B)
-        r = B - self.A._matmat(x)
-        return r, be.number(xp.max(be.norm(r) / xp.where(bnorm > 0, bnorm, xp.ones_like(bnorm))))
+        return refined(self.A, B, self._correct)
 
     def slogdet(self, alg: Any = Auto()) -> tuple[Array, Array]:
         """``det A = det B det C``: Harville 1997, thm 18.1.1. ``alg`` answers for B.

@@ -6,17 +6,22 @@ from ..pytree import flatten, map_leaves, operator, register_pytrees, static, un
 from .adopt import adopted, parts
 from .algebra import add, as_operator, block_diag, kron, kronsum, matmul, power, scale
 from .base import LinearOperator
+from .block import Block, block
 from .blockdiag import BlockDiag
+from .concatenated import Concatenated
 from .dense import Dense, Triangular
 from .derivative import FIM, Fisher, GaussNewton, Hessian, Jacobian
 from .diagonal import Diagonal, Identity, ScalarMul
 from .function import FunctionOperator
+from .hadamard import HadamardProduct
+from .khatrirao import KhatriRao
 from .kronecker import Kronecker, apply_along_axes
 from .kronsum import KronSum
 from .lowrank import LowRank
 from .opaque import NoDispatch, no_dispatch
 from .permutation import Permutation
 from .product import Product, split_scalar
+from .projection import Projection
 from .sliced import Sliced
 from .sparse import Sparse
 from .sum import Sum
@@ -24,17 +29,21 @@ from .transpose import Adjoint, Transpose
 from .zero import Zero, is_zero
 
 __all__ = [
+    "FIM",
     "Adjoint",
+    "Block",
     "BlockDiag",
+    "Concatenated",
     "Dense",
     "Diagonal",
-    "FIM",
     "Fisher",
     "FunctionOperator",
     "GaussNewton",
+    "HadamardProduct",
     "Hessian",
     "Identity",
     "Jacobian",
+    "KhatriRao",
     "KronSum",
     "Kronecker",
     "LinearOperator",
@@ -42,6 +51,7 @@ __all__ = [
     "NoDispatch",
     "Permutation",
     "Product",
+    "Projection",
     "ScalarMul",
     "Sliced",
     "Sparse",
@@ -53,6 +63,7 @@ __all__ = [
     "adopted",
     "apply_along_axes",
     "as_operator",
+    "block",
     "block_diag",
     "flatten",
     "is_zero",

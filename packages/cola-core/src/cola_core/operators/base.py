@@ -134,6 +134,10 @@ class LinearOperator:
         """Normal form of ``self + other``, or NotImplemented."""
         return NotImplemented
 
+    def _rminus(self, other: LinearOperator) -> Any:
+        """Normal form of ``other - self``, or NotImplemented."""
+        return NotImplemented
+
     # -- facts -----------------------------------------------------------------------------------------------
     def _parts(self) -> tuple[Any, ...]:
         out: list[Any] = []

@@ -13,6 +13,7 @@ from ..properties import PSD, Property, SelfAdjoint, Stiefel, Unitary
 from ..pytree import operator, static
 from .axes import exchange
 from .base import LinearOperator
+from .grid import Grid
 from .sum import broadcast_batches
 
 __all__ = ["BlockDiag"]
@@ -53,6 +54,11 @@ class BlockDiag(LinearOperator):
         m = sum(M.shape[-2] * t for M, t in zip(self.Ms, self.multiplicities, strict=True))
         n = sum(M.shape[-1] * t for M, t in zip(self.Ms, self.multiplicities, strict=True))
         return (*broadcast_batches("BlockDiag", self.Ms), m, n)
+
+    def _grid(self) -> Grid:
+        repeated = [M for M, t in zip(self.Ms, self.multiplicities, strict=True) for _ in range(t)]
+        cells = {(i, i): M for i, M in enumerate(repeated)}
+        return tuple(M.shape[-2] for M in repeated), tuple(M.shape[-1] for M in repeated), cells
 
     def with_blocks(self, *Ms: LinearOperator) -> BlockDiag:
         """The same arrangement of other blocks."""

@@ -74,6 +74,13 @@ class Product(LinearOperator):
             found |= {p for p in (PSD, SelfAdjoint) if all(M.isa(p) for M in scalars + rest)}
         return frozenset(found)
 
+    def _plus(self, other: LinearOperator) -> object:
+        """``B - A`` is written as ``B + (-1) A``: A may know a simpler form."""
+        first = self.Ms[0]
+        if len(self.Ms) == 2 and isinstance(first, ScalarMul) and isinstance(first.c, (int, float)):
+            return self.Ms[1]._rminus(other) if first.c == -1 else NotImplemented
+        return NotImplemented
+
     def _matvec_cost(self) -> Cost:
         total = Cost(calls=0)
         for M in self.Ms:

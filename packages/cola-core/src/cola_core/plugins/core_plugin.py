@@ -20,9 +20,11 @@ def cola_plugin_info() -> PluginInfo:
 def cola_register(registrar: Any, trigger: str) -> None:
     from .. import algorithms as a
     from .. import linalg as q
+    from ..linalg.block import RULES as block
     from ..linalg.determinant import RULES as determinant
     from ..linalg.diagonal import RULES as diagonal
     from ..linalg.eigen_rules import RULES as eigen
+    from ..linalg.elementwise import RULES as elementwise
     from ..linalg.exponential import RULES as exponential
     from ..linalg.factorizations import RULES as factorizations
     from ..linalg.inverse import RULES as inverse
@@ -30,6 +32,8 @@ def cola_register(registrar: Any, trigger: str) -> None:
     from ..linalg.matrix_function import RULES as functions
     from ..linalg.norm import RULES as norms
     from ..linalg.plu import RULES as plu
+    from ..linalg.products import RULES as products
+    from ..linalg.projections import RULES as projections
     from ..linalg.qr import RULES as orthogonal
     from ..linalg.quadratic import RULES as quadratic
     from ..linalg.sampling import RULES as sampling
@@ -53,6 +57,10 @@ def cola_register(registrar: Any, trigger: str) -> None:
         quadratic,
         sampling,
         zero,
+        block,
+        elementwise,
+        projections,
+        products,
     ):
         registrar.include(book)
     for book in (singular, orthogonal, plu, schur, least_squares, norms, subspaces):
