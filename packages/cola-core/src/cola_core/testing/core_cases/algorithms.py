@@ -133,7 +133,6 @@ def algorithm_cases() -> list[Case]:
                 grad=closed("a power iteration has no derivative"),
             ),
         ),
-        _algorithm("exact", lambda: a.Exact(bs=3), ("trace", "diag", "diag-above", "diag-below"), "general"),
         _algorithm(
             "hutchinson",
             lambda: a.Hutchinson(),
