@@ -14,8 +14,6 @@ from __future__ import annotations
 
 __version__ = "0.1.0"
 
-from typing import Any
-
 from . import algorithms, annotations, backends, errors, fns, linalg, ops, properties
 from .algorithms import (
     CG,
@@ -198,7 +196,7 @@ __all__ = [
 ]
 
 
-def __getattr__(name: str) -> Any:
+def __getattr__(name: str) -> object:
     from .migration import REPLACED
 
     try:
