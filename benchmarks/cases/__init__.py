@@ -9,6 +9,8 @@ __all__ = ["all_benches"]
 
 def all_benches() -> list[Bench]:
     """Every bench, in the order of the report."""
-    from . import dense, importing, iterative, kronecker, low_rank, peers
+    from . import blocks, dense, importing, iterative, kronecker, low_rank, paper, peers
 
-    return [b for m in (importing, dense, kronecker, low_rank, iterative, peers) for b in m.BENCHES]
+    return [
+        b for m in (importing, dense, kronecker, low_rank, blocks, paper, iterative, peers) for b in m.BENCHES
+    ]
