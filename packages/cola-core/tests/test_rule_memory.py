@@ -63,12 +63,22 @@ def run(probe, A, operands):
         return answer
 
 
+def defined(probe, A, operands):
+    """Whether the values have an answer: a singular operator has no logarithm."""
+    try:
+        run(probe, A, operands)
+    except (cola.errors.SingularMatrixError, cola.errors.PropertyError):
+        return False
+    return True
+
+
 @pytest.mark.parametrize("name", LARGE)
 def test_numpy_allocates_no_square_array(name):
     be = get_backend("numpy")
     A, n = build(name, be)
     for probe, operands, _ in asked(A, n, be):
-        run(probe, A, operands)  # what is imported and cached once is not the rule's
+        if not defined(probe, A, operands):  # what is imported and cached once is not the rule's
+            continue
         tracemalloc.start()
         try:
             run(probe, A, operands)
@@ -96,7 +106,8 @@ def test_torch_makes_no_square_tensor(name):
     A, n = build(name, be)
     for probe, operands, _ in asked(A, n, be):
         with Watch() as watch:
-            run(probe, A, operands)
+            if not defined(probe, A, operands):
+                continue
         assert watch.largest < 0.5 * n * n, f"{probe.name}({A!r}) made a tensor of {watch.largest} numbers"
 
 

@@ -231,7 +231,8 @@ def exp_kronsum(A: Any, f: ScalarFunction, *, alg: Any) -> LinearOperator:
 def _multiplicative(A: Any, f: Any, *, alg: Any) -> bool | str:
     if not f.multiplicative:
         return f"{f.name}(ab) is not {f.name}(a) {f.name}(b)"
-    return next((f"factor {M!r} is not known to be PSD" for M in A.Ms if not M.isa(PSD)), True)
+    needed = SelfAdjoint if f.kind == "sign" else PSD
+    return next((f"factor {M!r} is not known to be {needed}" for M in A.Ms if not M.isa(needed)), True)
 
 
 @RULES.rule(

@@ -23,9 +23,11 @@ __all__ = [
     "by_eigenvalues",
     "by_singular_values",
     "eigenbasis",
+    "low_rank_factors",
     "low_rank_split",
     "middle",
     "shift_split",
+    "shift_value",
     "spectral",
     "spectral_guard",
     "structural",
@@ -134,6 +136,14 @@ def shift_split(A: LinearOperator) -> tuple[LinearOperator, tuple[LinearOperator
     return rest[0], shifts
 
 
+def shift_value(shifts: tuple[LinearOperator, ...]) -> Any:
+    """The sum of multiples of the identity, as a number or an array of batch shape."""
+    total: Any = 0
+    for s in shifts:
+        total = total + (s.c if isinstance(s, ScalarMul) else 1)
+    return total
+
+
 def low_rank_split(A: LinearOperator) -> tuple[Array, Array, LinearOperator] | None:
     """``A = U V^H + B`` with all low-rank terms gathered;
     V is U where the sum of them is known to be U U^H."""
@@ -142,7 +152,7 @@ def low_rank_split(A: LinearOperator) -> tuple[Array, Array, LinearOperator] | N
     factors: list[tuple[Array, Array]] = []
     rest: list[LinearOperator] = []
     for M in A.Ms:
-        pair = _low_rank_factors(M)
+        pair = low_rank_factors(M)
         if pair is None:
             rest.append(M)
         else:
@@ -161,7 +171,7 @@ def low_rank_split(A: LinearOperator) -> tuple[Array, Array, LinearOperator] | N
     return U, V, adopted(base, A)
 
 
-def _low_rank_factors(M: LinearOperator) -> tuple[Array, Array] | None:
+def low_rank_factors(M: LinearOperator) -> tuple[Array, Array] | None:
     if isinstance(M, LowRank):
         return M.U, M.right
     if (

@@ -27,6 +27,7 @@ def cola_register(registrar: Any, trigger: str) -> None:
     from ..linalg.elementwise import RULES as elementwise
     from ..linalg.exponential import RULES as exponential
     from ..linalg.factorizations import RULES as factorizations
+    from ..linalg.function_rules import RULES as function_rules
     from ..linalg.inverse import RULES as inverse
     from ..linalg.lstsq import RULES as least_squares
     from ..linalg.matrix_function import RULES as functions
@@ -54,6 +55,7 @@ def cola_register(registrar: Any, trigger: str) -> None:
         functions,
         factorizations,
         exponential,
+        function_rules,
         quadratic,
         sampling,
         zero,

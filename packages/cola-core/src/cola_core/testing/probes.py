@@ -563,6 +563,15 @@ PROBES: dict[str, Probe] = {
             _direct(linalg.root),
         ),
         Probe(
+            "sample",  # draws differ from one root to another: what they are is checked by "root"
+            QUESTIONS["sample"],
+            lambda *a: (0, (2,)),
+            lambda A, M, answer, ops: [np.asarray(answer.shape, float)],
+            lambda M, ops: [np.asarray((2, *M.shape[:-1]), float)],
+            _claims(PSD),
+            _direct(linalg.sample),
+        ),
+        Probe(
             "inv_quad_logdet",
             QUESTIONS["inv_quad_logdet"],
             _rhs,
