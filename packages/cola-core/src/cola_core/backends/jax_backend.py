@@ -233,7 +233,7 @@ class JaxBackend(Backend):
             return jax.lax.scan(lambda total, b: (total + f(a, b), None), zero, left)[0]
 
         out = jnp.moveaxis(jax.lax.map(stripe, top), 0, -3)
-        return jnp.reshape(out, (*out.shape[:-3], -1, out.shape[-1]))[..., :m, :]
+        return jnp.reshape(out, (*out.shape[:-3], out.shape[-3] * out.shape[-2], out.shape[-1]))[..., :m, :]
 
     # -- control flow and randomness -------------------------------------------------------------------------
     def while_loop(self, cond: Callable[[Any], Any], body: Callable[[Any], Any], state: Any) -> Any:

@@ -15,6 +15,8 @@ from .diagonal import Diagonal, Identity, ScalarMul
 from .function import FunctionOperator
 from .hadamard import HadamardProduct
 from .khatrirao import KhatriRao
+from .interpolated import Interpolated, interpolation_weights
+from .kernel import Kernel
 from .kronecker import Kronecker, apply_along_axes
 from .kronsum import KronSum
 from .lowrank import LowRank
@@ -42,8 +44,10 @@ __all__ = [
     "HadamardProduct",
     "Hessian",
     "Identity",
+    "Interpolated",
     "Jacobian",
     "KhatriRao",
+    "Kernel",
     "KronSum",
     "Kronecker",
     "LinearOperator",
@@ -67,6 +71,7 @@ __all__ = [
     "block_diag",
     "flatten",
     "is_zero",
+    "interpolation_weights",
     "kron",
     "kronsum",
     "map_leaves",

@@ -138,6 +138,10 @@ class LinearOperator:
         """Normal form of ``other - self``, or NotImplemented."""
         return NotImplemented
 
+    def _take(self, rows: Any, cols: Any, same: bool = False) -> Any:
+        """Some rows and columns (index arrays, or None for all; same: one selection), or NotImplemented."""
+        return NotImplemented
+
     # -- facts -----------------------------------------------------------------------------------------------
     def _parts(self) -> tuple[Any, ...]:
         out: list[Any] = []

@@ -46,20 +46,8 @@ class Sliced(LinearOperator):
             object.__setattr__(self, "same", m == n and _same(row, col))
             object.__setattr__(self, "rows", _selection(self.A, row, m))
             object.__setattr__(self, "cols", _selection(self.A, col, n))
-        for name, extent in (("rows", self.A.shape[-2]), ("cols", self.A.shape[-1])):
-            index = self.__dict__[name]
-            be = backend_of_type(type(index))
-            if index is None or be is None or not be.is_concrete(index):
-                continue
-            host = be.to_numpy(index)
-            if host.ndim != 1 or (host.size and host.dtype.kind not in "iu"):
-                raise ShapeError(
-                    f"index array of {self.A!r} must be 1-d integers, got {host.dtype} {host.shape}."
-                )
-            if host.size and (host.min() < -extent or host.max() >= extent):
-                raise ShapeError(
-                    f"index {host.min()}..{host.max()} is out of range for {name} of {self.A!r} ({extent})."
-                )
+        _check_index(self.A, self.rows, "rows")
+        _check_index(self.A, self.cols, "cols")
 
     def _shape(self) -> tuple[int, ...]:
         m, n = self.A.shape[-2:]
@@ -100,6 +88,18 @@ class Sliced(LinearOperator):
         return self.A.matvec_cost + Cost(0, 3 * self.itemsize * (m + n), 0, 0, 2)
 
 
+def _check_index(A: LinearOperator, index: Any, name: str) -> None:
+    be = backend_of_type(type(index))
+    if index is None or be is None or not be.is_concrete(index):
+        return
+    extent = A.shape[-2 if name == "rows" else -1]
+    host = be.to_numpy(index)
+    if host.ndim != 1 or (host.size and host.dtype.kind not in "iu"):
+        raise ShapeError(f"index array of {A!r} must be 1-d integers, got {host.dtype} {host.shape}.")
+    if host.size and (host.min() < -extent or host.max() >= extent):
+        raise ShapeError(f"index {host.min()}..{host.max()} is out of range for {name} of {A!r} ({extent}).")
+
+
 def getitem(A: LinearOperator, index: Any) -> Any:
     """``A[i]``, ``A[i, j]``, ``A[rows]``, ``A[rows, cols]`` with ints, slices and index arrays;
     batches by ``...`` only.
@@ -116,6 +116,8 @@ def getitem(A: LinearOperator, index: Any) -> Any:
         raise ShapeError(f"{A!r} takes one or two indices (rows, columns), got {len(index)}.")
     row, col = index
     m, n = A.shape[-2:]
+    if type(A)._take is not LinearOperator._take and (_is_int(row) or _is_int(col)):
+        return _taken(A, row, col, m, n)
     if _is_int(row) and _is_int(col):
         return (A @ _unit(A, _inside(A, col, n), n))[..., _inside(A, row, m)]
     if _is_int(row):
@@ -129,7 +131,26 @@ def getitem(A: LinearOperator, index: Any) -> Any:
     rows, cols = _selection(A, row, m), _selection(A, col, n)
     if rows is None and cols is None:
         return A
+    if type(A)._take is not LinearOperator._take:
+        _check_index(A, rows, "rows")
+        _check_index(A, cols, "cols")
+        made = A._take(rows, cols, same)
+        if made is not NotImplemented:
+            return made
     return Sliced(A, rows, cols, same)
+
+
+def _taken(A: LinearOperator, row: Any, col: Any, m: int, n: int) -> Array:
+    """A row, column or entry of an operator that makes its parts itself."""
+    be = A._concrete_backend()
+
+    def one(i: Any, extent: int) -> Any:
+        return be.asarray(np.asarray([_inside(A, i, extent)]), device=A.device) if _is_int(i) else None
+
+    out = A._take(one(row, m), one(col, n))._to_dense()
+    rest_row = 0 if _is_int(row) else _selection(A, row, m, keep_slice=True)
+    rest_col = 0 if _is_int(col) else _selection(A, col, n, keep_slice=True)
+    return out[..., rest_row, rest_col]
 
 
 def _is_int(i: Any) -> bool:

@@ -26,6 +26,7 @@ def cola_register(registrar: Any, trigger: str) -> None:
     from ..linalg.eigen_rules import RULES as eigen
     from ..linalg.elementwise import RULES as elementwise
     from ..linalg.exponential import RULES as exponential
+    from ..linalg.entrywise import RULES as entrywise
     from ..linalg.factorizations import RULES as factorizations
     from ..linalg.function_rules import RULES as function_rules
     from ..linalg.inverse import RULES as inverse
@@ -63,6 +64,7 @@ def cola_register(registrar: Any, trigger: str) -> None:
         elementwise,
         projections,
         products,
+        entrywise,
     ):
         registrar.include(book)
     for book in (singular, orthogonal, plu, schur, least_squares, norms, subspaces):

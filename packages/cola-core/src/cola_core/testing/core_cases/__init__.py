@@ -12,9 +12,9 @@ __all__ = ["algorithm_cases", "cases", "operator_cases"]
 
 def operator_cases() -> list[Case]:
     """All operators of the core, family by family."""
-    from . import composed, functions, gridded, leaves, spectral
+    from . import composed, functions, gridded, leaves, points, spectral
 
-    families: tuple[Any, ...] = (leaves, composed, functions, spectral, gridded)
+    families: tuple[Any, ...] = (leaves, composed, functions, spectral, gridded, points)
     return [case for family in families for case in family.operator_cases()]
 
 
