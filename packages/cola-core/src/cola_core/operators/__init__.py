@@ -14,9 +14,9 @@ from .derivative import FIM, Fisher, GaussNewton, Hessian, Jacobian
 from .diagonal import Diagonal, Identity, ScalarMul
 from .function import FunctionOperator
 from .hadamard import HadamardProduct
-from .khatrirao import KhatriRao
 from .interpolated import Interpolated, interpolation_weights
 from .kernel import Kernel
+from .khatrirao import KhatriRao
 from .kronecker import Kronecker, apply_along_axes
 from .kronsum import KronSum
 from .lowrank import LowRank

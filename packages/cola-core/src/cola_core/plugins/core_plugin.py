@@ -25,8 +25,8 @@ def cola_register(registrar: Any, trigger: str) -> None:
     from ..linalg.diagonal import RULES as diagonal
     from ..linalg.eigen_rules import RULES as eigen
     from ..linalg.elementwise import RULES as elementwise
-    from ..linalg.exponential import RULES as exponential
     from ..linalg.entrywise import RULES as entrywise
+    from ..linalg.exponential import RULES as exponential
     from ..linalg.factorizations import RULES as factorizations
     from ..linalg.function_rules import RULES as function_rules
     from ..linalg.inverse import RULES as inverse
