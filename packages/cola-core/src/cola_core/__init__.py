@@ -70,6 +70,7 @@ from .linalg import (
     lq,
     lstsq,
     lu,
+    lyapunov,
     norm,
     nullspace,
     orth,
@@ -89,6 +90,7 @@ from .linalg import (
     sqrt,
     svd,
     svdvals,
+    sylvester,
     trace,
 )
 from .operators import LinearOperator, as_operator, block, block_diag, kron, kronsum, no_dispatch
@@ -167,6 +169,7 @@ __all__ = [
     "linalg",
     "log",
     "logdet",
+    "lyapunov",
     "lq",
     "lstsq",
     "lu",
@@ -192,6 +195,7 @@ __all__ = [
     "sqrt",
     "svd",
     "svdvals",
+    "sylvester",
     "trace",
 ]
 

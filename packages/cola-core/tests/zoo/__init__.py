@@ -10,12 +10,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from . import basic, gridded, leaves, points
+from . import basic, gridded, leaves, points, spectral
 from .common import DTYPES, Build, installed, tolerance
 
 __all__ = ["DTYPES", "SINGULAR", "ZOO", "installed", "tolerance"]
 
-FAMILIES = (basic, leaves, gridded, points)
+FAMILIES = (basic, leaves, gridded, points, spectral)
 
 ZOO: dict[str, Callable[[Any, bool], tuple[Build, Any]]] = {
     f.__name__.rstrip("_"): f for family in FAMILIES for f in family.ENTRIES

@@ -66,6 +66,7 @@ from .schur import SCHUR, schur
 from .solve import SOLVE, solve
 from .subspaces import NULLSPACE, ORTH, nullspace, orth
 from .svd import RIGHT_SINGULAR, SINGULAR, SINGULAR_VALUES, SOME_SINGULAR, svd, svdvals
+from .sylvester import lyapunov, sylvester
 from .trace import TRACE, trace
 
 __all__ = [
@@ -152,6 +153,7 @@ __all__ = [
     "isqrt",
     "log",
     "logdet",
+    "lyapunov",
     "lq",
     "lstsq",
     "lu",
@@ -174,6 +176,7 @@ __all__ = [
     "sqrt",
     "svd",
     "svdvals",
+    "sylvester",
     "trace",
 ]
 

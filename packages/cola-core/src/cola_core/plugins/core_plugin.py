@@ -30,6 +30,7 @@ def cola_register(registrar: Any, trigger: str) -> None:
     from ..linalg.factorizations import RULES as factorizations
     from ..linalg.function_rules import RULES as function_rules
     from ..linalg.inverse import RULES as inverse
+    from ..linalg.kronecker_schur import RULES as kronecker_schur
     from ..linalg.lstsq import RULES as least_squares
     from ..linalg.matrix_function import RULES as functions
     from ..linalg.norm import RULES as norms
@@ -67,7 +68,7 @@ def cola_register(registrar: Any, trigger: str) -> None:
         entrywise,
     ):
         registrar.include(book)
-    for book in (singular, orthogonal, plu, schur, least_squares, norms, subspaces):
+    for book in (singular, orthogonal, plu, schur, least_squares, norms, subspaces, kronecker_schur):
         registrar.include(book)
     for question, classes in {
         q.SOLVE: (a.Cholesky, a.LU, a.SparseLU, a.CG, a.GMRES),
