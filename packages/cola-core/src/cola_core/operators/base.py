@@ -17,6 +17,7 @@ from ..cost import Cost
 from ..errors import BackendError, DeviceError, DTypeError, MemoryBudgetError, ShapeError
 from ..properties import Property, SelfAdjoint, closure
 from ..pytree import cached, map_leaves, pending, register_pytrees, tree_leaves, unflatten
+from .protocols import array_function, array_ufunc, torch_function
 
 __all__ = ["LinearOperator"]
 
@@ -35,7 +36,6 @@ class LinearOperator:
 
     _child_fields: ClassVar[tuple[str, ...]] = ()
     _static_fields: ClassVar[tuple[str, ...]] = ("declared",)
-    __array_ufunc__ = None  # numpy then defers array @ operator, array + operator to us
     __array_priority__ = 1000
 
     def __post_init__(self) -> None:
@@ -369,7 +369,17 @@ class LinearOperator:
             raise TypeError(
                 f"{self!r} * {c!r}: use @ for the product of operators; * only scales by a number."
             )
-        return scale(c, self) if is_scalar(c, self) else NotImplemented
+        if not is_scalar(c, self):
+            self._reject_factor(c, "*")
+            return NotImplemented
+        return scale(c, self)
+
+    def _reject_factor(self, c: Any, sign: str) -> None:
+        if backend_of_type(type(c)) is not None:
+            raise TypeError(
+                f"{self!r} {sign} an array of shape {tuple(c.shape)}: an operator is scaled by a number (or one "
+                "number per matrix of its batch). Use @ for the matrix product."
+            )
 
     __rmul__ = __mul__
 
@@ -377,6 +387,7 @@ class LinearOperator:
         from .algebra import is_scalar, scale
 
         if not is_scalar(c, self):
+            self._reject_factor(c, "/")
             return NotImplemented
         # a Python zero raises ZeroDivisionError here, at the place of the mistake
         return scale(1 / c, self)
@@ -518,8 +529,22 @@ class LinearOperator:
         metadata = tuple(changes.get(f, d[f]) for f in self._static_fields)
         return unflatten(type(self), metadata, children)
 
+    # -- functions of other libraries (see protocols.py) -----------------------------------------------------
     def __array__(self, *args: Any, **kwargs: Any) -> Any:
-        raise TypeError(f"{self!r} does not become an array by itself: call A.to_dense().")
+        raise TypeError(
+            f"{self!r} does not become an array by itself: call A.to_dense(). Beside a matrix or an operator "
+            "of another library, convert that one: cola_core.as_operator(S) @ A."
+        )
+
+    def __array_ufunc__(self, ufunc: Any, method: str, *inputs: Any, **kwargs: Any) -> Any:
+        return array_ufunc(self, ufunc, method, inputs, kwargs)
+
+    def __array_function__(self, func: Any, types: Any, args: Any, kwargs: Any) -> Any:
+        return array_function(self, func, args)
+
+    @classmethod
+    def __torch_function__(cls, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        return torch_function(cls, func, args, kwargs or {})
 
     def __bool__(self) -> bool:
         raise TypeError(f"the truth value of {self!r} is not defined.")
