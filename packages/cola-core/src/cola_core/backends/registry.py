@@ -69,7 +69,9 @@ def backend_of_type(cls: type) -> Backend | None:
     except KeyError:
         pass
     found: Backend | None = None
-    for base in cls.__mro__:
+    # JAX's sparse matrices are no arrays to compute with; as_operator takes them
+    bases = () if cls.__module__.startswith("jax.experimental.sparse") else cls.__mro__
+    for base in bases:
         if base.__name__ in _NOT_ARRAYS:
             continue
         top = base.__module__.partition(".")[0]

@@ -6,8 +6,8 @@ from typing import Any
 
 from ..backends import backend_of_type
 from ..backends.abstract import AbstractArray
-from ..operators import LinearOperator, as_operator, map_leaves
-from ..operators.algebra import is_scipy_sparse
+from ..interop import convert
+from ..operators import LinearOperator, map_leaves
 
 __all__ = ["abstract"]
 
@@ -16,9 +16,8 @@ def abstract(x: Any) -> Any:
     """The operator (or array) with placeholders for its arrays; anything else unchanged."""
     if isinstance(x, LinearOperator):
         return map_leaves(_leaf, x)._restatic(None, "abstract")
-    if is_scipy_sparse(x):
-        return abstract(as_operator(x))
-    return _leaf(x)
+    foreign = convert(x)
+    return _leaf(x) if foreign is None else abstract(foreign)
 
 
 def _leaf(x: Any) -> Any:

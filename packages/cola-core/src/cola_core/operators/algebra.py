@@ -14,6 +14,7 @@ import numpy as np
 
 from ..backends import backend_of_type
 from ..errors import NonSquareError, ShapeError
+from ..interop import convert, library_of
 from ..properties import PSD, Property, SelfAdjoint
 from .base import LinearOperator
 from .blockdiag import BlockDiag
@@ -29,25 +30,19 @@ __all__ = ["add", "as_operator", "block_diag", "coerce", "kron", "kronsum", "mat
 
 
 def as_operator(A: Any) -> LinearOperator:
-    """An operator as is; an array of at least two axes as ``Dense``;
-    a ``scipy.sparse`` matrix as ``Sparse``."""
+    """An operator as is; an array of at least two axes as ``Dense``; sparse matrices and operators of other
+    libraries as what they are (see ``cola_core.interop``)."""
     if isinstance(A, LinearOperator):
         return A
-    if is_scipy_sparse(A):
-        from .sparse import Sparse
-
-        return Sparse.from_scipy(A)
+    found = convert(A)
+    if found is not None:
+        return found
     if backend_of_type(type(A)) is None and not isinstance(A, (list, tuple)):
         raise TypeError(
             f"expected an operator or a matrix, got {type(A).__name__}. Wrap functions in "
             "ops.FunctionOperator."
         )
     return Dense(A)
-
-
-def is_scipy_sparse(A: Any) -> bool:
-    """A ``scipy.sparse`` matrix or array; not the functions of ``scipy.sparse.linalg``."""
-    return type(A).__module__.startswith("scipy.sparse") and hasattr(A, "tocoo")
 
 
 def is_scalar(c: Any, A: LinearOperator) -> bool:
@@ -70,7 +65,7 @@ def coerce(other: Any, A: LinearOperator) -> Any:
             f"{A!r} + {other}: adding a number to every entry and adding a multiple of the identity are both "
             f"plausible. Write A + {other} * cola_core.I_like(A), or add an array of ones."
         )
-    if backend_of_type(type(other)) is None and not is_scipy_sparse(other):
+    if backend_of_type(type(other)) is None and library_of(other) is None:
         return NotImplemented
     return as_operator(other)
 

@@ -13,8 +13,10 @@ from typing import Any, ClassVar
 
 from ..backends import Backend, backend_of_type, get_backend
 from ..backends.base import Array, dtype_name
+from ..backends.exchange import exchange
 from ..cost import Cost
 from ..errors import BackendError, DeviceError, DTypeError, MemoryBudgetError, ShapeError
+from ..interop import library_of
 from ..properties import Property, SelfAdjoint, closure
 from ..pytree import cached, map_leaves, pending, register_pytrees, tree_leaves, unflatten
 from .protocols import array_function, array_ufunc, torch_function
@@ -279,6 +281,10 @@ class LinearOperator:
         be = backend_of_type(type(X))
         mine = self.backend
         if be is not mine or be is None:
+            if be is None and library_of(X) is not None:
+                from .algebra import as_operator, matmul
+
+                return matmul(self, as_operator(X))
             self._reject_operand(X, be)
         shape = X.shape
         n = self.shape[-1]
@@ -328,6 +334,10 @@ class LinearOperator:
     def __rmatmul__(self, other: Any) -> Any:
         be = backend_of_type(type(other))
         if be is None:
+            if library_of(other) is not None:
+                from .algebra import as_operator, matmul
+
+                return matmul(as_operator(other), self)
             self._reject_operand(other, be)
         if self.backend is not None and be is not self.backend:
             self._reject_operand(other, be)
@@ -340,6 +350,23 @@ class LinearOperator:
         if len(other.shape) == 1:
             return be.conj(self._rmatmat(be.conj(other)[:, None])[..., 0])  # type: ignore[union-attr]
         return be.adjoint(self._rmatmat(be.adjoint(other)))  # type: ignore[union-attr]
+
+    # SciPy's names, so that its solvers take an operator of NumPy arrays as it is (aslinearoperator)
+    def matvec(self, x: Array) -> Array:
+        """``A @ x``."""
+        return self @ x
+
+    def matmat(self, X: Array) -> Array:
+        """``A @ X``."""
+        return self @ X
+
+    def rmatvec(self, x: Array) -> Array:
+        """``A.H @ x``."""
+        return self.H @ x
+
+    def rmatmat(self, X: Array) -> Array:
+        """``A.H @ X``."""
+        return self.H @ X
 
     # -- arithmetic ------------------------------------------------------------------------------------------
     def __add__(self, other: Any) -> Any:
@@ -485,8 +512,11 @@ class LinearOperator:
         return self._to_dense()
 
     def to(self, device: Any = None, dtype: Any = None, backend: str | None = None) -> LinearOperator:
-        """Move to a device, precision or array library.
-        Index leaves (integers, booleans) keep their dtype."""
+        """Move to a device, precision or array library. Index leaves (integers, booleans) keep their dtype.
+
+        Between libraries memory is shared where both allow it (``backends.exchange``), so do not write into
+        the arrays of either operator afterwards.
+        """
         target = None if backend is None else get_backend(backend)
 
         def convert(x: Any) -> Any:
@@ -495,7 +525,7 @@ class LinearOperator:
                 return x  # a Python number: adopts its partner's dtype
             out = target or be
             if target is not None and target is not be:
-                x = target.asarray(be.to_numpy(x))
+                x = exchange(x, be.name, target.name)
             if device is not None:
                 x = out.asarray(x, device=device)
             if dtype is not None and _is_inexact(x.dtype):

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import operator as signs
 from collections.abc import Callable
-from functools import lru_cache
 from typing import Any
 
 __all__ = ["array_function", "array_ufunc", "torch_function"]
@@ -130,7 +129,6 @@ def torch_function(cls: type, func: Any, args: tuple[Any, ...], kwargs: dict[str
     raise TypeError(_refusal("torch", name, A if A is not None else cls.__name__))
 
 
-@lru_cache(maxsize=1)
 def _matrix_products() -> tuple[Any, ...]:
     import torch
 
