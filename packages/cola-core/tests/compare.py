@@ -16,3 +16,10 @@ def close(backend, got, want, dtype, scale=None):
 
 def square(D):
     return D.shape[0] == D.shape[1]
+
+
+def near(got, want, tol):
+    """Equal shapes, and NumPy entries equal to ``tol`` times the largest."""
+    got, want = np.asarray(got), np.asarray(want)
+    assert got.shape == want.shape
+    np.testing.assert_allclose(got, want, atol=tol * max(np.max(np.abs(want), initial=0.0), 1.0), rtol=0)

@@ -474,14 +474,16 @@ def test_triangular_eigenpairs(backend, rng, lower):
     )
 
 
-def test_scipy_matrices_come_in_and_its_functions_are_refused():
+def test_scipy_matrices_and_operators_come_in_and_other_objects_are_refused():
     import scipy.sparse as sp
     from scipy.sparse.linalg import aslinearoperator
 
     M = sp.csr_array(2 * np.eye(3))
     assert isinstance(cola.as_operator(M), ops.Sparse)
+    assert cola.trace(aslinearoperator(M)) == 6
+    assert "trace/sparse" in str(cola.explain(cola.trace, aslinearoperator(M)))
     for ask in (cola.as_operator, cola.trace, lambda F: cola.explain(cola.trace, F)):
         with pytest.raises(TypeError, match="ops.FunctionOperator"):
-            ask(aslinearoperator(M))
+            ask(sp.linalg.cg)
     with pytest.raises(TypeError):
-        ops.Dense(np.eye(3)) + aslinearoperator(M)
+        ops.Dense(np.eye(3)) + sp.linalg.cg

@@ -14,7 +14,9 @@ from __future__ import annotations
 
 __version__ = "0.1.0"
 
-from . import algorithms, annotations, backends, errors, fns, linalg, ops, properties
+from typing import Any
+
+from . import algorithms, annotations, backends, errors, fns, interop, linalg, ops, properties
 from .algorithms import (
     CG,
     GMRES,
@@ -159,6 +161,7 @@ __all__ = [
     "funm",
     "get_annotations",
     "hadamard",
+    "interop",
     "inv",
     "inv_quad",
     "inv_quad_logdet",

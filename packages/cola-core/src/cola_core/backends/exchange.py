@@ -47,9 +47,9 @@ def _torch_to_jax(x: Any) -> Any:
     try:
         return jax.dlpack.from_dlpack(x.contiguous())
     except (TypeError, ValueError, RuntimeError, BufferError):
-        return (
-            jax.numpy.asarray(x.float().cpu().numpy(), dtype="bfloat16") if "bfloat" in str(x.dtype) else None
-        )
+        if dtype_name(x.dtype) != "bfloat16":
+            return None
+        return jax.numpy.asarray(x.float().cpu().numpy(), dtype="bfloat16")  # NumPy has no such dtype
 
 
 def _jax_to_torch(x: Any) -> Any:

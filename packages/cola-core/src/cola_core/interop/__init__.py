@@ -96,7 +96,7 @@ def to_scipy(A: Any) -> Any:
 
 
 def to_scipy_sparse(A: Any) -> Any:
-    """The stored entries of ``A`` as a ``scipy.sparse.csr_array``; see ``sparse_entries`` for what qualifies."""
+    """The stored entries of a ``Sparse`` (TypeError for operators that store none) as a ``csr_array``."""
     return _file("scipy_sparse").write(_own(A))
 
 

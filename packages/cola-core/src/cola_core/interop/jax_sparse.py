@@ -15,7 +15,7 @@ __all__ = ["read", "write"]
 
 
 def read(M: Any) -> LinearOperator:
-    """A BCOO, BCSR, COO, CSR or CSC array of two axes as ``Sparse``. Batched or partly dense ones are refused.
+    """A BCOO, BCSR, COO, CSR or CSC array of two axes as ``Sparse``; no batch or dense axes.
 
     The positions must be concrete (not traced); the entries may be.
     """

@@ -27,6 +27,7 @@ from ..operators import (
     block_diag,
     kron,
     operator,
+    parts,
     static,
 )
 
@@ -133,7 +134,7 @@ def _zero(op: Any) -> LinearOperator | None:
 
     if op.batch_shape or not hasattr(ops, "Zero"):
         return None
-    return ops.Zero(*op.shape)
+    return ops.Zero(*op.shape, dtype=op.dtype, backend="torch", device=op.device)
 
 
 def _sum(op: Any) -> LinearOperator:
@@ -169,7 +170,7 @@ def write(A: LinearOperator) -> Any:
 
     if A.backend is None:
         raise BackendError(
-            f"{A!r} holds no tensors: write to_linear_operator(A.to(...)) of a composition with some."
+            f"{A!r} holds no tensors, and theirs need some: make it of tensors (ops.Diagonal(torch.ones(n)))."
         )
     if A.backend.name != "torch":
         raise BackendError(f"{A!r} holds {A.backend.name} arrays: to_linear_operator(A.to(backend='torch')).")
@@ -179,15 +180,20 @@ def write(A: LinearOperator) -> Any:
         return theirs.DenseLinearOperator(A.array)
     if isinstance(A, Diagonal):
         return theirs.DiagLinearOperator(A.diag)
+    if isinstance(A, ScalarMul) and not A.batch_shape:
+        return theirs.ConstantDiagLinearOperator(A.c.reshape(1), A.n)
     if isinstance(A, Identity):
         return theirs.IdentityLinearOperator(A.n, dtype=A.dtype, device=A.device)
     if isinstance(A, Triangular) and not A.unit:
         return theirs.TriangularLinearOperator(A._to_dense(), upper=not A.lower)
     if isinstance(A, LowRank) and A.V is None and not A._is_complex():
         return theirs.LowRankRootLinearOperator(A.U)
-    if isinstance(A, (Kronecker, Sum)) and all(M.backend is not None for M in A.Ms):
-        kind = theirs.KroneckerProductLinearOperator if isinstance(A, Kronecker) else theirs.SumLinearOperator
-        return kind(*map(write, A.Ms))
+    if isinstance(A, (Kronecker, Sum)):
+        Ms = parts(A)  # numbers and identities bound to the others' dtype and device
+        if all(M.backend is not None for M in Ms):
+            if isinstance(A, Sum):
+                return theirs.SumLinearOperator(*map(write, Ms))
+            return theirs.KroneckerProductLinearOperator(*map(write, Ms))
     if isinstance(A, Product) and len(A.Ms) == 2 and isinstance(A.Ms[0], ScalarMul) and not A.batch_shape:
         c = A.Ms[0].c
         c = c if isinstance(c, torch.Tensor) else torch.as_tensor(c, dtype=A.dtype, device=A.device)

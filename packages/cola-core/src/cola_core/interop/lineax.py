@@ -54,7 +54,9 @@ class Lineax(LinearOperator):
         """The lineax operator."""
         import jax
 
-        return jax.tree_util.tree_unflatten(self.structure, self.leaves)
+        treedef, fixed = self.structure
+        arrays = iter(self.leaves)
+        return jax.tree_util.tree_unflatten(treedef, [next(arrays) if x is None else x for x in fixed])
 
     def _through(self, op: Any, X: Array, rows: int) -> Array:
         import jax
@@ -137,8 +139,10 @@ def _read(op: Any) -> LinearOperator:
         return read(op.operator) / op.scalar
     if kind == "NegLinearOperator":
         return -read(op.operator)
-    leaves, structure = jax.tree_util.tree_flatten(op)
-    return Lineax(tuple(leaves), structure, (op.out_size(), op.in_size()), _dtype(op))
+    leaves, treedef = jax.tree_util.tree_flatten(op)
+    arrays = tuple(x for x in leaves if isinstance(x, jax.Array))
+    fixed = tuple(None if isinstance(x, jax.Array) else x for x in leaves)  # functions, jaxprs
+    return Lineax(arrays, (treedef, fixed), (op.out_size(), op.in_size()), _dtype(op))
 
 
 def _dtype(op: Any) -> str:

@@ -31,13 +31,15 @@ def read(op: Any) -> LinearOperator:
             return read(args[0]).H
         if kind == "_TransposedLinearOperator":
             return read(args[0]).T
+    # SciPy offers rmatvec always, and fails in it with an unrelated error if it was not given
+    adjoint = getattr(op, "_CustomLinearOperator__rmatvec_impl", op) is not None
     return FunctionOperator(
         op.matvec,
         op.shape,
         np.dtype(np.float64 if op.dtype is None else op.dtype).name,
-        rmatvec=op.rmatvec,
+        rmatvec=op.rmatvec if adjoint else None,
         matmat=op.matmat,
-        rmatmat=op.rmatmat,
+        rmatmat=op.rmatmat if adjoint else None,
     )
 
 

@@ -404,8 +404,8 @@ class LinearOperator:
     def _reject_factor(self, c: Any, sign: str) -> None:
         if backend_of_type(type(c)) is not None:
             raise TypeError(
-                f"{self!r} {sign} an array of shape {tuple(c.shape)}: an operator is scaled by a number (or one "
-                "number per matrix of its batch). Use @ for the matrix product."
+                f"{self!r} {sign} an array of shape {tuple(c.shape)}: an operator is scaled by a number "
+                "(or one per matrix of its batch). Use @ for the matrix product."
             )
 
     __rmul__ = __mul__

@@ -103,7 +103,7 @@ def _arithmetic(name: str, operands: tuple[Any, ...]) -> Any:
 
 
 def array_function(A: Any, func: Any, args: tuple[Any, ...]) -> Any:
-    """Shape, rank and kind for NumPy's inquiries; a TypeError with the operator's own spelling for the rest."""
+    """Shape, rank and kind for NumPy's inquiries; for the rest a TypeError with our own spelling."""
     if args and args[0] is A and func.__name__ in _FACTS:
         return _FACTS[func.__name__](A)
     module = getattr(func, "__module__", None) or "numpy"
@@ -125,6 +125,7 @@ def torch_function(cls: type, func: Any, args: tuple[Any, ...], kwargs: dict[str
         return _arithmetic(plain, args)
     if plain in ("eq", "ne") and len(args) == 2:
         return (args[0] is args[1]) == (plain == "eq")
+    name = name.removeprefix("linalg_")
     A = next((a for a in (*args, *kwargs.values()) if isinstance(a, LinearOperator)), None)
     raise TypeError(_refusal("torch", name, A if A is not None else cls.__name__))
 
