@@ -14,8 +14,6 @@ from __future__ import annotations
 
 __version__ = "0.1.0"
 
-from typing import Any
-
 from . import algorithms, annotations, backends, errors, fns, interop, linalg, ops, properties
 from .algorithms import (
     CG,
