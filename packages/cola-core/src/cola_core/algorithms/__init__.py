@@ -14,6 +14,7 @@ from .exp_action import ExpAction
 from .gmres import GMRES
 from .hutchinson import Hutchinson
 from .lanczos import Lanczos
+from .lanczos_svd import LanczosSVD
 from .lstsq import LSTSQ
 from .lu import LU
 from .matrix_log import InverseScalingSquaring
@@ -53,6 +54,7 @@ __all__ = [
     "Hutchinson",
     "InverseScalingSquaring",
     "Lanczos",
+    "LanczosSVD",
     "NewtonSign",
     "PowerIteration",
     "ScalingSquaring",

@@ -35,6 +35,7 @@ __all__ = ["CG"]
 
 # with the condition number unknown; sqrt(kappa) = 1e2 at tol 1e-8 needs about this many
 TYPICAL_ITERATIONS = 300
+LEAST_FOR_NORMAL_EQUATIONS = 2000
 
 
 @dataclass(frozen=True)
@@ -55,6 +56,13 @@ class CG(Algorithm):
     kind: ClassVar[str] = "iterative"
 
     def applicable(self, question: str, A: Any, *operands: Any) -> bool | str:
+        if question == "lstsq":
+            m, n = A.shape[-2:]
+            if operands[1] is not None:
+                return "it cannot tell which singular values count as zero (rcond)"
+            if min(m, n) < LEAST_FOR_NORMAL_EQUATIONS or A.matvec_cost.flops > m * n / 8:
+                return "the normal equations square the condition number, and a factorisation is affordable"
+            return True
         return True if A.isa(PSD) else "the operator is not declared PSD"
 
     def cost(self, question: str, A: Any, *operands: Any) -> Cost:
@@ -76,6 +84,18 @@ class CG(Algorithm):
             return self._implicit(be, A, P, B, tol, limit, vector)
         X, steps, products, codes, rnorm = self._restarted(be, A, P, B, X0, tol, limit)
         return finish(be, A, "CG", X, B, vector, tol, steps, products, codes, rnorm)
+
+    def lstsq(self, A: Any, b: Array, rcond: Any) -> Array:
+        """``A^H A x = A^H b``: the least x that minimises ``|b - A x|``. The tolerance is on the normal
+        equations, whose condition number is that of A squared."""
+        from ..operators import Product
+
+        if rcond is not None:
+            raise ValueError(
+                "lstsq by CG() does not know the singular values, so that rcond has no meaning; use LSTSQ()."
+            )
+        AH = A.H
+        return self.solve(Product(AH, A, declared=frozenset({PSD})), AH @ b)
 
     def _first(self, be: Backend, A: Any, B: Array) -> Array | None:
         if self.x0 is None:

@@ -15,10 +15,25 @@ __all__ = ["abstract"]
 def abstract(x: Any) -> Any:
     """The operator (or array) with placeholders for its arrays; anything else unchanged."""
     if isinstance(x, LinearOperator):
-        return map_leaves(_leaf, x)._restatic(None, "abstract")
+        return _relinked(x, map_leaves(_leaf, x)._restatic(None, "abstract"))
     foreign = convert(x)
     return _leaf(x) if foreign is None else abstract(foreign)
 
 
 def _leaf(x: Any) -> Any:
     return x if backend_of_type(type(x)) is None else AbstractArray(x.shape, x.dtype)
+
+
+def _relinked(old: Any, new: Any) -> Any:
+    """``B.H @ B`` is known by a link from the adjoint to B, which is a fact of the expression too."""
+    if isinstance(old, tuple):
+        for i, (a, c) in enumerate(zip(old, new, strict=True)):
+            _relinked(a, c)
+            of = a.__dict__.get("_adjoint_of") if isinstance(a, LinearOperator) else None
+            for j, b in enumerate(old):
+                if i != j and of is b:
+                    c.__dict__["_adjoint_of"] = new[j]
+    elif isinstance(old, LinearOperator):
+        for name in old._child_fields:
+            _relinked(old.__dict__[name], new.__dict__[name])
+    return new

@@ -93,15 +93,15 @@ def cola_register(registrar: Any, trigger: str) -> None:
         q.CHOLESKY: (a.Cholesky,),
         q.ROOT: (a.Cholesky, a.Eigh, a.Lanczos),
         q.SINGULAR: (a.SVD,),
-        q.SOME_SINGULAR: (a.SVD,),
+        q.SOME_SINGULAR: (a.SVD, a.LanczosSVD),
         q.SINGULAR_VALUES: (a.SVD,),
         q.RIGHT_SINGULAR: (a.SVD,),
         q.QR_FACTORS: (a.QR,),
         q.LQ_FACTORS: (a.LQ,),
         q.PLU: (a.LU,),
         q.SCHUR: (a.Schur,),
-        q.LEAST_SQUARES: (a.LSTSQ,),
-        q.NORM: (a.Exact, a.SVD),
+        q.LEAST_SQUARES: (a.LSTSQ, a.CG),
+        q.NORM: (a.Exact, a.SVD, a.LanczosSVD),
     }.items():
         for cls in classes:
             registrar.algorithm(question, cls)

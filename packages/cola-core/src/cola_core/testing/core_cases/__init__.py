@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from importlib import import_module
 
 from ..case import Case
 from .algorithms import algorithm_cases
@@ -10,11 +10,20 @@ from .algorithms import algorithm_cases
 __all__ = ["algorithm_cases", "cases", "operator_cases"]
 
 
+FAMILIES = (
+    "leaves",
+    "composed",
+    "functions",
+    "spectral",
+    "gridded",
+    "points",
+    "factors",
+)
+
+
 def operator_cases() -> list[Case]:
     """All operators of the core, family by family."""
-    from . import composed, functions, gridded, leaves, points, spectral
-
-    families: tuple[Any, ...] = (leaves, composed, functions, spectral, gridded, points)
+    families = (import_module(f"{__name__}.{family}") for family in FAMILIES)
     return [case for family in families for case in family.operator_cases()]
 
 

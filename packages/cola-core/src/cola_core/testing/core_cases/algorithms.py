@@ -75,6 +75,20 @@ def algorithm_cases() -> list[Case]:
             ),
         ),
         _algorithm(
+            "lanczos-svd",
+            lambda: a.LanczosSVD(),
+            ("svds", "norm-2"),
+            "general",
+            max_condition=1e4,
+            capabilities=Capabilities(
+                batch=one_by_one,
+                dtypes=only(
+                    "float64", "complex128", reason="restarts to 1e-10 are checked in double precision"
+                ),
+                jit=closed("the number of restarts depends on values"),
+            ),
+        ),
+        _algorithm(
             "lanczos-function",
             lambda: a.Lanczos(),
             ("exp", "sqrt"),
