@@ -36,10 +36,13 @@ from .algorithms import (
     Hutchinson,
     Lanczos,
     LanczosSVD,
+    Levinson,
     PowerIteration,
     Schur,
     ShiftInvert,
     SparseLU,
+    ToeplitzCG,
+    circulant_preconditioner,
 )
 from .annotations import get_annotations
 from .dispatch import Plan, explain
@@ -124,6 +127,7 @@ __all__ = [
     "Info",
     "Lanczos",
     "LanczosSVD",
+    "Levinson",
     "LinearOperator",
     "Plan",
     "PowerIteration",
@@ -131,6 +135,8 @@ __all__ = [
     "SelfAdjoint",
     "ShiftInvert",
     "SparseLU",
+    "ToeplitzCG",
+    "circulant_preconditioner",
     "Stiefel",
     "Unitary",
     "__version__",

@@ -10,12 +10,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from . import basic, gridded, leaves, points, spectral
+from . import basic, gridded, leaves, points, spectral, transforms
 from .common import DTYPES, Build, installed, tolerance
 
 __all__ = ["DTYPES", "SINGULAR", "ZOO", "installed", "tolerance"]
 
-FAMILIES = (basic, leaves, gridded, points, spectral)
+FAMILIES = (basic, leaves, gridded, points, spectral, transforms)
 
 ZOO: dict[str, Callable[[Any, bool], tuple[Build, Any]]] = {
     f.__name__.rstrip("_"): f for family in FAMILIES for f in family.ENTRIES

@@ -15,6 +15,7 @@ from .gmres import GMRES
 from .hutchinson import Hutchinson
 from .lanczos import Lanczos
 from .lanczos_svd import LanczosSVD
+from .levinson import Levinson
 from .lstsq import LSTSQ
 from .lu import LU
 from .matrix_log import InverseScalingSquaring
@@ -27,6 +28,7 @@ from .shift_invert import ShiftInvert
 from .slq import SLQ
 from .sparse_lu import SparseLU
 from .svd import SVD
+from .toeplitz_cg import ToeplitzCG, circulant_preconditioner
 
 Hutch = Hutchinson  # the name of the CoLA package
 DenseSVD = SVD  # likewise
@@ -57,9 +59,12 @@ __all__ = [
     "LanczosSVD",
     "NewtonSign",
     "PowerIteration",
+    "Levinson",
     "ScalingSquaring",
     "Schur",
     "ShiftInvert",
     "SparseLU",
+    "ToeplitzCG",
+    "circulant_preconditioner",
     "default_tol",
 ]

@@ -8,7 +8,9 @@ from .algebra import add, as_operator, block_diag, kron, kronsum, matmul, power,
 from .base import LinearOperator
 from .block import Block, block
 from .blockdiag import BlockDiag
+from .circulant import Circulant
 from .concatenated import Concatenated
+from .convolution import CircularConvolution, ConvolveND
 from .dense import Dense, Triangular
 from .derivative import FIM, Fisher, GaussNewton, Hessian, Jacobian
 from .diagonal import Diagonal, Identity, ScalarMul
@@ -27,11 +29,23 @@ from .projection import Projection
 from .sliced import Sliced
 from .sparse import Sparse
 from .sum import Sum
+from .toeplitz import Hankel, Toeplitz
+from .transforms import DCT, DST, FFT, Hartley, WalshHadamard
 from .transpose import Adjoint, Transpose
 from .zero import Zero, is_zero
 
 __all__ = [
     "FIM",
+    "Circulant",
+    "CircularConvolution",
+    "ConvolveND",
+    "DCT",
+    "Hankel",
+    "Toeplitz",
+    "DST",
+    "FFT",
+    "Hartley",
+    "WalshHadamard",
     "Adjoint",
     "Block",
     "BlockDiag",

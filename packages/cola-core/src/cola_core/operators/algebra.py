@@ -102,7 +102,11 @@ def scale(c: Any, A: LinearOperator) -> LinearOperator:
             s.c * A.diag if not getattr(s.c, "shape", ()) else s.c[..., None] * A.diag,
             declared=_keep_declared(A, s),
         )
-    return Product(s, A)
+    made = A._times(s.c) if not _mixed(s, A) else NotImplemented
+    if made is NotImplemented:
+        return Product(s, A)
+    keep = _keep_declared(A, s) - made.properties
+    return made.replace(declared=made.declared | keep) if keep else made
 
 
 def _placed_scalar(c: Any, A: Identity) -> LinearOperator:

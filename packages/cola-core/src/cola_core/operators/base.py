@@ -144,6 +144,13 @@ class LinearOperator:
         """Some rows and columns (index arrays, or None for all; same: one selection), or NotImplemented."""
         return NotImplemented
 
+    def _times(self, c: Any) -> Any:
+        """Normal form of ``c * self`` for a number or an array of batch shape, or NotImplemented.
+
+        Without declared properties: the caller carries over those that survive.
+        """
+        return NotImplemented
+
     # -- facts -----------------------------------------------------------------------------------------------
     def _parts(self) -> tuple[Any, ...]:
         out: list[Any] = []

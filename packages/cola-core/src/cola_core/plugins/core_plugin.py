@@ -34,6 +34,7 @@ def cola_register(registrar: Any, trigger: str) -> None:
     from ..linalg.lstsq import RULES as least_squares
     from ..linalg.matrix_function import RULES as functions
     from ..linalg.norm import RULES as norms
+    from ..linalg.periodic import RULES as periodic
     from ..linalg.plu import RULES as plu
     from ..linalg.products import RULES as products
     from ..linalg.projections import RULES as projections
@@ -44,7 +45,9 @@ def cola_register(registrar: Any, trigger: str) -> None:
     from ..linalg.solve import RULES as solve
     from ..linalg.subspaces import RULES as subspaces
     from ..linalg.svd import RULES as singular
+    from ..linalg.toeplitz import RULES as toeplitz
     from ..linalg.trace import RULES as trace
+    from ..linalg.transforms import RULES as transforms
     from ..linalg.zero import RULES as zero
 
     for book in (
@@ -70,9 +73,11 @@ def cola_register(registrar: Any, trigger: str) -> None:
         registrar.include(book)
     for book in (singular, orthogonal, plu, schur, least_squares, norms, subspaces, kronecker_schur):
         registrar.include(book)
+    for book in (periodic, toeplitz, transforms):
+        registrar.include(book)
     for question, classes in {
-        q.SOLVE: (a.Cholesky, a.LU, a.SparseLU, a.CG, a.GMRES),
-        q.SLOGDET: (a.Cholesky, a.LU, a.SparseLU, a.SLQ),
+        q.SOLVE: (a.Cholesky, a.LU, a.SparseLU, a.Levinson, a.ToeplitzCG, a.CG, a.GMRES),
+        q.SLOGDET: (a.Cholesky, a.LU, a.SparseLU, a.Levinson, a.SLQ),
         q.DIAG: (a.Exact, a.Hutchinson),
         q.TRACE: (a.Exact, a.Hutchinson),
         q.EIGH: (a.Eigh,),

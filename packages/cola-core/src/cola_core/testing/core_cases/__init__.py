@@ -18,6 +18,7 @@ FAMILIES = (
     "gridded",
     "points",
     "factors",
+    "transforms",
 )
 
 

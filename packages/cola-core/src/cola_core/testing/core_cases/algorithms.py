@@ -8,6 +8,7 @@ import numpy as np
 
 from ... import ops
 from ...operators import no_dispatch
+from ...properties import PSD
 from .. import data
 from ..capabilities import Capabilities, closed, only
 from ..case import Case
@@ -20,6 +21,7 @@ def algorithm_cases() -> list[Case]:
     from ... import algorithms as a
 
     one_by_one = closed("operators one by one, not in batches")
+    no_stack = closed("batches are stacks of dense matrices here; its own tests solve batches of columns")
     quotient = closed("reverse-mode differentiation of this iteration is not offered")
     plain = only("float64", "complex128", reason="SuperLU is checked in double precision")
     traces = ("trace", "diag", "diag-above", "diag-below")
@@ -45,6 +47,22 @@ def algorithm_cases() -> list[Case]:
             capabilities=Capabilities(
                 backends=only("numpy", reason="SuperLU works on NumPy arrays"), dtypes=plain, batch=one_by_one
             ),
+        ),
+        _algorithm(
+            "levinson",
+            lambda: a.Levinson(),
+            ("solve", "slogdet"),
+            _toeplitz_problem,
+            max_condition=1e4,
+            capabilities=Capabilities(batch=no_stack),
+        ),
+        _algorithm(
+            "toeplitz-cg",
+            lambda: a.ToeplitzCG(),
+            ("solve",),
+            _toeplitz_problem,
+            max_condition=1e4,
+            capabilities=Capabilities(batch=no_stack),
         ),
         _algorithm("eigh", lambda: a.Eigh(), ("eigh", "eigsh", "exp", "cube"), "selfadjoint"),
         _algorithm("eigh-psd", lambda: a.Eigh(), ("sqrt", "log"), "psd", max_condition=1e4),
@@ -198,6 +216,19 @@ def _right_half_plane(backend: Any, dtype: str, seed: int, n: int, cond: float) 
     skew = data.normal(seed + 3, (n, n), dtype)
     M = data.psd(seed, n, dtype, cond) + 0.2 * (skew - skew.conj().T)
     return no_dispatch(ops.Dense(backend.asarray(M.astype(dtype)))), M.astype(dtype)
+
+
+def _toeplitz_problem(backend: Any, dtype: str, seed: int, n: int, cond: float) -> tuple[Any, Any]:
+    """A self-adjoint Toeplitz matrix of about this condition number: ``(-rho)^|i - j|``, rotated where
+    complex."""
+    from scipy.linalg import toeplitz
+
+    rho = 1 - 2 / (cond**0.5 + 1)
+    column = (-rho) ** np.arange(n)
+    if "complex" in dtype:
+        column = column * np.exp(0.3j * np.arange(n))
+    column = column.astype(dtype)
+    return PSD(ops.Toeplitz(backend.asarray(column))), toeplitz(column)
 
 
 def _sparse_problem(backend: Any, dtype: str, seed: int, n: int, cond: float) -> tuple[Any, Any]:

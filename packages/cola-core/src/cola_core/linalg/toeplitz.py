@@ -1,0 +1,167 @@
+"""Rules of Toeplitz and Hankel matrices and of convolutions: what their few numbers say without products."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from ..algorithms.base import Auto
+from ..algorithms.factor import warn_if_singular
+from ..algorithms.iteration import differentiated
+from ..algorithms.levinson import toeplitz_factor
+from ..backends.base import Array
+from ..cost import Cost
+from ..dispatch.choose import ask
+from ..operators import ConvolveND, Hankel, Toeplitz
+from ..plugins.rulebook import RuleBook
+from ..properties import PSD
+from .determinant import SLOGDET
+from .diagonal import DIAG, exactly, length
+from .solve import SOLVE
+from .trace import TRACE
+
+__all__ = ["RULES"]
+
+RULES = RuleBook()
+SMALL = 64  # below this size a dense factorisation is as fast as a recursion, and more stable
+
+
+# -- diagonals and traces ------------------------------------------------------------------------------------
+@RULES.rule(DIAG, (Toeplitz,), id="diag/toeplitz", source="every diagonal is constant", when=exactly)
+def diag_toeplitz(A: Any, k: int, *, alg: Any) -> Array:
+    size = length(A, k)
+    if not size:
+        return A._concrete_backend().zeros((*A.batch_shape, 0), A.dtype, A.device)
+    entry = A.first_row[..., k : k + 1] if k > 0 else A.column[..., -k : 1 - k]
+    be = A._concrete_backend()
+    return be.xp.broadcast_to(be.astype(entry, A.dtype), (*A.batch_shape, size))
+
+
+@RULES.rule(TRACE, (Toeplitz,), id="trace/toeplitz", source="the diagonal is constant", when=exactly)
+def trace_toeplitz(A: Any, *, alg: Any) -> Array:
+    return A.xp.sum(ask(DIAG, (A, 0), alg), axis=-1) if not A.shape[-1] else A.shape[-1] * _corner(A)
+
+
+def _corner(A: Any) -> Array:
+    be = A._concrete_backend()
+    return be.xp.broadcast_to(be.astype(A.column[..., 0], A.dtype), A.batch_shape)
+
+
+@RULES.rule(DIAG, (Hankel,), id="diag/hankel", source="H_ij = h_{i+j}", when=exactly)
+def diag_hankel(A: Any, k: int, *, alg: Any) -> Array:
+    size = length(A, k)
+    return A.antidiagonals[..., abs(k) : abs(k) + 2 * size : 2][..., :size]
+
+
+@RULES.rule(DIAG, (ConvolveND,), id="diag/convolution", source="definition", when=exactly)
+def diag_convolution(A: Any, k: int, *, alg: Any) -> Array:
+    i = np.arange(length(A, k))
+    if not i.size:
+        return A._concrete_backend().zeros((*A.batch_shape, 0), A.dtype, A.device)
+    return A.entries(i + max(-k, 0), i + max(k, 0))
+
+
+def _sum_of_diagonal(A: Any, *, alg: Any) -> Array:
+    return A.xp.sum(ask(DIAG, (A, 0), alg), axis=-1)
+
+
+for _cls, _name in ((Hankel, "hankel"), (ConvolveND, "convolution")):
+    RULES.rule(TRACE, (_cls,), id=f"trace/{_name}", source="sum of the diagonal", when=exactly)(
+        _sum_of_diagonal
+    )
+
+
+# -- solve and determinant -----------------------------------------------------------------------------------
+def _recursion(A: Any, *operands: Any, alg: Any) -> bool | str:
+    """Guard: where the recursion beats a dense factorisation and nothing else was asked for."""
+    if not isinstance(alg, Auto):
+        return f"{type(alg).__name__} was asked for"
+    if not A.is_square:
+        return "not square"
+    if A.isa(PSD):
+        return "declared PSD: an algorithm is chosen by cost, without a check of leading minors"
+    return True if A.shape[-1] >= SMALL else f"smaller than {SMALL}"
+
+
+def _recursion_cost(A: Any, *operands: Any, alg: Any) -> Cost:
+    n = A.shape[-1]
+    return Cost(8.0 * n * n, 8.0 * A.itemsize * n * n, 6.0 * A.itemsize * n, 8, 3.0 * n)
+
+
+def _factor(A: Any, *, alg: Any) -> Any:
+    """The inverse's first and last column; NotImplemented where a leading minor is (nearly) singular."""
+    be = A._concrete_backend()
+    if be.name != "abstract" and not be.is_concrete(A.column, A.first_row):
+        return NotImplemented  # compiled, the loss of accuracy could not be seen
+    if not be.all_finite(A.column) or not be.all_finite(A.first_row):
+        return NotImplemented  # the general path says so
+    found = toeplitz_factor(A)
+    if not found.sound():
+        return NotImplemented
+    if be.name != "abstract":
+        warn_if_singular(found.rcond(), A, "Levinson")
+    return found
+
+
+@RULES.rule(
+    SOLVE,
+    (Toeplitz,),
+    id="solve/toeplitz",
+    source="Levinson-Trench-Zohar recursion; Golub & Van Loan, 4th ed., sec. 4.7",
+    when=_recursion,
+    cost=_recursion_cost,
+    factor=_factor,
+)
+def solve_toeplitz(A: Any, b: Array, *, alg: Any) -> Array:
+    """O(n^2); steps back where the backward error shows that a leading minor was nearly singular."""
+    be = A._concrete_backend()
+    if be.name != "abstract" and differentiated(be, A, b):
+        return NotImplemented if be.name == "jax" else _differentiable(be, A, b)
+    found = _factor(A, alg=alg)
+    return found if found is NotImplemented else found.solve(b)
+
+
+def _differentiable(be: Any, A: Any, b: Array) -> Array:
+    """In PyTorch the derivative is another solve, so memory does not grow with the steps of the recursion."""
+    from ..autodiff.torch_implicit import detached
+
+    fixed = detached(A)
+    if _factor(fixed, alg=Auto()) is NotImplemented:
+        return NotImplemented
+    return be.implicit_solve(A, lambda T, rhs: (ask(SOLVE, (T, rhs), Auto()), None), b)[0]
+
+
+@RULES.rule(
+    SLOGDET,
+    (Toeplitz,),
+    id="slogdet/toeplitz",
+    source="ratios of leading minors; Golub & Van Loan, 4th ed., sec. 4.7.2",
+    when=_recursion,
+    cost=_recursion_cost,
+)
+def slogdet_toeplitz(A: Any, *, alg: Any) -> tuple[Array, Array]:
+    found = _factor_of_determinant(A)
+    return found if found is NotImplemented else found.slogdet()
+
+
+def _factor_of_determinant(A: Any) -> Any:
+    be = A._concrete_backend()
+    if be.name != "abstract" and not be.is_concrete(A.column, A.first_row):
+        return NotImplemented
+    if not be.all_finite(A.column) or not be.all_finite(A.first_row):
+        return NotImplemented
+    found = toeplitz_factor(A)
+    return found if found.sound() else NotImplemented
+
+
+@RULES.rule(SOLVE, (Hankel,), id="solve/hankel", source="H = T J, J the reversal")
+def solve_hankel(A: Any, b: Array, *, alg: Any) -> Array:
+    return A.xp.flip(ask(SOLVE, (A.toeplitz, b), alg), axis=-2)
+
+
+@RULES.rule(SLOGDET, (Hankel,), id="slogdet/hankel", source="det H = det T det J")
+def slogdet_hankel(A: Any, *, alg: Any) -> tuple[Array, Array]:
+    """The reversal of n entries is a permutation of floor(n/2) exchanges."""
+    sign, value = ask(SLOGDET, (A.toeplitz,), alg)
+    return (-sign if A.shape[-1] // 2 % 2 else sign), value
