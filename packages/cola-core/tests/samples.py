@@ -60,6 +60,25 @@ def zero(n, rng):
     return ops.Zero(n), np.zeros((n, n))
 
 
+def _diagonals(n, rng, offsets):
+    a = sum(np.diag(rng.normal(size=n - abs(k)), k) for k in offsets if abs(k) < n)
+    return a + 3 * np.eye(n)
+
+
+def tridiagonal(n, rng):
+    a = _diagonals(n, rng, (-1, 0, 1))
+    return ops.Tridiagonal(np.diag(a, -1), np.diag(a), np.diag(a, 1)), a
+
+
+def banded(n, rng):
+    a = _diagonals(n, rng, (-2, -1, 0, 1))
+    bands = np.stack(
+        [np.concatenate([np.zeros(1), np.diag(a, 1)])]
+        + [np.concatenate([np.diag(a, -k), np.zeros(n)])[:n] for k in range(3)]
+    )
+    return ops.Banded(bands, (2, 1)), a
+
+
 def permutation(n, rng):
     p = rng.permutation(n)
     return ops.Permutation(p), np.eye(n)[p]
@@ -179,7 +198,7 @@ SAMPLES = {
     f.__name__.rstrip("_"): f
     for f in (
         dense, psd, sym, triangular, diagonal, scalar, identity, zero, permutation, sparse, lowrank,
-        lowrank_psd,
+        lowrank_psd, tridiagonal, banded,
         sum_, product, kronecker, kronsum, blockdiag, transpose, adjoint, sliced, nodispatch,
         functionoperator, inverse, block, concatenated, khatrirao, hadamardproduct, projection,
     )

@@ -4,6 +4,7 @@ a frozen dataclass of settings and one method per question."""
 from __future__ import annotations
 
 from .arnoldi import Arnoldi
+from .banded import BandedCholesky, BandedEigh, BandedLU
 from .base import Algorithm, Auto, default_tol
 from .cg import CG
 from .cholesky import Cholesky
@@ -45,6 +46,9 @@ __all__ = [
     "Algorithm",
     "Arnoldi",
     "Auto",
+    "BandedCholesky",
+    "BandedEigh",
+    "BandedLU",
     "Cholesky",
     "DenmanBeavers",
     "DenseSVD",

@@ -12,6 +12,7 @@ from ..dispatch.question import Question
 from ..dispatch.session import product_errors, reported, weighted
 from ..operators import (
     Adjoint,
+    Banded,
     BlockDiag,
     Dense,
     Diagonal,
@@ -26,6 +27,7 @@ from ..operators import (
     Sum,
     Transpose,
     Triangular,
+    Tridiagonal,
     as_operator,
     parts,
     split_scalar,
@@ -138,6 +140,19 @@ def diag_sparse(A: Any, k: int, *, alg: Any) -> Array:
     where = be.xp.where(on, A.rows if k >= 0 else A.cols, be.xp.zeros_like(A.rows))
     values = be.xp.where(on, A.data, be.xp.zeros_like(A.data))
     return be.index_add(where, values[:, None], max(size, 1))[:size, 0]
+
+
+def _diag_band(A: Any, k: int, *, alg: Any) -> Array:
+    d = A._diagonals().get(k)
+    if d is None:
+        return _zeros(A, k)
+    want = (*A.batch_shape, length(A, k))
+    d = A._concrete_backend().astype(d, A.dtype)
+    return d if tuple(d.shape) == want else A.xp.broadcast_to(d, want)
+
+
+for _cls in (Banded, Tridiagonal):
+    RULES.rule(DIAG, (_cls,), id=f"diag/{_cls.__name__.lower()}", source="entries", when=exactly)(_diag_band)
 
 
 @RULES.rule(DIAG, (Permutation,), id="diag/permutation", source="fixed points")

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from typing import Any
 
+from ..algorithms.banded import BandedCholesky
 from ..algorithms.base import Auto
 from ..algorithms.cholesky import look_for_asymmetry
 from ..dispatch.choose import ask
 from ..dispatch.question import Question
 from ..errors import NotPositiveDefiniteError
 from ..operators import (
+    Banded,
     BlockDiag,
     Dense,
     Diagonal,
@@ -19,6 +21,7 @@ from ..operators import (
     Product,
     ScalarMul,
     Triangular,
+    Tridiagonal,
     matmul,
     parts,
     split_scalar,
@@ -75,6 +78,25 @@ def cholesky_scalar(A: Any, *, alg: Any) -> LinearOperator:
 @RULES.rule(CHOLESKY, (Diagonal,), id="cholesky/diagonal", source="definition")
 def cholesky_diagonal(A: Any, *, alg: Any) -> LinearOperator:
     return Diagonal(_root(A, A.diag), declared=frozenset({PSD}))
+
+
+def _auto(A: Any, *, alg: Any) -> bool | str:
+    return True if isinstance(alg, Auto) else f"{type(alg).__name__} was asked for explicitly"
+
+
+def _cholesky_band(A: Any, *, alg: Any) -> LinearOperator:
+    """The factor of a band matrix keeps the band, also where a dense one would cost less."""
+    return ask(CHOLESKY, (A,), BandedCholesky())
+
+
+for _cls in (Banded, Tridiagonal):
+    RULES.rule(
+        CHOLESKY,
+        (_cls,),
+        id=f"cholesky/{_cls.__name__.lower()}",
+        source="Golub & Van Loan, 4th ed., sec. 4.3.5",
+        when=_auto,
+    )(_cholesky_band)
 
 
 def _psd_parts(A: Any, *, alg: Any) -> bool | str:

@@ -13,6 +13,7 @@ from ..dispatch.question import Question
 from ..dispatch.session import product_errors, reported, weighted
 from ..operators import (
     Adjoint,
+    Banded,
     BlockDiag,
     Dense,
     Diagonal,
@@ -27,6 +28,7 @@ from ..operators import (
     Sum,
     Transpose,
     Triangular,
+    Tridiagonal,
     parts,
     split_scalar,
 )
@@ -69,7 +71,18 @@ def _from_diagonal(A: Any, *, alg: Any) -> Array:
     return A.xp.sum(ask(DIAG, (A, 0), alg), axis=-1)
 
 
-for _cls in (Dense, Diagonal, ScalarMul, Identity, Triangular, Sparse, Permutation, LowRank):
+for _cls in (
+    Dense,
+    Diagonal,
+    ScalarMul,
+    Identity,
+    Triangular,
+    Sparse,
+    Permutation,
+    LowRank,
+    Banded,
+    Tridiagonal,
+):
     RULES.rule(
         TRACE, (_cls,), id=f"trace/{_cls.__name__.lower()}", source="sum of the diagonal", when=exactly
     )(_from_diagonal)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from ..pytree import flatten, map_leaves, operator, register_pytrees, static, unflatten
 from .adopt import adopted, parts
 from .algebra import add, as_operator, block_diag, kron, kronsum, matmul, power, scale
+from .banded import Banded, Tridiagonal
 from .base import LinearOperator
 from .block import Block, block
 from .blockdiag import BlockDiag
@@ -48,6 +49,7 @@ __all__ = [
     "WalshHadamard",
     "Adjoint",
     "Block",
+    "Banded",
     "BlockDiag",
     "Concatenated",
     "Dense",
@@ -76,6 +78,7 @@ __all__ = [
     "Sum",
     "Transpose",
     "Triangular",
+    "Tridiagonal",
     "Zero",
     "add",
     "adopted",

@@ -75,16 +75,17 @@ def cola_register(registrar: Any, trigger: str) -> None:
         registrar.include(book)
     for book in (periodic, toeplitz, transforms):
         registrar.include(book)
+    direct = (a.Cholesky, a.LU, a.BandedCholesky, a.BandedLU, a.SparseLU, a.Levinson)
     for question, classes in {
-        q.SOLVE: (a.Cholesky, a.LU, a.SparseLU, a.Levinson, a.ToeplitzCG, a.CG, a.GMRES),
-        q.SLOGDET: (a.Cholesky, a.LU, a.SparseLU, a.Levinson, a.SLQ),
+        q.SOLVE: (*direct, a.ToeplitzCG, a.CG, a.GMRES),
+        q.SLOGDET: (*direct, a.SLQ),
         q.DIAG: (a.Exact, a.Hutchinson),
         q.TRACE: (a.Exact, a.Hutchinson),
-        q.EIGH: (a.Eigh,),
-        q.EIGSH: (a.Eigh, a.Lanczos, a.ShiftInvert),
+        q.EIGH: (a.Eigh, a.BandedEigh),
+        q.EIGSH: (a.Eigh, a.BandedEigh, a.Lanczos, a.ShiftInvert),
         q.EIG: (a.Eig,),
         q.EIGS: (a.Eig, a.Arnoldi, a.ShiftInvert),
-        q.EIGVALS: (a.Eigh, a.Eig),
+        q.EIGVALS: (a.Eigh, a.BandedEigh, a.Eig),
         q.APPLY_UNARY: (
             a.Eigh,
             a.ScalingSquaring,
@@ -95,7 +96,7 @@ def cola_register(registrar: Any, trigger: str) -> None:
             a.Eig,
             a.Lanczos,
         ),
-        q.CHOLESKY: (a.Cholesky,),
+        q.CHOLESKY: (a.Cholesky, a.BandedCholesky),
         q.ROOT: (a.Cholesky, a.Eigh, a.Lanczos),
         q.SINGULAR: (a.SVD,),
         q.SOME_SINGULAR: (a.SVD, a.LanczosSVD),

@@ -64,6 +64,32 @@ def algorithm_cases() -> list[Case]:
             max_condition=1e4,
             capabilities=Capabilities(batch=no_stack),
         ),
+        _algorithm(
+            "banded-lu",
+            lambda: a.BandedLU(),
+            ("solve", "slogdet"),
+            _band_problem,
+            max_condition=1e4,
+            capabilities=Capabilities(batch=no_stack),
+        ),
+        _algorithm(
+            "banded-cholesky",
+            lambda: a.BandedCholesky(),
+            ("solve", "slogdet", "cholesky"),
+            lambda *args: _band_problem(*args, definite=True),
+            max_condition=1e4,
+            capabilities=Capabilities(batch=no_stack),
+        ),
+        _algorithm(
+            "banded-eigh",
+            lambda: a.BandedEigh(),
+            ("eigh", "eigsh"),
+            lambda *args: _band_problem(*args, definite=True),
+            max_condition=1e4,
+            capabilities=Capabilities(
+                backends=only("numpy", reason="LAPACK works on NumPy arrays"), batch=one_by_one
+            ),
+        ),
         _algorithm("eigh", lambda: a.Eigh(), ("eigh", "eigsh", "exp", "cube"), "selfadjoint"),
         _algorithm("eigh-psd", lambda: a.Eigh(), ("sqrt", "log"), "psd", max_condition=1e4),
         _algorithm("eig", lambda: a.Eig(), ("eig",), "general", max_condition=1e2),
@@ -229,6 +255,23 @@ def _toeplitz_problem(backend: Any, dtype: str, seed: int, n: int, cond: float) 
         column = column * np.exp(0.3j * np.arange(n))
     column = column.astype(dtype)
     return PSD(ops.Toeplitz(backend.asarray(column))), toeplitz(column)
+
+
+def _band_problem(
+    backend: Any, dtype: str, seed: int, n: int, cond: float, definite: bool = False
+) -> tuple[Any, Any]:
+    """Four on the diagonal, two nearby ones beside it, and a last row on its own of size 4/cond."""
+    diagonals = {k: np.full(max(n - abs(k), 0), 4.0 if k == 0 else -0.5) for k in range(-2, 3)}
+    M = sum(np.diag(d, k) for k, d in diagonals.items() if abs(k) < max(n, 1))
+    M[-1:, :], M[:, -1:] = 0, 0
+    M[-1:, -1:] = 4 / cond
+    M = np.asarray(M, dtype)
+    bands = np.zeros((5, n), dtype)
+    for k in range(-2, 3):
+        if abs(k) < n:
+            bands[2 - k, max(k, 0) : n + min(k, 0)] = np.diag(M, k)
+    A = ops.Banded(backend.asarray(bands), (2, 2))
+    return (PSD(A) if definite else A), M
 
 
 def _sparse_problem(backend: Any, dtype: str, seed: int, n: int, cond: float) -> tuple[Any, Any]:

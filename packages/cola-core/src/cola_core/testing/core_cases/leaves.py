@@ -35,6 +35,30 @@ def _perm(dtype: str, seed: int) -> Any:
     return np.random.default_rng(seed + 5).permutation(7)
 
 
+def _three(dtype: str, seed: int) -> list[Any]:
+    main = normal(seed, (6,), dtype)
+    return [normal(seed + 1, (5,), dtype), main + 4, normal(seed + 2, (5,), dtype)]
+
+
+def _tridiagonal(alpha: Any, beta: Any, gamma: Any) -> Any:
+    return np.diag(alpha, -1) + np.diag(beta) + np.diag(gamma, 1)
+
+
+def _bands(dtype: str, seed: int, shape: tuple[int, ...]) -> Any:
+    bands = normal(seed, shape, dtype)
+    bands[..., 2, :] += 4  # the main diagonal where u = 2
+    return bands
+
+
+def _banded(bands: Any, low: int, high: int, m: int) -> Any:
+    n = bands.shape[-1]
+    out = np.zeros((m, n), bands.dtype)
+    for i in range(m):
+        for j in range(max(0, i - low), min(n, i + high + 1)):
+            out[i, j] = bands[high + i - j, j]
+    return out
+
+
 def operator_cases() -> list[Case]:
     """Operators that store something."""
     masked = Capabilities(matrix_free=closed("a stored matrix: a product masks the half that is not read"))
@@ -86,6 +110,31 @@ def operator_cases() -> list[Case]:
             "zero-wide",
             lambda put, t, s: ops.Zero.like(ops.Dense(put(np.ones((2, 3, 4), t)))),
             lambda t, s: np.zeros((2, 3, 4)),
+        ),
+        of_arrays("tridiagonal", _three, ops.Tridiagonal, _tridiagonal),
+        of_arrays(
+            "tridiagonal-selfadjoint",
+            lambda t, s: [_three(t, s)[0], np.abs(_three(t, s)[1]).astype(t)],
+            lambda a, b: SelfAdjoint(ops.Tridiagonal(a, b)),
+            lambda a, b: _tridiagonal(a, b, a.conj()),
+        ),
+        of_arrays(
+            "banded",
+            lambda t, s: [_bands(t, s, (4, 7))],
+            lambda b: ops.Banded(b, (1, 2)),
+            lambda b: _banded(b, 1, 2, 7),
+        ),
+        of_arrays(
+            "banded-psd",
+            lambda t, s: [_bands(t, s, (3, 6))],
+            lambda b: PSD(ops.Banded(b, (0, 2)).H @ ops.Banded(b, (0, 2))),
+            lambda b: _banded(b, 0, 2, 6).conj().T @ _banded(b, 0, 2, 6),
+        ),
+        of_arrays(
+            "banded-tall-batch",
+            lambda t, s: [_bands(t, s, (2, 3, 4))],
+            lambda b: ops.Banded(b, (1, 1), (6, 4)),
+            lambda b: np.stack([_banded(x, 1, 1, 6) for x in b]),
         ),
         of_arrays(
             "lowrank",
