@@ -56,10 +56,11 @@ class HadamardProduct(LinearOperator):
 
     def _low_rank(self) -> tuple[Any, LinearOperator] | None:
         """The factor of lower rank and the other, where products with the other are the cheaper way."""
-        pairs = [(L, M) for L, M in ((self.A, self.B), (self.B, self.A)) if isinstance(L, LowRank)]
-        if not pairs:
+        L, M = self.A, self.B
+        if not isinstance(L, LowRank) or (isinstance(M, LowRank) and M.rank < L.rank):
+            L, M = M, L
+        if not isinstance(L, LowRank):
             return None
-        L, M = min(pairs, key=lambda pair: pair[0].rank)
         return (L, M) if L.rank < min(self.shape[-2:]) or not readable(M) else None
 
     def _through_rank(self, L: Any, M: LinearOperator, X: Array, adjoint: bool) -> Array:
