@@ -72,6 +72,15 @@ def defined(probe, A, operands):
     return True
 
 
+def runs(probe, A, operands):
+    """Whether the question has an answer: a plan sees no values, and some are refused when they are seen."""
+    try:
+        run(probe, A, operands)
+    except cola.errors.ColaError:
+        return False
+    return True
+
+
 @pytest.mark.parametrize("name", LARGE)
 def test_numpy_allocates_no_square_array(name):
     be = get_backend("numpy")
@@ -105,6 +114,8 @@ def test_torch_makes_no_square_tensor(name):
     be = get_backend("torch")
     A, n = build(name, be)
     for probe, operands, _ in asked(A, n, be):
+        if not runs(probe, A, operands):
+            continue
         with Watch() as watch:
             if not defined(probe, A, operands):
                 continue
