@@ -274,8 +274,8 @@ XP = SimpleNamespace(
     **{
         f: _same
         for f in (
-            "conj exp log log1p expm1 sqrt sin cos tan tanh sinh cosh sign square sort flip roll tril "
-            "triu zeros_like ones_like cumsum reciprocal negative"
+            "conj exp log log1p expm1 sqrt sin cos tan tanh sinh cosh sign floor ceil round square sort flip "
+            "roll tril triu zeros_like ones_like cumsum reciprocal negative"
         ).split()
     },
     linalg=SimpleNamespace(
