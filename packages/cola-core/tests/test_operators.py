@@ -141,7 +141,12 @@ def test_properties_flow_up_with_their_signs(rng):
         and (-1 * U).isa(Unitary)
         and cola.kron(U, U).isa(Unitary)
     )
-    assert not (P @ P).isa(SelfAdjoint) and cola.block_diag(P, P).isa(PSD) and cola.kronsum(P, P).isa(PSD)
+    assert (
+        (P @ P).isa(PSD)
+        and not (P @ PSD(spd(rng, 3))).isa(SelfAdjoint)
+        and cola.block_diag(P, P).isa(PSD)
+        and cola.kronsum(P, P).isa(PSD)
+    )
     assert not (np.asarray(2.0) * P).isa(PSD), "an array's sign is a value, not structure"
     assert (P + ops.Identity(3)).isa(PSD) and not (P - ops.Identity(3)).isa(PSD)
 

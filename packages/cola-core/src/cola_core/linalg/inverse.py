@@ -59,6 +59,9 @@ class Inverse(LinearOperator):
     def _properties(self) -> frozenset[Property]:
         return self.A.properties & SURVIVES
 
+    # What is declared of an inverse is not declared of the operator: it would change how the inverse is
+    # computed, and a false declaration would make itself true.
+
     def factor(self) -> Any:
         """The kept factorisation, or None where a rule or an iterative algorithm answers."""
         found = self.__dict__.get("_factor")

@@ -22,7 +22,7 @@ from .dense import Dense
 from .diagonal import Diagonal, Identity, ScalarMul
 from .kronecker import Kronecker
 from .kronsum import KronSum
-from .product import Product
+from .product import Product, are_adjoint
 from .sum import Sum, broadcast_batches
 from .zero import Zero, is_zero
 
@@ -157,9 +157,12 @@ def add(A: LinearOperator, B: LinearOperator) -> LinearOperator:
         kept = [t for t in terms if not is_zero(t)]
         if kept and broadcast_batches("Sum", tuple(kept)) == broadcast_batches("Sum", tuple(terms)):
             terms = kept
-    if len(terms) == 1:
-        return terms[0]
     declared = frozenset(p for p in (PSD, SelfAdjoint) if A.isa(p) and B.isa(p))
+    if are_adjoint(A, B):
+        declared |= {SelfAdjoint}
+    if len(terms) == 1:
+        more = declared - terms[0].properties
+        return terms[0].replace(declared=terms[0].declared | more) if more else terms[0]
     return Sum(*terms, declared=declared)
 
 
@@ -215,7 +218,7 @@ def matmul(A: LinearOperator, B: LinearOperator) -> LinearOperator:
                 continue
         factors.append(M)
     declared: frozenset[Property] = frozenset()
-    if A.__dict__.get("_adjoint_of") is B or B.__dict__.get("_adjoint_of") is A:
+    if are_adjoint(A, B):
         declared = frozenset({PSD})
     if len(factors) == 1:
         out = factors[0]

@@ -140,6 +140,10 @@ class LinearOperator:
         """Normal form of ``other - self``, or NotImplemented."""
         return NotImplemented
 
+    def _declared_down(self, prop: Property) -> LinearOperator:
+        """The operator with what follows for its parts when ``prop`` is declared of the whole."""
+        return self
+
     def _take(self, rows: Any, cols: Any, same: bool = False) -> Any:
         """Some rows and columns (index arrays, or None for all; same: one selection), or NotImplemented."""
         return NotImplemented

@@ -9,7 +9,7 @@ from ..backends import backend_of_type
 from ..backends.base import Array
 from ..cost import Cost
 from ..errors import ShapeError
-from ..properties import Property, SelfAdjoint
+from ..properties import PSD, Property, SelfAdjoint
 from ..pytree import operator, static
 from .base import LinearOperator
 from .diagonal import Diagonal, Identity, ScalarMul
@@ -167,6 +167,13 @@ class Block(LinearOperator):
         for at, M in theirs[2].items():
             out[at] = add(out[at], M) if at in out else M
         return from_grid(h, w, out)
+
+    def _declared_down(self, prop: Property) -> LinearOperator:
+        if prop not in (PSD, SelfAdjoint) or self.heights != self.widths:
+            return self
+        diagonal = {row[i] for i, row in enumerate(self.pattern) if row[i] >= 0}
+        Ms = tuple(prop(M) if i in diagonal else M for i, M in enumerate(self.Ms))
+        return self.replace(Ms=Ms)  # type: ignore[no-any-return]
 
     def _matvec_cost(self) -> Cost:
         m, n = self.shape[-2:]

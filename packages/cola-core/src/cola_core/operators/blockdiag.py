@@ -144,6 +144,14 @@ class BlockDiag(LinearOperator):
     def _properties(self) -> frozenset[Property]:
         return frozenset(p for p in (PSD, SelfAdjoint, Unitary, Stiefel) if all(M.isa(p) for M in self.Ms))
 
+    def _declared_down(self, prop: Property) -> LinearOperator:
+        # columns of different blocks share no row, so each block has what the whole has
+        if any(not M.is_square for M in self.Ms) and (
+            prop is not Stiefel or any(M.shape[-2] < M.shape[-1] for M in self.Ms)
+        ):
+            return self
+        return self.replace(Ms=tuple(prop(M) for M in self.Ms))  # type: ignore[no-any-return]
+
     def _matvec_cost(self) -> Cost:
         total = Cost(calls=0)
         for M, t in zip(self.Ms, self.multiplicities, strict=True):

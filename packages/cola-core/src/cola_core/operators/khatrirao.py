@@ -7,7 +7,7 @@ from typing import Any
 from ..backends.base import Array
 from ..cost import Cost
 from ..errors import ShapeError
-from ..properties import Property
+from ..properties import Property, Stiefel
 from ..pytree import operator, static
 from .base import LinearOperator
 from .entries import columns, rows
@@ -148,6 +148,12 @@ class KhatriRao(LinearOperator):
             if C.shape[-1] == self.A.shape[-2] and D.shape[-1] == self.B.shape[-2]:
                 return KhatriRao(matmul(C, self.A), matmul(D, self.B))
         return NotImplemented
+
+    def _properties(self) -> frozenset[Property]:
+        # the Gram matrix is the elementwise product of the factors' Gram matrices
+        if self.rowwise or not (self.A.isa(Stiefel) and self.B.isa(Stiefel)):
+            return frozenset()
+        return frozenset({Stiefel})
 
     def _matvec_cost(self) -> Cost:
         n = self.shape[-2] if self.rowwise else self.shape[-1]

@@ -86,6 +86,13 @@ class KronSum(LinearOperator):
     def _properties(self) -> frozenset[Property]:
         return frozenset(p for p in (PSD, SelfAdjoint) if all(M.isa(p) for M in self.Ms))
 
+    def _declared_down(self, prop: Property) -> LinearOperator:
+        # a real sum is symmetric only if all factors are; complex ones may differ by multiples of i I,
+        # and a positive semi-definite sum may have one indefinite factor
+        if prop not in (SelfAdjoint, PSD) or self._is_complex():
+            return self
+        return self.replace(Ms=tuple(SelfAdjoint(M) for M in self.Ms))  # type: ignore[no-any-return]
+
     def _matvec_cost(self) -> Cost:
         N = self.shape[-1]
         total = Cost(calls=0)

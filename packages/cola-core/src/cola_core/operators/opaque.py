@@ -43,6 +43,9 @@ class NoDispatch(LinearOperator):
     def _properties(self) -> frozenset[Property]:
         return self.A.properties
 
+    def _declared_down(self, prop: Property) -> LinearOperator:
+        return self.replace(A=prop(self.A))  # type: ignore[no-any-return]
+
     def _matvec_cost(self) -> Cost:
         return self.A.matvec_cost
 

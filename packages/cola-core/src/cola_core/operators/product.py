@@ -81,11 +81,33 @@ class Product(LinearOperator):
             return self.Ms[1]._rminus(other) if first.c == -1 else NotImplemented
         return NotImplemented
 
+    def _declared_down(self, prop: Property) -> LinearOperator:
+        """Through a number in front, as far as its sign and size are known."""
+        s = self.Ms[0]
+        if not isinstance(s, ScalarMul) or len(self.Ms) != 2 or not isinstance(s.c, (int, float)) or not s.c:
+            return self
+        if prop is PSD:
+            below: Property | None = PSD if s.c > 0 else SelfAdjoint
+        elif prop is SelfAdjoint:
+            below = SelfAdjoint
+        else:
+            below = prop if abs(s.c) == 1 else None
+        if below is None:
+            return self
+        return self.replace(Ms=(s, below(self.Ms[1])))  # type: ignore[no-any-return]
+
     def _matvec_cost(self) -> Cost:
         total = Cost(calls=0)
         for M in self.Ms:
             total = total + M.matvec_cost
         return total
+
+
+def are_adjoint(a: LinearOperator, b: LinearOperator) -> bool:
+    """Whether one was made as the other's ``.H``; a self-adjoint operator is its own adjoint."""
+    if a is b:
+        return a.isa(SelfAdjoint)
+    return a.__dict__.get("_adjoint_of") is b or b.__dict__.get("_adjoint_of") is a
 
 
 def _sandwich(Ms: tuple[LinearOperator, ...]) -> frozenset[Property]:
@@ -96,7 +118,7 @@ def _sandwich(Ms: tuple[LinearOperator, ...]) -> frozenset[Property]:
     claim = PSD
     while len(Ms) >= 2:
         a, b = Ms[0], Ms[-1]
-        if a.__dict__.get("_adjoint_of") is not b and b.__dict__.get("_adjoint_of") is not a:
+        if not are_adjoint(a, b):
             return frozenset()
         Ms = Ms[1:-1]
         declared.add(claim)

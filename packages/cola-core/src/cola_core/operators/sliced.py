@@ -10,7 +10,7 @@ from ..backends import backend_of_type
 from ..backends.base import Array
 from ..cost import Cost
 from ..errors import ShapeError
-from ..properties import PSD, Property, SelfAdjoint
+from ..properties import PSD, Property, SelfAdjoint, Stiefel
 from ..pytree import operator, static
 from .base import LinearOperator
 
@@ -137,6 +137,8 @@ def getitem(A: LinearOperator, index: Any) -> Any:
         made = A._take(rows, cols, same)
         if made is not NotImplemented:
             return made
+    if rows is None and isinstance(col, slice) and A.isa(Stiefel):
+        return Sliced(A, rows, cols, same, declared=frozenset({Stiefel}))  # some of orthonormal columns
     return Sliced(A, rows, cols, same)
 
 

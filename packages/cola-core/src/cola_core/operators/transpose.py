@@ -17,8 +17,15 @@ def _survivors(A: LinearOperator) -> frozenset[Property]:
     return frozenset(p for p in (PSD, SelfAdjoint, Unitary) if A.isa(p))
 
 
+class _OfOne:
+    """What is declared of a (conjugate) transpose holds of the operator."""
+
+    def _declared_down(self: Any, prop: Property) -> Any:
+        return self.replace(A=prop(self.A)) if prop in (PSD, SelfAdjoint, Unitary) else self
+
+
 @operator
-class Adjoint(LinearOperator):
+class Adjoint(_OfOne, LinearOperator):
     """``A.H`` through ``A``'s own adjoint product."""
 
     A: LinearOperator
@@ -53,7 +60,7 @@ class Adjoint(LinearOperator):
 
 
 @operator
-class Transpose(LinearOperator):
+class Transpose(_OfOne, LinearOperator):
     """``A.T`` of a complex operator: ``conj(A^H conj(X))``."""
 
     A: LinearOperator
