@@ -64,6 +64,10 @@ class ExponentialAction(LinearOperator):
             report(combine(inner.infos), "warn", "exp", repr(self.A))
         return out
 
+    def _rmatmat(self, X: Array) -> Array:
+        # not by a claim of self-adjointness, which a check has to be able to disprove
+        return self._adjoint()._matmat(X)
+
     def _run(self, X: Array) -> Array:
         A = self.A
         be = A._concrete_backend()

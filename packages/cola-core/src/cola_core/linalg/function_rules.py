@@ -32,11 +32,11 @@ from ..operators import (
     split_scalar,
 )
 from ..plugins.rulebook import RuleBook
-from ..properties import PSD, SelfAdjoint, Unitary
+from ..properties import PSD, Congruence, SelfAdjoint, Unitary
 from .inverse import Inverse
 from .matrix_function import APPLY_UNARY
 from .scalar_function import COS, ISQRT, SIN, SQRT, ScalarFunction, power
-from .structure import by_eigenvalues, low_rank_factors, shift_split, shift_value
+from .structure import by_eigenvalues, low_rank, low_rank_factors, middle, shift_split, shift_value
 
 __all__ = ["RULES"]
 
@@ -141,33 +141,21 @@ def of_inverse(A: Any, f: ScalarFunction, *, alg: Any) -> LinearOperator:
 
 
 def similar(A: LinearOperator) -> tuple[LinearOperator, LinearOperator, LinearOperator] | None:
-    """``A = V M V^{-1}`` as (V, M, V^{-1}), seen from how it was written: V unitary, or ``inv(V)`` beside."""
-    s, rest = split_scalar(A)
-    if not isinstance(rest, Product) or len(rest.Ms) < 3:
+    """``A = V M V^H`` with V unitary, as (V, M, V^H)."""
+    if not (isinstance(A, Product) and A.isa(Congruence) and A.Ms[0].isa(Unitary)):
         return None
-    V, W = rest.Ms[0], rest.Ms[-1]
-    adjoint = V.__dict__.get("_adjoint_of") is W or W.__dict__.get("_adjoint_of") is V
-    if not (
-        (adjoint and V.isa(Unitary))
-        or (isinstance(W, Inverse) and W.A is V)
-        or (isinstance(V, Inverse) and V.A is W)
-    ):
-        return None
-    inner = rest.Ms[1] if len(rest.Ms) == 3 else Product(*rest.Ms[1:-1])
-    if not inner.is_square or inner.shape[-1] != A.shape[-1]:
-        return None
-    return V, inner if s is None else scale(s.c, inner), W
+    return A.Ms[0], middle(A), A.Ms[-1]
 
 
 def _is_similar(A: Any, f: Any, *, alg: Any) -> bool | str:
-    return True if similar(A) is not None else "not written as V @ M @ V.H or V @ M @ inv(V)"
+    return True if similar(A) is not None else "not written as V @ M @ V.H with a unitary V"
 
 
 @RULES.rule(
     APPLY_UNARY,
     (Product,),
     id="function/similarity",
-    source="f(V M V^-1) = V f(M) V^-1; Higham 2008, thm 1.13",
+    source="f(V M V^H) = V f(M) V^H; Higham 2008, thm 1.13",
     when=_is_similar,
     precedence=2,
 )
@@ -281,12 +269,12 @@ def of_shifted_parts(A: Any, f: ScalarFunction, *, alg: Any) -> LinearOperator:
 
 
 # -- low rank ------------------------------------------------------------------------------------------------
-def _low_rank_parts(A: Any) -> tuple[Array, Array, Any] | None:
+def _low_rank_parts(A: Any) -> tuple[Array, Array, Any]:
     """``A = U V^H + s I`` as (U, V, s); s is 0 where there is no shift."""
     split = shift_split(A)
     base, shifts = (A, ()) if split is None else split
-    pair = low_rank_factors(base)
-    return None if pair is None else (*pair, shift_value(shifts) if shifts else None)
+    U, V = low_rank_factors(base)  # type: ignore[misc]
+    return U, V, shift_value(shifts) if shifts else None
 
 
 def _thin(A: Any, f: Any, *, alg: Any) -> bool | str:
@@ -295,16 +283,16 @@ def _thin(A: Any, f: Any, *, alg: Any) -> bool | str:
         return allowed
     if not A.is_square:
         return "not square"
-    found = _low_rank_parts(A)
-    if found is None:
+    split = shift_split(A)
+    n, k = A.shape[-1], low_rank(A if split is None else split[0])
+    if k is None:
         return "not a low-rank operator plus a multiple of the identity"
-    n, k = A.shape[-1], found[0].shape[-1]
     return True if 4 * k <= n else f"twice the rank {k} is more than half of {n}"
 
 
 def _of_low_rank(A: Any, f: ScalarFunction, *, alg: Any) -> Any:
     """``f(s I + U V^H) = f(s) I + U g(V^H U) V^H`` with ``g(x) = (f(s + x) - f(s)) / x``."""
-    U, V, s = split = _low_rank_parts(A)  # type: ignore[misc]
+    U, V, s = split = _low_rank_parts(A)
     be = A._concrete_backend()
     xp = be.xp
     zero = be.zeros((), be.real_dtype(A.dtype), A.device)

@@ -263,6 +263,31 @@ def pinv_inverse(A: Any, rcond: Any, *, alg: Any) -> LinearOperator:
     return A.A
 
 
+def _isometry_beside(A: Any, rcond: Any, *, alg: Any) -> bool | str:
+    if len(A.Ms) > 1 and (A.Ms[0].isa(Stiefel) or _orthonormal_rows(A.Ms[-1])):
+        return True
+    return "neither the first factor's columns nor the last one's rows are known to be orthonormal"
+
+
+def _orthonormal_rows(M: LinearOperator) -> bool:
+    return M.isa(Unitary) or (M.shape[-2] <= M.shape[-1] and M.H.isa(Stiefel))
+
+
+@RULES.rule(
+    PINV,
+    (Product,),
+    id="pinv/isometry",
+    source="(Q A)^+ = A^+ Q^H, (A Q^H)^+ = Q A^+ for Q^H Q = I; Greville 1966",
+    when=_isometry_beside,
+    precedence=1,
+)
+def pinv_isometry(A: Any, rcond: Any, *, alg: Any) -> LinearOperator:
+    first = A.Ms[0].isa(Stiefel)
+    rest = A.Ms[1:] if first else A.Ms[:-1]
+    inside = ask(PINV, (rest[0] if len(rest) == 1 else Product(*rest), rcond), alg)
+    return matmul(inside, A.Ms[0].H) if first else matmul(A.Ms[-1].H, inside)
+
+
 def _scaled(A: Any, rcond: Any, *, alg: Any) -> bool | str:
     s, _ = split_scalar(A)
     return True if s is not None else "no number in front"

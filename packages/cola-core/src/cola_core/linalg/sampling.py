@@ -12,9 +12,11 @@ from ..backends import get_backend
 from ..backends.base import Array
 from ..dispatch.choose import ask
 from ..dispatch.question import Question
+from ..dispatch.session import SESSION
 from ..errors import NotPositiveDefiniteError, ShapeError
 from ..operators import (
     BlockDiag,
+    Concatenated,
     Dense,
     Diagonal,
     Identity,
@@ -24,16 +26,18 @@ from ..operators import (
     Product,
     ScalarMul,
     Sliced,
+    Sum,
     Transpose,
+    Triangular,
     matmul,
     parts,
     split_scalar,
 )
 from ..plugins.rulebook import RuleBook
-from ..properties import PSD
+from ..properties import PSD, Congruence
 from .inverse import INV, Inverse
 from .operands import as_algorithm, square
-from .structure import spectral
+from .structure import middle, spectral, structural
 
 __all__ = ["ROOT", "SAMPLE", "root", "sample"]
 
@@ -46,7 +50,13 @@ def _abstract_sample(A: Any, key: Any, shape: tuple[int, ...]) -> Any:
     return AbstractArray((*shape, *A.shape[:-1]), A.dtype)
 
 
-ROOT = Question("root", abstract=lambda A: A, doc="F with A = F F^H")
+def _abstract_root(A: Any) -> Any:
+    from ..backends.abstract import AbstractArray
+
+    return Triangular(AbstractArray(A.shape, A.dtype))
+
+
+ROOT = Question("root", abstract=_abstract_root, doc="F with A = F F^H")
 SAMPLE = Question("sample", abstract=_abstract_sample, doc="normal vectors with covariance A")
 
 
@@ -103,6 +113,14 @@ def _claimed(A: Any, question: str) -> LinearOperator:
 @RULES.rule(SAMPLE, (LinearOperator,), id="sample/root", source="x = F z has covariance F F^H")
 def sample_root(A: Any, key: Any, shape: tuple[int, ...], *, alg: Any) -> Array:
     F = ask(ROOT, (A,), alg)
+    current = SESSION.get()
+    if (
+        A.backend is None
+        and current is not None
+        and current.recorder is not None
+        and current.recorder.planning
+    ):
+        return _abstract_sample(A, key, shape)  # an operator without arrays has no placeholders to tell
     be = A.backend or get_backend("numpy")
     xp, count, n = be.xp, math.prod(shape), A.shape[-1]
     z = be.normal(key, (*A.batch_shape, F.shape[-1], count), A.dtype, A.device)
@@ -152,6 +170,25 @@ def root_blockdiag(A: Any, *, alg: Any) -> LinearOperator:
     return A.with_blocks(*(ask(ROOT, (M,), alg) for M in parts(A)))
 
 
+def _independent(A: Any, *, alg: Any) -> bool | str:
+    known = _psd_parts(A, alg=alg)
+    if known is not True:
+        return known
+    if spectral(A, alg) is True:
+        return "eigenvectors of the whole are known, and give a square root"
+    for M in A.Ms:
+        found = structural("root", M, alg)
+        if found is not True:
+            return found
+    return True
+
+
+@RULES.rule(ROOT, (Sum,), id="root/sum", source="F F^H + G G^H = [F G][F G]^H", when=_independent)
+def root_sum(A: Any, *, alg: Any) -> LinearOperator:
+    """One root beside the other: a draw is the sum of independent draws."""
+    return Concatenated(*(ask(ROOT, (M,), alg) for M in parts(A)), axis=1)
+
+
 def _one_factor(A: Any, *, alg: Any) -> bool | str:
     return True if A.V is None else "two different factors"
 
@@ -176,36 +213,16 @@ def root_scaled(A: Any, *, alg: Any) -> LinearOperator:
     return matmul(ask(ROOT, (s,), alg), ask(ROOT, (rest,), alg))
 
 
-def _halves(A: Product) -> tuple[tuple[LinearOperator, ...], LinearOperator | None] | None:
-    """``A = (M1 ... Mk) S (M1 ... Mk)^H`` as (M1 ... Mk, S or None), seen from how it was written."""
-    left, Ms = [], A.Ms
-    while len(Ms) >= 2:
-        a, b = Ms[0], Ms[-1]
-        if a.__dict__.get("_adjoint_of") is not b and b.__dict__.get("_adjoint_of") is not a:
-            break
-        left.append(a)
-        Ms = Ms[1:-1]
-    if not left or len(Ms) > 1:
-        return None
-    return tuple(left), Ms[0] if Ms else None
-
-
 def _congruence(A: Any, *, alg: Any) -> bool | str:
-    found = _halves(A)
-    if found is None:
+    if not A.isa(Congruence) or len(A.Ms) > 3:
         return "not written as B.H @ B or B.H @ S @ B"
-    return True if found[1] is None or found[1].isa(PSD) else f"{found[1]!r} is not known to be PSD"
+    S = middle(A)
+    return True if len(A.Ms) == 2 or S.isa(PSD) else f"{S!r} is not known to be PSD"
 
 
-@RULES.rule(
-    ROOT, (Product,), id="root/gram", source="B^H S B = (B^H G)(B^H G)^H, S = G G^H", when=_congruence
-)
+@RULES.rule(ROOT, (Product,), id="root/gram", source="B^H S B = (B^H G)(B^H G)^H", when=_congruence)
 def root_gram(A: Any, *, alg: Any) -> LinearOperator:
-    left, S = _halves(A)  # type: ignore[misc]
-    out: Any = left[0]
-    for M in left[1:]:
-        out = matmul(out, M)
-    return out if S is None else matmul(out, ask(ROOT, (S,), alg))
+    return A.Ms[0] if len(A.Ms) == 2 else matmul(A.Ms[0], ask(ROOT, (middle(A),), alg))
 
 
 def _principal(A: Any, *, alg: Any) -> bool | str:

@@ -31,7 +31,7 @@ from ..properties import SelfAdjoint
 from .inverse import INV, Inverse, all_square, is_unitary
 from .operands import as_algorithm, right_side, square
 from .stacked import gather, groups_of, scatter
-from .structure import low_rank_split, shift_split, spectral, spectral_guard
+from .structure import low_rank_size, shift_split, spectral, spectral_guard
 from .structured_factor import spectral_factor, woodbury_factor
 
 __all__ = ["SOLVE", "solve"]
@@ -227,18 +227,17 @@ def solve_shift(A: Any, b: Array, *, alg: Any) -> Array:
 
 
 def _woodbury_guard(A: Any, *operands: Any, alg: Any) -> bool | str:
-    split = low_rank_split(A)
-    if split is None:
+    k = low_rank_size(A)
+    if k is None:
         return "not a low-rank operator plus others"
-    U, _, base = split
-    n, k = A.shape[-1], U.shape[-1]
+    n = A.shape[-1]
     if 2 * k > n:
         return f"the rank {k} is more than half of {n}"
     return True
 
 
 def _woodbury_cost(A: Any, b: Any, *, alg: Any) -> Cost:
-    n, k = A.shape[-1], low_rank_split(A)[0].shape[-1]  # type: ignore[index]
+    n, k = A.shape[-1], low_rank_size(A) or 0
     return Cost(2 * n * k * k + 4 * n * k, A.itemsize * 4 * n * k, A.itemsize * n * k, 0, 6)
 
 

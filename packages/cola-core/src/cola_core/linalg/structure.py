@@ -8,6 +8,7 @@ from ..algorithms.base import Auto
 from ..backends.base import Array
 from ..dispatch.registry import REGISTRY
 from ..operators import (
+    Dense,
     Identity,
     LinearOperator,
     LowRank,
@@ -17,13 +18,15 @@ from ..operators import (
     adopted,
     split_scalar,
 )
-from ..properties import PSD, SelfAdjoint
+from ..properties import PSD, Congruence, SelfAdjoint
 
 __all__ = [
     "by_eigenvalues",
     "by_singular_values",
     "eigenbasis",
+    "low_rank",
     "low_rank_factors",
+    "low_rank_size",
     "low_rank_split",
     "middle",
     "shift_split",
@@ -171,16 +174,50 @@ def low_rank_split(A: LinearOperator) -> tuple[Array, Array, LinearOperator] | N
     return U, V, adopted(base, A)
 
 
+def low_rank_size(A: LinearOperator) -> int | None:
+    """The columns that ``low_rank_split`` would gather; None where it finds nothing. Static."""
+    if not isinstance(A, Sum):
+        return None
+    ranks = [low_rank(M) for M in A.Ms]
+    found = [k for k in ranks if k is not None]
+    return sum(found) if found and len(found) < len(ranks) else None
+
+
+def low_rank(M: LinearOperator) -> int | None:
+    """The rank of an operator kept as two thin factors: ``LowRank``, or a product that begins and ends with
+    stored n x k and k x n entries; None for others. Static."""
+    _, rest = split_scalar(M)
+    if isinstance(rest, LowRank):
+        return rest.rank
+    if not (isinstance(rest, Product) and len(rest.Ms) > 1 and M.is_square):
+        return None
+    first, last = rest.Ms[0], rest.Ms[-1]
+    if not (isinstance(first, Dense) and isinstance(last, Dense)):
+        return None
+    k = min(first.shape[-1], last.shape[-2])
+    return k if 2 * k <= M.shape[-1] else None
+
+
 def low_rank_factors(M: LinearOperator) -> tuple[Array, Array] | None:
-    if isinstance(M, LowRank):
-        return M.U, M.right
-    if (
-        isinstance(M, Product)
-        and len(M.Ms) == 2
-        and isinstance(M.Ms[0], ScalarMul)
-        and isinstance(M.Ms[1], LowRank)
-    ):
-        s, L = M.Ms
-        c = s.c[..., None, None] if getattr(s.c, "shape", ()) else s.c  # type: ignore[attr-defined]
-        return c * L.U, L.right  # type: ignore[attr-defined]
-    return None
+    """``M = U V^H`` of an operator with a ``low_rank``; V is U where M is known to be U U^H."""
+    if low_rank(M) is None:
+        return None
+    s, rest = split_scalar(M)
+    if isinstance(rest, LowRank):
+        U, V = rest.U, rest.right
+    else:
+        U, V = _thin_product(rest, M.isa(Congruence))
+    if s is None:
+        return U, V
+    c: Any = s.c
+    return (c[..., None, None] if getattr(c, "shape", ()) else c) * U, V
+
+
+def _thin_product(A: Any, mirrored: bool) -> tuple[Array, Array]:
+    be = A._concrete_backend()
+    first, last = A.Ms[0], A.Ms[-1]
+    if len(A.Ms) == 2:
+        return first.array, first.array if mirrored else be.adjoint(last.array)
+    if first.shape[-1] <= last.shape[-2]:
+        return first.array, be.adjoint(Product(*A.Ms[1:])._to_dense())
+    return Product(*A.Ms[:-1])._to_dense(), be.adjoint(last.array)

@@ -3,12 +3,15 @@ a number times an operator is a product with ``ScalarMul`` in front."""
 
 from __future__ import annotations
 
+from typing import Any
+
 from ..backends.base import Array
 from ..cost import Cost
 from ..errors import ShapeError
 from ..properties import PSD, Congruence, Property, SelfAdjoint, Stiefel, Unitary
-from ..pytree import operator
+from ..pytree import cached, operator
 from .base import LinearOperator
+from .chain import multiply, plan
 from .diagonal import Identity, ScalarMul
 from .sum import broadcast_batches
 
@@ -41,7 +44,23 @@ class Product(LinearOperator):
     def _shape(self) -> tuple[int, ...]:
         return (*broadcast_batches("Product", self.Ms), self.Ms[0].shape[-2], self.Ms[-1].shape[-1])
 
+    @cached
+    def _narrowest(self) -> int:
+        """Fewer columns than this are best multiplied from right to left."""
+        return min(M.shape[-2] for M in self.Ms)
+
+    def _order(self, columns: int | None) -> Any:
+        """The order of multiplication that costs least (see ``chain``); None: from right to left."""
+        known = self.__dict__.setdefault("_orders", {})
+        if columns not in known:
+            known[columns] = None if self.batch_shape else plan(self.Ms, columns, self.itemsize)
+        return known[columns]
+
     def _matmat(self, X: Array) -> Array:
+        if X.ndim == 2 and X.shape[1] > self._narrowest:
+            order = self._order(X.shape[1])
+            if order is not None:
+                return multiply(self.Ms, order, X, self)
         for M in reversed(self.Ms):
             X = M._matmat(X)
         return X
@@ -61,6 +80,9 @@ class Product(LinearOperator):
         return Product(*(M.conj() for M in self.Ms))
 
     def _to_dense(self) -> Array:
+        order = self._order(None)
+        if order is not None:
+            return multiply(self.Ms, order, None, self)
         out = self.Ms[-1]._dense_like(self)
         for M in reversed(self.Ms[:-1]):
             out = M._matmat(out)

@@ -19,6 +19,7 @@ FAMILIES = (
     "points",
     "factors",
     "transforms",
+    "matrix_functions",
 )
 
 
