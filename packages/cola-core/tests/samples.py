@@ -79,6 +79,19 @@ def banded(n, rng):
     return ops.Banded(bands, (2, 1)), a
 
 
+def householder(n, rng):
+    v = rng.normal(size=n)
+    return ops.Householder(v), np.eye(n) - 2 * np.outer(v, v) / (v @ v)
+
+
+def householderproduct(n, rng):
+    V, tau = np.tril(rng.normal(size=(n, min(n, 2))), -1) + np.eye(n)[:, :2], rng.normal(size=min(n, 2))
+    a = np.eye(n)
+    for v, t in zip(V.T, tau, strict=True):
+        a = a @ (np.eye(n) - t * np.outer(v, v))
+    return ops.HouseholderProduct(V, tau), a
+
+
 def permutation(n, rng):
     p = rng.permutation(n)
     return ops.Permutation(p), np.eye(n)[p]
@@ -198,7 +211,7 @@ SAMPLES = {
     f.__name__.rstrip("_"): f
     for f in (
         dense, psd, sym, triangular, diagonal, scalar, identity, zero, permutation, sparse, lowrank,
-        lowrank_psd, tridiagonal, banded,
+        lowrank_psd, tridiagonal, banded, householder, householderproduct,
         sum_, product, kronecker, kronsum, blockdiag, transpose, adjoint, sliced, nodispatch,
         functionoperator, inverse, block, concatenated, khatrirao, hadamardproduct, projection,
     )

@@ -41,5 +41,19 @@ def banded_wide(rng, c):
     return lambda f: ops.Banded(f(bands), (1, 1), (4, 6)), M
 
 
-ENTRIES = (zero, tridiagonal, banded_psd, banded_wide)
+def householder(rng, c):
+    v = draw(rng, 5, cplx=c)
+    return lambda f: ops.Householder(f(v)), np.eye(5) - 2 * np.outer(v, v.conj()) / np.vdot(v, v)
+
+
+def householder_product(rng, c):
+    V, tau = draw(rng, 5, 3, cplx=c), draw(rng, 3, cplx=c)
+    M = np.eye(5)
+    for i in range(3):
+        v = np.concatenate([np.zeros(i), np.ones(1), V[i + 1 :, i]])
+        M = M @ (np.eye(5) - tau[i] * np.outer(v, v.conj()))
+    return lambda f: ops.HouseholderProduct(f(V), f(tau)), M
+
+
+ENTRIES = (householder, householder_product, zero, tridiagonal, banded_psd, banded_wide)
 SINGULAR = ("zero",)

@@ -17,6 +17,7 @@ from .derivative import FIM, Fisher, GaussNewton, Hessian, Jacobian
 from .diagonal import Diagonal, Identity, ScalarMul
 from .function import FunctionOperator
 from .hadamard import HadamardProduct
+from .householder import Householder, HouseholderProduct
 from .interpolated import Interpolated, interpolation_weights
 from .kernel import Kernel
 from .khatrirao import KhatriRao
@@ -59,6 +60,8 @@ __all__ = [
     "GaussNewton",
     "HadamardProduct",
     "Hessian",
+    "Householder",
+    "HouseholderProduct",
     "Identity",
     "Interpolated",
     "Jacobian",

@@ -29,6 +29,7 @@ def cola_register(registrar: Any, trigger: str) -> None:
     from ..linalg.exponential import RULES as exponential
     from ..linalg.factorizations import RULES as factorizations
     from ..linalg.function_rules import RULES as function_rules
+    from ..linalg.householder import RULES as householder
     from ..linalg.inverse import RULES as inverse
     from ..linalg.kronecker_schur import RULES as kronecker_schur
     from ..linalg.lstsq import RULES as least_squares
@@ -64,6 +65,7 @@ def cola_register(registrar: Any, trigger: str) -> None:
         quadratic,
         sampling,
         zero,
+        householder,
         block,
         elementwise,
         projections,

@@ -59,6 +59,16 @@ def _banded(bands: Any, low: int, high: int, m: int) -> Any:
     return out
 
 
+def _reflections(V: Any, tau: Any = None) -> Any:
+    m, k = V.shape
+    out = np.eye(m, dtype=V.dtype)
+    for i in range(k):
+        v = np.concatenate([np.zeros(i), np.ones(1), V[i + 1 :, i]])
+        t = 2 / np.vdot(v, v).real if tau is None else tau[i]
+        out = out @ (np.eye(m) - t * np.outer(v, v.conj()))
+    return out
+
+
 def operator_cases() -> list[Case]:
     """Operators that store something."""
     masked = Capabilities(matrix_free=closed("a stored matrix: a product masks the half that is not read"))
@@ -135,6 +145,30 @@ def operator_cases() -> list[Case]:
             lambda t, s: [_bands(t, s, (2, 3, 4))],
             lambda b: ops.Banded(b, (1, 1), (6, 4)),
             lambda b: np.stack([_banded(x, 1, 1, 6) for x in b]),
+        ),
+        of_arrays(
+            "householder",
+            lambda t, s: [normal(s, (6,), t)],
+            ops.Householder,
+            lambda v: np.eye(6) - 2 * np.outer(v, v.conj()) / np.vdot(v, v).real,
+        ),
+        of_arrays(
+            "householder-beta",
+            lambda t, s: [normal(s, (2, 4), t), 0.2 + 0.1 * normal(s + 1, (2,), t)],
+            ops.Householder,
+            lambda v, b: np.stack([np.eye(4) - c * np.outer(x, x.conj()) for x, c in zip(v, b, strict=True)]),
+        ),
+        of_arrays(
+            "householder-product",
+            lambda t, s: [normal(s, (6, 3), t), 0.5 * normal(s + 1, (3,), t)],
+            ops.HouseholderProduct,
+            _reflections,
+        ),
+        of_arrays(
+            "householder-product-unitary",
+            lambda t, s: [normal(s, (5, 2), t)],
+            ops.HouseholderProduct,
+            _reflections,
         ),
         of_arrays(
             "lowrank",
