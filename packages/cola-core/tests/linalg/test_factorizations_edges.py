@@ -321,6 +321,16 @@ def test_the_frobenius_norm_of_a_kronecker_sum_does_not_cancel(rng):
     assert float(cola.norm(C)) == pytest.approx(np.linalg.norm(np.kron(E, np.eye(4))), rel=1e-6)
 
 
+def test_norms_of_large_sparse_operators_read_the_entries(rng):
+    rows, cols = rng.integers(0, 50_000, 20_000), rng.integers(0, 40_000, 20_000)
+    M = sp.coo_array((rng.normal(size=20_000), (rows, cols)), (50_000, 40_000)).tocsr()
+    A = ops.Sparse.from_scipy(M)
+    assert float(cola.norm(A)) == pytest.approx(sp.linalg.norm(M))
+    for ord in (1, np.inf):
+        assert float(cola.norm(A, ord)) == pytest.approx(sp.linalg.norm(M, ord))
+        assert float(cola.norm(2 * A, ord)) == pytest.approx(2 * sp.linalg.norm(M, ord))
+
+
 def test_condition_numbers_of_singular_operators_are_infinite():
     A = np.array([[1.0, 2.0], [2.0, 4.0]])
     assert cola.cond(A) > 1e15

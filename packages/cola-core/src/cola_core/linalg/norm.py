@@ -22,6 +22,7 @@ from ..operators import (
     Permutation,
     Product,
     ScalarMul,
+    Sparse,
     Transpose,
     Zero,
     add,
@@ -213,6 +214,23 @@ def norm_blockdiag(A: Any, ord: Any, *, alg: Any) -> Array:
     if ord == "nuc":
         return xp.sum(times * stacked, axis=-1)
     return xp.linalg.vector_norm(times**0.5 * stacked, axis=-1)
+
+
+def _entrywise(A: Any, ord: Any, *, alg: Any) -> bool | str:
+    return True if ord in ("fro", 1, INF) else "the entries do not tell the singular values"
+
+
+@RULES.rule(NORM, (Sparse,), id="norm/sparse", source="definition", when=_entrywise)
+def norm_sparse(A: Any, ord: Any, *, alg: Any) -> Array:
+    """From the stored entries, which are one per position."""
+    be = A._concrete_backend()
+    xp = be.xp
+    if ord == "fro":
+        return xp.linalg.vector_norm(A.data, axis=-1)
+    index, count = (A.cols, A.shape[-1]) if ord == 1 else (A.rows, A.shape[-2])
+    if not count:
+        return 0 * _real_ones(A)
+    return xp.max(be.index_add(index, xp.abs(A.data)[..., None], count)[..., 0], axis=-1)
 
 
 def _scaled(A: Any, ord: Any, *, alg: Any) -> bool | str:

@@ -285,7 +285,7 @@ def svd_scaled(A: Any, part: Any, *, alg: Any) -> Triples:
     c: Any = scalar.c  # type: ignore[union-attr]
     U, s, V = part(rest)
     be = A._concrete_backend()
-    size = abs(c) if isinstance(c, (int, float, complex)) else be.xp.abs(c)
+    size: Any = abs(c) if isinstance(c, (int, float, complex)) else be.xp.abs(c)
 
     def left() -> Any:
         value = be.asarray(c, dtype=A.dtype, device=A.device)
