@@ -47,7 +47,7 @@ from .algorithms import (
 from .annotations import get_annotations
 from .dispatch import Plan, explain
 from .errors import ConvergenceError, ConvergenceWarning
-from .functions import I_like, densify, lazify
+from .functions import I_like, densify, describe, lazify, load, save, spy
 from .info import Info
 from .linalg import (
     apply_unary,
@@ -152,6 +152,7 @@ __all__ = [
     "cond",
     "cos",
     "densify",
+    "describe",
     "det",
     "diag",
     "eig",
@@ -176,12 +177,13 @@ __all__ = [
     "kronsum",
     "lazify",
     "linalg",
+    "load",
     "log",
     "logdet",
-    "lyapunov",
     "lq",
     "lstsq",
     "lu",
+    "lyapunov",
     "no_dispatch",
     "norm",
     "nullspace",
@@ -196,11 +198,13 @@ __all__ = [
     "rank",
     "root",
     "sample",
+    "save",
     "schur",
     "sign",
     "sin",
     "slogdet",
     "solve",
+    "spy",
     "sqrt",
     "svd",
     "svdvals",

@@ -6,7 +6,7 @@ from typing import Any
 
 from .operators import Identity, LinearOperator, as_operator
 
-__all__ = ["I_like", "densify", "lazify"]
+__all__ = ["I_like", "densify", "describe", "lazify", "load", "save", "spy"]
 
 
 def lazify(A: Any) -> LinearOperator:
@@ -22,3 +22,44 @@ def densify(A: Any) -> Any:
 def I_like(A: Any) -> Identity:
     """The identity of A's size, dtype, array library and device."""
     return Identity.like(as_operator(A))
+
+
+def save(A: Any, path: Any) -> None:
+    """Write an operator to one file that holds data only; complete or not at all. See ``io.saved``."""
+    from .io import save as write
+
+    write(A, path)
+
+
+def load(path: Any, backend: str | None = None, device: Any = None) -> LinearOperator:
+    """The operator that ``save`` wrote, without executing anything from the file. See ``io.saved``.
+
+    backend: another array library than the one it was saved with.
+    """
+    from .io import load as read
+
+    return read(path, backend, device)
+
+
+def describe(A: Any) -> Any:
+    """The composition as a tree: classes, shapes, dtypes, properties, memory, work. Print it, or ``as_dict()``.
+
+    >>> import numpy as np, cola_core as cola
+    >>> print(cola.describe(cola.kron(cola.PSD(np.eye(3)), np.ones((2, 2)))))
+    Kronecker  6x6  float64  numpy
+    │  104 B, ~72 flop per product
+    ├─ Dense  3x3  PSD, (SelfAdjoint)
+    │     72 B, ~18 flop per product
+    └─ Dense  2x2
+          32 B, ~8 flop per product
+    """
+    from .description import describe as tree
+
+    return tree(as_operator(A))
+
+
+def spy(A: Any, ax: Any = None, max_size: int = 512, **style: Any) -> Any:
+    """Draw the structure of an operator with Matplotlib; returns the axes. See ``picture``."""
+    from .picture import spy as draw
+
+    return draw(as_operator(A), ax=ax, max_size=max_size, **style)

@@ -12,17 +12,21 @@ from .arrays import read_array, split_member
 from .atomic import PathLike
 from .content import content
 from .matrix_market import read_matrix_market
+from .saved import load
 
 __all__ = ["read_operator"]
 
 
 def read_operator(path: PathLike) -> LinearOperator:
-    """``.mtx``, ``.mtx.gz``: Sparse or Dense; ``.npy``, text: Dense; ``.npz``: Dense, or Sparse if SciPy's
-    ``save_npz`` wrote it.
+    """The matrix in a file, chosen by its suffix.
 
-    Only a Matrix Market header can declare the matrix self-adjoint; entries are never taken as a declaration.
+    ``.cola``: what ``save`` wrote; ``.mtx``, ``.mtx.gz``: Sparse or Dense; ``.npy``, text: Dense; ``.npz``:
+    Dense, or Sparse if SciPy's ``save_npz`` wrote it. Only a ``.cola`` file and a Matrix Market header can
+    declare the matrix self-adjoint; entries are never taken as a declaration.
     """
     file, member = split_member(path)
+    if Path(file).suffix == ".cola":
+        return load(file)
     if Path(file).suffix == ".mtx" or file.endswith(".mtx.gz"):
         return read_matrix_market(file)
     if Path(file).suffix == ".npz" and not member:
