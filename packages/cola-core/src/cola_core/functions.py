@@ -42,12 +42,12 @@ def load(path: Any, backend: str | None = None, device: Any = None) -> LinearOpe
 
 
 def describe(A: Any) -> Any:
-    """The composition as a tree: classes, shapes, dtypes, properties, memory, work. Print it, or ``as_dict()``.
+    """The composition as a tree of classes, shapes, dtypes, properties, memory and work, to print.
 
     >>> import numpy as np, cola_core as cola
     >>> print(cola.describe(cola.kron(cola.PSD(np.eye(3)), np.ones((2, 2)))))
     Kronecker  6x6  float64  numpy
-    │  104 B, ~72 flop per product
+    │  104 B, ~60 flop per product
     ├─ Dense  3x3  PSD, (SelfAdjoint)
     │     72 B, ~18 flop per product
     └─ Dense  2x2

@@ -12,7 +12,7 @@ from zoo import ZOO, installed
 
 import cola_core as cola
 from cola_core import ops
-from cola_core.backends import get_backend
+from cola_core.backends import backend_of, get_backend
 from cola_core.errors import BackendError, DTypeError, FileFormatError
 from cola_core.pytree import tree_leaves
 from cola_core.testing.core_cases import cases
@@ -26,7 +26,8 @@ def same(A, B):
         assert type(x) is type(y) or isinstance(x, np.generic)
         if hasattr(x, "dtype"):
             assert x.dtype == y.dtype and x.shape == y.shape
-            assert np.array_equal(np.asarray(x), np.asarray(y), equal_nan=True)
+            x, y = (backend_of(z).to_numpy(z) for z in (x, y))
+            assert np.array_equal(x, y, equal_nan=True)
         else:
             assert x == y
 
@@ -59,16 +60,20 @@ def test_the_zoo(name_, library, rng, tmp_path):
     for dtype in ("float64", "complex64") if library != "jax" else ("float32",):
         build, dense = ZOO[name_](rng, "complex" in dtype)
         A = build(lambda x, dtype=dtype: backend.asarray(np.asarray(x).astype(dtype)))
-        B = round_trip(A, tmp_path)
-        same(A, B)
+        if any(is_function(part) for part in _all(A)):
+            with pytest.raises(FileFormatError, match="a function"):
+                cola.save(A, tmp_path / "A.cola")
+        else:
+            same(A, round_trip(A, tmp_path))
 
 
 @pytest.mark.parametrize("case", [c for c in cases() if c.kind == "operator"], ids=lambda c: c.name)
 def test_the_cases_of_the_kit(case, tmp_path):
-    if "numpy" not in case.capabilities.backends:
-        pytest.skip("the case is not for NumPy")
-    dtype = "float64" if "float64" in case.capabilities.dtypes else "complex128"
-    A = case.factory(get_backend("numpy"), dtype, 0)
+    names, dtypes = case.capabilities.backends.names, case.capabilities.all_dtypes
+    present = [n for n in names if installed(n)]
+    if not present:
+        pytest.skip(f"needs one of {', '.join(names)}")
+    A = case.build(get_backend(present[0]), dtypes[0])
     if any(is_function(part) for part in _all(A)):
         with pytest.raises(FileFormatError, match="field"):
             cola.save(A, tmp_path / "A.cola")
@@ -87,10 +92,9 @@ def test_batches_shared_parts_and_python_numbers(rng, tmp_path):
     A = cola.block_diag(*[block] * 5) + 0.1 * ops.Identity(10)
     B = round_trip(A, tmp_path)
     same(A, B)
+    distinct = {id(x) for x in tree_leaves(A) if hasattr(x, "shape")}
     with zipfile.ZipFile(tmp_path / "A.cola") as archive:
-        assert sum(n.startswith("arrays/") for n in archive.namelist()) == len(
-            {id(x) for x in tree_leaves(A) if hasattr(x, "shape")}
-        )
+        assert sum(n.startswith("arrays/") for n in archive.namelist()) == len(distinct)
     for c in (1 / 3, 2, -1.5j, float("inf")):
         assert round_trip(ops.ScalarMul(c, 3), tmp_path).c == c
     same(ops.Identity(4), round_trip(ops.Identity(4), tmp_path))
@@ -103,11 +107,7 @@ def test_batches_shared_parts_and_python_numbers(rng, tmp_path):
 def test_an_inverse_keeps_its_algorithm_not_its_factors(rng, tmp_path):
     a = rng.normal(size=(4, 4)) + 5 * np.eye(4)
     for alg in (cola.Auto(), cola.LU(), cola.GMRES(tol=1e-9, max_iters=50)):
-        A = (
-            cola.linalg.Inverse(ops.Dense(a), alg)
-            if hasattr(cola.linalg, "Inverse")
-            else cola.inv(ops.Dense(a), alg)
-        )
+        A = cola.inv(ops.Dense(a), alg)
         A @ np.ones(4)
         B = round_trip(A, tmp_path)
         assert B.alg == alg and "_factor" not in B.__dict__
@@ -251,7 +251,7 @@ class Payload:
         (put("operators", 0, "static", "declared", {"set": [{"property": "Nice"}]}), "Nice"),
         (put("operators", 0, "static", "declared", {"tuple": []}), "declares"),
         (
-            put("operators", 0, "static", "size", {"algorithm": "subprocess:Popen", "settings": {}}),
+            put("operators", 0, "static", "size", {"algorithm": "os:Popen", "settings": {}}),
             "algorithm class",
         ),
         (put("arrays", 0, "member", "../../etc/passwd"), "missing"),

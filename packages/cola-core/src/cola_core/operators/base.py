@@ -606,6 +606,18 @@ class LinearOperator:
             tuple(deepcopy(self.__dict__[f], memo) for f in self._child_fields),
         )
 
+    def describe(self) -> Any:
+        """The composition as a tree of shapes, dtypes, properties, memory and work. See ``description``."""
+        from ..description import describe
+
+        return describe(self)
+
+    def spy(self, ax: Any = None, max_size: int = 512, **style: Any) -> Any:
+        """Draw the structure with Matplotlib; returns the axes. See ``picture``."""
+        from ..picture import spy
+
+        return spy(self, ax=ax, max_size=max_size, **style)
+
     # -- looks -----------------------------------------------------------------------------------------------
     def __repr__(self) -> str:
         try:

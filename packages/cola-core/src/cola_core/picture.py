@@ -1,0 +1,307 @@
+"""``spy(A)``: the structure of an operator as a picture, from what is known and not from values.
+
+``regions`` says what is where (a plain list, without Matplotlib); ``spy`` draws it. Blocks are outlined where
+they are, a Kronecker product shows its second factor in the cells of the first, diagonals are lines, bands
+and triangles are filled, a low rank is hatched. Nothing is made dense: stored entries of a sparse matrix or a
+permutation are points, binned to ``max_size`` positions a side; what is only known by its products is dotted.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from .errors import ColaError
+from .operators import LinearOperator
+
+__all__ = ["Region", "regions", "spy"]
+
+MAX_CELLS = 1024  # blocks or Kronecker cells that are drawn one by one
+
+
+@dataclass(frozen=True)
+class Region:
+    """A rectangle of the matrix and what fills it.
+
+    kind: "dense", "diagonal", "lower", "upper", "band" (``below`` and ``above`` the diagonal of the
+    rectangle), "lowrank", "product" (known by products only), "points" (``rows``, ``cols`` inside the
+    rectangle), "block" (an outline).
+    """
+
+    kind: str
+    row: float
+    col: float
+    height: float
+    width: float
+    below: float = 0.0
+    above: float = 0.0
+    rows: Any = None
+    cols: Any = None
+
+
+def regions(A: LinearOperator, max_size: int = 512) -> list[Region]:
+    """What is where in ``A``, in units of its rows and columns."""
+    found: list[Region] = []
+    _place(A, 0.0, 0.0, max_size, found)
+    return found
+
+
+def _place(A: Any, row: float, col: float, limit: int, out: list[Region]) -> None:
+    m, n = map(float, A.shape[-2:])
+    if not m or not n:
+        return
+    place = _PLACES.get(type(A).__name__)
+    for base in type(A).__mro__[1:]:
+        place = place or _PLACES.get(base.__name__)
+    if place is None:
+        out.append(Region("product", row, col, m, n))
+    else:
+        place(A, row, col, limit, out)
+
+
+def _simple(kind: str) -> Any:
+    def place(A: Any, row: float, col: float, limit: int, out: list[Region]) -> None:
+        out.append(Region(kind, row, col, *map(float, A.shape[-2:])))
+
+    return place
+
+
+def _triangular(A: Any, row: float, col: float, limit: int, out: list[Region]) -> None:
+    _simple("lower" if A.lower else "upper")(A, row, col, limit, out)
+
+
+def _tridiagonal(A: Any, row: float, col: float, limit: int, out: list[Region]) -> None:
+    out.append(Region("band", row, col, *map(float, A.shape[-2:]), below=1.0, above=1.0))
+
+
+def _banded(A: Any, row: float, col: float, limit: int, out: list[Region]) -> None:
+    below, above = next(v for k, v in A.__dict__.items() if k in A._static_fields and _is_pair(v))
+    out.append(Region("band", row, col, *map(float, A.shape[-2:]), below=float(below), above=float(above)))
+
+
+def _is_pair(v: Any) -> bool:
+    return isinstance(v, tuple) and len(v) == 2 and all(isinstance(x, int) for x in v)
+
+
+def _nothing(A: Any, row: float, col: float, limit: int, out: list[Region]) -> None:
+    pass
+
+
+def _sparse(A: Any, row: float, col: float, limit: int, out: list[Region]) -> None:
+    be = A._concrete_backend()
+    _points(A, be.to_numpy(A.rows), be.to_numpy(A.cols), row, col, limit, out)
+
+
+def _permutation(A: Any, row: float, col: float, limit: int, out: list[Region]) -> None:
+    perm = np.asarray(A._concrete_backend().to_numpy(A.perm))
+    _points(A, np.arange(perm.size), perm, row, col, limit, out)
+
+
+def _points(A: Any, rows: Any, cols: Any, row: float, col: float, limit: int, out: list[Region]) -> None:
+    m, n = A.shape[-2:]
+    rows, cols = np.asarray(rows, dtype=float), np.asarray(cols, dtype=float)
+    h, w = max(m / limit, 1.0), max(n / limit, 1.0)
+    if h > 1 or w > 1:  # one point for all entries of a bin
+        bins = np.unique(np.stack([rows // h, cols // w]), axis=1)
+        rows, cols = bins[0] * h, bins[1] * w
+    out.append(Region("points", row, col, float(m), float(n), rows=rows + h / 2, cols=cols + w / 2))
+
+
+def _sum(A: Any, row: float, col: float, limit: int, out: list[Region]) -> None:
+    for M in A.Ms:
+        _place(M, row, col, limit, out)
+
+
+def _product(A: Any, row: float, col: float, limit: int, out: list[Region]) -> None:
+    rest = [M for M in A.Ms if type(M).__name__ not in ("ScalarMul", "Identity", "Diagonal")]
+    if len(rest) == 1 and rest[0].shape[-2:] == A.shape[-2:]:
+        _place(rest[0], row, col, limit, out)  # diagonal factors leave zeros where they are
+    elif not rest:
+        _simple("diagonal")(A, row, col, limit, out)
+    else:
+        _simple("product")(A, row, col, limit, out)
+
+
+def _inner(A: Any, row: float, col: float, limit: int, out: list[Region]) -> None:
+    _place(A.A, row, col, limit, out)
+
+
+def _blockdiag(A: Any, row: float, col: float, limit: int, out: list[Region]) -> None:
+    m, n = map(float, A.shape[-2:])
+    if sum(A.multiplicities) > min(limit, MAX_CELLS):  # too many to tell apart
+        tall, wide = (max(M.shape[axis] for M in A.Ms) for axis in (-2, -1))
+        out.append(Region("band", row, col, m, n, below=float(tall), above=float(wide)))
+        return
+    for M, times in zip(A.Ms, A.multiplicities, strict=True):
+        for _ in range(times):
+            _cell(M, row, col, limit, out)
+            row, col = row + M.shape[-2], col + M.shape[-1]
+
+
+def _block(A: Any, row: float, col: float, limit: int, out: list[Region]) -> None:
+    for line, height in zip(A.pattern, A.heights, strict=True):
+        here = col
+        for number, width in zip(line, A.widths, strict=True):
+            if number >= 0:
+                _cell(A.Ms[number], row, here, limit, out)
+            here += width
+        row += height
+
+
+def _concatenated(A: Any, row: float, col: float, limit: int, out: list[Region]) -> None:
+    for M in A.Ms:
+        _cell(M, row, col, limit, out)
+        row, col = (row + M.shape[-2], col) if A.axis == -2 else (row, col + M.shape[-1])
+
+
+def _cell(M: Any, row: float, col: float, limit: int, out: list[Region]) -> None:
+    out.append(Region("block", row, col, *map(float, M.shape[-2:])))
+    _place(M, row, col, limit, out)
+
+
+def _kronecker(A: Any, row: float, col: float, limit: int, out: list[Region]) -> None:
+    from .operators import kron
+
+    first, rest = A.Ms[0], A.Ms[1:]
+    inner = rest[0] if len(rest) == 1 else kron(*rest)
+    p, q = inner.shape[-2:]
+    cells = _support(first)
+    if cells is None or len(cells) * (1 + len(rest)) > min(limit, MAX_CELLS):
+        grown: list[Region] = []  # the first factor's picture, each entry the size of a cell
+        _place(first, 0.0, 0.0, limit, grown)
+        out += [_scaled(r, row, col, float(p), float(q)) for r in grown]
+        return
+    for i, j in cells:
+        _cell(inner, row + i * p, col + j * q, limit, out)
+
+
+def _scaled(r: Region, row: float, col: float, p: float, q: float) -> Region:
+    kind = "band" if r.kind == "diagonal" else r.kind
+    thick = 1.0 if r.kind == "diagonal" else 0.0
+    return Region(
+        kind,
+        row + r.row * p,
+        col + r.col * q,
+        r.height * p,
+        r.width * q,
+        (r.below + thick) * p,
+        (r.above + thick) * q,
+        None if r.rows is None else r.rows * p,
+        None if r.cols is None else r.cols * q,
+    )
+
+
+def _kronsum(A: Any, row: float, col: float, limit: int, out: list[Region]) -> None:
+    from .operators import Identity, kron
+
+    sizes = [M.shape[-1] for M in A.Ms]
+    for k, M in enumerate(A.Ms):
+        left, right = int(np.prod(sizes[:k])), int(np.prod(sizes[k + 1 :]))
+        _place(kron(Identity(left), M, Identity(right)), row, col, limit, out)
+
+
+def _support(A: Any) -> list[tuple[int, int]] | None:
+    """Positions that structure allows to be nonzero; None if there are too many to list."""
+    m, n = A.shape[-2:]
+    name = type(A).__name__
+    if name in ("Identity", "ScalarMul", "Diagonal"):
+        return [(i, i) for i in range(n)] if n <= MAX_CELLS else None
+    if name in ("Sparse", "Permutation"):
+        if max(m, n) > MAX_CELLS:
+            return None
+        be = A._concrete_backend()
+        if name == "Permutation":
+            return list(enumerate(be.to_numpy(A.perm).tolist()))
+        return list(zip(be.to_numpy(A.rows).tolist(), be.to_numpy(A.cols).tolist(), strict=True))
+    if m * n > MAX_CELLS:
+        return None
+    keep = {True: lambda i, j: i >= j, False: lambda i, j: i <= j}.get(getattr(A, "lower", None))  # type: ignore[arg-type]
+    return [(i, j) for i in range(m) for j in range(n) if keep is None or name != "Triangular" or keep(i, j)]
+
+
+_PLACES: dict[str, Any] = {
+    "Banded": _banded,
+    "Block": _block,
+    "BlockDiag": _blockdiag,
+    "Concatenated": _concatenated,
+    "Dense": _simple("dense"),
+    "Diagonal": _simple("diagonal"),
+    "Identity": _simple("diagonal"),
+    "KronSum": _kronsum,
+    "Kronecker": _kronecker,
+    "LowRank": _simple("lowrank"),
+    "NoDispatch": _inner,
+    "Permutation": _permutation,
+    "Product": _product,
+    "ScalarMul": _simple("diagonal"),
+    "Sparse": _sparse,
+    "Sum": _sum,
+    "Triangular": _triangular,
+    "Tridiagonal": _tridiagonal,
+    "Zero": _nothing,
+}
+
+
+def spy(A: LinearOperator, ax: Any = None, max_size: int = 512, color: str = "#31688e") -> Any:
+    """Draw ``A`` (one matrix of a batch) and return the Matplotlib axes.
+
+    ax: axes to draw into, new ones otherwise; max_size: finest resolution of points and blocks. Every artist
+    has the kind of its region as its ``gid``. Raises ColaError if Matplotlib is not installed.
+    """
+    try:
+        from matplotlib import pyplot
+    except ImportError as error:
+        raise ColaError("pictures need Matplotlib: pip install 'cola-core[plot]'.") from error
+    if ax is None:
+        ax = pyplot.figure(layout="constrained").add_subplot()
+    m, n = A.shape[-2:]
+    for region in regions(A, max_size):
+        for artist in _artists(region, color):
+            artist.set_gid(region.kind)
+            ax.add_artist(artist) if hasattr(artist, "get_xdata") else ax.add_patch(artist)
+    ax.set(xlim=(0, max(n, 1)), ylim=(max(m, 1), 0), aspect="equal", title=_title(A))
+    ax.xaxis.tick_top()
+    return ax
+
+
+def _title(A: Any) -> str:
+    text = repr(A)
+    return text if len(text) <= 60 else f"{type(A).__name__}[{'x'.join(map(str, A.shape))}]"
+
+
+def _artists(r: Region, color: str) -> list[Any]:
+    from matplotlib.lines import Line2D
+    from matplotlib.patches import Polygon, Rectangle
+
+    top, left, bottom, right = r.row, r.col, r.row + r.height, r.col + r.width
+    corner, fill = (left, top), dict(facecolor=color, edgecolor="none", alpha=0.5)
+    if r.kind == "block":
+        return [Rectangle(corner, r.width, r.height, fill=False, edgecolor="0.4", linewidth=0.6)]
+    if r.kind == "dense":
+        return [Rectangle(corner, r.width, r.height, **fill)]
+    if r.kind in ("lowrank", "product"):
+        hatch = {"lowrank": "///", "product": "..."}[r.kind]
+        look = dict(facecolor="none", edgecolor=color, linewidth=0.0, hatch=hatch)
+        return [Rectangle(corner, r.width, r.height, **look)]
+    if r.kind == "diagonal":
+        return [Line2D([left, right], [top, bottom], color=color, linewidth=1.5)]
+    if r.kind == "points":
+        size = 3.0 if max(r.height, r.width) <= 64 else 1.0
+        x, y = left + r.cols, top + r.rows
+        return [Line2D(x, y, color=color, linestyle="none", marker="s", markersize=size)]
+    if r.kind == "lower":
+        return [Polygon([(left, top), (left, bottom), (right, bottom)], **fill)]
+    if r.kind == "upper":
+        return [Polygon([(left, top), (right, top), (right, bottom)], **fill)]
+    low, high = min(r.below, r.height), min(r.above, r.width)
+    outline = [
+        (left, top),
+        (left + high, top),
+        (right, bottom - high * r.height / r.width),
+        (right, bottom),
+        (right - low * r.width / r.height, bottom),
+        (left, top + low),
+    ]
+    return [Polygon(outline, **fill)]
