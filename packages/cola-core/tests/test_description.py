@@ -82,7 +82,9 @@ def covered(found, shape):
         elif r.kind == "upper":
             mask |= inside & (offset > -0.5)
         elif r.kind == "band":
-            mask |= inside & (offset < r.above + 0.5) & (offset > -r.below - 0.5)
+            slope = r.slope or r.height / r.width
+            offset = slope * (x - r.col) - (y - r.row)
+            mask |= inside & (offset < slope * (r.above + 0.5)) & (offset > -r.below - 0.5)
         elif r.kind == "points":
             mask[(r.row + r.rows).astype(int), (r.col + r.cols).astype(int)] = True
     return mask
@@ -146,6 +148,11 @@ def test_the_artists_are_where_the_regions_are():
     given = pyplot.figure().add_subplot()
     assert cola.spy(ops.Triangular(np.eye(3)) + ops.LowRank(np.ones((3, 1))), ax=given) is given
     triangle, rank = given.patches
+    from cola_core.picture import Region, _artists
+
+    (band,) = _artists(Region("band", 0, 0, 4, 6, 1, 2, slope=1.0), "k")
+    corners = {tuple(map(float, p)) for p in band.get_xy()}
+    assert corners == {(0, 0), (2, 0), (6, 4), (3, 4), (0, 1)}
     assert triangle.get_xy().tolist()[:3] == [[0, 0], [0, 3], [3, 3]] and rank.get_hatch() == "///"
     given.figure.canvas.draw()
     pyplot.close("all")

@@ -39,6 +39,7 @@ class Region:
     above: float = 0.0
     rows: Any = None
     cols: Any = None
+    slope: float = 0.0  # rows per column of a band's diagonal; 0: from corner to corner
 
 
 def regions(A: LinearOperator, max_size: int = 512) -> list[Region]:
@@ -78,7 +79,7 @@ def _tridiagonal(A: Any, row: float, col: float, limit: int, out: list[Region]) 
 
 def _banded(A: Any, row: float, col: float, limit: int, out: list[Region]) -> None:
     below, above = next(v for k, v in A.__dict__.items() if k in A._static_fields and _is_pair(v))
-    out.append(Region("band", row, col, *map(float, A.shape[-2:]), below=float(below), above=float(above)))
+    out.append(Region("band", row, col, *map(float, A.shape[-2:]), float(below), float(above), slope=1.0))
 
 
 def _is_pair(v: Any) -> bool:
@@ -190,6 +191,7 @@ def _scaled(r: Region, row: float, col: float, p: float, q: float) -> Region:
         (r.above + thick) * q,
         None if r.rows is None else r.rows * p,
         None if r.cols is None else r.cols * q,
+        r.slope * p / q,
     )
 
 
@@ -295,13 +297,22 @@ def _artists(r: Region, color: str) -> list[Any]:
         return [Polygon([(left, top), (left, bottom), (right, bottom)], **fill)]
     if r.kind == "upper":
         return [Polygon([(left, top), (right, top), (right, bottom)], **fill)]
-    low, high = min(r.below, r.height), min(r.above, r.width)
-    outline = [
-        (left, top),
-        (left + high, top),
-        (right, bottom - high * r.height / r.width),
-        (right, bottom),
-        (right - low * r.width / r.height, bottom),
-        (left, top + low),
-    ]
-    return [Polygon(outline, **fill)]
+    slope = r.slope or r.height / r.width
+    outline = [(0.0, 0.0), (r.width, 0.0), (r.width, r.height), (0.0, r.height)]
+    outline = _cut(outline, lambda x, y: slope * x + r.below - y)
+    outline = _cut(outline, lambda x, y: y - slope * (x - r.above))
+    return [Polygon([(left + x, top + y) for x, y in outline], **fill)] if len(outline) > 2 else []
+
+
+def _cut(outline: list[tuple[float, float]], side: Any) -> list[tuple[float, float]]:
+    """The part of a convex polygon where the affine function ``side`` is not negative."""
+    kept: list[tuple[float, float]] = []
+    for k, here in enumerate(outline):
+        before = outline[k - 1]
+        a, b = side(*before), side(*here)
+        if (a < 0) != (b < 0):
+            t = a / (a - b)
+            kept.append((before[0] + t * (here[0] - before[0]), before[1] + t * (here[1] - before[1])))
+        if b >= 0:
+            kept.append(here)
+    return kept

@@ -20,10 +20,11 @@ def read(M: Any) -> LinearOperator:
     The positions must be concrete (not traced); the entries may be.
     """
     kind = type(M).__name__
-    if len(M.shape) != 2 or getattr(M, "n_batch", 0) or getattr(M, "n_dense", 0):
+    extra = [int(getattr(M, name, 0)) for name in ("n_batch", "n_dense")]
+    if len(M.shape) != 2 or any(extra):
         raise ShapeError(
-            f"a {kind} of shape {tuple(M.shape)} with {getattr(M, 'n_batch', 0)} batch and "
-            f"{getattr(M, 'n_dense', 0)} dense axes is not one sparse matrix."
+            f"a {kind} of shape {tuple(M.shape)} with {extra[0]} batch and {extra[1]} dense axes is not one "
+            "sparse matrix."
         )
     m, n = M.shape
     if kind == "BCOO":

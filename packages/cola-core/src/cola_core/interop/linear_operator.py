@@ -134,7 +134,7 @@ def _zero(op: Any) -> LinearOperator | None:
 
     if op.batch_shape or not hasattr(ops, "Zero"):
         return None
-    return ops.Zero(*op.shape, dtype=op.dtype, backend="torch", device=op.device)
+    return ops.Zero(tuple(op.shape), dtype=op.dtype, backend="torch", device=op.device)
 
 
 def _sum(op: Any) -> LinearOperator:

@@ -15,7 +15,8 @@ __all__ = ["read", "write"]
 
 def read(op: Any) -> LinearOperator:
     """A SciPy operator as one of ours. Its adjoint is SciPy's ``rmatvec``, an error there if not given."""
-    kind, args = type(op).__name__, getattr(op, "args", ())
+    kind: str = type(op).__name__
+    args: Any = getattr(op, "args", ())
     if type(op).__module__.startswith("scipy.sparse.linalg"):
         if kind == "MatrixLinearOperator":
             return as_operator(op.A)
