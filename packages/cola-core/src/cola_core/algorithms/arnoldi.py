@@ -151,6 +151,18 @@ class Arnoldi(Algorithm):
             Dense(be.asarray(np.ascontiguousarray(X), dtype=dtype, device=A.device)),
         )
 
+    def geigs(self, A: Any, B: Any, k: int, which: str) -> tuple[Array, Any]:
+        """k pairs of ``A v = w B v`` for a B that can be solved with: those of ``B^-1 A``."""
+        from ..dispatch.choose import ask
+        from ..linalg.inverse import INV
+        from ..operators import matmul
+        from .base import Auto
+
+        if which == "SM":  # the largest of A^-1 B, turned round
+            mu, V = self.eigs(matmul(ask(INV, (A,), Auto()), B), k, "LM")
+            return 1 / mu, V
+        return self.eigs(matmul(ask(INV, (B,), Auto()), A), k, which)
+
     def _tol(self, real: Any) -> float:
         import numpy as np
 

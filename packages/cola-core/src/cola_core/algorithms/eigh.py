@@ -8,7 +8,7 @@ from typing import Any
 
 from ..backends.base import Array
 from ..cost import Cost
-from ..errors import PropertyError
+from ..errors import PropertyError, SingularMatrixError
 from ..properties import PSD, SelfAdjoint, Unitary
 from .base import Algorithm
 from .dense_cost import batch_size, dense_memory
@@ -79,6 +79,23 @@ class Eigh(Algorithm):
         be = A._concrete_backend()
         return be.astype(be.eigvalsh(dense_entries(A)), be.real_dtype(A.dtype))
 
+    def geigh(self, A: Any, B: Any) -> tuple[Array, Any]:
+        """``A v = w B v`` by the Cholesky factor of B: Golub & Van Loan, 4th ed., alg. 8.7.1."""
+        from ..operators import Dense
+
+        require_self_adjoint(A, "Eigh")
+        be = A._concrete_backend() if A.backend is not None else B._concrete_backend()
+        M, L = dense_entries(A), be.cholesky(dense_entries(B))
+        dtype = be.xp.result_type(M.dtype, L.dtype)
+        M, L = be.astype(M, dtype), be.astype(L, dtype)
+        C = be.solve_triangular(L, be.adjoint(be.solve_triangular(L, M)))
+        w, V = be.eigh((C + be.adjoint(C)) / 2)
+        return w, Dense(be.solve_triangular(be.adjoint(L), V, lower=False))
+
+    def geigsh(self, A: Any, B: Any, k: int, which: str) -> tuple[Array, Any]:
+        w, V = self.geigh(A, B)
+        return _taken(w, V, k, which)
+
     def apply_unary(self, A: Any, f: Any) -> Any:
         from ..operators import Dense, Diagonal, Product
 
@@ -115,14 +132,26 @@ class Eig(Algorithm):
         return w, Dense(V)
 
     def eigs(self, A: Any, k: int, which: str) -> tuple[Array, Any]:
+        w, V = self.eig(A)
+        return _taken(w, V, k, which)
+
+    def geig(self, A: Any, B: Any) -> tuple[Array, Any]:
+        """``A v = w B v`` for any B: by QZ (SciPy, on the host), infinite eigenvalues where B is singular;
+        where derivatives or compiled code are wanted, of ``B^-1 A``."""
         from ..operators import Dense
 
-        w, V = self.eig(A)
-        be = A._concrete_backend()
-        xp = be.xp
-        index = order_by(be, w, k, which)
-        taken = xp.broadcast_to(index[..., None, :], (*V.shape[:-1], k))
-        return xp.take_along_axis(w, index, axis=-1), Dense(xp.take_along_axis(V.array, taken, axis=-1))
+        be = A._concrete_backend() if A.backend is not None else B._concrete_backend()
+        M, N = dense_entries(A), dense_entries(B)
+        wanted = any(getattr(x, "requires_grad", False) for x in (M, N))
+        if wanted or be.name == "abstract" or not be.is_concrete(M, N):
+            w, V = be.eig(be.lu_solve(be.lu_factor(N), M))
+            return w, Dense(V)
+        w, V = _qz(be.to_numpy(M), be.to_numpy(N))
+        return be.asarray(w, device=A.device), Dense(be.asarray(V, device=A.device))
+
+    def geigs(self, A: Any, B: Any, k: int, which: str) -> tuple[Array, Any]:
+        w, V = self.geig(A, B)
+        return _taken(w, V, k, which)
 
     def eigvals(self, A: Any) -> Array:
         """Eigenvalues only: less than half the work."""
@@ -135,6 +164,39 @@ class Eig(Algorithm):
         # real or complex is a static fact: f of a real matrix is real if f is real on the reals
         slack = 1e3 * float(be.xp.finfo(be.real_dtype(M.dtype)).eps) ** 0.5
         return answer(A, f, real_if(be, A, f, out, f.real and not be.is_complex(M), slack))
+
+
+def _taken(w: Array, V: Any, k: int, which: str) -> tuple[Array, Any]:
+    """The wanted ones of all pairs."""
+    from ..backends import backend_of
+    from ..operators import Dense
+
+    be: Any = backend_of(w)
+    xp = be.xp
+    index = order_by(be, w, k, which)
+    columns = xp.broadcast_to(index[..., None, :], (*V.shape[:-1], k))
+    return xp.take_along_axis(w, index, axis=-1), Dense(xp.take_along_axis(V.array, columns, axis=-1))
+
+
+def _qz(M: Any, N: Any) -> tuple[Any, Any]:
+    """Generalised eigenpairs of NumPy arrays, matrix by matrix."""
+    import numpy as np
+    from scipy.linalg import eig
+
+    batch, n = np.broadcast_shapes(M.shape[:-2], N.shape[:-2]), M.shape[-1]
+    dtype = np.result_type(M, N, np.complex64)
+    w, V = np.empty((*batch, n), dtype), np.empty((*batch, n, n), dtype)
+    M, N = np.broadcast_to(M, V.shape), np.broadcast_to(N, V.shape)
+    for i in np.ndindex(*batch) if n else ():
+        (alpha, beta), V[i] = eig(M[i], N[i], homogeneous_eigvals=True)
+        with np.errstate(divide="ignore", invalid="ignore"):
+            w[i] = np.where(beta == 0, np.where(alpha == 0, np.nan, np.inf), alpha / beta)
+        if np.isnan(w[i]).any():
+            raise SingularMatrixError(
+                "the pencil A - w B is singular for every w: A and B have a null vector in common, and any "
+                "number is an eigenvalue."
+            )
+    return w, V
 
 
 def require_self_adjoint(A: Any, question: str) -> None:

@@ -12,12 +12,22 @@ from ..operators import LinearOperator, map_leaves
 __all__ = ["abstract"]
 
 
-def abstract(x: Any) -> Any:
-    """The operator (or array) with placeholders for its arrays; anything else unchanged."""
+def abstract(x: Any, known: dict[int, Any] | None = None) -> Any:
+    """The operator (or array) with placeholders for its arrays; anything else unchanged.
+
+    known: placeholders made so far, for several operands that share arrays.
+    """
     if isinstance(x, LinearOperator):
-        return _relinked(x, map_leaves(_leaf, x)._restatic(None, "abstract"))
+        known = {} if known is None else known
+
+        def once(leaf: Any) -> Any:
+            # an array that occurs twice stays one: that two operators are the same data is a static fact
+            made = known.get(id(leaf))
+            return known.setdefault(id(leaf), _leaf(leaf)) if made is None else made
+
+        return _relinked(x, map_leaves(once, x)._restatic(None, "abstract"))
     foreign = convert(x)
-    return _leaf(x) if foreign is None else abstract(foreign)
+    return _leaf(x) if foreign is None else abstract(foreign, known)
 
 
 def _leaf(x: Any) -> Any:

@@ -12,6 +12,10 @@ from .session import SESSION, Session
 __all__ = ["explain"]
 
 
+# the public function of a question that has none of its name
+FEW = {"eigsh": "eigh", "eigs": "eig", "geigh": "eigh", "geigsh": "eigh", "geig": "eig", "geigs": "eig"}
+
+
 def explain(
     asked: Any, *args: Any, alg: Any = None, candidates: bool = False, analyze: bool = False, **options: Any
 ) -> Plan:
@@ -28,7 +32,7 @@ def explain(
         import cola_core.linalg as linalg
 
         # a few eigenpairs are asked for through eigh(A, k, which)
-        public = getattr(linalg, {"eigsh": "eigh"}.get(question.name, question.name))
+        public = getattr(linalg, FEW.get(question.name, question.name))
     backends = [a.backend if hasattr(a, "_child_fields") else backend_of_type(type(a)) for a in args]
     library = next((b.name for b in backends if b is not None), "numpy")
     recorder = Recorder(planning=not analyze, library=library)
@@ -37,7 +41,9 @@ def explain(
     if not analyze:
         from .abstract import abstract
 
-        args = tuple(abstract(a) for a in args)
+        known: dict[int, Any] = {}
+        args = tuple(abstract(a, known) for a in args)
+        options = {name: abstract(value, known) for name, value in options.items()}
     token = SESSION.set(Session(recorder=recorder, question=question.name))
     try:
         answer = public(*args, **options)

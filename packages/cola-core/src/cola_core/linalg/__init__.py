@@ -45,6 +45,7 @@ from .eigen import EIG, EIGH, EIGS, EIGSH, EIGVALS, eig, eigh, eigmax, eigmin, e
 from .elementwise import hadamard
 from .exponential import ExponentialAction
 from .factorizations import CHOLESKY, cholesky
+from .generalized_eigen import GEIG, GEIGH, GEIGS, GEIGSH
 from .inverse import INV, Inverse, inv
 from .lstsq import LEAST_SQUARES, PINV, PseudoInverse, lstsq, pinv
 from .matrix_function import (
@@ -84,6 +85,10 @@ __all__ = [
     "EIGS",
     "EIGSH",
     "EIGVALS",
+    "GEIG",
+    "GEIGH",
+    "GEIGS",
+    "GEIGSH",
     "GMRES",
     "INV",
     "INV_QUAD_LOGDET",

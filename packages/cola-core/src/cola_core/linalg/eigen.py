@@ -333,8 +333,11 @@ def _finished(out: Any, return_info: bool, finish: Any) -> Any:
 
 
 def _real_if_known(A: Any, w: Array) -> Array:
+    """Eigenvalues in the dtype that is promised: real of self-adjoint operators, complex of others."""
     be: Any = backend_of(w)
-    return be.xp.real(w) if A.isa(SelfAdjoint) and be.is_complex(w) else w
+    if A.isa(SelfAdjoint):
+        return be.xp.real(w) if be.is_complex(w) else w
+    return w if be.is_complex(w) else be.astype(w, be.xp.result_type(w.dtype, be.dtype("complex64")))
 
 
 def _sorted(w: Array, V: LinearOperator) -> tuple[Array, LinearOperator]:

@@ -29,6 +29,7 @@ def cola_register(registrar: Any, trigger: str) -> None:
     from ..linalg.exponential import RULES as exponential
     from ..linalg.factorizations import RULES as factorizations
     from ..linalg.function_rules import RULES as function_rules
+    from ..linalg.generalized_eigen import RULES as generalized
     from ..linalg.householder import RULES as householder
     from ..linalg.inverse import RULES as inverse
     from ..linalg.kronecker_schur import RULES as kronecker_schur
@@ -43,7 +44,9 @@ def cola_register(registrar: Any, trigger: str) -> None:
     from ..linalg.quadratic import RULES as quadratic
     from ..linalg.sampling import RULES as sampling
     from ..linalg.schur import RULES as schur
+    from ..linalg.shared_bases import RULES as shared_bases
     from ..linalg.solve import RULES as solve
+    from ..linalg.spectral_diagonal import RULES as spectral_diagonal
     from ..linalg.subspaces import RULES as subspaces
     from ..linalg.svd import RULES as singular
     from ..linalg.toeplitz import RULES as toeplitz
@@ -73,7 +76,9 @@ def cola_register(registrar: Any, trigger: str) -> None:
         entrywise,
     ):
         registrar.include(book)
-    for book in (singular, orthogonal, plu, schur, least_squares, norms, subspaces, kronecker_schur):
+    for book in (singular, orthogonal, plu, schur, least_squares, norms, subspaces):
+        registrar.include(book)
+    for book in (kronecker_schur, generalized, shared_bases, spectral_diagonal):
         registrar.include(book)
     for book in (periodic, toeplitz, transforms):
         registrar.include(book)
@@ -88,6 +93,10 @@ def cola_register(registrar: Any, trigger: str) -> None:
         q.EIG: (a.Eig,),
         q.EIGS: (a.Eig, a.Arnoldi, a.ShiftInvert),
         q.EIGVALS: (a.Eigh, a.BandedEigh, a.Eig),
+        q.GEIGH: (a.Eigh,),
+        q.GEIGSH: (a.Eigh, a.Arnoldi),
+        q.GEIG: (a.Eig,),
+        q.GEIGS: (a.Eig, a.Arnoldi),
         q.APPLY_UNARY: (
             a.Eigh,
             a.ScalingSquaring,

@@ -14,9 +14,10 @@ from typing import Any
 
 import numpy as np
 
-from .. import linalg
+from .. import linalg, ops
 from ..dispatch.question import QUESTIONS, Question
 from ..linalg.scalar_function import COS, EXP, ISQRT, LOG, SIGN, SIN, SQRT, ScalarFunction, power
+from ..operators import split_scalar
 from ..properties import PSD, SelfAdjoint
 from . import data
 from .compare import condition, host
@@ -134,6 +135,79 @@ def _nearest_arrays(A: Any, M: Any, answer: Any, operands: Any) -> list[Any]:
 def _nearest_dense(M: Any, operands: Any) -> list[Any]:
     k, which = operands
     return [np.sort(np.abs(_by_modulus(M, which)[:k])), np.zeros((M.shape[-1], k))]
+
+
+def _mass(A: Any, M: Any, backend: Any, dtype: str, seed: int) -> tuple[Any, ...]:
+    """A definite B of A's structure; of a sum of Kronecker products, made of A's own definite factors."""
+
+    def definite(n: int, salt: int = 0) -> Any:
+        return PSD(ops.Dense(backend.asarray(data.psd(seed + 5 + salt, n, dtype))))
+
+    if isinstance(A, ops.Kronecker) and all(F.is_square for F in A.Ms):
+        return (ops.Kronecker(*(definite(F.shape[-1], i) for i, F in enumerate(A.Ms))),)
+    if isinstance(A, ops.BlockDiag) and all(F.is_square for F in A.Ms):
+        return (A.with_blocks(*(definite(F.shape[-1], i) for i, F in enumerate(A.Ms))),)
+    if isinstance(A, ops.Sum):
+        grids = [split_scalar(F)[1] for F in A.Ms]
+        if all(isinstance(K, ops.Kronecker) for K in grids) and len({len(K.Ms) for K in grids}) == 1:
+            places = zip(*(K.Ms for K in grids), strict=True)
+            chosen = [next((F for F in place if F.isa(PSD)), None) for place in places]
+            if all(F is not None for F in chosen):
+                return (ops.Kronecker(*chosen),)
+    return (definite(M.shape[-1]),)
+
+
+def _diagonal_mass(A: Any, M: Any, backend: Any, dtype: str, seed: int) -> tuple[Any, ...]:
+    d = 1 + np.abs(data.normal(seed + 5, (M.shape[-1],), dtype)).astype(dtype)
+    return (PSD(ops.Diagonal(backend.asarray(d))),)
+
+
+def _number_mass(A: Any, M: Any, backend: Any, dtype: str, seed: int) -> tuple[Any, ...]:
+    return (2.5 * ops.Identity(M.shape[-1]),)
+
+
+def _and_count(operands: Any) -> Any:
+    return lambda A, M, *rest: (*operands(A, M, *rest), max(1, M.shape[-1] // 4), "LM")
+
+
+def _pencil(A: Any, M: Any, answer: Any, operands: Any) -> list[Any]:
+    """Moduli of the eigenvalues, and the residual of each pair."""
+    B, w, V = host(operands[0]), host(answer[0]), host(answer[1])
+    norms = np.linalg.norm(V, axis=-2)
+    return [np.sort(np.abs(w)), (M @ V - B @ V * w) / norms]
+
+
+def _pencil_dense(M: Any, operands: Any) -> list[Any]:
+    w = np.sort(np.abs(np.linalg.eigvals(np.linalg.solve(host(operands[0]).astype(M.dtype), M))))
+    k = operands[1] if len(operands) > 1 else M.shape[-1]
+    return [w[len(w) - k :], np.zeros((M.shape[-1], k))]
+
+
+_PENCILS = (ops.Dense, ops.Kronecker, ops.BlockDiag, ops.Sum)
+
+
+def _pencil_suits(claims: bool) -> Callable[[Any, Any], bool]:
+    def suits(A: Any, M: Any) -> bool:
+        shaped = _square(A, M) and M.ndim == 2 and M.size > 0 and type(A) in _PENCILS
+        return bool(shaped and A.isa(SelfAdjoint) if claims else shaped and _eig_condition(M) < 1e3)
+
+    return suits
+
+
+def _public_pencil(question: str) -> Callable[[Any, Any], tuple[Any, tuple[Any, ...]]]:
+    """B is a keyword of eigh and eig, so the plan asks through a function of its own."""
+    f = linalg.eigh if question in ("geigh", "geigsh") else linalg.eig
+
+    def public(A: Any, operands: Any) -> tuple[Any, tuple[Any, ...]]:
+        B, *rest = operands
+
+        def asked(A: Any, B: Any, *rest: Any, **options: Any) -> Any:
+            return f(A, *rest, B=B, **options)
+
+        asked.question = QUESTIONS[question]  # type: ignore[attr-defined]
+        return asked, (A, B, *rest)
+
+    return public
 
 
 def _eig(A: Any, M: Any, answer: Any, operands: Any) -> list[Any]:
@@ -461,6 +535,27 @@ PROBES: dict[str, Probe] = {
             _nearest_dense,
             lambda A, M: _claims(SelfAdjoint)(A, M) and M.ndim == 2 and M.size > 0 and condition(M) < 1e6,
             lambda A, ops: (linalg.eigh, (A, *ops)),
+        ),
+        *(
+            Probe(
+                name,
+                QUESTIONS[question],
+                operands if question in ("geigh", "geig") else _and_count(operands),
+                _pencil,
+                _pencil_dense,
+                _pencil_suits(question.startswith("geigh") or question == "geigsh"),
+                _public_pencil(question),
+                lambda M: 100.0 * _eig_condition(M),
+            )
+            for name, question, operands in (
+                ("geigh", "geigh", _mass),
+                ("geigh-diagonal", "geigh", _diagonal_mass),
+                ("geigh-number", "geigh", _number_mass),
+                ("geigsh", "geigsh", _mass),
+                ("geig", "geig", _mass),
+                ("geig-number", "geig", _number_mass),
+                ("geigs", "geigs", _mass),
+            )
         ),
         Probe(
             "eigvals",
