@@ -11,8 +11,23 @@ from dataclasses import dataclass
 from typing import Any
 
 from ..backends.base import Array
+from ..errors import ShapeError
 
-__all__ = ["Tridiagonal", "lanczos"]
+__all__ = ["Tridiagonal", "first_vector", "lanczos"]
+
+
+def first_vector(A: Any, given: Any, key: Any, n: int, method: str) -> Array:
+    """The start of a Krylov space: the vector given, of shape (n,) and not zero, or normal numbers."""
+    be = A._concrete_backend()
+    if given is None:
+        return be.normal(key, (n,), A.dtype, A.device)
+    v = be.astype(be.asarray(given), A.dtype)
+    if tuple(v.shape) != (n,) or not be.number(be.xp.linalg.vector_norm(v)) > 0:
+        raise ShapeError(
+            f"{method}(start_vector=...) must be a non-zero vector of shape ({n},) for {A!r}, "
+            f"its shape is {tuple(v.shape)}."
+        )
+    return v
 
 
 @dataclass(frozen=True)

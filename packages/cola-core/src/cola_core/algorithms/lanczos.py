@@ -13,11 +13,12 @@ from typing import Any, ClassVar
 from ..backends.base import Array
 from ..cost import Cost
 from ..dispatch.session import record
-from ..errors import NonFiniteError, NoRuleError, ShapeError
+from ..errors import NonFiniteError, NoRuleError
 from ..info import Info
 from ..properties import SelfAdjoint, Stiefel
 from ..pytree import tree_leaves
 from .base import Algorithm, question_memory, refuse_batches
+from .krylov import first_vector
 from .progress import ProgressBar
 from .spectrum import order_by
 
@@ -66,18 +67,6 @@ class Lanczos(Algorithm):
     def _basis(self, k: int, n: int) -> int:
         return min(n, max(2 * k + 1, 30) if self.basis is None else max(int(self.basis), k + 2))
 
-    def _start(self, A: Any) -> Array:
-        be, n = A._concrete_backend(), A.shape[-1]
-        if self.start_vector is None:
-            return be.normal(self.key, (n,), A.dtype, A.device)
-        v = be.astype(be.asarray(self.start_vector), A.dtype)
-        if tuple(v.shape) != (n,) or not be.number(be.xp.linalg.vector_norm(v)) > 0:
-            raise ShapeError(
-                f"Lanczos(start_vector=...) must be a non-zero vector of shape ({n},) for {A!r}, "
-                f"its shape is {tuple(v.shape)}."
-            )
-        return v
-
     def eigsh(self, A: Any, k: int, which: str) -> tuple[Array, Any]:
         from ..operators import Dense
 
@@ -103,7 +92,7 @@ class Lanczos(Algorithm):
         m = self._basis(k, n)
         host = be.zeros((m, m), A.dtype)
         V = be.zeros((m + 1, n), A.dtype, A.device)
-        v = self._start(A)
+        v = first_vector(A, self.start_vector, self.key, n, "Lanczos")
         V = be.put(V, 0, v / xp.linalg.vector_norm(v))
         T, kept, products, reason = host, 0, 0, "iteration limit reached"
         scale = 0.0

@@ -15,6 +15,8 @@ from ..info import Info
 from ..properties import Stiefel
 from ..pytree import tree_leaves
 from .base import Algorithm, question_memory, refuse_batches
+from .krylov import first_vector
+from .progress import ProgressBar
 
 __all__ = ["LanczosSVD"]
 
@@ -27,13 +29,16 @@ class LanczosSVD(Algorithm):
     tol: of the residuals ``|A v - s u|`` and ``|A^H u - s v|`` relative to the largest singular value
     (default 1e-10 in double, 1e-5 in single); they are recomputed at exit. max_iters: products with A
     (default ``max(20 k, 1000)``). basis: vectors kept on each side (default ``max(2 k + 1, 30)``). key: seed
-    of the start vector. Copies of a multiple value are looked for by starting again beside those found.
+    of the start vector. start_vector: (min(m, n),) to use instead. pbar: show progress. Copies of a multiple
+    value are looked for by starting again beside those found.
     """
 
-    tol: float | None = None
+    start_vector: Any = None
     max_iters: int | None = None
-    basis: int | None = None
+    tol: float | None = None
+    pbar: bool = False
     key: Any = 0
+    basis: int | None = None
 
     kind: ClassVar[str] = "iterative"
 
@@ -110,7 +115,7 @@ class LanczosSVD(Algorithm):
         AH = A.H
         U = be.zeros((width, m), A.dtype, A.device)
         V = be.zeros((width + 1, n), A.dtype, A.device)
-        V = be.put(V, 0, _unit(be, be.normal(self.key, (n,), A.dtype, A.device)))
+        V = be.put(V, 0, _unit(be, first_vector(A, self.start_vector, self.key, n, "LanczosSVD")))
         B = np.zeros((width, width), np.complex128 if be.is_complex(A.dtype) else np.float64)
         kept, products, scale, last = 0, 0, 0.0, 0.0
         reason, found = "iteration limit reached", None
@@ -119,6 +124,7 @@ class LanczosSVD(Algorithm):
             w = be.normal(seed, (basis.shape[-1],), A.dtype, A.device)
             return _unit(be, _against(be, basis, w)[1])
 
+        bar = ProgressBar("LanczosSVD") if self.pbar else None
         while True:
             for j in range(kept, width):
                 c, u = _against(be, U[:j], A @ V[j])
@@ -144,6 +150,8 @@ class LanczosSVD(Algorithm):
             P, s, Qh = np.linalg.svd(B)
             largest = max(float(s[0]), 1e-300)
             error = last * np.abs(P[-1, :])
+            if bar is not None:
+                bar(products, float(error[:k].max(initial=0.0)))
             if products >= limit or width == n:
                 break
             keep, again = min(k + max((width - k) // 2, 1), width - 1), False
@@ -165,6 +173,8 @@ class LanczosSVD(Algorithm):
             B[:] = 0
             B[range(keep), range(keep)] = s[:keep]
             kept = keep
+        if bar is not None:
+            bar.close()
         left = be.asarray(np.ascontiguousarray(P[:, :k].T), dtype=A.dtype, device=A.device) @ U
         right = be.asarray(np.ascontiguousarray(Qh[:k].conj()), dtype=A.dtype, device=A.device) @ V[:width]
         values = be.asarray(s[:k].copy(), dtype=real, device=A.device)

@@ -136,13 +136,13 @@ def sign(A: Any, alg: Any = Auto()) -> LinearOperator:
     return apply_unary(SIGN, A, alg)
 
 
-def pow(A: Any, p: float, alg: Any = Auto()) -> LinearOperator:
-    """``A^p`` for a real exponent.
+def pow(A: Any, alpha: float, alg: Any = Auto()) -> LinearOperator:
+    """``A^alpha`` for a real exponent.
 
-    A whole p multiplies the expression by repeated squaring, so that structure simplifies as it does when
-    written out (a negative one first inverts); a product with an unstructured operator then costs ``|p|``
-    products with it. Another p is the principal power ``exp(p log A)``: real of a real operator, which must
-    have no negative eigenvalues.
+    A whole alpha multiplies the expression by repeated squaring, so that structure simplifies as it does when
+    written out (a negative one first inverts); a product with an unstructured operator then costs ``|alpha|``
+    products with it. Another one is the principal power ``exp(alpha log A)``: real of a real operator, which
+    must have no negative eigenvalues.
 
     >>> import numpy as np, cola_core as cola
     >>> A = np.array([[2.0, 1.0], [0.0, 3.0]])
@@ -152,15 +152,15 @@ def pow(A: Any, p: float, alg: Any = Auto()) -> LinearOperator:
     True
     """
     A = square(A, "pow")
-    if isinstance(p, bool) or not isinstance(p, (int, float)):
-        raise TypeError(f"pow({A!r}, {p!r}): the exponent must be a real Python number.")
-    if not abs(p) < float("inf"):
-        raise ValueError(f"pow({A!r}, {p!r}): the exponent must be finite.")
-    if float(p).is_integer() and abs(p) <= LONGEST_PRODUCT:
+    if isinstance(alpha, bool) or not isinstance(alpha, (int, float)):
+        raise TypeError(f"pow({A!r}, {alpha!r}): the exponent must be a real Python number.")
+    if not abs(alpha) < float("inf"):
+        raise ValueError(f"pow({A!r}, {alpha!r}): the exponent must be finite.")
+    if float(alpha).is_integer() and abs(alpha) <= LONGEST_PRODUCT:
         from .inverse import inv
 
-        return operator_power(inv(A, alg) if p < 0 else A, abs(int(p)))
-    return apply_unary(power(p), A, alg)
+        return operator_power(inv(A, alg) if alpha < 0 else A, abs(int(alpha)))
+    return apply_unary(power(alpha), A, alg)
 
 
 funm = apply_unary  # SciPy's name
