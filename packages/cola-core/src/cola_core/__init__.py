@@ -48,6 +48,7 @@ from .annotations import get_annotations
 from .dispatch import Plan, explain
 from .errors import ConvergenceError, ConvergenceWarning
 from .functions import I_like, densify, describe, lazify, load, save, spy
+from .functions import sum as sum  # not in __all__: it would hide the built-in one
 from .info import Info
 from .linalg import (
     apply_unary,

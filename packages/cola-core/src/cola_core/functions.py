@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
+from .errors import ShapeError
 from .operators import Identity, LinearOperator, as_operator
 
-__all__ = ["I_like", "densify", "describe", "lazify", "load", "save", "spy"]
+__all__ = ["I_like", "densify", "describe", "lazify", "load", "save", "spy", "sum"]
 
 
 def lazify(A: Any) -> LinearOperator:
@@ -63,3 +64,20 @@ def spy(A: Any, ax: Any = None, max_size: int = 512, **style: Any) -> Any:
     from .picture import spy as draw
 
     return draw(as_operator(A), ax=ax, max_size=max_size, **style)
+
+
+def sum(*Ms: Any) -> LinearOperator:
+    """The sum of operators or matrices, given one by one or as one list.
+
+    >>> import numpy as np, cola_core as cola
+    >>> cola.sum([np.eye(2), cola.ops.Identity(2), np.ones((2, 2))]).to_dense().tolist()
+    [[3.0, 1.0], [1.0, 3.0]]
+    """
+    if len(Ms) == 1 and not isinstance(Ms[0], LinearOperator) and not hasattr(Ms[0], "shape"):
+        Ms = tuple(Ms[0])
+    if not Ms:
+        raise ShapeError("sum of no operators: the shape of the result is not known; use ops.Zero(m, n).")
+    out = as_operator(Ms[0])
+    for M in Ms[1:]:
+        out = out + as_operator(M)
+    return out

@@ -6,7 +6,7 @@ from typing import Any
 
 from ..backends.base import Array
 from ..dispatch.choose import ask
-from ..operators import Interpolated, Kernel
+from ..operators import Interpolated, Kernel, RealPart
 from ..operators.interpolated import has_entries
 from ..plugins.rulebook import RuleBook
 from .diagonal import DIAG, exactly
@@ -37,6 +37,16 @@ def _entries(A: Any, *operands: Any, alg: Any) -> bool | str:
 )
 def diag_interpolated(A: Any, k: int, *, alg: Any) -> Array:
     return A.diagonal(k)
+
+
+@RULES.rule(DIAG, (RealPart,), id="diag/real-part", source="real linearity")
+def diag_real_part(A: Any, k: int, *, alg: Any) -> Array:
+    return A._part_of(ask(DIAG, (A.A, k), alg))
+
+
+@RULES.rule(TRACE, (RealPart,), id="trace/real-part", source="real linearity")
+def trace_real_part(A: Any, *, alg: Any) -> Array:
+    return A._part_of(ask(TRACE, (A.A,), alg))
 
 
 def _from_diagonal(A: Any, *, alg: Any) -> Array:

@@ -28,6 +28,7 @@ from .opaque import NoDispatch, no_dispatch
 from .permutation import Permutation
 from .product import Product, split_scalar
 from .projection import Projection
+from .realpart import RealPart
 from .sliced import Sliced
 from .sparse import Sparse
 from .sum import Sum
@@ -75,6 +76,7 @@ __all__ = [
     "Permutation",
     "Product",
     "Projection",
+    "RealPart",
     "ScalarMul",
     "Sliced",
     "Sparse",

@@ -40,6 +40,46 @@ class LinearOperator:
     _static_fields: ClassVar[tuple[str, ...]] = ("declared",)
     __array_priority__ = 1000
 
+    def __init__(
+        self,
+        dtype: Any = None,
+        shape: tuple[int, int] | None = None,
+        matmat: Any = None,
+        *,
+        annotations: Any = (),
+        backend: str | None = None,
+        declared: frozenset[Property] = frozenset(),
+    ) -> None:
+        """``LinearOperator(dtype, shape, matmat)`` is a ``FunctionOperator``: the matrix that the function
+        ``matmat`` of arrays (n, k) multiplies with. Subclasses are dataclasses of their own."""
+        if type(self) is not LinearOperator:
+            if dtype is not None or shape is not None or matmat is not None:
+                raise TypeError(f"{type(self).__name__} has no fields; it takes declared= only.")
+            object.__setattr__(self, "declared", declared)
+            self.__post_init__()
+            return
+        if dtype is None or shape is None or matmat is None:
+            raise TypeError(
+                "LinearOperator(dtype, shape, matmat) needs all three; for an operator with data of its own "
+                "make a subclass with @cola_core.ops.operator."
+            )
+        from .function import FunctionOperator
+
+        if backend is None:
+            owner = getattr(dtype, "__module__", None) or type(dtype).__module__
+            backend = next((b for b in ("torch", "jax") if str(owner).partition(".")[0] == b), "numpy")
+        object.__setattr__(self, "__class__", FunctionOperator)
+        made: Any = self
+        FunctionOperator.__init__(
+            made,
+            None,
+            shape,
+            dtype,
+            matmat=matmat,
+            backend=backend,
+            declared=declared | frozenset(annotations),
+        )
+
     def __post_init__(self) -> None:
         self._check()
         if pending():
@@ -480,6 +520,54 @@ class LinearOperator:
     def conj(self) -> LinearOperator:
         """Entrywise complex conjugate."""
         return self._carry(self._conj()) if self._is_complex() else self
+
+    @property
+    def real(self) -> LinearOperator:
+        """The matrix of the real parts of the entries; PSD and self-adjoint operators keep that."""
+        if not self._is_complex():
+            return self
+        from ..properties import PSD
+
+        made = self._part(imaginary=False)
+        keep = frozenset(p for p in (PSD, SelfAdjoint) if self.isa(p)) - made.properties
+        return made.replace(declared=made.declared | keep) if keep else made  # type: ignore[no-any-return]
+
+    @property
+    def imag(self) -> LinearOperator:
+        """The matrix of the imaginary parts of the entries; ``Zero`` for real operators."""
+        if self._is_complex():
+            return self._part(imaginary=True)
+        from .zero import Zero
+
+        dtype = None if self._dtype() is None else self.dtype
+        library = None if self.backend is None else self.backend.name
+        m, n = self.shape[-2:]
+        return Zero(m, n, dtype, backend=library, device=self.device, batch=self.batch_shape)
+
+    def _part(self, imaginary: bool) -> LinearOperator:
+        """The real or imaginary part of a complex operator."""
+        from .realpart import RealPart
+
+        return RealPart(self, imaginary)
+
+    def sum(self, axis: int | None = None) -> Array:
+        """The sum of all entries, or over the rows (axis -2) or columns (axis -1), by one product.
+
+        >>> import numpy as np, cola_core as cola
+        >>> cola.ops.Diagonal(np.arange(3.0)).sum(axis=0).tolist()
+        [0.0, 1.0, 2.0]
+        """
+        be = self._concrete_backend()
+        at = axis if axis is None or axis < 0 else axis - self.ndim
+        if at not in (None, -1, -2):
+            raise ShapeError(
+                f"{self!r}.sum(axis={axis}): the axes of the matrix are -2 (rows) and -1 (columns)."
+            )
+        m, n = self.shape[-2:]
+        if at == -2:
+            return be.xp.ones((m,), dtype=self.dtype, device=self.device) @ self
+        rows = self @ be.xp.ones((n,), dtype=self.dtype, device=self.device)
+        return rows if at == -1 else be.xp.sum(rows, axis=-1)
 
     def _linked(self, adjoint: LinearOperator) -> LinearOperator:
         """Remember whose adjoint this is, so that ``B.H @ B`` is recognised as PSD when it is written."""

@@ -141,6 +141,9 @@ class BlockDiag(LinearOperator):
         ]
         return self.with_blocks(*blocks)
 
+    def _part(self, imaginary: bool) -> LinearOperator:
+        return self.with_blocks(*((M.imag if imaginary else M.real) for M in self.Ms))
+
     def _properties(self) -> frozenset[Property]:
         return frozenset(p for p in (PSD, SelfAdjoint, Unitary, Stiefel) if all(M.isa(p) for M in self.Ms))
 

@@ -57,6 +57,9 @@ class Dense(LinearOperator):
     def _conj(self) -> LinearOperator:
         return Dense(self._concrete_backend().conj(self.array))
 
+    def _part(self, imaginary: bool) -> LinearOperator:
+        return Dense((self.xp.imag if imaginary else self.xp.real)(self.array))
+
     def _to_dense(self) -> Array:
         return self.array
 
@@ -117,6 +120,12 @@ class Triangular(LinearOperator):
 
     def _conj(self) -> LinearOperator:
         return Triangular(self._concrete_backend().conj(self.array), self.lower, self.unit)
+
+    def _part(self, imaginary: bool) -> LinearOperator:
+        if imaginary and self.unit:
+            return super()._part(imaginary)
+        part = self.xp.imag if imaginary else self.xp.real
+        return Triangular(part(self.array), self.lower, self.unit)
 
     def _matvec_cost(self) -> Cost:
         n = self.shape[-1]

@@ -57,6 +57,9 @@ class Diagonal(_DiagonalCost, LinearOperator):
     def _conj(self) -> LinearOperator:
         return Diagonal(self._concrete_backend().conj(self.diag)) if self._is_complex() else self
 
+    def _part(self, imaginary: bool) -> LinearOperator:
+        return Diagonal((self.xp.imag if imaginary else self.xp.real)(self.diag))
+
     def _properties(self) -> frozenset[Property]:
         return frozenset() if self._is_complex() else frozenset({SelfAdjoint})
 
@@ -175,6 +178,11 @@ class ScalarMul(_DiagonalCost, LinearOperator):
         if backend_of_type(type(self.c)) is None or not self._is_complex():
             return self
         return ScalarMul(_data(self._concrete_backend().conj(self.c), self.c), self.n)
+
+    def _part(self, imaginary: bool) -> LinearOperator:
+        if isinstance(self.c, complex):
+            return ScalarMul(self.c.imag if imaginary else self.c.real, self.n)
+        return ScalarMul(_data((self.xp.imag if imaginary else self.xp.real)(self.c), self.c), self.n)
 
     def _properties(self) -> frozenset[Property]:
         if backend_of_type(type(self.c)) is not None and "complex" not in dtype_name(self.c.dtype):

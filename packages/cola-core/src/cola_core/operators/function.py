@@ -19,9 +19,9 @@ class FunctionOperator(LinearOperator):
     """``A @ x = matvec(x)`` for x of shape (n,).
 
     matmat takes (n, k) at once (much faster where it exists); without it columns are vmapped (JAX, torch) or
-    looped (NumPy). The adjoint is ``rmatvec``/``rmatmat`` if given, derived by automatic differentiation on
-    JAX and torch, and an error on NumPy. Functions must not close over arrays that need gradients: give those
-    as a custom operator.
+    looped (NumPy); vectorized=True says that matvec and rmatvec take both. The adjoint is
+    ``rmatvec``/``rmatmat`` if given, derived by automatic differentiation on JAX and torch, and an error on
+    NumPy. Functions must not close over arrays that need gradients: give those as a custom operator.
     """
 
     matvec: Callable[[Array], Array] | None = static()
@@ -41,9 +41,12 @@ class FunctionOperator(LinearOperator):
         rmatvec: Callable[[Array], Array] | None = None,
         matmat: Callable[[Array], Array] | None = None,
         rmatmat: Callable[[Array], Array] | None = None,
+        vectorized: bool = False,
         backend: str = "numpy",
         declared: frozenset[Any] = frozenset(),
     ) -> None:
+        if vectorized:
+            matmat, rmatmat = matmat or matvec, rmatmat or rmatvec
         if matvec is None and matmat is None:
             raise ShapeError("FunctionOperator needs matvec or matmat.")
         if len(shape) != 2:
@@ -100,20 +103,32 @@ class FunctionOperator(LinearOperator):
             Y = xp.stack(out) if out else be.zeros((0, rows), self.dtype)
         else:
             Y = _vmap(be.name)(f)(columns)
+        if tuple(Y.shape) != (columns.shape[0], rows):
+            self._reject_result(tuple(Y.shape[1:]), f"a vector of {n}", f"({rows},)")
         Y = xp.reshape(Y, (*batch, k, rows))
         return Y.mT if hasattr(Y, "mT") else Y.swapaxes(-1, -2)
 
     def _matmat(self, X: Array) -> Array:
         if self.library == "abstract" or (self.matvec is not None and (self.matmat is None or X.ndim > 2)):
             return self._columns(self.matvec, X, self.size[0])  # type: ignore[arg-type]
-        if X.ndim == 2:
-            return self.matmat(X)  # type: ignore[misc]
-        return self._fold(self.matmat, X)
+        return self._fold(self.matmat, X, self.size[0])
 
-    def _fold(self, f: Any, X: Array) -> Array:
+    def _reject_result(self, got: Any, given: str, wanted: str) -> None:
+        raise ShapeError(
+            f"the function of {self!r} returned shape {got} for {given}; it must return {wanted}."
+        )
+
+    def _fold(self, f: Any, X: Array, rows: int) -> Array:
         """A function of (n, k) applied to a batch: batches become columns."""
+        if X.ndim == 2:
+            Y = f(X)
+            if tuple(getattr(Y, "shape", ())) != (rows, X.shape[1]):
+                got = getattr(Y, "shape", type(Y).__name__)
+                self._reject_result(got, f"an array {tuple(X.shape)}", f"{(rows, X.shape[1])}")
+            return Y
         xp, batch, (n, k) = self.backend.xp, X.shape[:-2], X.shape[-2:]
-        Y = f(xp.reshape(xp.moveaxis(xp.reshape(X, (-1, n, k)), 0, 1), (n, -1)))
+        folded = xp.reshape(xp.moveaxis(xp.reshape(X, (-1, n, k)), 0, 1), (n, -1))
+        Y = self._fold(f, folded, rows)
         return xp.reshape(xp.moveaxis(xp.reshape(Y, (Y.shape[0], -1, k)), 1, 0), (*batch, Y.shape[0], k))
 
     def _matvec(self, x: Array) -> Array:
@@ -127,22 +142,29 @@ class FunctionOperator(LinearOperator):
             )
         return y
 
+    def _demand_adjoint(self) -> None:
+        if self.library == "numpy" and self.rmatvec is None and self.rmatmat is None:
+            raise NotImplementedError(
+                f"{self!r} has no adjoint product: NumPy cannot derive it from matvec. Give rmatvec= (or "
+                "rmatmat=), or declare SelfAdjoint(A) if it is."
+            )
+
+    def _adjoint(self) -> LinearOperator:
+        self._demand_adjoint()
+        return super()._adjoint()
+
     def _rmatmat(self, X: Array) -> Array:
         if self.library == "abstract":
             return self._columns(self.rmatvec, X, self.size[1])  # type: ignore[arg-type]
         if self.rmatmat is not None:
-            return self.rmatmat(X) if X.ndim == 2 else self._fold(self.rmatmat, X)
+            return self._fold(self.rmatmat, X, self.size[1])
         if self.rmatvec is not None:
             return self._columns(self.rmatvec, X, self.size[1])
         from ..properties import SelfAdjoint
 
         if SelfAdjoint in self.properties:
             return self._matmat(X)
-        if self.backend.name == "numpy":
-            raise NotImplementedError(
-                f"{self!r} has no adjoint product: NumPy cannot derive it from matvec. Give rmatvec= (or "
-                "rmatmat=), or declare SelfAdjoint(A) if it is."
-            )
+        self._demand_adjoint()
         return self._columns(_derived_adjoint(self), X, self.size[1])
 
 

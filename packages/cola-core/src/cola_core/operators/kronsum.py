@@ -83,6 +83,9 @@ class KronSum(LinearOperator):
     def _conj(self) -> LinearOperator:
         return KronSum(*(M.conj() for M in self.Ms))
 
+    def _part(self, imaginary: bool) -> LinearOperator:
+        return KronSum(*((M.imag if imaginary else M.real) for M in self.Ms))
+
     def _properties(self) -> frozenset[Property]:
         return frozenset(p for p in (PSD, SelfAdjoint) if all(M.isa(p) for M in self.Ms))
 

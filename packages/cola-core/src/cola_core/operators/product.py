@@ -88,6 +88,12 @@ class Product(LinearOperator):
             out = M._matmat(out)
         return self.xp.broadcast_to(out, self.shape) if tuple(out.shape) != self.shape else out
 
+    def _part(self, imaginary: bool) -> LinearOperator:
+        s, rest = split_scalar(self)
+        if s is None or not isinstance(s.c, (int, float)):
+            return super()._part(imaginary)
+        return s.c * (rest.imag if imaginary else rest.real)  # type: ignore[no-any-return]
+
     def _properties(self) -> frozenset[Property]:
         found = {p for p in (Unitary, Stiefel) if all(M.isa(p) for M in self.Ms)}
         scalars = [M for M in self.Ms if isinstance(M, (ScalarMul, Identity))]

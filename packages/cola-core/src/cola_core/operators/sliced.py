@@ -80,6 +80,9 @@ class Sliced(LinearOperator):
     def _conj(self) -> LinearOperator:
         return Sliced(self.A.conj(), self.rows, self.cols, self.same)
 
+    def _part(self, imaginary: bool) -> LinearOperator:
+        return Sliced(self.A.imag if imaginary else self.A.real, self.rows, self.cols, self.same)
+
     def _properties(self) -> frozenset[Property]:
         return frozenset(p for p in (PSD, SelfAdjoint) if self.same and self.A.isa(p))
 

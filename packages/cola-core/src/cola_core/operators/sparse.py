@@ -134,6 +134,10 @@ class Sparse(LinearOperator):
     def _conj(self) -> LinearOperator:
         return self.replace(data=self._concrete_backend().conj(self.data), declared=frozenset())
 
+    def _part(self, imaginary: bool) -> LinearOperator:
+        part = self.xp.imag if imaginary else self.xp.real
+        return self.replace(data=part(self.data), declared=frozenset())
+
     def _to_dense(self) -> Array:
         be = self._concrete_backend()
         if be.name == "numpy":

@@ -74,6 +74,9 @@ class Sum(LinearOperator):
     def _conj(self) -> LinearOperator:
         return Sum(*(M.conj() for M in self.Ms))
 
+    def _part(self, imaginary: bool) -> LinearOperator:
+        return Sum(*((M.imag if imaginary else M.real) for M in self.Ms))
+
     def _to_dense(self) -> Array:
         out = self.Ms[0]._dense_like(self)
         for M in self.Ms[1:]:

@@ -1,4 +1,4 @@
-"""Operators that are derivatives of functions.
+"""Operators that are derivatives of functions, and parts of complex operators.
 
 The functions are written without naming a library, so that one serves all; references are worked out by hand.
 """
@@ -78,8 +78,18 @@ def _logits_fisher(x: Any) -> Any:
     return sum(J[i].T @ (np.diag(p[i]) - np.outer(p[i], p[i])) @ J[i] for i in range(n)) / n
 
 
+def _complex(M: Any) -> Any:
+    return (M[0] + 1j * M[1]).astype("complex64" if M.dtype == np.float32 else "complex128")
+
+
+def _part_arrays(t: Any, s: Any) -> list[Any]:
+    if "complex" in t:
+        t = "float64"
+    return [_complex(normal(s, (2, 2, 2), t)), _complex(normal(s + 1, (2, 3, 3), t))]
+
+
 def operator_cases() -> list[Case]:
-    """Operators that are derivatives of functions."""
+    """Operators that are derivatives of functions, and parts of complex operators."""
     both = only("torch", "jax", reason="NumPy does not differentiate functions")
     moving = closed("a function stays with its library")
     any_entries = Capabilities(backends=both, moving=moving)
@@ -134,6 +144,28 @@ def operator_cases() -> list[Case]:
                 _square_jacobian(x).T @ np.diag((_square(x) - y) ** 2 + 2) @ _square_jacobian(x)
             ).astype(x.dtype),
             capabilities=real,
+        ),
+        of_arrays(
+            "real-part",
+            _part_arrays,
+            lambda A, B: ops.Kronecker(ops.Dense(A), ops.Dense(B)).real,
+            lambda A, B: np.kron(A, B).real,
+            tolerance=10,
+            capabilities=Capabilities(
+                complex=closed("the part is real"),
+                grad=closed("the entries that it is a part of are complex"),
+            ),
+        ),
+        of_arrays(
+            "imaginary-part",
+            _part_arrays,
+            lambda A, B: ops.Kronecker(ops.Dense(A), ops.Dense(B)).imag,
+            lambda A, B: np.kron(A, B).imag,
+            tolerance=10,
+            capabilities=Capabilities(
+                complex=closed("the part is real"),
+                grad=closed("the entries that it is a part of are complex"),
+            ),
         ),
         of_arrays("fisher", point(4), lambda x: ops.Fisher(_logits, x), _logits_fisher, capabilities=real),
     ]
