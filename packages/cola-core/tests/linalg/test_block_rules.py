@@ -342,3 +342,25 @@ def test_gradients_of_schur_and_saddle_point(library, rng):
     down = value(*(be.asarray(x - h * s) for x, s in zip((a, b, d), along, strict=True)))
     want = float(up - down) / (2 * h)
     np.testing.assert_allclose(sum(np.sum(g * s) for g, s in zip(got, along, strict=True)), want, rtol=1e-5)
+
+
+@pytest.mark.skipif(not installed("jax"), reason="jax is not installed")
+def test_compiled_programs_do_not_trust_a_pivot_that_may_be_singular():
+    import jax
+    import jax.numpy as jnp
+
+    one, rhs = jnp.eye(2), jnp.arange(4.0)
+
+    @jax.jit
+    def dense(z):
+        return cola.solve(ops.Block([[z, one], [one, z]]), rhs)
+
+    np.testing.assert_allclose(dense(jnp.zeros((2, 2))), [2, 3, 0, 1])
+
+    @jax.jit
+    def light(d):  # refined once in any case: the pivot 1e-9 costs nine digits
+        return cola.solve(ops.Block([[ops.Diagonal(d), one], [one, one]]), rhs)
+
+    d = jnp.asarray([1e-9, 3.0])
+    D = np.block([[np.diag(d), np.eye(2)], [np.eye(2), np.eye(2)]])
+    np.testing.assert_allclose(light(d), np.linalg.solve(D, rhs), atol=1e-12)

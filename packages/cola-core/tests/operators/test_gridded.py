@@ -351,6 +351,7 @@ def test_projection_answers_everything(backend, dtype, rng, complement):
         cola.solve(P, b)
     with pytest.raises(SingularMatrixError):
         cola.inv(P)
+    assert cola.pinv(P) is P
     shifted = P + 0.5 * ops.Identity(6)
     assert cola.explain(cola.solve, shifted, b).root.by == "core:solve/shift"
     close(backend, cola.solve(shifted, b), np.linalg.solve(D + 0.5 * np.eye(6), np.ones(6)), dtype)

@@ -39,6 +39,7 @@ from ..operators import (
 )
 from ..operators.grid import concat_rows, offsets
 from ..properties import PSD, SelfAdjoint
+from ..pytree import tree_leaves
 from .inverse import INV, Inverse
 from .structured_factor import refined
 
@@ -199,37 +200,46 @@ def _plan(A: Block) -> Plan | None:
     if not natural and len(heights) > MAX_SEARCH:
         return None
     kind = {at: _kind(M) for at, M in cells.items()}
+    rows: dict[int, set[int]] = {j: set() for j in range(len(widths))}
+    cols: dict[int, set[int]] = {i: set() for i in range(len(heights))}
+    for i, j in kind:
+        rows[j].add(i)
+        cols[i].add(j)
     pivots, below, right = [], [], []
     flops = entries = 0.0
     for step in range(len(heights)):
-        options = [(step, step)] if natural else sorted(kind)
         best: Any = None
-        for i, j in options:
-            if heights[i] != widths[j]:
-                continue
-            rows = [r for r, c in kind if c == j and r != i]
-            cols = [c for r, c in kind if r == i and c != j]
-            cost, held = _step_cost(heights, widths, kind, (i, j), rows, cols)
-            if best is None or cost < best[0]:
-                best = (cost, held, (i, j), sorted(rows), sorted(cols))
+        for i, j in [(step, step)] if natural else sorted(kind):
+            if heights[i] == widths[j]:
+                cost, held = _step_cost(heights, widths, kind, (i, j), rows[j] - {i}, cols[i] - {j})
+                if best is None or cost < best[0]:
+                    best = (cost, held, i, j)
         if best is None:
             return None
-        cost, held, (i, j), rows, cols = best
+        cost, held, i, j = best
         flops, entries = flops + cost, entries + held
+        down, across = sorted(rows.pop(j) - {i}), sorted(cols.pop(i) - {j})
         pivots.append((i, j))
-        below.append(tuple(rows))
-        right.append(tuple(cols))
-        for r in rows:
-            for c in cols:
+        below.append(tuple(down))
+        right.append(tuple(across))
+        for r in down:
+            for c in across:
                 parts = [kind[r, j], kind[i, j], kind[i, c], kind.get((r, c), "light")]
-                light = all(k == "light" for k in parts)
-                kind[r, c] = "light" if light else "dense"
-        kind = {(r, c): k for (r, c), k in kind.items() if r != i and c != j}
+                kind[r, c] = "light" if all(k == "light" for k in parts) else "dense"
+                rows[c].add(r)
+                cols[r].add(c)
+        del kind[i, j]
+        for r in down:
+            del kind[r, j]
+            cols[r].discard(j)
+        for c in across:
+            del kind[i, c]
+            rows[c].discard(i)
     return Plan(tuple(pivots), tuple(below), tuple(right), flops, entries)
 
 
 def _step_cost(
-    heights: Any, widths: Any, kind: Any, pivot: Any, rows: list[int], cols: list[int]
+    heights: Any, widths: Any, kind: Any, pivot: Any, rows: set[int], cols: set[int]
 ) -> tuple[float, float]:
     """Flops of one elimination step and array entries it leaves behind."""
     i, j = pivot
@@ -338,6 +348,10 @@ class BlockElimination:
     def solve(self, B: Array) -> Array:
         """Judged by the residual of the whole, refined once; NotImplemented where that does not help."""
         check_finite(self.A, B)
+        be = self.A._concrete_backend()
+        if be.name == "jax" and not be.is_concrete(B, *tree_leaves(self.A)):
+            x = self._apply(B)  # under a trace nothing can be judged: refine in any case
+            return x + self._apply(B - self.A._matmat(x))
         return refined(self.A, B, self._apply)
 
     def slogdet(self) -> tuple[Array, Array]:
@@ -362,6 +376,8 @@ def elimination_factor(A: Any, *, alg: Any) -> Any:
     if plan is None:
         return NotImplemented
     cells = {at: adopted(M, A) for at, M in A._grid()[2].items()}
+    if _unjudged(A, plan, cells):
+        return NotImplemented
     steps = []
     try:
         with singular_raises():
@@ -370,6 +386,19 @@ def elimination_factor(A: Any, *, alg: Any) -> Any:
     except SingularMatrixError:
         return NotImplemented
     return BlockElimination(A, tuple(steps))
+
+
+def _unjudged(A: Any, plan: Plan, cells: Any) -> bool:
+    """Whether a compiled program would trust a dense pivot, which may be singular, and could not look.
+
+    The last pivot is singular only where the whole is.
+    """
+    be = A._concrete_backend()
+    if be.name != "jax" or A.isa(PSD) or be.is_concrete(*tree_leaves(A)):
+        return False
+    return any(
+        _kind(cells[at]) == "dense" and not cells[at].isa(PSD) for at in plan.pivots[:-1] if at in cells
+    )
 
 
 def _eliminate(A: Any, cells: Any, at: Any, below: Any, right: Any, alg: Any) -> Step:

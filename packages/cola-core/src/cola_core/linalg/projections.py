@@ -26,6 +26,7 @@ from .diagonal import DIAG, exactly, length
 from .eigen import EIG, EIGH, EIGSH, EIGVALS
 from .eigen_rules import _some_of_all, _structured
 from .inverse import INV
+from .lstsq import PINV
 from .matrix_function import APPLY_UNARY, ScalarFunction
 from .solve import SOLVE
 from .structure import by_eigenvalues
@@ -40,8 +41,8 @@ def _invertible(A: Any) -> None:
     n = A.shape[-1]
     if A.rank != n:
         raise SingularMatrixError(
-            f"{A!r} is singular: a projection of rank {A.rank} in {n} dimensions. Its pseudoinverse is "
-            f"{'itself' if A.W is None else 'not its inverse'}; P @ b is the part of b in its range."
+            f"{A!r} is singular: a projection of rank {A.rank} in {n} dimensions. For the part of b in its "
+            "range use P @ b; least squares solutions come from lstsq."
         )
 
 
@@ -79,6 +80,22 @@ def diag_projection(A: Any, k: int, *, alg: Any) -> Array:
     W = Q if A.W is None else A.W._dense_like(A)
     d = be.xp.sum(Q[..., row : row + size, :] * be.conj(W[..., col : col + size, :]), axis=-1)
     return (int(k == 0) - d) if A.complement else d
+
+
+def _self_adjoint(A: Any, *operands: Any, alg: Any) -> bool | str:
+    return True if A.W is None else "the pseudoinverse of an oblique projection is another operator"
+
+
+@RULES.rule(
+    PINV,
+    (Projection,),
+    id="pinv/projection",
+    source="P P P = P and P^H = P: Penrose 1955",
+    when=_self_adjoint,
+    precedence=4,
+)
+def pinv_projection(A: Any, rcond: Any, *, alg: Any) -> LinearOperator:
+    return A  # type: ignore[no-any-return]
 
 
 # -- spectra -------------------------------------------------------------------------------------------------

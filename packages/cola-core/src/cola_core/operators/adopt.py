@@ -28,7 +28,7 @@ def parts(A: Any) -> tuple[LinearOperator, ...]:
 
 def adopted(M: LinearOperator, A: LinearOperator) -> LinearOperator:
     """``M`` as a part of ``A``; operators that know their dtype are returned as they are."""
-    if A._dtype() is None or M._dtype() is not None and M.backend is not None:
+    if (M._dtype() is not None and M.backend is not None) or A._dtype() is None:
         return M
     if isinstance(M, Identity):
         if M.dtype_name is not None and M.library is not None:

@@ -10,7 +10,7 @@ from ..backends.base import Array
 from ..cost import Cost
 from ..errors import ShapeError
 from ..properties import PSD, Property, SelfAdjoint
-from ..pytree import operator, static
+from ..pytree import cached, operator, static
 from .base import LinearOperator
 from .diagonal import Diagonal, Identity, ScalarMul
 from .grid import Grid, concat_rows, grid_of, multiply, offsets
@@ -82,10 +82,21 @@ class Block(LinearOperator):
         return (*broadcast_batches("Block", self.Ms), sum(self.heights), sum(self.widths))
 
     def _grid(self) -> Grid:
+        return self._layout  # type: ignore[no-any-return]
+
+    @cached
+    def _layout(self) -> Grid:
         cells = {
             (i, j): self.Ms[at] for i, row in enumerate(self.pattern) for j, at in enumerate(row) if at >= 0
         }
         return self.heights, self.widths, cells
+
+    @cached
+    def _promoted(self) -> Any:
+        return LinearOperator._dtype(self)
+
+    def _dtype(self) -> Any:
+        return self._promoted  # asked once per block by rules: the blocks are not all visited again
 
     def with_blocks(self, *Ms: LinearOperator, declared: frozenset[Property] = frozenset()) -> Block:
         """The same arrangement of other blocks of the same sizes, in the order of ``Ms``."""
