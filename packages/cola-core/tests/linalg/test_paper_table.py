@@ -140,7 +140,6 @@ COLUMNS = (
     diagonal, triangular, permutation, convolution, sparse, projection, sum_, product, kronecker,
     block_diagonal, two_by_two,
 )  # fmt: skip
-WITHOUT_CIRCULANT = pytest.mark.skipif(not hasattr(ops, "Circulant"), reason="no circulant operator yet")
 TABLE = {
     #        D T P C S Pr Sum Prod Kron BlkDiag 2x2; R: own rule, d: derived from other rules
     inverse: "R R R R . . R R R R R",
@@ -155,7 +154,6 @@ CELLS = [
         row,
         column,
         id=f"{row.__name__}-{column.__name__.rstrip('_')}",
-        marks=[] if column is not convolution else WITHOUT_CIRCULANT,
     )
     for row, marks in TABLE.items()
     for column, mark in zip(COLUMNS, marks.split(), strict=True)
