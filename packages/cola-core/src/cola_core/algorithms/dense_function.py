@@ -9,8 +9,18 @@ from ..backends.base import Array
 from ..cost import Cost
 from ..errors import PropertyError
 from .dense_cost import batch_size, dense_memory
+from .factor import warn_if_singular
 
-__all__ = ["answer", "dense_function_cost", "inverse", "not_real", "one_norm", "real_if", "repeat"]
+__all__ = [
+    "answer",
+    "dense_function_cost",
+    "inverse",
+    "not_real",
+    "one_norm",
+    "real_if",
+    "repeat",
+    "warn_if_nearly_singular",
+]
 
 
 def dense_function_cost(A: Any, factor: float) -> Cost:
@@ -37,6 +47,12 @@ def one_norm(be: Any, M: Array) -> Array:
 def inverse(be: Any, M: Array) -> Array:
     """``M^{-1}`` by LU."""
     return be.lu_solve(be.lu_factor(M), be.eye(M.shape[-1], M.dtype, be.device(M)) + 0 * M)
+
+
+def warn_if_nearly_singular(be: Any, A: Any, M: Array, what: str) -> None:
+    """An eigenvalue that is zero but for rounding decides all of a logarithm or an inverse power."""
+    if be.is_concrete(M) and M.ndim == 2 and M.shape[-1]:
+        warn_if_singular(be.lu_rcond(be.lu_factor(M), one_norm(be, M)), A, what)
 
 
 def real_if(be: Any, A: Any, f: Any, F: Array, real: bool, slack: float = 1e-6) -> Array:

@@ -15,7 +15,7 @@ from ..backends.base import Array
 from ..cost import Cost
 from ..errors import SingularMatrixError
 from .base import Algorithm
-from .dense_function import answer, dense_function_cost, inverse, one_norm
+from .dense_function import answer, dense_function_cost, inverse, one_norm, warn_if_nearly_singular
 from .factor import dense_entries
 from .matrix_root import square_roots
 
@@ -42,6 +42,11 @@ class InverseScalingSquaring(Algorithm):
         M = dense_entries(A)
         if 0 in M.shape or be.name == "abstract":
             return answer(A, f, M)
+        if f.needs_nonzero:
+            try:
+                warn_if_nearly_singular(be, A, M, f.name)
+            except SingularMatrixError:
+                raise _singular(A, f) from None
         if f.kind == "log":
             return answer(A, f, _log(be, A, f, M))
         p = f.exponent
@@ -115,5 +120,6 @@ def _pade(be: Any, X: Array) -> Array:
 
 def _singular(A: Any, f: Any) -> SingularMatrixError:
     return SingularMatrixError(
-        f"{f.name}({A!r}): the matrix is singular, and has no logarithm. Add a multiple of the identity."
+        f"{f.name}({A!r}): the matrix is singular, so {f.name} of it is not defined. Add a multiple of the "
+        "identity."
     )

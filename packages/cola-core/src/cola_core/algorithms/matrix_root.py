@@ -15,7 +15,16 @@ from ..backends.base import Array
 from ..cost import Cost
 from ..errors import SingularMatrixError
 from .base import Algorithm
-from .dense_function import answer, dense_function_cost, inverse, not_real, one_norm, real_if, repeat
+from .dense_function import (
+    answer,
+    dense_function_cost,
+    inverse,
+    not_real,
+    one_norm,
+    real_if,
+    repeat,
+    warn_if_nearly_singular,
+)
 from .factor import dense_entries
 
 __all__ = ["DenmanBeavers", "square_roots"]
@@ -43,6 +52,8 @@ class DenmanBeavers(Algorithm):
         M = dense_entries(A)
         if 0 in M.shape:
             return answer(A, f, M)
+        if f.needs_nonzero:
+            warn_if_nearly_singular(be, A, M, f.name)
         root, inverse_root = square_roots(be, A, f, M, f.kind == "isqrt")
         return answer(A, f, inverse_root if f.kind == "isqrt" else root)
 
