@@ -179,3 +179,42 @@ def test_rules(cola):
 def test_quiet(cola, laplacian):
     assert "plan" not in cola("--quiet", "solve", "a.mtx", "--rhs", "b.npy").out
     assert "plan" not in cola("solve", "a.mtx", "--rhs", "b.npy", "-q").out
+
+
+def test_a_saved_operator_is_a_matrix_like_any_other(cola, tmp_path, rng):
+    import cola_core
+
+    a, b = rng.standard_normal((3, 3)), rng.standard_normal(6)
+    s = a @ a.T + 3 * np.eye(3)
+    K = cola_core.kron(cola_core.PSD(s), cola_core.PSD(np.diag([1.0, 2.0])))
+    dense = np.kron(s, np.diag([1.0, 2.0]))
+    cola_core.save(K, tmp_path / "k.cola")
+    np.save(tmp_path / "b.npy", b)
+    shown = cola("info", "k.cola").out
+    assert "6 x 6" in shown and "Kronecker  6x6" in shown and "├─ Dense  3x3  PSD" in shown
+    facts = json.loads(cola("info", "k.cola", "--json").out)
+    assert [c["shape"] for c in facts["structure"]["children"]] == [[3, 3], [2, 2]]
+    solved = json.loads(cola("solve", "k.cola", "--rhs", "b.npy", "--out", "x.npy", "--json").out)
+    assert solved["residual"] < 1e-12
+    np.testing.assert_allclose(np.load(tmp_path / "x.npy"), np.linalg.solve(dense, b), rtol=1e-9)
+    assert "solve/kronecker" in cola("explain", "solve", "k.cola").out
+    found = json.loads(cola("logdet", "k.cola", "--json").out)
+    assert abs(found["logdet"] - np.linalg.slogdet(dense)[1]) < 1e-9
+    cola_core.save(cola_core.ops.Dense(dense), tmp_path / "d.cola")
+    assert "symmetric" in cola("info", "d.cola").out
+    assert cola("info", "k.cola", "--psd").status == 0
+    cola("info", "d.cola", "--psd", "--dtype", "float32")
+    big = cola_core.kron(cola_core.PSD(np.eye(60)), cola_core.PSD(2 * np.eye(60)))
+    cola_core.save(big, tmp_path / "big.cola")
+    np.save(tmp_path / "ones.npy", np.ones(3600))
+    solved = json.loads(cola("solve", "big.cola", "--psd", "--rhs", "ones.npy", "--json").out)
+    assert solved["residual"] < 1e-12 and solved["backward_error"] < 1e-12
+
+
+def test_a_saved_batch_and_a_damaged_file_are_one_line(cola, tmp_path):
+    import cola_core
+
+    cola_core.save(np.ones((2, 3, 3)), tmp_path / "batch.cola")
+    cola("info", "batch.cola").one_line("batch", "(2,)")
+    (tmp_path / "bad.cola").write_bytes(b"PK\x03\x04nonsense")
+    cola("info", "bad.cola").one_line("bad.cola")

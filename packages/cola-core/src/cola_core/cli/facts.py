@@ -6,18 +6,29 @@ from typing import Any
 
 import numpy as np
 
-from ..operators import LinearOperator, Sparse
+from ..operators import Dense, LinearOperator, Sparse
 
-__all__ = ["asymmetry", "bandwidth", "diagonal_of", "dominance", "entries", "norm1"]
+__all__ = ["MAX_ROWS", "asymmetry", "bandwidth", "diagonal_of", "dominance", "entries", "norm1", "stored"]
+
+MAX_ROWS = 2048  # operators that store no entries are made dense up to here
+
+
+def stored(A: LinearOperator) -> bool:
+    """Whether the file held entries, and not a composition."""
+    return type(A) in (Sparse, Dense)
 
 
 def entries(A: LinearOperator) -> tuple[Any, Any, Any]:
     """Values, rows and columns of the stored (sparse) or all (dense) entries."""
     if isinstance(A, Sparse):
         return A.data, A.rows, A.cols
-    M = A.to_dense()
+    M = _host(A)
     rows, cols = np.nonzero(M)
     return M[rows, cols], rows, cols
+
+
+def _host(A: LinearOperator) -> Any:
+    return np.asarray(A._concrete_backend().to_numpy(A.to_dense()))
 
 
 def asymmetry(A: LinearOperator, conjugate: bool = True) -> tuple[float, tuple[int, int]]:
@@ -29,7 +40,7 @@ def asymmetry(A: LinearOperator, conjugate: bool = True) -> tuple[float, tuple[i
             return 0.0, (0, 0)
         k = int(np.argmax(D.data))
         return float(D.data[k]), (int(D.row[k]), int(D.col[k]))
-    M = A.to_dense()
+    M = _host(A)
     D = np.abs(M - (M.conj().T if conjugate else M.T))
     if D.size == 0:
         return 0.0, (0, 0)
@@ -48,7 +59,7 @@ def bandwidth(A: LinearOperator) -> tuple[int, int]:
 
 def diagonal_of(A: LinearOperator) -> Any:
     """The main diagonal, zeros included."""
-    return A.to_scipy().diagonal() if isinstance(A, Sparse) else np.diagonal(A.to_dense())
+    return A.to_scipy().diagonal() if isinstance(A, Sparse) else np.diagonal(_host(A))
 
 
 def dominance(A: LinearOperator) -> tuple[int, float]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
+from .facts import stored
 from .output import bytes_text, facts, json_text, number
 from .problem import load_matrix, matrix_options
 
@@ -20,6 +21,8 @@ def run(args: argparse.Namespace) -> int:
     """Print the facts."""
     args.backend = "numpy"  # facts are about the file
     A = load_matrix(args)
+    if not stored(A):
+        return _composition(A, args)
     found = describe(A, args.file)
     if args.json:
         print(json_text(found))
@@ -51,6 +54,25 @@ def run(args: argparse.Namespace) -> int:
     facts(rows)
     if not args.quiet and found.get("hint"):
         print(f"\n{found['hint']}")
+    return 0
+
+
+def _composition(A: Any, args: argparse.Namespace) -> int:
+    """A saved operator that is no plain matrix: the tree it is."""
+    tree = A.describe()
+    if args.json:
+        print(json_text({"file": str(args.file), "operator": repr(A), "structure": tree.as_dict()}))
+        return 0
+    m, n = A.shape[-2:]
+    facts(
+        [
+            ("file", args.file),
+            ("shape", f"{m:,} x {n:,}"),
+            ("memory", bytes_text(tree.bytes)),
+            ("known", ", ".join(sorted(p.name for p in A.properties)) or "nothing"),
+        ]
+    )
+    print(f"\n{tree}")
     return 0
 
 

@@ -19,7 +19,9 @@ DTYPES = ("float32", "float64", "complex64", "complex128")
 def matrix_options(parser: argparse.ArgumentParser) -> None:
     """FILE and how to take it."""
     parser.add_argument(
-        "file", metavar="FILE", help="the matrix: .mtx, .mtx.gz, .npz (dense, or SciPy sparse), .npy, .txt"
+        "file",
+        metavar="FILE",
+        help="the matrix: .mtx, .mtx.gz, .npz (dense, or SciPy sparse), .npy, .txt, or .cola (saved)",
     )
     claims = parser.add_mutually_exclusive_group()
     claims.add_argument(
@@ -60,7 +62,9 @@ def load_matrix(args: argparse.Namespace) -> Any:
     from ..properties import PSD, SelfAdjoint
 
     backend = _backend(args.backend)
-    A = read_operator(args.file)
+    A = read_operator(args.file, backend=backend.name)
+    if A.batch_shape:
+        raise ShapeError(f"{args.file} holds a batch {A.batch_shape} of operators; commands take one matrix.")
     if args.psd or args.self_adjoint:
         claim = PSD if args.psd else SelfAdjoint
         if not A.is_square:
@@ -75,7 +79,7 @@ def load_matrix(args: argparse.Namespace) -> Any:
                 f"{args.file} is complex; --dtype {args.dtype} would drop the imaginary parts."
             )
         A = A.to(dtype=args.dtype)
-    if backend.name != "numpy":
+    if A.backend is not None and A.backend is not backend:
         if isinstance(A, Sparse):
             A = Sparse(backend.asarray(A.data), A.rows, A.cols, A.size, declared=A.declared)
         else:
@@ -97,10 +101,11 @@ def _verify(A: Any, args: argparse.Namespace) -> None:
     import numpy as np
 
     from ..properties import PSD, check_properties
-    from .facts import asymmetry, diagonal_of
+    from .facts import MAX_ROWS, asymmetry, diagonal_of, stored
 
     option = "--psd" if args.psd else "--self-adjoint"
-    worst, where = asymmetry(A)
+    known = stored(A) or A.shape[-1] <= MAX_ROWS  # entries are looked at where they can be had
+    worst, where = asymmetry(A) if known else (0.0, (0, 0))
     if worst > 0:
         i, j = where
         size, mirrored = A[i, j], A[j, i]
@@ -110,7 +115,7 @@ def _verify(A: Any, args: argparse.Namespace) -> None:
                 f"{args.file} is not self-adjoint, although {option} says so: entry ({i + 1}, "
                 f"{j + 1}) is {size:.6g}, entry ({j + 1}, {i + 1}) is {mirrored:.6g}."
             )
-    if A.isa(PSD):
+    if known and A.isa(PSD):
         d = np.real(diagonal_of(A))
         if d.size and d.min() < 0:
             i = int(np.argmin(d))

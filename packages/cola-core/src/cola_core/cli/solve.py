@@ -69,19 +69,29 @@ def errors(A: Any, x: Any, b: Any) -> tuple[float, float]:
     import numpy as np
 
     from ..operators import Sparse
-    from .facts import norm1
+    from .facts import MAX_ROWS, norm1, stored
 
     be = A._concrete_backend()
     b = np.asarray(be.to_numpy(b))
     b = b.astype(np.result_type(b.dtype, np.float64))
-    M = A.to_scipy() if isinstance(A, Sparse) else np.asarray(be.to_numpy(A.to_dense()))
-    M = M.astype(np.result_type(M.dtype, np.float64))
     columns, X = b.reshape(b.shape[0], -1), x.reshape(x.shape[0], -1)
+    if stored(A) or A.shape[-1] <= MAX_ROWS:
+        M: Any = A.to_scipy() if isinstance(A, Sparse) else np.asarray(be.to_numpy(A.to_dense()))
+        M = M.astype(np.result_type(M.dtype, np.float64))
+        norm = (
+            norm1(Sparse.from_scipy(M)) if isinstance(A, Sparse) else np.abs(M).sum(axis=0).max(initial=0.0)
+        )
+    else:
+        from scipy.sparse.linalg import onenormest
+
+        from ..interop import to_scipy
+
+        M = to_scipy(A.to(dtype="complex128" if A._is_complex() else "float64"))
+        norm = onenormest(M)
     R = columns - M @ X
     size = np.linalg.norm(columns, axis=0)
     gap = np.linalg.norm(R, axis=0)
     relative = np.where(size > 0, gap / np.where(size > 0, size, 1), gap)
-    norm = norm1(Sparse.from_scipy(M)) if isinstance(A, Sparse) else np.abs(M).sum(axis=0).max(initial=0.0)
     scale = norm * np.abs(X).sum(axis=0) + np.abs(columns).sum(axis=0)
     backward = np.abs(R).sum(axis=0) / np.where(scale > 0, scale, 1)
     return float(relative.max(initial=0.0)), float(backward.max(initial=0.0))

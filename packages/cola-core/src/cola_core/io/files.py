@@ -17,16 +17,17 @@ from .saved import load
 __all__ = ["read_operator"]
 
 
-def read_operator(path: PathLike) -> LinearOperator:
+def read_operator(path: PathLike, backend: str = "numpy") -> LinearOperator:
     """The matrix in a file, chosen by its suffix.
 
     ``.cola``: what ``save`` wrote; ``.mtx``, ``.mtx.gz``: Sparse or Dense; ``.npy``, text: Dense; ``.npz``:
     Dense, or Sparse if SciPy's ``save_npz`` wrote it. Only a ``.cola`` file and a Matrix Market header can
-    declare the matrix self-adjoint; entries are never taken as a declaration.
+    declare the matrix self-adjoint; entries are never taken as a declaration. backend: where a ``.cola`` file
+    is read to; the others are read as NumPy arrays.
     """
     file, member = split_member(path)
     if Path(file).suffix == ".cola":
-        return load(file)
+        return load(file, backend=backend)
     if Path(file).suffix == ".mtx" or file.endswith(".mtx.gz"):
         return read_matrix_market(file)
     if Path(file).suffix == ".npz" and not member:
