@@ -23,12 +23,12 @@ BACKENDS = [
 ]
 
 
-def _pairs():
+def _pairs(only, sampled):
     for i, name in enumerate(ZOO):
-        for library in ("numpy", "torch", "jax"):
+        for library in only or ("numpy", "torch", "jax"):
             present = pytest.mark.skipif(not installed(library), reason=f"{library} is not installed")
             # JAX compiles every shape anew (seconds, not milliseconds): each operator in one of the dtypes
-            dtypes = DTYPES[i % 4 : i % 4 + 1] if library == "jax" else DTYPES
+            dtypes = DTYPES[i % 4 : i % 4 + 1] if library in sampled else DTYPES
             for dtype in dtypes:
                 yield pytest.param(name, library, dtype, id=f"{name}-{library}-{dtype}", marks=present)
 
@@ -36,7 +36,9 @@ def _pairs():
 def pytest_generate_tests(metafunc):
     """A test that takes ``pair`` runs on every operator of the zoo, backend and dtype."""
     if "pair" in metafunc.fixturenames:
-        metafunc.parametrize(("name", "library", "dtype"), list(_pairs()))
+        only = metafunc.config.getoption("--cola-only-backend")
+        sampled = {"jax", *metafunc.config.getoption("--cola-sample-backend")}
+        metafunc.parametrize(("name", "library", "dtype"), list(_pairs(only, sampled)))
         return
     marked = {m.args[0] for m in metafunc.definition.iter_markers("parametrize")}
     for argument, values in (("library", BACKENDS), ("dtype", DTYPES)):
