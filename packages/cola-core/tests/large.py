@@ -10,6 +10,7 @@ import numpy as np
 
 import cola_core as cola
 from cola_core import ops
+from cola_core.backends import backend_of
 
 P, Q = 32, 32
 N = P * Q
@@ -245,6 +246,44 @@ def product_lowrank(rng):
     return lambda f: ops.LowRank(f(U)) @ cola.kron(f(a), f(b))
 
 
+def circulant(rng):
+    c = rng.normal(size=N) / N + 3 * (np.arange(N) == 0)
+    return lambda f: ops.Circulant(f(c))
+
+
+def circulant_psd(rng):
+    c = 3.0 * (np.arange(N) == 0) + 0.5 / (1 + np.minimum(np.arange(N), N - np.arange(N))) ** 2
+    return lambda f: cola.PSD(ops.Circulant(f(c)))
+
+
+def convolution_circular(rng):
+    k = np.array([[4.0, 0.5], [0.3, 0.1]])
+    return lambda f: ops.ConvolveND(f(k), (P, Q), "circular")
+
+
+def convolution(rng):
+    k = rng.normal(size=(3, 2))
+    return lambda f: ops.ConvolveND(f(k), (P, Q))
+
+
+def toeplitz(rng):
+    c, r = rng.normal(size=N) / N + 3 * (np.arange(N) == 0), rng.normal(size=N) / N
+    return lambda f: ops.Toeplitz(f(c), f(r))
+
+
+def hankel(rng):
+    c, r = rng.normal(size=N) / N + 3 * (np.arange(N) == N - 1), rng.normal(size=N) / N
+    return lambda f: ops.Hankel(f(c), f(r))
+
+
+def transforms(rng):
+    return lambda f: cola.kron(ops.DCT(P, backend=_name(f)), ops.WalshHadamard(Q, backend=_name(f)))
+
+
+def _name(f):
+    return backend_of(f(np.zeros(1))).name
+
+
 LARGE = {
     f.__name__: f
     for f in (
@@ -254,5 +293,6 @@ LARGE = {
         sum_of_two, sparse, identity, unitary, adjoint_selfadjoint, product_thin, block_schur,
         block_saddle, block_diagonals, block_triangular, block_tridiagonal, projection_shift,
         elementwise, product_lowrank,
+        circulant, circulant_psd, convolution, convolution_circular, toeplitz, hankel, transforms,
     )
 }  # fmt: skip

@@ -7,6 +7,7 @@ any two have an easy reference.
 from __future__ import annotations
 
 import numpy as np
+import scipy.fft
 import scipy.linalg as sl
 
 import cola_core as cola
@@ -207,6 +208,50 @@ def projection(n, rng):
     return ops.Projection.onto(a), a @ a.T / (a.T @ a)
 
 
+def circulant(n, rng):
+    c = rng.normal(size=n) + 3 * (np.arange(n) == 0)
+    return ops.Circulant(c), sl.circulant(c)
+
+
+def toeplitz(n, rng):
+    c, r = rng.normal(size=n) + 3 * (np.arange(n) == 0), rng.normal(size=n)
+    return ops.Toeplitz(c, r), sl.toeplitz(c, r)
+
+
+def hankel(n, rng):
+    c, r = rng.normal(size=n) + 3 * (np.arange(n) == n - 1), rng.normal(size=n)
+    return ops.Hankel(c, r), sl.hankel(c, np.append(c[-1], r[1:]))
+
+
+def convolvend(n, rng):
+    f = np.array([rng.normal(), 4.0, rng.normal()])
+    return ops.ConvolveND(f, n), np.diag([4.0] * n) + np.diag([f[0]] * (n - 1), 1) + np.diag(
+        [f[2]] * (n - 1), -1
+    )
+
+
+def circularconvolution(n, rng):
+    f = np.array([4.0, rng.normal()])
+    return ops.ConvolveND(f, n, "circular"), sl.circulant(np.append(f, np.zeros(n - 2)))
+
+
+def fft(n, rng):
+    c = rng.normal(size=n) + 3 * (np.arange(n) == 0)
+    F = ops.FFT(n)
+    return F.H @ ops.Diagonal(np.fft.fft(c)) @ F, sl.circulant(c)
+
+
+def dct(n, rng):
+    return ops.DCT(n), scipy.fft.dct(np.eye(n), axis=0, norm="ortho")
+
+
+def othertransforms(n, rng):
+    F = np.fft.fft(np.eye(n), norm="ortho")
+    S = scipy.fft.dst(np.eye(n), axis=0, norm="ortho")
+    A = ops.Hartley(n) + 2 * ops.DST(n) + 3 * ops.WalshHadamard(n)
+    return A, F.real - F.imag + 2 * S + 3 * sl.hadamard(n) / n**0.5
+
+
 SAMPLES = {
     f.__name__.rstrip("_"): f
     for f in (
@@ -214,6 +259,7 @@ SAMPLES = {
         lowrank_psd, tridiagonal, banded, householder, householderproduct,
         sum_, product, kronecker, kronsum, blockdiag, transpose, adjoint, sliced, nodispatch,
         functionoperator, inverse, block, concatenated, khatrirao, hadamardproduct, projection,
+        circulant, toeplitz, hankel, convolvend, circularconvolution, fft, dct, othertransforms,
     )
 }  # fmt: skip
 

@@ -16,7 +16,7 @@ from ..backends.base import Array, Backend
 from ..cost import Cost
 from ..errors import IllConditionedWarning, NotPositiveDefiniteError, SingularMatrixError
 from ..operators import Hankel, LinearOperator, Toeplitz
-from ..properties import PSD
+from ..properties import PSD, SelfAdjoint
 from .base import Algorithm
 from .cholesky import check_finite
 from .factor import warn_if_singular
@@ -57,12 +57,12 @@ class ToeplitzFactor:
         """``x_0 T^{-1} = L(f) U(g) - L(g shifted) U(f shifted)`` with triangular Toeplitz factors."""
         be = self.T._concrete_backend()
         xp, f, g = be.xp, self.f, self.g
+        first_f, first_g = f / f[..., :1], g / f[..., :1]  # free of the scale of T, so that nothing overflows
         zero = xp.zeros_like(f[..., :1])
-        shifted_g = xp.concat((zero, g[..., :-1]), axis=-1)
+        shifted_g = xp.concat((zero, first_g[..., :-1]), axis=-1)
         back_f = xp.concat((zero, xp.flip(f[..., 1:], axis=-1)), axis=-1)
-        first = _lower(xp, f)._matmat(_upper(xp, xp.flip(g, axis=-1))._matmat(B))
-        second = _lower(xp, shifted_g)._matmat(_upper(xp, back_f)._matmat(B))
-        return (first - second) / f[..., :1, None]
+        first = _lower(xp, first_f)._matmat(_upper(xp, xp.flip(g, axis=-1))._matmat(B))
+        return first - _lower(xp, shifted_g)._matmat(_upper(xp, back_f)._matmat(B))
 
     def _error(self, B: Array, X: Array, R: Array) -> float:
         """The normwise backward error, the worst over columns."""
@@ -92,11 +92,24 @@ class ToeplitzFactor:
         return self._error(E + xp.zeros_like(F), F, E - self.T._matmat(F)) <= _eps(be, F) ** 0.75
 
     def rcond(self) -> float:
-        """A rough reciprocal condition number: the inverse has at least the norm of its first column."""
+        """The reciprocal condition number, with the norm of the inverse from a few steps of power iteration.
+
+        The transpose of a Toeplitz matrix is the matrix itself with rows and columns reversed, so the factor
+        at hand applies the inverse's adjoint too.
+        """
         be = self.T._concrete_backend()
         xp = be.xp
-        inverse = xp.maximum(be.norm(self.f[..., None]), be.norm(self.g[..., None]))[..., 0]
-        return be.number(xp.min(1 / (self.norm_bound() * inverse)))
+        n = self.f.shape[-1]
+        k = be.astype(xp.arange(n, device=self.T.device), be.real_dtype(self.f.dtype))
+        x = be.astype(xp.cos(k * k), self.f.dtype)[:, None] + xp.zeros_like(self.f)[..., None]
+        norm: Any = None
+        for _ in range(4):
+            x = x / be.astype(be.norm(x), x.dtype)[..., None, :]
+            y = self._apply(x)
+            norm = be.norm(y)
+            x = be.conj(xp.flip(self._apply(xp.flip(be.conj(y), axis=-2)), axis=-2))
+        worst = be.number(xp.min(1 / (self.norm_bound()[..., None] * norm)))
+        return worst if worst == worst else 0.0
 
     def slogdet(self) -> tuple[Array, Array]:
         """The product of the ratios of leading minors."""
@@ -137,22 +150,30 @@ def toeplitz_factor(T: Toeplitz) -> ToeplitzFactor:
         return ToeplitzFactor(T, *_compiled(be, c, r))
     import numpy as np
 
-    back_c, back_r = xp.flip(c, axis=-1), r
+    back_c = xp.flip(c, axis=-1)
     # monic vectors: T_k a = d_k e_1 and T_k b = d_k e_k, a starting and b ending with one
     a = b = xp.ones_like(c[..., :1])
-    d = c[..., 0]
+    mirrored = T.isa(SelfAdjoint)
+    d = xp.real(c[..., 0]) if mirrored and be.is_complex(c) else c[..., 0]
     ratios = [d]
     zero = xp.zeros_like(a)
     with np.errstate(all="ignore"):
         for k in range(1, n):
             low = xp.sum(back_c[..., n - 1 - k : n - 1] * a, axis=-1)  # row k of T times (a, 0)
-            high = xp.sum(back_r[..., 1 : k + 1] * b, axis=-1)  # row 0 of T times (0, b)
-            longer_a, longer_b = xp.concat((a, zero), axis=-1), xp.concat((zero, b), axis=-1)
-            a = longer_a - (low / d)[..., None] * longer_b
-            b = longer_b - (high / d)[..., None] * longer_a
-            d = d - low * high / d
+            longer_a = xp.concat((a, zero), axis=-1)
+            if mirrored:  # b is a conjugated and backwards
+                b = be.conj(xp.flip(longer_a, axis=-1))
+                a = longer_a - (low / d)[..., None] * b
+                d = d - xp.abs(low) ** 2 / d
+            else:
+                high = xp.sum(r[..., 1 : k + 1] * b, axis=-1)  # row 0 of T times (0, b)
+                longer_b = xp.concat((zero, b), axis=-1)
+                a = longer_a - (low / d)[..., None] * longer_b
+                b = longer_b - (high / d)[..., None] * longer_a
+                d = d - low * high / d
             ratios.append(d)
         scale = d[..., None]
+        b = be.conj(xp.flip(a, axis=-1)) if mirrored else b
         return ToeplitzFactor(T, a / scale, b / scale, xp.stack(ratios, axis=-1))
 
 

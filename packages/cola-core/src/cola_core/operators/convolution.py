@@ -188,7 +188,7 @@ class ConvolveND(LinearOperator):
 
     def _direct_cost(self) -> Cost:
         taps, n = math.prod(self.filter_shape), math.prod(self.out_shape)
-        return Cost(2.0 * taps * n, 4.0 * self.itemsize * taps * n, 3.0 * self.itemsize * n, 1, 2 * taps)
+        return Cost(2.0 * taps * n, 2.5 * self.itemsize * taps * n, 3.0 * self.itemsize * n, 1, taps)
 
     def _fft_cost(self) -> Cost:
         n = math.prod(self._lengths())

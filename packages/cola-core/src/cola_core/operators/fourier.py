@@ -44,7 +44,7 @@ def rough(n: int) -> bool:
 def fft_cost(length: float, real: bool, itemsize: int) -> Cost:
     """One transform of a column of ``length`` numbers of ``itemsize`` bytes."""
     steps = max(int(length), 2).bit_length()
-    return Cost((2.5 if real else 5.0) * length * steps, 4.0 * itemsize * length, 3.0 * itemsize * length, 0)
+    return Cost((2.5 if real else 5.0) * length * steps, 6.0 * itemsize * length, 3.0 * itemsize * length, 0)
 
 
 def require_fft(x: Array, name: str) -> None:
