@@ -195,7 +195,7 @@ def test_jit_and_gradients_in_jax():
     import jax
 
     c, r = entries(np.random.default_rng(6), 12, "float64")
-    b = np.ones(12)
+    b = jax.numpy.ones(12)
 
     @jax.jit
     def f(c):

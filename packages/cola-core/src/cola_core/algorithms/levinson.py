@@ -107,6 +107,7 @@ class ToeplitzFactor:
             x = x / be.astype(be.norm(x), x.dtype)[..., None, :]
             y = self._apply(x)
             norm = be.norm(y)
+            y = y / be.astype(norm, y.dtype)[..., None, :]
             x = be.conj(xp.flip(self._apply(xp.flip(be.conj(y), axis=-2)), axis=-2))
         worst = be.number(xp.min(1 / (self.norm_bound()[..., None] * norm)))
         return worst if worst == worst else 0.0
