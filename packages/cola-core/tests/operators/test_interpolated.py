@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+import scipy.linalg as sl
 from compare import close
 from scipy.interpolate import RegularGridInterpolator
 from zoo import installed
@@ -25,12 +26,18 @@ def bases(rng):
     """Operators of size 6 with single entries at hand, and one without."""
     a, b, u = rng.normal(size=(2, 2)), rng.normal(size=(3, 3)), rng.normal(size=(6, 2))
     full, d = rng.normal(size=(6, 6)), rng.normal(size=6)
+    sparse = np.zeros((6, 6))
+    sparse[np.arange(6), [0, 1, 2, 2, 1, 0]] = d
     return [
         (lambda f: ops.Dense(f(full)), full),
         (lambda f: ops.Diagonal(f(d)), np.diag(d)),
         (lambda f: cola.kron(ops.Dense(f(a)), ops.Dense(f(b))), np.kron(a, b)),
         (lambda f: ops.LowRank(f(u)) + 2.0 * ops.Dense(f(full)), u @ u.T + 2 * full),
         (lambda f: ops.Kernel(f(u), None, lambda a, b: a @ b.T + 1), u @ u.T + 1),
+        (lambda f: ops.Toeplitz(f(full[0]), f(full[1])), sl.toeplitz(full[0], full[1])),
+        (lambda f: ops.Circulant(f(full[0])), sl.circulant(full[0])),
+        (lambda f: ops.Sparse(f(d), np.arange(6), np.array([0, 1, 2, 2, 1, 0]), (6, 6)), sparse),
+        (lambda f: ops.Dense(f(full)) + 0.5 * ops.Identity(6), full + 0.5 * np.eye(6)),
         (lambda f: ops.Dense(f(full)) @ ops.Dense(f(full)), full @ full),
     ]
 

@@ -7,7 +7,7 @@ from typing import Any
 from ..backends.base import Array
 from ..dispatch.choose import ask
 from ..operators import Interpolated, Kernel, RealPart
-from ..operators.interpolated import has_entries
+from ..operators.entries import has_entries
 from ..plugins.rulebook import RuleBook
 from .diagonal import DIAG, exactly
 from .trace import TRACE
@@ -23,7 +23,7 @@ def diag_kernel(A: Any, k: int, *, alg: Any) -> Array:
 
 
 def _entries(A: Any, *operands: Any, alg: Any) -> bool | str:
-    if not has_entries(A.base):
+    if A.base.batch_shape or not has_entries(A.base):
         return f"single entries of {A.base!r} are not at hand"
     return exactly(A, *operands, alg=alg)
 

@@ -14,14 +14,9 @@ from ..errors import ShapeError
 from ..properties import PSD, Property, SelfAdjoint
 from ..pytree import operator
 from .base import LinearOperator
-from .dense import Dense, as_matrix_entries
-from .diagonal import Diagonal, Identity, ScalarMul
-from .kernel import Kernel
-from .kronecker import Kronecker
-from .lowrank import LowRank
-from .product import Product, split_scalar
+from .dense import as_matrix_entries
+from .entries import at_positions
 from .sparse import _scipy_product
-from .sum import Sum
 
 __all__ = ["Interpolated", "interpolation_weights"]
 
@@ -191,7 +186,7 @@ class Interpolated(LinearOperator):
         (li, lw), (ri, rw) = self._left, self._right
         li, lw = (x[..., row : row + length, :, None] for x in (li, lw))
         ri, rw = (x[..., col : col + length, None, :] for x in (ri, rw))
-        K = entries(self.base, *be.xp.broadcast_arrays(li, ri))
+        K: Any = at_positions(self.base, *be.xp.broadcast_arrays(li, ri))
         return be.xp.sum(lw * K * be.conj(rw), axis=(-2, -1))
 
     def _matvec_cost(self) -> Cost:
@@ -219,52 +214,6 @@ def _one_batch(be: Backend, index: Array, weights: Array, X: Array) -> Any:
     return (*out, batch)
 
 
-# -- single entries ------------------------------------------------------------------------------------------
-def has_entries(A: LinearOperator) -> bool:
-    """Whether single entries of A are read off or cheaply composed."""
-    if A.batch_shape:
-        return False
-    if isinstance(A, (Dense, Diagonal, ScalarMul, Identity, LowRank, Kernel)):
-        return True
-    if isinstance(A, (Sum, Kronecker)):
-        return all(map(has_entries, A.Ms))
-    if isinstance(A, Product):
-        scalar, rest = split_scalar(A)
-        return scalar is not None and not getattr(scalar.c, "shape", ()) and has_entries(rest)
-    return False
-
-
-def entries(A: Any, i: Array, j: Array) -> Array:
-    """``A[i, j]`` for index arrays of one shape, of an operator that ``has_entries``."""
-    be = backend_of(i)
-    xp = be.xp  # type: ignore[union-attr]
-    if isinstance(A, Dense):
-        return A.array[i, j]
-    if isinstance(A, (Diagonal, ScalarMul, Identity)):
-        d = A.diag[i] if isinstance(A, Diagonal) else (A.c if isinstance(A, ScalarMul) else 1)
-        return xp.where(i == j, d, 0 * d)
-    if isinstance(A, LowRank):
-        return xp.sum(A.U[i, :] * be.conj(A.right[j, :]), axis=-1)  # type: ignore[union-attr]
-    if isinstance(A, Kernel):
-        pairs = A._take(xp.reshape(i, (-1,)), xp.reshape(j, (-1,)))
-        return xp.reshape(pairs.diagonal(), i.shape)  # type: ignore[attr-defined]
-    if isinstance(A, Sum):
-        out = entries(A.Ms[0], i, j)
-        for M in A.Ms[1:]:
-            out = out + entries(M, i, j)
-        return out
-    if isinstance(A, Product):
-        scalar, rest = split_scalar(A)
-        return scalar.c * entries(rest, i, j)  # type: ignore[union-attr]
-    out = None  # Kronecker: an entry is the product of the entries at the digits of its indices
-    for M in reversed(A.Ms):
-        m, n = M.shape[-2:]
-        part = entries(M, i % m, j % n)
-        out = part if out is None else out * part
-        i, j = i // m, j // n
-    return out
-
-
 # -- weights -------------------------------------------------------------------------------------------------
 def interpolation_weights(grid: Any, x: Array, order: str | int = "cubic") -> tuple[Array, Array]:
     """Indices and weights, both (n, p), that interpolate values on a grid at the points x.
@@ -289,7 +238,9 @@ def interpolation_weights(grid: Any, x: Array, order: str | int = "cubic") -> tu
             f"interpolation_weights: points of shape {tuple(x.shape)} on a grid of {len(axes)} "
             f"{'axes' if len(axes) > 1 else 'axis'}; x must be (n, {len(axes)})."
         )
-    xp, index, weights = be.xp, None, None
+    xp = be.xp
+    index: Any = None
+    weights: Any = None
     for d, axis in enumerate(axes):
         axis = be.asarray(axis, dtype=x.dtype, device=be.device(x))
         i, w = _on_axis(be, axis, x[:, d], degree)
@@ -299,7 +250,7 @@ def interpolation_weights(grid: Any, x: Array, order: str | int = "cubic") -> tu
         size = axis.shape[0]
         index = xp.reshape(index[:, :, None] * size + i[:, None, :], (x.shape[0], -1))
         weights = xp.reshape(weights[:, :, None] * w[:, None, :], (x.shape[0], -1))
-    return index, weights  # type: ignore[return-value]
+    return index, weights
 
 
 def _on_axis(be: Backend, axis: Array, x: Array, degree: int) -> tuple[Array, Array]:
