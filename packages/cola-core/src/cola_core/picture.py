@@ -62,9 +62,14 @@ def _place(A: Any, row: float, col: float, limit: int, out: list[Region]) -> Non
         place(A, row, col, limit, out)
 
 
+def _extent(A: Any) -> tuple[float, float]:
+    m, n = A.shape[-2:]
+    return float(m), float(n)
+
+
 def _simple(kind: str) -> Any:
     def place(A: Any, row: float, col: float, limit: int, out: list[Region]) -> None:
-        out.append(Region(kind, row, col, *map(float, A.shape[-2:])))
+        out.append(Region(kind, row, col, *_extent(A)))
 
     return place
 
@@ -74,12 +79,12 @@ def _triangular(A: Any, row: float, col: float, limit: int, out: list[Region]) -
 
 
 def _tridiagonal(A: Any, row: float, col: float, limit: int, out: list[Region]) -> None:
-    out.append(Region("band", row, col, *map(float, A.shape[-2:]), below=1.0, above=1.0))
+    out.append(Region("band", row, col, *_extent(A), 1.0, 1.0, slope=1.0))
 
 
 def _banded(A: Any, row: float, col: float, limit: int, out: list[Region]) -> None:
     below, above = next(v for k, v in A.__dict__.items() if k in A._static_fields and _is_pair(v))
-    out.append(Region("band", row, col, *map(float, A.shape[-2:]), float(below), float(above), slope=1.0))
+    out.append(Region("band", row, col, *_extent(A), float(below), float(above), slope=1.0))
 
 
 def _is_pair(v: Any) -> bool:
@@ -278,14 +283,15 @@ def _artists(r: Region, color: str) -> list[Any]:
     from matplotlib.patches import Polygon, Rectangle
 
     top, left, bottom, right = r.row, r.col, r.row + r.height, r.col + r.width
-    corner, fill = (left, top), dict(facecolor=color, edgecolor="none", alpha=0.5)
+    corner = (left, top)
+    fill: dict[str, Any] = dict(facecolor=color, edgecolor="none", alpha=0.5)
     if r.kind == "block":
         return [Rectangle(corner, r.width, r.height, fill=False, edgecolor="0.4", linewidth=0.6)]
     if r.kind == "dense":
         return [Rectangle(corner, r.width, r.height, **fill)]
     if r.kind in ("lowrank", "product"):
         hatch = {"lowrank": "///", "product": "..."}[r.kind]
-        look = dict(facecolor="none", edgecolor=color, linewidth=0.0, hatch=hatch)
+        look: dict[str, Any] = dict(facecolor="none", edgecolor=color, linewidth=0.0, hatch=hatch)
         return [Rectangle(corner, r.width, r.height, **look)]
     if r.kind == "diagonal":
         return [Line2D([left, right], [top, bottom], color=color, linewidth=1.5)]
