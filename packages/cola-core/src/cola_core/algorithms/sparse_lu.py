@@ -1,4 +1,8 @@
-"""Sparse direct factorisation by SuperLU (through SciPy), NumPy arrays only. Li, ACM TOMS 31 (2005) 302."""
+"""Sparse direct factorisation by SuperLU (through SciPy). Li, ACM TOMS 31 (2005) 302.
+
+Entries of other libraries are copied to the host for it; under a JAX trace that is a callback. Solves are
+differentiated implicitly, by another solve.
+"""
 
 from __future__ import annotations
 
@@ -11,9 +15,11 @@ from ..cost import Cost
 from ..dispatch.session import array_library
 from ..errors import NonFiniteError, SingularMatrixError
 from ..properties import SelfAdjoint
+from ..pytree import map_leaves, tree_leaves
 from .base import Algorithm
 from .cholesky import check_finite
 from .factor import warn_if_singular
+from .iteration import differentiated, prepare
 
 __all__ = ["SparseLU"]
 
@@ -51,15 +57,78 @@ class SparseFactor:
 
 
 @dataclass(frozen=True)
+class HostedFactor:
+    """The factors of a sparse operator of PyTorch or JAX: made on the host, None under a trace."""
+
+    A: Any
+    host: SparseFactor | None
+
+    def solve(self, B: Array) -> Array:
+        """``A^{-1} B`` with implicit derivatives."""
+        A = self.A
+        be, B, _ = prepare(A, B)
+        if 0 in B.shape:
+            return B
+        if not differentiated(be, A, B) and self.host is not None and be.is_concrete(B):
+            return be.asarray(self.host.solve(be.to_numpy(B)), device=A.device)
+        if be.name == "torch" and not be.is_concrete(B, *tree_leaves(A)):
+            from .lu import LU  # PyTorch's function transforms cannot leave for the host
+
+            return LU().solve(A, B)
+        return be.implicit_solve(A, _on_host, B)[0]
+
+    def slogdet(self) -> Any:
+        """Phase and log-modulus; NotImplemented where a derivative may be wanted."""
+        be = self.A._concrete_backend()
+        if self.host is None or differentiated(be, self.A, tree_leaves(self.A)[0]):
+            return NotImplemented
+        sign, value = self.host.slogdet()
+        dtype = be.real_dtype(self.A.dtype)
+        return be.asarray(sign, device=self.A.device), be.asarray(value, dtype, self.A.device)
+
+
+def _on_host(A: Any, B: Array) -> tuple[Array, None]:
+    """One solve by SuperLU, whatever library the entries are of."""
+    be = A._concrete_backend()
+    leaves = tree_leaves(A)
+    if be.is_concrete(B, *leaves):
+        return be.asarray(SparseLU()._factor(A).solve(be.to_numpy(B)), device=A.device), None
+    import jax
+    import numpy as np
+
+    def call(rhs: Any, *arrays: Any) -> Any:
+        supply = iter(arrays)
+        host = _in_order(map_leaves(lambda _: np.asarray(next(supply)), A))
+        return SparseLU()._factor(host).solve(np.asarray(rhs)).astype(rhs.dtype, copy=False)
+
+    answer = jax.ShapeDtypeStruct(B.shape, B.dtype)
+    return jax.pure_callback(call, answer, B, *leaves, vmap_method="sequential"), None
+
+
+def _in_order(A: Any) -> Any:
+    """Sparse operators sorted as NumPy's products want them; identities without a library."""
+    from ..operators import Identity, Sparse, Sum
+
+    if isinstance(A, Sum):
+        return Sum(*map(_in_order, A.Ms), declared=A.declared)
+    if isinstance(A, Sparse):
+        return Sparse(A.data, A.rows, A.cols, A.size, declared=A.declared)
+    return Identity(A.n, A.dtype_name, declared=A.declared) if isinstance(A, Identity) else A
+
+
+@dataclass(frozen=True)
 class SparseLU(Algorithm):
-    """``P A Q = L U`` of a ``Sparse`` operator. Fill depends on the pattern;
-    the estimate assumes a 2-d mesh."""
+    """``P A Q = L U`` of a ``Sparse`` operator, real or complex, in single or double precision.
+
+    Fill depends on the pattern; the estimate assumes a 2-d mesh. A triangular pattern is not reordered and
+    does not fill: its factorisation is a copy and each solve a substitution.
+    """
 
     def applicable(self, question: str, A: Any, *operands: Any) -> bool | str:
         if not _sparse_terms(A):
             return "not a Sparse operator, nor one plus diagonal ones"
-        if array_library(A) != "numpy":
-            return "SuperLU works on NumPy arrays only"
+        if question != "solve" and array_library(A) != "numpy":
+            return "the determinant of SuperLU has no derivative: NumPy arrays only"
         return True
 
     def cost(self, question: str, A: Any, *operands: Any) -> Cost:
@@ -69,8 +138,15 @@ class SparseLU(Algorithm):
         fill = 4.0 * nnz * max(1.0, (n + 2).bit_length() / 4)
         return Cost(30.0 * nnz**1.5 + 4 * fill * k, 12 * fill * (1 + k), 16 * fill, 0, 20)
 
-    def factor(self, A: Any) -> SparseFactor:
+    def factor(self, A: Any) -> Any:
         """Factor once for several solves and the determinant."""
+        be = A._concrete_backend()
+        if be.name == "numpy":
+            return self._factor(A)
+        concrete = be.is_concrete(*tree_leaves(A))
+        return HostedFactor(A, self._factor(A) if concrete and A.shape[-1] else None)
+
+    def _factor(self, A: Any) -> SparseFactor:
         import numpy as np
         from scipy.sparse.linalg import MatrixRankWarning, splu
 
@@ -83,6 +159,9 @@ class SparseLU(Algorithm):
             if A.isa(SelfAdjoint)
             else dict(permc_spec="COLAMD")
         )
+        columns = np.repeat(np.arange(csc.shape[1]), np.diff(csc.indptr))
+        if (csc.indices >= columns).all() or (csc.indices <= columns).all():
+            options = dict(permc_spec="NATURAL", diag_pivot_thresh=0.0)
         try:
             with warnings.catch_warnings():
                 warnings.simplefilter("error", MatrixRankWarning)
@@ -104,14 +183,20 @@ class SparseLU(Algorithm):
         return self.factor(A).solve(b)
 
     def slogdet(self, A: Any) -> tuple[Array, Array]:
-        import numpy as np
-
+        be = A._concrete_backend()
+        zero = be.zeros((), be.real_dtype(A.dtype), A.device)
         if not A.shape[-1]:
-            return np.ones((), A.dtype), np.zeros(())
+            return be.astype(zero + 1, A.dtype), zero
         try:
-            return self.factor(A).slogdet()
+            found = self.factor(A).slogdet()
         except SingularMatrixError:
-            return np.zeros((), A.dtype), np.asarray(-np.inf)
+            return be.astype(zero, A.dtype), zero - float("inf")
+        if found is NotImplemented:
+            raise NotImplementedError(
+                f"SparseLU does not offer the derivative of the determinant of {A!r}: use LU(), or SLQ() for "
+                "an operator declared PSD."
+            )
+        return found
 
 
 def _parity(perm: Any) -> int:
@@ -155,6 +240,6 @@ def _assembled(A: Any) -> Any:
         else:
             be = A._concrete_backend()
             ones = be.xp.ones((A.shape[-1],), dtype=A.dtype)
-            new = diags_array(M._matvec(ones)).tocsr()
+            new = diags_array(be.to_numpy(M._matvec(ones))).tocsr()
         total = new if total is None else total + new
     return total

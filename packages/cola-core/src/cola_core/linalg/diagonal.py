@@ -134,12 +134,12 @@ def diag_identity(A: Any, k: int, *, alg: Any) -> Array:
 def diag_sparse(A: Any, k: int, *, alg: Any) -> Array:
     be = A._concrete_backend()
     size = length(A, k)
-    if be.name == "numpy":
+    if be.name == "numpy" and not A.batch_shape:
         return A._csr.diagonal(k) if size else _zeros(A, k)
     on = A.cols - A.rows == k
     where = be.xp.where(on, A.rows if k >= 0 else A.cols, be.xp.zeros_like(A.rows))
     values = be.xp.where(on, A.data, be.xp.zeros_like(A.data))
-    return be.index_add(where, values[:, None], max(size, 1))[:size, 0]
+    return be.index_add(where, values[..., None], max(size, 1))[..., :size, 0]
 
 
 def _diag_band(A: Any, k: int, *, alg: Any) -> Array:

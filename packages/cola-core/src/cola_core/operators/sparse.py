@@ -7,6 +7,7 @@ The positions are index leaves: they are never cast and take no gradient; the en
 
 from __future__ import annotations
 
+import warnings
 from typing import Any, ClassVar
 
 import numpy as np
@@ -17,13 +18,18 @@ from ..cost import Cost
 from ..errors import ShapeError
 from ..pytree import cached, operator, static
 from .base import LinearOperator
+from .diagonal import Diagonal, Identity, ScalarMul
 
 __all__ = ["Sparse"]
 
 
 @operator
 class Sparse(LinearOperator):
-    """An m x n sparse matrix from entries ``data[k]`` at ``(rows[k], cols[k])``. Product: ``2 nnz`` flops."""
+    """An m x n sparse matrix from entries ``data[..., k]`` at ``(rows[k], cols[k])``; duplicates are summed.
+
+    data: (*batch, nnz), one pattern for a whole batch. Product: ``2 nnz`` flops. Sums and products of sparse
+    and diagonal matrices are again sparse, as long as they do not fill.
+    """
 
     data: Array
     rows: Array
@@ -38,10 +44,10 @@ class Sparse(LinearOperator):
         m, n = (int(s) for s in self.size)
         object.__setattr__(self, "size", (m, n))
         rows, cols = _host_index(self.rows, "rows"), _host_index(self.cols, "cols")
-        if data.ndim != 1 or rows.shape != data.shape or cols.shape != data.shape:
+        if data.ndim < 1 or rows.shape != data.shape[-1:] or cols.shape != data.shape[-1:]:
             raise ShapeError(
-                f"Sparse needs 1-d data, rows and cols of one length; got {tuple(data.shape)}, "
-                f"{rows.shape}, {cols.shape}."
+                f"Sparse needs data of shape (*batch, nnz), rows and cols of shape (nnz,); got "
+                f"{tuple(data.shape)}, {rows.shape}, {cols.shape}."
             )
         if rows.size and (rows.min() < 0 or rows.max() >= m or cols.min() < 0 or cols.max() >= n):
             raise ShapeError(
@@ -54,12 +60,12 @@ class Sparse(LinearOperator):
         step = np.diff(position)
         if (step <= 0).any():
             order = np.argsort(position, kind="stable")
-            data = data[be.asarray(order)]
+            data = data[..., be.asarray(order)]
             position = position[order]
             first = np.concatenate([[True], np.diff(position) > 0])
             if not first.all():
                 slot = np.cumsum(first) - 1
-                data = be.index_add(be.asarray(slot), data[:, None], int(first.sum()))[:, 0]
+                data = be.index_add(be.asarray(slot), data[..., None], int(first.sum()))[..., 0]
                 position = position[first]
             rows, cols = position // max(n, 1), position % max(n, 1)
         device = be.device(data)
@@ -73,8 +79,39 @@ class Sparse(LinearOperator):
         coo = M.tocoo()
         return cls(coo.data, coo.row, coo.col, coo.shape, declared=declared)
 
+    @classmethod
+    def from_torch(cls, t: Any, declared: frozenset[Any] = frozenset()) -> Sparse:
+        """From a sparse tensor of PyTorch (COO, CSR, CSC; duplicates summed)."""
+        from ..interop.torch_sparse import read
+
+        return read(t).replace(declared=declared)
+
+    @classmethod
+    def from_jax(cls, M: Any, declared: frozenset[Any] = frozenset()) -> Sparse:
+        """From a sparse array of ``jax.experimental.sparse`` (BCOO, BCSR, COO, CSR, CSC)."""
+        from ..interop.jax_sparse import read
+
+        return read(M).replace(declared=declared)
+
+    def to_torch(self, layout: str = "csr") -> Any:
+        """As a sparse tensor of PyTorch; layout "csr" or "coo"."""
+        from ..interop import to_torch_sparse
+
+        return to_torch_sparse(self, layout)
+
+    def to_jax(self, layout: str = "bcoo") -> Any:
+        """As a sparse array of JAX; layout "bcoo" or "bcsr"."""
+        from ..interop import to_jax_sparse
+
+        return to_jax_sparse(self, layout)
+
     def to_scipy(self) -> Any:
         """As ``scipy.sparse.csr_array`` (entries copied to the host if they live elsewhere)."""
+        if self.batch_shape:
+            raise ShapeError(
+                f"{self!r} is a batch of {self.batch_shape} matrices, a SciPy matrix is one: convert them "
+                "one by one, Sparse(A.data[i], A.rows, A.cols, A.size).to_scipy()."
+            )
         if self.backend is not None and self.backend.name == "numpy":
             return self._csr
         from scipy.sparse import csr_array
@@ -86,7 +123,7 @@ class Sparse(LinearOperator):
     @property
     def nnz(self) -> int:
         """Number of stored entries."""
-        return int(self.data.shape[0])
+        return int(self.data.shape[-1])
 
     @cached
     def _csr(self) -> Any:
@@ -101,22 +138,40 @@ class Sparse(LinearOperator):
         return self._csr.conj().T.tocsr()
 
     def _shape(self) -> tuple[int, ...]:
-        return self.size
+        return (*self.data.shape[:-1], *self.size)
 
     def _matmat(self, X: Array) -> Array:
         be = self._concrete_backend()
-        if be.name == "numpy":
+        if be.name == "numpy" and self.data.ndim == 1:
             return _scipy_product(self._csr, X)
-        return be.index_add(self.rows, self.data[:, None] * X[..., self.cols, :], self.size[0])
+        fast = self._fast(be, X)
+        if fast is not None:
+            return fast @ X
+        return be.index_add(self.rows, self.data[..., None] * X[..., self.cols, :], self.size[0])
 
     def _matvec(self, x: Array) -> Array:
-        return self._csr @ x if self._concrete_backend().name == "numpy" else self._matmat(x[:, None])[..., 0]
+        if self._concrete_backend().name == "numpy" and self.data.ndim == 1:
+            return self._csr @ x
+        return self._matmat(x[:, None])[..., 0]
+
+    def _fast(self, be: Any, X: Array) -> Any:
+        """PyTorch's own CSR matrix where it serves: one matrix, at hand, of which no derivative is wanted."""
+        if be.name != "torch" or self.data.ndim != 1 or X.ndim != 2 or X.dtype != self.data.dtype:
+            return None
+        if self.data.requires_grad or not self.nnz or not be.is_concrete(self.data, self.rows, X):
+            return None
+        made = self.__dict__.get("_torch_csr")
+        if made is None:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # that CSR is in beta state
+                made = self.__dict__["_torch_csr"] = self.to_torch()
+        return made
 
     def _rmatmat(self, X: Array) -> Array:
         be = self._concrete_backend()
-        if be.name == "numpy":
+        if be.name == "numpy" and self.data.ndim == 1:
             return _scipy_product(self._csr_adjoint, X)
-        return be.index_add(self.cols, be.conj(self.data)[:, None] * X[..., self.rows, :], self.size[1])
+        return be.index_add(self.cols, be.conj(self.data)[..., None] * X[..., self.rows, :], self.size[1])
 
     def _adjoint(self) -> LinearOperator:
         return self._flipped(self._concrete_backend().conj(self.data))
@@ -140,9 +195,61 @@ class Sparse(LinearOperator):
 
     def _to_dense(self) -> Array:
         be = self._concrete_backend()
-        if be.name == "numpy":
+        if be.name == "numpy" and self.data.ndim == 1:
             return self._csr.toarray()
         return super()._to_dense()
+
+    def _times(self, c: Any) -> Any:
+        c = c[..., None] if getattr(c, "shape", ()) else c
+        return self.replace(data=c * self.data, declared=frozenset())
+
+    def _plus(self, other: LinearOperator) -> Any:
+        entries = self._entries_of(other)
+        if entries is None or self._pattern() is None:
+            return NotImplemented
+        data, rows, cols = entries
+        xp, (mine, columns) = self.xp, self._pattern()  # type: ignore[misc]
+        lead = xp.broadcast_arrays(xp.sum(self.data, axis=-1), xp.sum(data, axis=-1))[0].shape
+        both = [xp.broadcast_to(d, (*lead, d.shape[-1])) for d in (self.data, data)]
+        dtype = xp.result_type(*both)
+        both = [self._concrete_backend().astype(d, dtype) for d in both]
+        positions = np.concatenate([mine, rows]), np.concatenate([columns, cols])
+        return Sparse(xp.concat(both, axis=-1), *positions, self.size)
+
+    def _entries_of(self, other: LinearOperator) -> tuple[Array, Any, Any] | None:
+        """The entries of something that may be added, of this library; None for what is not sparse."""
+        if isinstance(other, Sparse):
+            pattern = other._pattern() if other.backend is self.backend else None
+            return None if pattern is None else (other.data, *pattern)
+        n = np.arange(self.size[0])
+        if isinstance(other, Diagonal):
+            return (other.diag, n, n) if other.backend is self.backend else None
+        if isinstance(other, (ScalarMul, Identity)):
+            c: Any = other.c if isinstance(other, ScalarMul) else 1
+            c = c[..., None] if getattr(c, "shape", ()) else c
+            be = self._concrete_backend()
+            dtype = be.real_dtype(self.data.dtype)
+            return c * be.xp.ones((n.size,), dtype=dtype, device=be.device(self.data)), n, n
+        return None
+
+    def _pattern(self) -> tuple[Any, Any] | None:
+        """Rows and columns as NumPy arrays; None while planning or under a trace."""
+        be = self._concrete_backend()
+        if not be.is_concrete(self.rows, self.cols):
+            return None
+        return be.to_numpy(self.rows), be.to_numpy(self.cols)
+
+    def _compose(self, other: LinearOperator) -> Any:
+        if other.backend is not self.backend:
+            return NotImplemented
+        if isinstance(other, Diagonal):
+            return self.replace(data=self.data * other.diag[..., self.cols], declared=frozenset())
+        return _sparse_product(self, other) if isinstance(other, Sparse) else NotImplemented
+
+    def _rcompose(self, other: LinearOperator) -> Any:
+        if isinstance(other, Diagonal) and other.backend is self.backend:
+            return self.replace(data=other.diag[..., self.rows] * self.data, declared=frozenset())
+        return NotImplemented
 
     def _matvec_cost(self) -> Cost:
         m, n = self.size
@@ -154,7 +261,29 @@ class Sparse(LinearOperator):
         )
 
     def _short(self) -> str:
-        return f"{type(self).__name__}[{self.size[0]}x{self.size[1]}, nnz={self.nnz}]"
+        size = "x".join(map(str, self.shape))
+        return f"{type(self).__name__}[{size}, nnz={self.nnz}]"
+
+
+GROWTH = 8  # a product of sparse matrices is formed if it takes at most this many times their entries
+
+
+def _sparse_product(A: Sparse, B: Sparse) -> Any:
+    """``A @ B`` as a sparse matrix, positions found on the host; NotImplemented where it would fill."""
+    mine, theirs = A._pattern(), B._pattern()
+    if mine is None or theirs is None:
+        return NotImplemented
+    start = np.searchsorted(theirs[0], np.arange(B.size[0] + 1))  # B's entries are in order of rows
+    counts = np.diff(start)[mine[1]]  # entries of B that each entry of A meets
+    total = int(counts.sum())
+    if total > GROWTH * (A.nnz + B.nnz) + 10_000:
+        return NotImplemented
+    left = np.repeat(np.arange(A.nnz), counts)
+    offset = np.arange(total) - np.repeat(np.cumsum(counts) - counts, counts)
+    right = start[mine[1][left]] + offset
+    be = A._concrete_backend()
+    data = A.data[..., be.asarray(left)] * B.data[..., be.asarray(right)]
+    return Sparse(data, mine[0][left], theirs[1][right], (A.size[0], B.size[1]))
 
 
 def _scipy_product(csr: Any, X: Array) -> Array:
@@ -169,9 +298,14 @@ def _scipy_product(csr: Any, X: Array) -> Array:
 
 def _host_index(x: Any, what: str) -> Any:
     be = backend_of_type(type(x)) or get_backend("numpy")
-    if not be.is_concrete(x):
-        raise ShapeError(f"Sparse {what} must be concrete: the sparsity pattern is structure, not data.")
-    array = np.asarray(be.to_numpy(x) if be.name != "numpy" else x)
+    try:
+        array = np.asarray(be.to_numpy(x) if be.name != "numpy" else x)
+    except Exception:
+        if be.is_concrete(x):
+            raise
+        raise ShapeError(
+            f"Sparse {what} must be concrete: the sparsity pattern is structure, not data."
+        ) from None
     if array.dtype.kind not in "iu" and array.size:
         raise ShapeError(f"Sparse {what} must be integers, got dtype {array.dtype}.")
     return array.astype(np.int64)

@@ -26,6 +26,10 @@ def _sparse(dtype: str, seed: int) -> tuple[Any, Any, Any]:
     return data_, rows, cols
 
 
+def _sparse_batch(dtype: str, seed: int) -> Any:
+    return np.stack([_sparse(dtype, seed)[0], _sparse(dtype, seed + 7)[0]])
+
+
 def _sparse_operator(put: Any, t: Any, s: Any) -> Any:
     data, rows, cols = map(put, _sparse(t, s))
     return ops.Sparse(data, rows, cols, (9, 9))
@@ -186,6 +190,11 @@ def operator_cases() -> list[Case]:
             "sparse",
             _sparse_operator,
             lambda t, s: scatter(*_sparse(t, s), 9, 9),
+        ),
+        operator_case(
+            "sparse-batch",
+            lambda put, t, s: ops.Sparse(put(_sparse_batch(t, s)), *map(put, _sparse(t, s)[1:]), (9, 9)),
+            lambda t, s: np.stack([scatter(d, *_sparse(t, s)[1:], 9, 9) for d in _sparse_batch(t, s)]),
         ),
         operator_case(
             "sparse-wide",
