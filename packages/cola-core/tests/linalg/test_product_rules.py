@@ -134,6 +134,9 @@ def test_who_takes_the_trace_of_a_product(factors, rule):
     A = ops.Product(*(make[c]() for c in factors))
     assert cola.explain(cola.trace, A).root.by == f"core:{rule}"
     np.testing.assert_allclose(cola.trace(A), np.trace(A.to_dense()))
+    np.testing.assert_allclose(cola.diag(A), np.diag(A.to_dense()), atol=1e-12)
+    if "S" in factors:
+        assert cola.explain(cola.diag, A).root.by == "core:diag/sparse-product"
 
 
 def test_the_trace_of_a_low_rank_product_needs_only_its_columns():

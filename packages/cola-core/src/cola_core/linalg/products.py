@@ -221,7 +221,6 @@ def diag_scaled_rows(A: Any, k: int, *, alg: Any) -> Array:
     return d * ask(DIAG, (adopted(rest, A), k), alg)
 
 
-# -- traces --------------------------------------------------------------------------------------------------
 def _sparse_pair(A: Any) -> tuple[Any, Any] | None:
     """The sparse one of two factors and the other, whose entries can be looked up."""
     if len(A.Ms) != 2:
@@ -232,12 +231,34 @@ def _sparse_pair(A: Any) -> tuple[Any, Any] | None:
     return None
 
 
-def _looked_up(A: Any, *, alg: Any) -> bool | str:
-    if _sparse_pair(A) is None:
+def _looked_up(A: Any, k: int = 0, *, alg: Any) -> bool | str:
+    if k != 0:
+        return f"only the main diagonal, not k={k}"
+    pair = _sparse_pair(A)
+    if pair is None or A.shape[-1] != A.shape[-2]:
         return "not a sparse operator times one whose entries are stored"
     return exactly(A, alg=alg)
 
 
+@RULES.rule(
+    DIAG,
+    (Product,),
+    id="diag/sparse-product",
+    source="(S B)_ii = sum over S_ij B_ji",
+    when=_looked_up,
+    precedence=2,
+)
+def diag_sparse_product(A: Any, k: int, *, alg: Any) -> Array:
+    S, M = _sparse_pair(A)  # type: ignore[misc]
+    be, n = A._concrete_backend(), A.shape[-1]
+    entries = at_positions(M, S.cols, S.rows) if S.nnz else None
+    if entries is None or not n:
+        return be.zeros((*A.batch_shape, n), A.dtype, A.device)
+    where = S.rows if A.Ms[0] is S else S.cols
+    return be.index_add(where, (S.data * entries)[..., None], n)[..., 0]
+
+
+# -- traces --------------------------------------------------------------------------------------------------
 @RULES.rule(
     TRACE,
     (Product,),

@@ -10,8 +10,9 @@ from ... import ops
 from ...properties import PSD, SelfAdjoint, Stiefel
 from .. import data
 from ..case import Case
-from .build import blocks, of_arrays
+from .build import blocks, of_arrays, scatter
 
+SPOTS = (np.array([0, 1, 2, 3, 4, 0, 1, 2, 3]), np.array([0, 1, 2, 3, 4, 1, 2, 3, 4]))
 normal, psd, selfadjoint, general = data.normal, data.psd, data.selfadjoint, data.general
 
 
@@ -212,6 +213,18 @@ def operator_cases() -> list[Case]:
             lambda t, s: [_orthonormal(s, 6, 3, t)],
             lambda Q: ops.Projection(Stiefel(D(Q))) + 0.5 * ops.Identity(6),
             lambda Q: Q @ Q.conj().T + 0.5 * np.eye(6),
+        ),
+        of_arrays(
+            "product-diagonal",
+            lambda t, s: [_spread(normal(s, (5,), t)), general(s + 1, 5, t)],
+            lambda d, A: ops.Product(ops.Diagonal(d), D(A)),
+            lambda d, A: d[:, None] * A,
+        ),
+        of_arrays(
+            "product-sparse",
+            lambda t, s: [_spread(normal(s, (9,), t)), general(s + 1, 5, t)],
+            lambda e, A: ops.Product(ops.Sparse(e, *SPOTS, (5, 5)), D(A)),
+            lambda e, A: scatter(e, *SPOTS, 5, 5) @ A,
         ),
         of_arrays(
             "blockdiag-nested",
