@@ -70,10 +70,10 @@ def function_of_projector(P: Any, f: Any, *, alg: Any) -> Any:
     be = P._concrete_backend()
     xp = be.xp
     values = xp.asarray(np.array([0.0, 1.0]), dtype=be.real_dtype(P.dtype))
+    if P.rank == P.shape[-1]:  # the identity: f need not have a value at zero
+        return ops.ScalarMul(f.on(be, values[1:])[0], P.shape[-1], declared=f.properties(P))
     with np.errstate(divide="ignore", invalid="ignore"):
         values = f.on(be, values)
-    if P.rank == P.shape[-1]:
-        return ops.ScalarMul(values[1], P.shape[-1], declared=f.properties(P))
     if be.is_concrete(values) and not bool(xp.isfinite(values[0])):
         raise SingularMatrixError(
             f"{f.name}({P!r}): {f.name} is not finite at the eigenvalue 0 of a projector of rank {P.rank} < "
