@@ -241,11 +241,11 @@ def _some_of_all_general(A: Any, k: int, which: str, *, alg: Any) -> Any:
     return be.xp.take_along_axis(w, index, axis=-1), columns(V, index, claim)
 
 
-for _cls in (Diagonal, ScalarMul, Triangular, Kronecker, KronSum, BlockDiag, Sum, Product):
+for _general in (Diagonal, ScalarMul, Triangular, Kronecker, KronSum, BlockDiag, Sum, Product):
     RULES.rule(
         EIGS,
-        (_cls,),
-        id=f"eigs/{_cls.__name__.lower()}",
+        (_general,),
+        id=f"eigs/{_general.__name__.lower()}",
         source="eigenvalues of the parts, then the wanted ones",
         when=_structured_general,
     )(_some_of_all_general)

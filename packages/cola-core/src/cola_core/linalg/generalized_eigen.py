@@ -279,7 +279,7 @@ def _shared_mass(A: Any, B: Any, *operands: Any, alg: Any) -> bool | str:
     when=_shared_mass,
 )
 def geigh_shared_mass(A: Any, B: Any, *, alg: Any) -> Any:
-    found = pencils(A)
+    found: Any = pencils(A)
     decomposed = []
     for pair, b in zip(found.pairs, B.Ms, strict=True):
         other = next((M for M in pair if not same(M, b)), b)

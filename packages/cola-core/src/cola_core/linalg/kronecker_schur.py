@@ -114,11 +114,13 @@ class KroneckerSchurFactor:
             Ts = list(self.Ts)
         pieces = []
         for index in itertools.product(*map(range, lead)):
-            one = [[_at(T, index, len(lead), 2) for T in Ts], *(_at(x, index, len(lead), 0) for x in (c, s))]
+            r = len(lead)
+            one = [_at(T, index, r, 2) for T in Ts]
+            ci, si = _at(c, index, r, 0), _at(s, index, r, 0)
             if concrete:
-                pieces.append(substitute(kind, *one, C[index]))
+                pieces.append(substitute(kind, one, ci, si, C[index]))
             else:
-                pieces.append(substitute_traced(be, kind, *one, C[index]))
+                pieces.append(substitute_traced(be, kind, one, ci, si, C[index]))
         device = self.A.device
         if concrete:
             pieces = [be.asarray(Y, device=device) for Y in pieces]

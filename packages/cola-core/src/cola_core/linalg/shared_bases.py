@@ -304,7 +304,7 @@ def _two_each(A: Any) -> tuple[KroneckerTerms, list[tuple[Any, Any]]] | str:
     for i, pair in enumerate(found.pairs):
         if any(not M.isa(SelfAdjoint) for M in pair):
             return f"a factor at place {i} is not known to be self-adjoint"
-        powers = any(f[i] is not None and _power(f[i])[1] > 1 for _, f in found.terms)
+        powers = any(F is not None and _power(F)[1] > 1 for F in (f[i] for _, f in found.terms))
         if len(pair) + found.identities[i] <= 2 and (found.identities[i] or len(pair) < 2):
             chosen.append((None, pair[0] if pair else None))
             continue
@@ -377,7 +377,8 @@ def _worst(be: Any, r: Array, B: Array) -> float:
 def _pencil_parts(A: Any, alg: Any) -> PencilFactor:
     from .generalized_eigen import GEIGH
 
-    found, chosen = _two_each(A)  # type: ignore[misc]
+    split: Any = _two_each(A)
+    found, chosen = split
     be = A._concrete_backend()
     pairs = []
     for b, other in chosen:

@@ -23,7 +23,7 @@ BLOCK = 64  # below this LAPACK's trsyl is as fast as products
 def quasi_eigenvalues(T: Any) -> Any:
     """Eigenvalues of an upper triangular NumPy matrix with 2 x 2 blocks where pairs are complex."""
     d = np.diagonal(T).astype(np.result_type(T.dtype, np.complex64))
-    below = np.flatnonzero(np.diagonal(T, -1)) if len(T) > 1 and T.dtype.kind != "c" else []
+    below: Any = np.flatnonzero(np.diagonal(T, -1)) if len(T) > 1 and T.dtype.kind != "c" else []
     for i in below:
         half = (T[i, i] - T[i + 1, i + 1]) / 2
         root = np.sqrt(np.asarray(half * half + T[i, i + 1] * T[i + 1, i], d.dtype))
