@@ -8,7 +8,7 @@ from compare import near
 
 import cola_core as cola
 from cola_core import interop, ops
-from cola_core.errors import BackendError, ShapeError
+from cola_core.errors import BackendError, DTypeError, ShapeError
 
 
 def spd(rng, n=4):
@@ -287,3 +287,25 @@ def test_linear_operator_needs_tensors():
         interop.to_linear_operator(np.eye(3))
     with pytest.raises(BackendError, match="tensors"):
         interop.to_linear_operator(ops.Identity(3))
+
+
+def test_real_operators_of_others_times_complex_vectors(rng):
+    lx = needs("lineax")
+    needs("linear_operator")
+    import jax.numpy as jnp
+    import torch
+    from linear_operator import operators as lo
+
+    a = rng.normal(size=(3, 3))
+    x = rng.normal(size=(3, 2)) + 1j * rng.normal(size=(3, 2))
+    J = cola.as_operator(lx.JacobianLinearOperator(lambda v, _: jnp.asarray(a) @ v, jnp.ones(3)))
+    near(J @ jnp.asarray(x), a @ x, 1e-12)
+    near(J.H @ jnp.asarray(x), a.T @ x, 1e-12)
+    t = torch.as_tensor(a)
+    C = cola.as_operator(lo.CatLinearOperator(lo.DenseLinearOperator(t), lo.DenseLinearOperator(t)))
+    near((C @ torch.as_tensor(x)).numpy(), np.vstack([a, a]) @ x, 1e-12)
+    y = torch.as_tensor(np.vstack([x, x]))
+    near((C.H @ y).resolve_conj().numpy(), 2 * a.T @ x, 1e-12)
+    for A in (J, C):
+        with pytest.raises(DTypeError, match="change the dtype there"):
+            A.to(dtype="float32")

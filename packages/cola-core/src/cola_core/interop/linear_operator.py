@@ -11,7 +11,7 @@ from collections.abc import Callable
 from typing import Any
 
 from ..backends.base import Array, dtype_name
-from ..errors import BackendError
+from ..errors import BackendError, DTypeError
 from ..operators import (
     Dense,
     Diagonal,
@@ -55,6 +55,10 @@ class TorchLinearOperator(LinearOperator):
     def _restatic(self, dtype: Any, backend: str | None) -> LinearOperator:
         if backend not in (None, "torch", "abstract"):
             raise BackendError(f"{self!r} belongs to PyTorch and cannot be moved to {backend}.")
+        if dtype is not None and dtype_name(dtype) != dtype_name(self.dtype):
+            raise DTypeError(
+                f"{self!r} belongs to linear_operator: change the dtype there, before as_operator."
+            )
         return self
 
     def _through(self, X: Array, transposed: bool) -> Array:
@@ -62,8 +66,11 @@ class TorchLinearOperator(LinearOperator):
         m, n = self.size[-2:]
         if be.name == "abstract":
             return be.zeros((*X.shape[:-2], n if transposed else m, X.shape[-1]), self.dtype)
+        if be.is_complex(X) and not self._is_complex():  # their products are real: one for each part
+            real, imaginary = (self._through(part, transposed) for part in (X.real, X.imag))
+            return real + 1j * imaginary
         op = self.restored()
-        return (op.mT if transposed else op) @ be.astype(X, self.dtype)
+        return (op.mT if transposed else op) @ be.astype(X, self.dtype).contiguous()
 
     def _matmat(self, X: Array) -> Array:
         return self._through(X, transposed=False)

@@ -10,7 +10,7 @@ from __future__ import annotations
 from typing import Any
 
 from ..backends.base import Array, dtype_name
-from ..errors import BackendError, ShapeError
+from ..errors import BackendError, DTypeError, ShapeError
 from ..operators import Dense, Diagonal, Identity, LinearOperator, Triangular, operator, static
 from ..properties import PSD, Property, SelfAdjoint
 
@@ -48,7 +48,9 @@ class Lineax(LinearOperator):
     def _restatic(self, dtype: Any, backend: str | None) -> LinearOperator:
         if backend not in (None, "jax", "abstract"):
             raise BackendError(f"{self!r} is a lineax operator and cannot be moved to {backend}.")
-        return self if dtype is None else self.replace(entries=dtype_name(dtype))
+        if dtype is not None and dtype_name(dtype) != self.entries:
+            raise DTypeError(f"{self!r} belongs to lineax: change the dtype there, before as_operator.")
+        return self
 
     def restored(self) -> Any:
         """The lineax operator."""
@@ -64,6 +66,8 @@ class Lineax(LinearOperator):
         be = self.backend
         if be.name == "abstract":
             return be.zeros((*X.shape[:-2], rows, X.shape[-1]), self.dtype)
+        if be.is_complex(X) and "complex" not in self.entries:  # a real operator: one product for each part
+            return self._through(op, X.real, rows) + 1j * self._through(op, X.imag, rows)
         unravel = jax.flatten_util.ravel_pytree(_zeros(op.in_structure()))[1]
 
         def one(x: Any) -> Any:
