@@ -24,12 +24,12 @@ class FunctionOperator(LinearOperator):
     NumPy. Functions must not close over arrays that need gradients: give those as a custom operator.
     """
 
-    matvec: Callable[[Array], Array] | None = static()
+    matvec: Callable[[Array], Array] | None = static()  # type: ignore[assignment]
     size: tuple[int, int] = static()
     entries: str = static(default="float64")
-    rmatvec: Callable[[Array], Array] | None = static(default=None)
-    matmat: Callable[[Array], Array] | None = static(default=None)
-    rmatmat: Callable[[Array], Array] | None = static(default=None)
+    rmatvec: Callable[[Array], Array] | None = static(default=None)  # type: ignore[assignment]
+    matmat: Callable[[Array], Array] | None = static(default=None)  # type: ignore[assignment]
+    rmatmat: Callable[[Array], Array] | None = static(default=None)  # type: ignore[assignment]
     library: str = static(default="numpy")
 
     def __init__(

@@ -31,6 +31,13 @@ class Interpolated(LinearOperator):
     and the result is PSD or self-adjoint where the base is. Product: ``2 (m p + n q)`` flops and one product
     with K (structured kernel interpolation, Wilson and Nickisch 2015, eq. 8). Indices are never cast and
     take no gradient; weights do.
+
+    >>> import numpy as np, cola_core as cola
+    >>> grid, x = np.linspace(0, 1, 5), np.array([0.1, 0.5, 0.9])
+    >>> K = cola.PSD(np.exp(-abs(grid[:, None] - grid)))
+    >>> A = cola.ops.Interpolated(K, *cola.ops.interpolation_weights(grid, x, "linear"))
+    >>> A.shape, A.isa(cola.PSD), [round(float(d), 3) for d in cola.diag(A)]
+    ((3, 3), True, [0.894, 1.0, 0.894])
     """
 
     base: LinearOperator
