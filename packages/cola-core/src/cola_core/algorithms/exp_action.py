@@ -193,11 +193,11 @@ def _norm_estimate(be: Any, A: Any, mu: Any, p: int) -> Array:
         return X
 
     start = _signs(be, A, 2)
+    best: Any = None
     try:
         if A.batch_shape:
             raise NotImplementedError
         X = xp.concat([xp.ones_like(start[:, :1]), start[:, 1:]], axis=-1) / n
-        best = None
         for _ in range(5):
             Y = forward(X)
             size = xp.max(xp.sum(xp.abs(Y), axis=-2))

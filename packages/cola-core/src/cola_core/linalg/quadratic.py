@@ -159,7 +159,7 @@ def keeping_factors() -> Any:
 )
 def through_inverse(A: Any, B: Array, *, alg: Any) -> Any:
     """The inverse keeps the factorisation that its first product makes; its determinant reads it off."""
-    be = A.backend or backend_of_type(type(B))
+    be: Any = A.backend or backend_of_type(type(B))
     with keeping_factors():
         kept = ask(INV, (A,), alg)
         X = kept._matmat(B)
