@@ -23,7 +23,7 @@ __all__ = ["ToeplitzCG", "circulant_preconditioner"]
 FLOOR = 1e-10  # eigenvalues of the preconditioner below this part of the largest are lifted to it
 
 
-def circulant_preconditioner(T: LinearOperator, kind: str = "chan") -> Circulant:
+def circulant_preconditioner(T: LinearOperator, kind: str = "chan") -> LinearOperator:
     """The inverse of a circulant near a square Toeplitz matrix, as an operator; for ``CG(P=...)``,
     ``GMRES(P=...)``.
 

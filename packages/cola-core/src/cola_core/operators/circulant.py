@@ -146,7 +146,7 @@ class Periodic(LinearOperator):
     def _plus(self, other: LinearOperator) -> Any:
         """They add, and take up multiples of the identity."""
         if isinstance(other, (Identity, ScalarMul)):
-            c = 1 if isinstance(other, Identity) else other.c
+            c: Any = 1 if isinstance(other, Identity) else other.c
             be, xp, s = self._concrete_backend(), self.xp, self._symbol()
             if not s.shape[-1] or 0 in self.grid:
                 return self

@@ -165,7 +165,7 @@ class Toeplitz(LinearOperator):
         if isinstance(other, (Identity, ScalarMul)):
             if 0 in self.shape:
                 return self
-            c = 1 if isinstance(other, Identity) else other.c
+            c: Any = 1 if isinstance(other, Identity) else other.c
             first = self.column[..., :1] + (c[..., None] if getattr(c, "shape", ()) else c)
             rest = self.column[..., 1:]
             return Toeplitz(_joined(xp, [first, rest]), self.row)

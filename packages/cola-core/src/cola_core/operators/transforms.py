@@ -139,9 +139,9 @@ class FFT(OrthonormalTransform):
     def __init__(
         self,
         n: int,
-        inverse: bool = False,
         dtype: Any = None,
         *,
+        inverse: bool = False,
         backend: str | None = None,
         device: Any = None,
         declared: frozenset[Property] = frozenset(),
@@ -161,8 +161,8 @@ class FFT(OrthonormalTransform):
         double = dtype_name(A.dtype) in ("float64", "complex128")
         return cls(
             A.shape[-1] if n is None else n,
-            inverse,
             "complex128" if double else "complex64",
+            inverse=inverse,
             backend=None if A.backend is None else A.backend.name,
             device=A.device,
         )
