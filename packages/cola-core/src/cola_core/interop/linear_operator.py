@@ -11,7 +11,7 @@ from collections.abc import Callable
 from typing import Any
 
 from ..backends.base import Array, dtype_name
-from ..errors import BackendError, DTypeError
+from ..errors import BackendError
 from ..operators import (
     Dense,
     Diagonal,
@@ -55,10 +55,6 @@ class TorchLinearOperator(LinearOperator):
     def _restatic(self, dtype: Any, backend: str | None) -> LinearOperator:
         if backend not in (None, "torch", "abstract"):
             raise BackendError(f"{self!r} belongs to PyTorch and cannot be moved to {backend}.")
-        if dtype is not None and dtype_name(dtype) != dtype_name(self.dtype):
-            raise DTypeError(
-                f"{self!r} belongs to linear_operator: change the dtype there, before as_operator."
-            )
         return self
 
     def _through(self, X: Array, transposed: bool) -> Array:
