@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -76,7 +77,7 @@ def algorithm_cases() -> list[Case]:
             "banded-cholesky",
             lambda: a.BandedCholesky(),
             ("solve", "slogdet", "cholesky"),
-            lambda *args: _band_problem(*args, definite=True),
+            partial(_band_problem, definite=True),
             max_condition=1e4,
             capabilities=Capabilities(batch=no_stack),
         ),
@@ -84,7 +85,7 @@ def algorithm_cases() -> list[Case]:
             "banded-eigh",
             lambda: a.BandedEigh(),
             ("eigh", "eigsh"),
-            lambda *args: _band_problem(*args, definite=True),
+            partial(_band_problem, definite=True),
             max_condition=1e4,
             capabilities=Capabilities(
                 backends=only("numpy", reason="LAPACK works on NumPy arrays"), batch=one_by_one
