@@ -255,6 +255,10 @@ def test_permutation_eigenvalues_are_exact(backend, n):
     w = backend.to_numpy(cola.eigvals(ops.Permutation(backend.asarray(perm), dtype="float64")))
     assert matched(w, np.linalg.eigvals(np.eye(n)[perm])) < 1e-12
     np.testing.assert_allclose(np.abs(w), 1, atol=3e-16)
+    w, V = cola.eig(ops.Permutation(backend.asarray(perm), dtype="float64"))
+    w, V = backend.to_numpy(w), backend.to_numpy(V.to_dense())
+    np.testing.assert_allclose(np.eye(n)[perm] @ V, V * w, atol=1e-14)
+    np.testing.assert_allclose(V.conj().T @ V, np.eye(n), atol=1e-13)
     cycle = np.roll(np.arange(8), 1)
     w = backend.to_numpy(cola.eigvals(ops.Permutation(backend.asarray(cycle), dtype="float64")))
     assert {1, -1, 1j, -1j} <= set(w.tolist())  # quarter turns without rounding

@@ -10,6 +10,7 @@ from ..backends import backend_of
 from ..backends.base import Array
 from ..dispatch.choose import ask
 from ..operators import (
+    FFT,
     BlockDiag,
     Dense,
     Diagonal,
@@ -241,7 +242,7 @@ def _some_of_all_general(A: Any, k: int, which: str, *, alg: Any) -> Any:
     return be.xp.take_along_axis(w, index, axis=-1), columns(V, index, claim)
 
 
-for _general in (Diagonal, ScalarMul, Triangular, Kronecker, KronSum, BlockDiag, Sum, Product):
+for _general in (Diagonal, ScalarMul, Triangular, Permutation, Kronecker, KronSum, BlockDiag, Sum, Product):
     RULES.rule(
         EIGS,
         (_general,),
@@ -387,14 +388,17 @@ def _cycles(A: Any) -> tuple[Array, Array, Array]:
 
 
 def _roots_of_unity(A: Any) -> Array:
+    _, steps, length = _cycles(A)
+    return _turned(A, steps, length)
+
+
+def _turned(A: Any, steps: Array, length: Array) -> Array:
+    """``exp(2 pi i steps / length)``, quarter turns without rounding."""
     be = A._concrete_backend()
     xp = be.xp
     dtype = xp.result_type(A.dtype, be.dtype("complex64"))
     real = be.real_dtype(dtype)
-    _, steps, length = _cycles(A)
-    # quarter turns are exact: reduce the angle to an octant-free multiple first
-    turn = be.astype(steps, real) / be.astype(length, real)
-    quarter = 4 * turn
+    quarter = 4 * (be.astype(steps, real) / be.astype(length, real))
     nearest = xp.floor(quarter + 0.5)
     rest = (quarter - nearest) * (3.141592653589793 / 2)
     c, s = xp.cos(rest), xp.sin(rest)
@@ -402,6 +406,49 @@ def _roots_of_unity(A: Any) -> Array:
     re = xp.where(q == 0, c, xp.where(q == 1, -s, xp.where(q == 2, -c, s)))
     im = xp.where(q == 0, s, xp.where(q == 1, c, xp.where(q == 2, -s, -c)))
     return be.astype(re, dtype) + 1j * be.astype(im, dtype)
+
+
+@RULES.rule(
+    EIG,
+    (Permutation,),
+    id="eig/permutation",
+    source="each cycle is diagonalised by a Fourier transform; Davis 1979, sec. 2.4",
+)
+def eig_permutation(A: Any, *, alg: Any) -> Any:
+    """Cycles beside each other, those of one length together, each a Fourier transform; O(n).
+
+    The sizes of the cycles are values, so compiled code takes the general way.
+    """
+    import numpy as np
+
+    be = A._concrete_backend()
+    if be.name == "abstract":
+        return EIG.abstract(A)
+    if not be.is_concrete(A.perm):
+        return NotImplemented
+    perm = np.asarray(be.to_numpy(A.perm))
+    by_length: dict[int, list[list[int]]] = {}
+    seen = np.zeros(len(perm), bool)
+    for start in range(len(perm)):
+        cycle = []
+        while not seen[start]:
+            seen[start] = True
+            cycle.append(start)
+            start = int(perm[start])
+        if cycle:
+            by_length.setdefault(len(cycle), []).append(cycle)
+    if not by_length:
+        return be.zeros((0,), be.xp.result_type(A.dtype, be.dtype("complex64"))), Identity.like(A)
+    order = np.concatenate([np.concatenate(cycles) for cycles in by_length.values()])
+    steps = np.concatenate([np.tile(np.arange(size), len(cs)) for size, cs in by_length.items()])
+    length = np.concatenate([np.full(size * len(cs), size) for size, cs in by_length.items()])
+    w = _turned(A, *(be.asarray(x, device=A.device) for x in (steps, length)))
+    transforms = [
+        FFT(size, inverse=True, dtype=w.dtype, backend=be.name, device=A.device) for size in by_length
+    ]
+    blocks = BlockDiag(*transforms, multiplicities=[len(cycles) for cycles in by_length.values()])
+    place = Permutation(be.asarray(np.argsort(order), device=A.device))
+    return w, Product(place, blocks, declared=frozenset({Unitary}))
 
 
 def _general_shift(A: Any, *, alg: Any) -> bool | str:
