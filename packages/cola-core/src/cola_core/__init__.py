@@ -10,8 +10,6 @@ algorithms by cost.
 Importing this imports neither PyTorch nor JAX nor any plugin.
 """
 
-from __future__ import annotations
-
 __version__ = "0.1.0"
 
 from . import algorithms, annotations, backends, errors, fns, interop, linalg, ops, properties

@@ -78,9 +78,9 @@ class GMRES(Algorithm):
 
 
 def _run(be: Backend, *operands: Any) -> tuple[Any, Array, Array, Array]:
-    *operands, limit, m, pbar = operands
+    *arrays, limit, m, pbar = operands
     with progress("GMRES", limit, pbar) as bar:
-        return be.jit(_iterate, static=("m", "bar"))(*operands, limit, m=m, bar=bar)
+        return be.jit(_iterate, static=("m", "bar"))(*arrays, limit, m=m, bar=bar)
 
 
 def _implicit(

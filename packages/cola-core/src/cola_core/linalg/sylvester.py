@@ -58,11 +58,11 @@ sylvester.question = lyapunov.question = SOLVE  # type: ignore[attr-defined]
 def _equation(
     name: str, A: Any, B: Any, C: Any, K: LinearOperator, alg: Any, return_info: bool, on_failure: str
 ) -> Any:
-    be: Any = K.backend or backend_of_type(type(C))
     if isinstance(C, (list, tuple)):
         C = K._concrete_backend().asarray(C)
-        be: Any = K.backend or backend_of_type(type(C))
-    if be is None or backend_of_type(type(C)) is not be:
+    theirs = backend_of_type(type(C))
+    be = K.backend or theirs
+    if be is None or theirs is not be:
         raise BackendError(
             f"{name}({A!r}, {B!r}, {type(C).__name__}): the right side must be an array of "
             f"{be.name if be is not None else 'a known library'}, like the operators."
@@ -72,7 +72,7 @@ def _equation(
         raise ShapeError(
             f"{name}({A!r}, {B!r}, C): C has shape {tuple(C.shape)}; it must be (*batch, {m}, {n})."
         )
-    xp: Any = be.xp
+    xp = be.xp
     c = xp.reshape(C, (*C.shape[:-2], m * n, 1))
     out = solve(K, c, alg, return_info=return_info, on_failure=on_failure)
     x, info = out if return_info else (out, None)

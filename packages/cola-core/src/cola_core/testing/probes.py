@@ -148,10 +148,10 @@ def _mass(A: Any, M: Any, backend: Any, dtype: str, seed: int) -> tuple[Any, ...
     if isinstance(A, ops.BlockDiag) and all(F.is_square for F in A.Ms):
         return (A.with_blocks(*(definite(F.shape[-1], i) for i, F in enumerate(A.Ms))),)
     if isinstance(A, ops.Sum):
-        grids = [split_scalar(F)[1] for F in A.Ms]
+        grids: list[Any] = [split_scalar(F)[1] for F in A.Ms]
         if all(isinstance(K, ops.Kronecker) for K in grids) and len({len(K.Ms) for K in grids}) == 1:
             places = zip(*(K.Ms for K in grids), strict=True)
-            chosen = [next((F for F in place if F.isa(PSD)), None) for place in places]
+            chosen: list[Any] = [next((F for F in place if F.isa(PSD)), None) for place in places]
             if all(F is not None for F in chosen):
                 return (ops.Kronecker(*chosen),)
     return (definite(M.shape[-1]),)

@@ -263,7 +263,7 @@ def _band_problem(
 ) -> tuple[Any, Any]:
     """Four on the diagonal, two nearby ones beside it, and a last row on its own of size 4/cond."""
     diagonals = {k: np.full(max(n - abs(k), 0), 4.0 if k == 0 else -0.5) for k in range(-2, 3)}
-    M = sum(np.diag(d, k) for k, d in diagonals.items() if abs(k) < max(n, 1))
+    M: Any = sum(np.diag(d, k) for k, d in diagonals.items() if abs(k) < max(n, 1))
     M[-1:, :], M[:, -1:] = 0, 0
     M[-1:, -1:] = 4 / cond
     M = np.asarray(M, dtype)

@@ -30,6 +30,11 @@ def _sparse_batch(dtype: str, seed: int) -> Any:
     return np.stack([_sparse(dtype, seed)[0], _sparse(dtype, seed + 7)[0]])
 
 
+def _sparse_operator_batch(put: Any, t: Any, s: Any) -> Any:
+    _, rows, cols = map(put, _sparse(t, s))
+    return ops.Sparse(put(_sparse_batch(t, s)), rows, cols, (9, 9))
+
+
 def _sparse_operator(put: Any, t: Any, s: Any) -> Any:
     data, rows, cols = map(put, _sparse(t, s))
     return ops.Sparse(data, rows, cols, (9, 9))
@@ -193,7 +198,7 @@ def operator_cases() -> list[Case]:
         ),
         operator_case(
             "sparse-batch",
-            lambda put, t, s: ops.Sparse(put(_sparse_batch(t, s)), *map(put, _sparse(t, s)[1:]), (9, 9)),
+            _sparse_operator_batch,
             lambda t, s: np.stack([scatter(d, *_sparse(t, s)[1:], 9, 9) for d in _sparse_batch(t, s)]),
         ),
         operator_case(
