@@ -60,12 +60,11 @@ def _equation(
 ) -> Any:
     if isinstance(C, (list, tuple)):
         C = K._concrete_backend().asarray(C)
-    theirs = backend_of_type(type(C))
-    be = K.backend or theirs
-    if be is None or theirs is not be:
+    be = backend_of_type(type(C))
+    if be is None or K.backend not in (None, be):
         raise BackendError(
             f"{name}({A!r}, {B!r}, {type(C).__name__}): the right side must be an array of "
-            f"{be.name if be is not None else 'a known library'}, like the operators."
+            f"{K.backend.name if K.backend is not None else 'a known library'}, like the operators."
         )
     m, n = A.shape[-1], B.shape[-1]
     if len(C.shape) < 2 or tuple(C.shape[-2:]) != (m, n):
