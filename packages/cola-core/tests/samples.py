@@ -252,6 +252,24 @@ def othertransforms(n, rng):
     return A, F.real - F.imag + 2 * S + 3 * sl.hadamard(n) / n**0.5
 
 
+def realpart(n, rng):
+    a = _well(rng, n) + 1j * rng.normal(size=(n, n))
+    return ops.RealPart(ops.Dense(a)), a.real
+
+
+def kernel(n, rng):
+    x = np.sort(rng.normal(size=(n, 1)), axis=0) + np.arange(n)[:, None]
+    return ops.Kernel(x, x, lambda s, t: np.exp(-((s - t.T) ** 2))), np.exp(-((x - x.T) ** 2))
+
+
+def interpolated(n, rng):
+    a, where = _well(rng, n + 1), np.stack([np.arange(n), np.arange(1, n + 1)], axis=1)
+    w = np.stack([np.full(n, 0.75), np.full(n, 0.25)], axis=1)
+    W = np.zeros((n, n + 1))
+    np.put_along_axis(W, where, w, axis=1)
+    return ops.Interpolated(ops.Dense(a), where, w), W @ a @ W.T
+
+
 SAMPLES = {
     f.__name__.rstrip("_"): f
     for f in (
@@ -260,6 +278,7 @@ SAMPLES = {
         sum_, product, kronecker, kronsum, blockdiag, transpose, adjoint, sliced, nodispatch,
         functionoperator, inverse, block, concatenated, khatrirao, hadamardproduct, projection,
         circulant, toeplitz, hankel, convolvend, circularconvolution, fft, dct, othertransforms,
+        realpart, kernel, interpolated,
     )
 }  # fmt: skip
 

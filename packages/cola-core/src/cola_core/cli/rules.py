@@ -28,7 +28,7 @@ def run(args: argparse.Namespace) -> int:
     from ..dispatch.registry import REGISTRY
 
     load_all()
-    wanted = {"logdet": "slogdet", "eigs": "eigsh"}.get(args.question, args.question)
+    wanted = {"logdet": "slogdet"}.get(args.question, args.question)
     if wanted is not None and wanted not in QUESTIONS:
         raise UnknownNameError(
             f"{args.question!r} is not a question; known are {', '.join(sorted(QUESTIONS))}."

@@ -93,8 +93,19 @@ def _eliminated_pivots(A: Any, *, alg: Any) -> tuple[Array, Array]:
 _SUBSTITUTION = "substitution; Golub & Van Loan, 4th ed., sec. 3.1"
 _SCHUR = "Schur complement: Higham 2002, sec. 13.2"
 _WAYS: Any = (
-    # name, source, guard, precedence, solve, slogdet, factor, cost
-    ("block-triangular", _SUBSTITUTION, _triangular, 3, _substitution, _pivots, substitution_factor, None),
+    # name, source, guard, precedence, solve, slogdet, factor, cost, complexity of solve and of slogdet
+    (
+        "block-triangular",
+        _SUBSTITUTION,
+        _triangular,
+        3,
+        _substitution,
+        _pivots,
+        substitution_factor,
+        None,
+        "that of the diagonal blocks, one product with each other block",
+        "that of the diagonal blocks",
+    ),
     (
         "saddle-point",
         "Benzi, Golub & Liesen 2005, sec. 5: -B A^-1 B^H",
@@ -104,6 +115,8 @@ _WAYS: Any = (
         _eliminated_pivots,
         elimination_factor,
         _elimination_cost,
+        "n_2 + k systems with the first block, O(n_1 n_2^2 + n_2^3)",
+        "n_2 systems with the first block, O(n_1 n_2^2 + n_2^3)",
     ),
     (
         "block-tridiagonal",
@@ -114,6 +127,8 @@ _WAYS: Any = (
         _eliminated_pivots,
         elimination_factor,
         _elimination_cost,
+        "O(sum n_i^3 + k sum n_i^2)",
+        "O(sum n_i^3)",
     ),
     (
         "schur",
@@ -124,9 +139,11 @@ _WAYS: Any = (
         _eliminated_pivots,
         elimination_factor,
         _elimination_cost,
+        "that of the pivot blocks, products for the fill; at most O(N^3 + N^2 k)",
+        "that of the pivot blocks, products for the fill; at most O(N^3)",
     ),
 )
-for _name, _source, _when, _first, _solve, _slogdet, _factor, _cost in _WAYS:
+for _name, _source, _when, _first, _solve, _slogdet, _factor, _cost, _complexity, _determinant in _WAYS:
     RULES.rule(
         SOLVE,
         (Block,),
@@ -136,9 +153,17 @@ for _name, _source, _when, _first, _solve, _slogdet, _factor, _cost in _WAYS:
         precedence=_first,
         cost=_cost,
         factor=_factor,
+        complexity=_complexity,
     )(_solve)
     RULES.rule(
-        SLOGDET, (Block,), id=f"slogdet/{_name}", source=_source, when=_when, precedence=_first, cost=_cost
+        SLOGDET,
+        (Block,),
+        id=f"slogdet/{_name}",
+        source=_source,
+        when=_when,
+        precedence=_first,
+        cost=_cost,
+        complexity=_determinant,
     )(_slogdet)
 
 
@@ -158,6 +183,7 @@ def _one_each(A: Any, *, alg: Any) -> bool | str:
     source="(P diag(A1, ...))^-1 = diag(A1, ...)^-1 P^T",
     when=_one_each,
     precedence=1,
+    complexity="that of the blocks",
 )
 def inv_one_each(A: Any, *, alg: Any) -> Any:
     cells = {(j, i): ask(INV, (adopted(M, A),), alg) for (i, j), M in A._grid()[2].items()}
@@ -168,7 +194,14 @@ def _solvable(A: Any, *, alg: Any) -> bool | str:
     return True if triangular_order(A) is not None else eliminates(A, alg=alg)
 
 
-@RULES.rule(INV, (Block,), id="inv/block", source="block substitution or elimination", when=_solvable)
+@RULES.rule(
+    INV,
+    (Block,),
+    id="inv/block",
+    source="block substitution or elimination",
+    when=_solvable,
+    complexity="O(1); that of solve at the first product",
+)
 def inv_block(A: Any, *, alg: Any) -> Any:
     return Inverse(A, alg)
 
@@ -194,6 +227,7 @@ def _inverse_of_triangular(A: Any, *operands: Any, alg: Any) -> bool | str:
     source="the diagonal blocks of the inverse are the inverses of the diagonal blocks",
     when=_inverse_of_triangular,
     precedence=1,
+    complexity="diagonals of the inverses of the diagonal blocks",
 )
 def diag_inverse(A: Any, k: int, *, alg: Any) -> Array:
     B = A.A
@@ -209,6 +243,7 @@ def diag_inverse(A: Any, k: int, *, alg: Any) -> Array:
     source="diag/inverse-block-triangular",
     when=_inverse_of_triangular,
     precedence=1,
+    complexity="that of diag",
 )
 def trace_inverse(A: Any, *, alg: Any) -> Array:
     return A.xp.sum(ask(DIAG, (A, 0), alg), axis=-1)
@@ -225,6 +260,7 @@ def _eig_guard(A: Any, *, alg: Any) -> bool | str:
     id="eig/block-triangular",
     source="union of the diagonal blocks' spectra; Golub & Van Loan, 4th ed., lemma 7.1.1",
     when=_eig_guard,
+    complexity="that of the diagonal blocks, O(N n_i^2) and products with n_i columns for each",
 )
 def eig_triangular(A: Any, *, alg: Any) -> Any:
     """Vectors of a leading block reach into the last one through a Sylvester equation with diagonal sides.
@@ -252,6 +288,7 @@ def eig_triangular(A: Any, *, alg: Any) -> Any:
     id="eigvals/block-triangular",
     source="union of the diagonal blocks' spectra; Golub & Van Loan, 4th ed., lemma 7.1.1",
     when=_eig_guard,
+    complexity="that of the diagonal blocks",
 )
 def eigvals_triangular(A: Any, *, alg: Any) -> Array:
     be = A._concrete_backend()
@@ -330,16 +367,27 @@ def diag_of_grid(A: Any, k: int, alg: Any) -> Array:
 
 
 for _cls in (Block, Concatenated):
-    RULES.rule(DIAG, (_cls,), id=f"diag/{_cls.__name__.lower()}", source="definition")(
-        lambda A, k, *, alg: diag_of_grid(A, k, alg)
-    )
+    RULES.rule(
+        DIAG,
+        (_cls,),
+        id=f"diag/{_cls.__name__.lower()}",
+        source="definition",
+        complexity="that of the blocks it meets",
+    )(lambda A, k, *, alg: diag_of_grid(A, k, alg))
 
 
 def _not_main(A: Any, k: int, *, alg: Any) -> bool | str:
     return True if main(A, k, alg=alg) is not True else "diag/blockdiag has the main diagonal"
 
 
-@RULES.rule(DIAG, (BlockDiag,), id="diag/blockdiag-offset", source="definition", when=_not_main)
+@RULES.rule(
+    DIAG,
+    (BlockDiag,),
+    id="diag/blockdiag-offset",
+    source="definition",
+    when=_not_main,
+    complexity="that of the blocks it meets",
+)
 def diag_blockdiag_offset(A: Any, k: int, *, alg: Any) -> Array:
     return diag_of_grid(A, k, alg)
 
@@ -348,7 +396,14 @@ def _square_blocks(A: Any, *, alg: Any) -> bool | str:
     return True if A.heights == A.widths else "the blocks on the diagonal are not square"
 
 
-@RULES.rule(TRACE, (Block,), id="trace/block", source="sum over the diagonal blocks", when=_square_blocks)
+@RULES.rule(
+    TRACE,
+    (Block,),
+    id="trace/block",
+    source="sum over the diagonal blocks",
+    when=_square_blocks,
+    complexity="that of the diagonal blocks",
+)
 def trace_block(A: Any, *, alg: Any) -> Array:
     be = A._concrete_backend()
     out: Any = be.zeros(A.batch_shape, A.dtype, A.device)
@@ -366,7 +421,14 @@ def _sum_of_diagonal(A: Any, *, alg: Any) -> Array:
     return A.xp.sum(ask(DIAG, (A, 0), alg), axis=-1)
 
 
-RULES.rule(TRACE, (Block,), id="trace/block-uneven", source="sum of the diagonal", when=_uneven_blocks)(
-    _sum_of_diagonal
-)
-RULES.rule(TRACE, (Concatenated,), id="trace/concatenated", source="sum of the diagonal")(_sum_of_diagonal)
+RULES.rule(
+    TRACE,
+    (Block,),
+    id="trace/block-uneven",
+    source="sum of the diagonal",
+    when=_uneven_blocks,
+    complexity="that of diag",
+)(_sum_of_diagonal)
+RULES.rule(
+    TRACE, (Concatenated,), id="trace/concatenated", source="sum of the diagonal", complexity="that of diag"
+)(_sum_of_diagonal)

@@ -217,21 +217,21 @@ def _combine(parts: list[tuple[Array, Array]]) -> tuple[Array, Array]:
     return sign, value
 
 
-@RULES.rule(SLOGDET, (Identity,), id="slogdet/identity", source="definition")
+@RULES.rule(SLOGDET, (Identity,), id="slogdet/identity", source="definition", complexity="O(1)")
 def slogdet_identity(A: Any, *, alg: Any) -> tuple[Array, Array]:
     be = A._concrete_backend()
     one = be.xp.ones((), dtype=A.dtype, device=A.device)
     return one, be.zeros((), be.real_dtype(A.dtype))
 
 
-@RULES.rule(SLOGDET, (ScalarMul,), id="slogdet/scalar", source="det(c I) = c^n")
+@RULES.rule(SLOGDET, (ScalarMul,), id="slogdet/scalar", source="det(c I) = c^n", complexity="O(1)")
 def slogdet_scalar(A: Any, *, alg: Any) -> tuple[Array, Array]:
     be = A._concrete_backend()
     c = be.astype(A.value, A.dtype)
     return _power(be, of_entries(be, c[..., None]), A.n)
 
 
-@RULES.rule(SLOGDET, (Diagonal,), id="slogdet/diagonal", source="definition")
+@RULES.rule(SLOGDET, (Diagonal,), id="slogdet/diagonal", source="definition", complexity="O(N)")
 def slogdet_diagonal(A: Any, *, alg: Any) -> tuple[Array, Array]:
     be = A._concrete_backend()
     _believe(A, be.xp.real(A.diag) if A._is_complex() else A.diag)
@@ -253,14 +253,22 @@ def _believe(A: Any, w: Array) -> None:
         )
 
 
-@RULES.rule(SLOGDET, (Triangular,), id="slogdet/triangular", source="product of the diagonal")
+@RULES.rule(
+    SLOGDET, (Triangular,), id="slogdet/triangular", source="product of the diagonal", complexity="O(N)"
+)
 def slogdet_triangular(A: Any, *, alg: Any) -> tuple[Array, Array]:
     be = A._concrete_backend()
     d = be.xp.linalg.diagonal(A.array)
     return of_entries(be, be.xp.ones_like(d) if A.unit else d)
 
 
-@RULES.rule(SLOGDET, (Permutation,), id="slogdet/permutation", source="parity from the number of cycles")
+@RULES.rule(
+    SLOGDET,
+    (Permutation,),
+    id="slogdet/permutation",
+    source="parity from the number of cycles",
+    complexity="O(N log N)",
+)
 def slogdet_permutation(A: Any, *, alg: Any) -> tuple[Array, Array]:
     """Parity without a loop over cycles:
     follow every index by pointer doubling to the least index of its cycle."""
@@ -278,18 +286,39 @@ def slogdet_permutation(A: Any, *, alg: Any) -> tuple[Array, Array]:
     return sign, be.zeros((), be.real_dtype(A.dtype))
 
 
-@RULES.rule(SLOGDET, (Product,), id="slogdet/product", source="det(AB) = det A det B", when=all_square)
+@RULES.rule(
+    SLOGDET,
+    (Product,),
+    id="slogdet/product",
+    source="det(AB) = det A det B",
+    when=all_square,
+    complexity="that of the factors",
+)
 def slogdet_product(A: Any, *, alg: Any) -> tuple[Array, Array]:
     return _combine([ask(SLOGDET, (M,), alg) for M in parts(A)])
 
 
-@RULES.rule(SLOGDET, (Kronecker,), id="slogdet/kronecker", source="Van Loan 2000, sec. 1", when=all_square)
+@RULES.rule(
+    SLOGDET,
+    (Kronecker,),
+    id="slogdet/kronecker",
+    source="Van Loan 2000, sec. 1",
+    when=all_square,
+    complexity="that of the factors; O(sum n_i^3) for dense ones",
+)
 def slogdet_kronecker(A: Any, *, alg: Any) -> tuple[Array, Array]:
     be, N = A._concrete_backend(), A.shape[-1]
     return _combine([_repeated(be, M, N // max(M.shape[-1], 1), alg) for M in parts(A)])
 
 
-@RULES.rule(SLOGDET, (BlockDiag,), id="slogdet/blockdiag", source="definition", when=all_square)
+@RULES.rule(
+    SLOGDET,
+    (BlockDiag,),
+    id="slogdet/blockdiag",
+    source="definition",
+    when=all_square,
+    complexity="that of the blocks; O(sum n_i^3) for dense ones",
+)
 def slogdet_blockdiag(A: Any, *, alg: Any) -> tuple[Array, Array]:
     be = A._concrete_backend()
     found = []
@@ -308,6 +337,7 @@ def slogdet_blockdiag(A: Any, *, alg: Any) -> tuple[Array, Array]:
     source="eigenvalues are sums",
     when=spectral_guard,
     precedence=1,
+    complexity="eigh of the factors, O(N)",
 )
 def slogdet_kronsum(A: Any, *, alg: Any) -> tuple[Array, Array]:
     return _spectral(A, alg)
@@ -318,7 +348,12 @@ def _by_eigenvalues(A: Any, *, alg: Any) -> bool | str:
 
 
 @RULES.rule(
-    SLOGDET, (KronSum,), id="slogdet/kronsum-eig", source="eigenvalues are sums", when=_by_eigenvalues
+    SLOGDET,
+    (KronSum,),
+    id="slogdet/kronsum-eig",
+    source="eigenvalues are sums",
+    when=_by_eigenvalues,
+    complexity="eigenvalues of the factors, O(N)",
 )
 def slogdet_kronsum_general(A: Any, *, alg: Any) -> tuple[Array, Array]:
     from .eigen import EIGVALS
@@ -338,6 +373,7 @@ def slogdet_kronsum_general(A: Any, *, alg: Any) -> tuple[Array, Array]:
     source="det(V W V^H + s I) = prod(w + s)",
     when=_shifted,
     precedence=1,
+    complexity="eigh of the operator, O(N)",
 )
 def slogdet_shift(A: Any, *, alg: Any) -> tuple[Array, Array]:
     return _spectral(A, alg)
@@ -360,13 +396,20 @@ def _spectral(A: Any, alg: Any) -> tuple[Array, Array]:
     source="det(B + U V^H) = det(B) det(I + V^H B^-1 U); Harville 1997, thm 18.1.1",
     when=_woodbury_guard,
     cost=lambda A, *, alg: _woodbury_cost(A, A, alg=alg),
+    complexity="that of the other terms, r systems with them, O(N r^2 + r^3)",
 )
 def slogdet_lemma(A: Any, *, alg: Any) -> tuple[Array, Array]:
     factor = woodbury_factor(A, alg=Auto())
     return factor if factor is NotImplemented else factor.slogdet(alg)
 
 
-@RULES.rule(SLOGDET, (Inverse,), id="slogdet/inverse", source="det(A^-1) = 1 / det(A)")
+@RULES.rule(
+    SLOGDET,
+    (Inverse,),
+    id="slogdet/inverse",
+    source="det(A^-1) = 1 / det(A)",
+    complexity="that of A; O(N) after a product with A^-1 has factorised A",
+)
 def slogdet_inverse(A: Any, *, alg: Any) -> tuple[Array, Array]:
     from ..dispatch.session import SESSION
 
@@ -380,12 +423,14 @@ def slogdet_inverse(A: Any, *, alg: Any) -> tuple[Array, Array]:
     return be.conj(sign), -value
 
 
-@RULES.rule(SLOGDET, (Adjoint,), id="slogdet/adjoint", source="det(A^H) = conj(det A)")
+@RULES.rule(
+    SLOGDET, (Adjoint,), id="slogdet/adjoint", source="det(A^H) = conj(det A)", complexity="that of A"
+)
 def slogdet_adjoint(A: Any, *, alg: Any) -> tuple[Array, Array]:
     sign, value = ask(SLOGDET, (A.A,), alg)
     return A._concrete_backend().conj(sign), value
 
 
-@RULES.rule(SLOGDET, (Transpose,), id="slogdet/transpose", source="det(A^T) = det A")
+@RULES.rule(SLOGDET, (Transpose,), id="slogdet/transpose", source="det(A^T) = det A", complexity="that of A")
 def slogdet_transpose(A: Any, *, alg: Any) -> tuple[Array, Array]:
     return ask(SLOGDET, (A.A,), alg)

@@ -99,12 +99,12 @@ def _zeros(A: Any, k: int) -> Array:
     return A._concrete_backend().zeros((*A.batch_shape, length(A, k)), A.dtype, A.device)
 
 
-@RULES.rule(DIAG, (Dense,), id="diag/dense", source="entries", when=exactly)
+@RULES.rule(DIAG, (Dense,), id="diag/dense", source="entries", when=exactly, complexity="O(N)")
 def diag_dense(A: Any, k: int, *, alg: Any) -> Array:
     return A.xp.linalg.diagonal(A.array, offset=k)
 
 
-@RULES.rule(DIAG, (Triangular,), id="diag/triangular", source="entries", when=exactly)
+@RULES.rule(DIAG, (Triangular,), id="diag/triangular", source="entries", when=exactly, complexity="O(N)")
 def diag_triangular(A: Any, k: int, *, alg: Any) -> Array:
     if (A.lower and k > 0) or (not A.lower and k < 0):
         return _zeros(A, k)
@@ -112,12 +112,12 @@ def diag_triangular(A: Any, k: int, *, alg: Any) -> Array:
     return A.xp.ones_like(d) if A.unit and k == 0 else d
 
 
-@RULES.rule(DIAG, (Diagonal,), id="diag/diagonal", source="definition")
+@RULES.rule(DIAG, (Diagonal,), id="diag/diagonal", source="definition", complexity="O(N)")
 def diag_diagonal(A: Any, k: int, *, alg: Any) -> Array:
     return A.diag if k == 0 else _zeros(A, k)
 
 
-@RULES.rule(DIAG, (ScalarMul,), id="diag/scalar", source="definition")
+@RULES.rule(DIAG, (ScalarMul,), id="diag/scalar", source="definition", complexity="O(N)")
 def diag_scalar(A: Any, k: int, *, alg: Any) -> Array:
     if k != 0:
         return _zeros(A, k)
@@ -125,12 +125,12 @@ def diag_scalar(A: Any, k: int, *, alg: Any) -> Array:
     return be.astype(A.value, A.dtype)[..., None] * be.xp.ones((A.n,), dtype=A.dtype, device=A.device)
 
 
-@RULES.rule(DIAG, (Identity,), id="diag/identity", source="definition")
+@RULES.rule(DIAG, (Identity,), id="diag/identity", source="definition", complexity="O(N)")
 def diag_identity(A: Any, k: int, *, alg: Any) -> Array:
     return A.xp.ones((A.n,), dtype=A.dtype, device=A.device) if k == 0 else _zeros(A, k)
 
 
-@RULES.rule(DIAG, (Sparse,), id="diag/sparse", source="entries", when=exactly)
+@RULES.rule(DIAG, (Sparse,), id="diag/sparse", source="entries", when=exactly, complexity="O(nnz)")
 def diag_sparse(A: Any, k: int, *, alg: Any) -> Array:
     be = A._concrete_backend()
     size = length(A, k)
@@ -152,10 +152,12 @@ def _diag_band(A: Any, k: int, *, alg: Any) -> Array:
 
 
 for _cls in (Banded, Tridiagonal):
-    RULES.rule(DIAG, (_cls,), id=f"diag/{_cls.__name__.lower()}", source="entries", when=exactly)(_diag_band)
+    RULES.rule(
+        DIAG, (_cls,), id=f"diag/{_cls.__name__.lower()}", source="entries", when=exactly, complexity="O(N)"
+    )(_diag_band)
 
 
-@RULES.rule(DIAG, (Permutation,), id="diag/permutation", source="fixed points")
+@RULES.rule(DIAG, (Permutation,), id="diag/permutation", source="fixed points", complexity="O(N)")
 def diag_permutation(A: Any, k: int, *, alg: Any) -> Array:
     be = A._concrete_backend()
     xp, size = be.xp, length(A, k)
@@ -163,14 +165,21 @@ def diag_permutation(A: Any, k: int, *, alg: Any) -> Array:
     return be.astype(A.perm[row0 : row0 + size] == xp.arange(size) + max(k, 0), A.dtype)
 
 
-@RULES.rule(DIAG, (LowRank,), id="diag/lowrank", source="(U V^H)_ij = sum_k U_ik conj(V_jk)", when=exactly)
+@RULES.rule(
+    DIAG,
+    (LowRank,),
+    id="diag/lowrank",
+    source="(U V^H)_ij = sum_k U_ik conj(V_jk)",
+    when=exactly,
+    complexity="O(N r)",
+)
 def diag_lowrank(A: Any, k: int, *, alg: Any) -> Array:
     be, size = A._concrete_backend(), length(A, k)
     row, col = max(-k, 0), max(k, 0)
     return be.xp.sum(A.U[..., row : row + size, :] * be.conj(A.right[..., col : col + size, :]), axis=-1)
 
 
-@RULES.rule(DIAG, (Sum,), id="diag/sum", source="linearity")
+@RULES.rule(DIAG, (Sum,), id="diag/sum", source="linearity", complexity="that of the terms")
 def diag_sum(A: Any, k: int, *, alg: Any) -> Array:
     first, *rest = parts(A)
     out = ask(DIAG, (first, k), alg)
@@ -183,7 +192,9 @@ def _scaled(A: Any, k: int, *, alg: Any) -> bool | str:
     return True if split_scalar(A)[0] is not None else "a product of operators has no diagonal rule"
 
 
-@RULES.rule(DIAG, (Product,), id="diag/scaled", source="linearity", when=_scaled)
+@RULES.rule(
+    DIAG, (Product,), id="diag/scaled", source="linearity", when=_scaled, complexity="that of the operator"
+)
 def diag_scaled(A: Any, k: int, *, alg: Any) -> Array:
     s, rest = split_scalar(A)
     c = s.c[..., None] if getattr(s.c, "shape", ()) else s.c  # type: ignore[union-attr]
@@ -198,7 +209,14 @@ def magnitude(be: Any, s: Any) -> Any:
     return be.number(largest) if be.is_concrete(largest) else largest
 
 
-@RULES.rule(DIAG, (Kronecker,), id="diag/kronecker", source="diag(A (x) B) = diag A (x) diag B", when=main)
+@RULES.rule(
+    DIAG,
+    (Kronecker,),
+    id="diag/kronecker",
+    source="diag(A (x) B) = diag A (x) diag B",
+    when=main,
+    complexity="that of the factors, O(N)",
+)
 def diag_kronecker(A: Any, k: int, *, alg: Any) -> Array:
     xp = A.xp
     be = A._concrete_backend()
@@ -216,7 +234,14 @@ def diag_kronecker(A: Any, k: int, *, alg: Any) -> Array:
     return out
 
 
-@RULES.rule(DIAG, (KronSum,), id="diag/kronsum", source="diagonals add up", when=main)
+@RULES.rule(
+    DIAG,
+    (KronSum,),
+    id="diag/kronsum",
+    source="diagonals add up",
+    when=main,
+    complexity="that of the factors, O(N)",
+)
 def diag_kronsum(A: Any, k: int, *, alg: Any) -> Array:
     from .eigen import outer_sum
 
@@ -229,7 +254,14 @@ def diag_kronsum(A: Any, k: int, *, alg: Any) -> Array:
     )
 
 
-@RULES.rule(DIAG, (BlockDiag,), id="diag/blockdiag", source="definition", when=main)
+@RULES.rule(
+    DIAG,
+    (BlockDiag,),
+    id="diag/blockdiag",
+    source="definition",
+    when=main,
+    complexity="that of the blocks, O(N)",
+)
 def diag_blockdiag(A: Any, k: int, *, alg: Any) -> Array:
     from .eigen import joined
 
@@ -242,11 +274,11 @@ def diag_blockdiag(A: Any, k: int, *, alg: Any) -> Array:
     )
 
 
-@RULES.rule(DIAG, (Adjoint,), id="diag/adjoint", source="(A^H)_ij = conj(A_ji)")
+@RULES.rule(DIAG, (Adjoint,), id="diag/adjoint", source="(A^H)_ij = conj(A_ji)", complexity="that of A")
 def diag_adjoint(A: Any, k: int, *, alg: Any) -> Array:
     return A._concrete_backend().conj(ask(DIAG, (A.A, -k), alg))
 
 
-@RULES.rule(DIAG, (Transpose,), id="diag/transpose", source="(A^T)_ij = A_ji")
+@RULES.rule(DIAG, (Transpose,), id="diag/transpose", source="(A^T)_ij = A_ji", complexity="that of A")
 def diag_transpose(A: Any, k: int, *, alg: Any) -> Array:
     return ask(DIAG, (A.A, -k), alg)

@@ -43,14 +43,14 @@ def _unitary(V: LinearOperator) -> LinearOperator:
 
 
 # -- eigh ----------------------------------------------------------------------------------------------------
-@RULES.rule(EIGH, (Diagonal,), id="eigh/diagonal", source="definition")
+@RULES.rule(EIGH, (Diagonal,), id="eigh/diagonal", source="definition", complexity="O(N)")
 def eigh_diagonal(A: Any, *, alg: Any) -> Any:
     be = A._concrete_backend()
     w = be.xp.real(A.diag) if A._is_complex() else A.diag
     return w, Identity.like(A)
 
 
-@RULES.rule(EIGH, (ScalarMul,), id="eigh/scalar", source="definition")
+@RULES.rule(EIGH, (ScalarMul,), id="eigh/scalar", source="definition", complexity="O(N)")
 def eigh_scalar(A: Any, *, alg: Any) -> Any:
     be = A._concrete_backend()
     c = be.astype(A.value, A.dtype)
@@ -58,27 +58,48 @@ def eigh_scalar(A: Any, *, alg: Any) -> Any:
     return c[..., None] * be.xp.ones((A.n,), dtype=c.dtype, device=A.device), Identity.like(A)
 
 
-@RULES.rule(EIGH, (Identity,), id="eigh/identity", source="definition")
+@RULES.rule(EIGH, (Identity,), id="eigh/identity", source="definition", complexity="O(N)")
 def eigh_identity(A: Any, *, alg: Any) -> Any:
     be = A._concrete_backend()
     return be.xp.ones((A.n,), dtype=be.real_dtype(A.dtype), device=A.device), A
 
 
-@RULES.rule(EIGH, (Kronecker,), id="eigh/kronecker", source="Van Loan 2000, sec. 1", when=spectral_guard)
+@RULES.rule(
+    EIGH,
+    (Kronecker,),
+    id="eigh/kronecker",
+    source="Van Loan 2000, sec. 1",
+    when=spectral_guard,
+    complexity="that of the factors, O(N)",
+)
 def eigh_kronecker(A: Any, *, alg: Any) -> Any:
     pairs = [ask(EIGH, (M,), alg) for M in parts(A)]
     w = outer_product(A._concrete_backend(), [w for w, _ in pairs])
     return w, _unitary(Kronecker(*(V for _, V in pairs)))
 
 
-@RULES.rule(EIGH, (KronSum,), id="eigh/kronsum", source="Lynch, Rice & Thomas 1964", when=spectral_guard)
+@RULES.rule(
+    EIGH,
+    (KronSum,),
+    id="eigh/kronsum",
+    source="Lynch, Rice & Thomas 1964",
+    when=spectral_guard,
+    complexity="that of the factors, O(N)",
+)
 def eigh_kronsum(A: Any, *, alg: Any) -> Any:
     pairs = [ask(EIGH, (M,), alg) for M in parts(A)]
     w = outer_sum(A._concrete_backend(), [w for w, _ in pairs])
     return w, _unitary(Kronecker(*(V for _, V in pairs)))
 
 
-@RULES.rule(EIGH, (BlockDiag,), id="eigh/blockdiag", source="definition", when=spectral_guard)
+@RULES.rule(
+    EIGH,
+    (BlockDiag,),
+    id="eigh/blockdiag",
+    source="definition",
+    when=spectral_guard,
+    complexity="that of the blocks, O(N)",
+)
 def eigh_blockdiag(A: Any, *, alg: Any) -> Any:
     pairs = [ask(EIGH, (M,), alg) for M in parts(A)]
     return joined(A, [w for w, _ in pairs]), _unitary(A.with_blocks(*(V for _, V in pairs)))
@@ -91,7 +112,14 @@ def _shifted_self_adjoint(A: Any, *, alg: Any) -> bool | str:
     return True if split[0].isa(SelfAdjoint) else f"{split[0]!r} is not known to be self-adjoint"
 
 
-@RULES.rule(EIGH, (Sum,), id="eigh/shift", source="A + s I has A's eigenvectors", when=_shifted_self_adjoint)
+@RULES.rule(
+    EIGH,
+    (Sum,),
+    id="eigh/shift",
+    source="A + s I has A's eigenvectors",
+    when=_shifted_self_adjoint,
+    complexity="that of the operator, O(N)",
+)
 def eigh_shift(A: Any, *, alg: Any) -> Any:
     base, shifts = shift_split(A)  # type: ignore[misc]
     w, V = ask(EIGH, (base,), alg)
@@ -120,7 +148,14 @@ def _scaled_spectral(A: Any, *, alg: Any) -> bool | str:
     return ok if ok is not True else spectral(split_scalar(A)[1], alg)
 
 
-@RULES.rule(EIGH, (Product,), id="eigh/scaled", source="c A has A's eigenvectors", when=_scaled_spectral)
+@RULES.rule(
+    EIGH,
+    (Product,),
+    id="eigh/scaled",
+    source="c A has A's eigenvectors",
+    when=_scaled_spectral,
+    complexity="that of the operator, O(N)",
+)
 def eigh_scaled(A: Any, *, alg: Any) -> Any:
     s, rest = split_scalar(A)
     w, V = ask(EIGH, (rest,), alg)
@@ -155,6 +190,7 @@ def _similar_self_adjoint(A: Any, *, alg: Any) -> bool | str:
     source="U S U^H has the eigenvectors U V; Golub & Van Loan, 4th ed., sec. 7.1.3",
     when=_similar_self_adjoint,
     precedence=-1,
+    complexity="that of the middle factor",
 )
 def eigh_similarity(A: Any, *, alg: Any) -> Any:
     w, V = ask(EIGH, (middle(A),), alg)
@@ -173,6 +209,7 @@ def _self_adjoint_low_rank(A: Any, *, alg: Any) -> bool | str:
     id="eigh/lowrank",
     source="QR of U; completion by a block reflector, Schreiber & Van Loan 1989",
     when=_self_adjoint_low_rank,
+    complexity="O(N r^2)",
 )
 def eigh_lowrank(A: Any, *, alg: Any) -> Any:
     """``U V^H = Q1 (R V^H Q1) Q1^H``: a small eigenproblem, and n - r zeros.
@@ -227,6 +264,7 @@ for _cls in (Diagonal, ScalarMul, Identity, Kronecker, KronSum, BlockDiag, Sum, 
         id=f"eigsh/{_cls.__name__.lower()}",
         source="eigenvalues of the parts, then the wanted ones",
         when=_structured,
+        complexity="that of eigh, O(N log N), k eigenvectors formed",
     )(_some_of_all)
 
 
@@ -249,6 +287,7 @@ for _general in (Diagonal, ScalarMul, Triangular, Permutation, Kronecker, KronSu
         id=f"eigs/{_general.__name__.lower()}",
         source="eigenvalues of the parts, then the wanted ones",
         when=_structured_general,
+        complexity="that of eig, O(N log N), k eigenvectors formed",
     )(_some_of_all_general)
 
 
@@ -259,7 +298,13 @@ def _known_self_adjoint(A: Any, k: int, which: str, *, alg: Any) -> bool | str:
 
 
 @RULES.rule(
-    EIGS, (LinearOperator,), id="eigs/self-adjoint", source="eigsh", when=_known_self_adjoint, precedence=1
+    EIGS,
+    (LinearOperator,),
+    id="eigs/self-adjoint",
+    source="eigsh",
+    when=_known_self_adjoint,
+    precedence=1,
+    complexity="that of eigsh",
 )
 def eigs_self_adjoint(A: Any, k: int, which: str, *, alg: Any) -> Any:
     return ask(EIGSH, (A, k, check_which(which)), Auto() if not hasattr(alg, "eigsh") else alg)
@@ -279,6 +324,7 @@ def _few_of_low_rank(A: Any, k: int, which: str, *, alg: Any) -> bool | str:
     id="eigs/lowrank",
     source="U V^H and V^H U have the same nonzero eigenvalues; Horn & Johnson 2013, thm 1.3.22",
     when=_few_of_low_rank,
+    complexity="O(N r^2 + r^3)",
 )
 def eigs_lowrank(A: Any, k: int, which: str, *, alg: Any) -> Any:
     """``V^H U y = w y`` gives ``A (U y) = w (U y)``."""
@@ -299,12 +345,20 @@ def _self_adjoint(A: Any, *, alg: Any) -> bool | str:
     return True if A.isa(SelfAdjoint) else "not known to be self-adjoint"
 
 
-@RULES.rule(EIG, (LinearOperator,), id="eig/self-adjoint", source="eigh", when=_self_adjoint, precedence=1)
+@RULES.rule(
+    EIG,
+    (LinearOperator,),
+    id="eig/self-adjoint",
+    source="eigh",
+    when=_self_adjoint,
+    precedence=1,
+    complexity="that of eigh",
+)
 def eig_self_adjoint(A: Any, *, alg: Any) -> Any:
     return ask(EIGH, (A,), Auto() if not hasattr(alg, "eigh") else alg)
 
 
-@RULES.rule(EIG, (Diagonal,), id="eig/diagonal", source="definition")
+@RULES.rule(EIG, (Diagonal,), id="eig/diagonal", source="definition", complexity="O(1)")
 def eig_diagonal(A: Any, *, alg: Any) -> Any:
     return A.diag, Identity.like(A)
 
@@ -314,13 +368,17 @@ def _spread(A: Any) -> Array:
     return be.astype(A.value, A.dtype)[..., None] * be.xp.ones((A.n,), dtype=A.dtype, device=A.device)
 
 
-@RULES.rule(EIG, (ScalarMul,), id="eig/scalar", source="definition")
+@RULES.rule(EIG, (ScalarMul,), id="eig/scalar", source="definition", complexity="O(N)")
 def eig_scalar(A: Any, *, alg: Any) -> Any:
     return _spread(A), Identity.like(A)
 
 
 @RULES.rule(
-    EIG, (Triangular,), id="eig/triangular", source="back substitution; Golub & Van Loan, 4th ed., sec. 7.6.4"
+    EIG,
+    (Triangular,),
+    id="eig/triangular",
+    source="back substitution; Golub & Van Loan, 4th ed., sec. 7.6.4",
+    complexity="O(N^3)",
 )
 def eig_triangular(A: Any, *, alg: Any) -> Any:
     """Eigenvalues are the diagonal, exactly; vectors by substitution.
@@ -413,6 +471,7 @@ def _turned(A: Any, steps: Array, length: Array) -> Array:
     (Permutation,),
     id="eig/permutation",
     source="each cycle is diagonalised by a Fourier transform; Davis 1979, sec. 2.4",
+    complexity="O(N)",
 )
 def eig_permutation(A: Any, *, alg: Any) -> Any:
     """Cycles beside each other, those of one length together, each a Fourier transform; O(n).
@@ -460,7 +519,14 @@ def _general_shift(A: Any, *, alg: Any) -> bool | str:
     return True
 
 
-@RULES.rule(EIG, (Sum,), id="eig/shift", source="A + s I has A's eigenvectors", when=_general_shift)
+@RULES.rule(
+    EIG,
+    (Sum,),
+    id="eig/shift",
+    source="A + s I has A's eigenvectors",
+    when=_general_shift,
+    complexity="that of the operator, O(N)",
+)
 def eig_shift(A: Any, *, alg: Any) -> Any:
     base, shifts = shift_split(A)  # type: ignore[misc]
     w, V = ask(EIG, (base,), alg)
@@ -476,7 +542,14 @@ def _general_scaled(A: Any, *, alg: Any) -> bool | str:
     return True
 
 
-@RULES.rule(EIG, (Product,), id="eig/scaled", source="c A has A's eigenvectors", when=_general_scaled)
+@RULES.rule(
+    EIG,
+    (Product,),
+    id="eig/scaled",
+    source="c A has A's eigenvectors",
+    when=_general_scaled,
+    complexity="that of the operator, O(N)",
+)
 def eig_scaled(A: Any, *, alg: Any) -> Any:
     s, rest = split_scalar(A)
     w, V = ask(EIG, (rest,), alg)
@@ -497,6 +570,7 @@ def _general_similar(A: Any, *, alg: Any) -> bool | str:
     source="U S U^H has the eigenvectors U V; Golub & Van Loan, 4th ed., sec. 7.1.3",
     when=_general_similar,
     precedence=-1,
+    complexity="that of the middle factor",
 )
 def eig_similarity(A: Any, *, alg: Any) -> Any:
     w, V = ask(EIG, (middle(A),), alg)
@@ -507,44 +581,70 @@ def _square_parts(A: Any, *, alg: Any) -> bool | str:
     return next((f"part {M!r} is not square" for M in A.Ms if not M.is_square), True)
 
 
-@RULES.rule(EIG, (Kronecker,), id="eig/kronecker", source="Van Loan 2000, sec. 1", when=_square_parts)
+@RULES.rule(
+    EIG,
+    (Kronecker,),
+    id="eig/kronecker",
+    source="Van Loan 2000, sec. 1",
+    when=_square_parts,
+    complexity="that of the factors, O(N)",
+)
 def eig_kronecker(A: Any, *, alg: Any) -> Any:
     pairs = [ask(EIG, (M,), alg) for M in parts(A)]
     return outer_product(A._concrete_backend(), [w for w, _ in pairs]), Kronecker(*(V for _, V in pairs))
 
 
-@RULES.rule(EIG, (KronSum,), id="eig/kronsum", source="Lynch, Rice & Thomas 1964")
+@RULES.rule(
+    EIG,
+    (KronSum,),
+    id="eig/kronsum",
+    source="Lynch, Rice & Thomas 1964",
+    complexity="that of the factors, O(N)",
+)
 def eig_kronsum(A: Any, *, alg: Any) -> Any:
     pairs = [ask(EIG, (M,), alg) for M in parts(A)]
     return outer_sum(A._concrete_backend(), [w for w, _ in pairs]), Kronecker(*(V for _, V in pairs))
 
 
-@RULES.rule(EIG, (BlockDiag,), id="eig/blockdiag", source="definition", when=_square_parts)
+@RULES.rule(
+    EIG,
+    (BlockDiag,),
+    id="eig/blockdiag",
+    source="definition",
+    when=_square_parts,
+    complexity="that of the blocks, O(N)",
+)
 def eig_blockdiag(A: Any, *, alg: Any) -> Any:
     pairs = [ask(EIG, (M,), alg) for M in parts(A)]
     return joined(A, [w for w, _ in pairs]), A.with_blocks(*(V for _, V in pairs))
 
 
 # -- eigenvalues alone ---------------------------------------------------------------------------------------
-@RULES.rule(EIGVALS, (Diagonal,), id="eigvals/diagonal", source="definition")
+@RULES.rule(EIGVALS, (Diagonal,), id="eigvals/diagonal", source="definition", complexity="O(N)")
 def eigvals_diagonal(A: Any, *, alg: Any) -> Array:
     be = A._concrete_backend()
     return be.xp.real(A.diag) if A._is_complex() and A.isa(SelfAdjoint) else A.diag
 
 
-@RULES.rule(EIGVALS, (ScalarMul,), id="eigvals/scalar", source="definition")
+@RULES.rule(EIGVALS, (ScalarMul,), id="eigvals/scalar", source="definition", complexity="O(N)")
 def eigvals_scalar(A: Any, *, alg: Any) -> Array:
     be = A._concrete_backend()
     w = _spread(A)
     return be.xp.real(w) if A._is_complex() and A.isa(SelfAdjoint) else w
 
 
-@RULES.rule(EIGVALS, (Identity,), id="eigvals/identity", source="definition")
+@RULES.rule(EIGVALS, (Identity,), id="eigvals/identity", source="definition", complexity="O(N)")
 def eigvals_identity(A: Any, *, alg: Any) -> Array:
     return eigh_identity(A, alg=alg)[0]
 
 
-@RULES.rule(EIGVALS, (Triangular,), id="eigvals/triangular", source="Golub & Van Loan, 4th ed., sec. 7.1.2")
+@RULES.rule(
+    EIGVALS,
+    (Triangular,),
+    id="eigvals/triangular",
+    source="Golub & Van Loan, 4th ed., sec. 7.1.2",
+    complexity="O(N)",
+)
 def eigvals_triangular(A: Any, *, alg: Any) -> Array:
     be = A._concrete_backend()
     d = be.xp.linalg.diagonal(A.array)
@@ -557,42 +657,81 @@ def eigvals_triangular(A: Any, *, alg: Any) -> Array:
     (Permutation,),
     id="eigvals/permutation",
     source="a cycle of length L has the L-th roots of unity; Horn & Johnson 2013, sec. 0.9.6",
+    complexity="O(N log N)",
 )
 def eigvals_permutation(A: Any, *, alg: Any) -> Array:
     return _roots_of_unity(A)
 
 
-@RULES.rule(EIGVALS, (Kronecker,), id="eigvals/kronecker", source="Van Loan 2000, sec. 1", when=_square_parts)
+@RULES.rule(
+    EIGVALS,
+    (Kronecker,),
+    id="eigvals/kronecker",
+    source="Van Loan 2000, sec. 1",
+    when=_square_parts,
+    complexity="that of the factors, O(N)",
+)
 def eigvals_kronecker(A: Any, *, alg: Any) -> Array:
     return outer_product(A._concrete_backend(), [ask(EIGVALS, (M,), alg) for M in parts(A)])
 
 
 @RULES.rule(
-    EIGVALS, (KronSum,), id="eigvals/kronsum", source="eigenvalues are sums; Horn & Johnson 1991, 4.4.5"
+    EIGVALS,
+    (KronSum,),
+    id="eigvals/kronsum",
+    source="eigenvalues are sums; Horn & Johnson 1991, 4.4.5",
+    complexity="that of the factors, O(N)",
 )
 def eigvals_kronsum(A: Any, *, alg: Any) -> Array:
     return outer_sum(A._concrete_backend(), [ask(EIGVALS, (M,), alg) for M in parts(A)])
 
 
-@RULES.rule(EIGVALS, (BlockDiag,), id="eigvals/blockdiag", source="definition", when=_square_parts)
+@RULES.rule(
+    EIGVALS,
+    (BlockDiag,),
+    id="eigvals/blockdiag",
+    source="definition",
+    when=_square_parts,
+    complexity="that of the blocks, O(N)",
+)
 def eigvals_blockdiag(A: Any, *, alg: Any) -> Array:
     return joined(A, [ask(EIGVALS, (M,), alg) for M in parts(A)])
 
 
-@RULES.rule(EIGVALS, (Sum,), id="eigvals/shift", source="w + s", when=_general_shift)
+@RULES.rule(
+    EIGVALS,
+    (Sum,),
+    id="eigvals/shift",
+    source="w + s",
+    when=_general_shift,
+    complexity="that of the operator, O(N)",
+)
 def eigvals_shift(A: Any, *, alg: Any) -> Array:
     base, shifts = shift_split(A)  # type: ignore[misc]
     return _moved(A, ask(EIGVALS, (base,), alg), shifts, real=A.isa(SelfAdjoint))
 
 
-@RULES.rule(EIGVALS, (Product,), id="eigvals/scaled", source="c w", when=_general_scaled)
+@RULES.rule(
+    EIGVALS,
+    (Product,),
+    id="eigvals/scaled",
+    source="c w",
+    when=_general_scaled,
+    complexity="that of the operator, O(N)",
+)
 def eigvals_scaled(A: Any, *, alg: Any) -> Array:
     s, rest = split_scalar(A)
     return _times(A, s, ask(EIGVALS, (rest,), alg), real=A.isa(SelfAdjoint))
 
 
 @RULES.rule(
-    EIGVALS, (Product,), id="eigvals/similarity", source="similar matrices", when=_similar, precedence=-1
+    EIGVALS,
+    (Product,),
+    id="eigvals/similarity",
+    source="similar matrices",
+    when=_similar,
+    precedence=-1,
+    complexity="that of the middle factor",
 )
 def eigvals_similarity(A: Any, *, alg: Any) -> Array:
     return ask(EIGVALS, (middle(A),), alg)
@@ -608,6 +747,7 @@ def _thin(A: Any, *, alg: Any) -> bool | str:
     id="eigvals/lowrank",
     source="U V^H and V^H U have the same nonzero eigenvalues; Horn & Johnson 2013, thm 1.3.22",
     when=_thin,
+    complexity="O(N r^2 + r^3)",
 )
 def eigvals_lowrank(A: Any, *, alg: Any) -> Array:
     be = A._concrete_backend()
@@ -632,7 +772,14 @@ def _has_basis(A: Any, *, alg: Any) -> bool | str:
     return spectral(A, alg) if A.isa(SelfAdjoint) else eigenbasis(A, alg)
 
 
-@RULES.rule(EIGVALS, (LinearOperator,), id="eigvals/basis", source="eig, eigh", when=_has_basis)
+@RULES.rule(
+    EIGVALS,
+    (LinearOperator,),
+    id="eigvals/basis",
+    source="eig, eigh",
+    when=_has_basis,
+    complexity="that of eigh or eig",
+)
 def eigvals_basis(A: Any, *, alg: Any) -> Array:
     """Of an operator with a rule for its whole eigendecomposition (of a plugin, say) and none for this."""
     return ask(EIGH if A.isa(SelfAdjoint) else EIG, (A,), alg)[0]

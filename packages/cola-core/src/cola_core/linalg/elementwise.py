@@ -95,13 +95,25 @@ def _auto() -> Any:
 
 
 # -- rules ---------------------------------------------------------------------------------------------------
-@RULES.rule(DIAG, (HadamardProduct,), id="diag/hadamard", source="entries multiply", when=exactly)
+@RULES.rule(
+    DIAG,
+    (HadamardProduct,),
+    id="diag/hadamard",
+    source="entries multiply",
+    when=exactly,
+    complexity="that of both parts, O(N)",
+)
 def diag_hadamard(A: Any, k: int, *, alg: Any) -> Array:
     return ask(DIAG, (adopted(A.A, A), k), alg) * ask(DIAG, (adopted(A.B, A), k), alg)
 
 
 @RULES.rule(
-    DIAG, (KhatriRao,), id="diag/khatri-rao", source="entries are products of the factors'", when=exactly
+    DIAG,
+    (KhatriRao,),
+    id="diag/khatri-rao",
+    source="entries are products of the factors'",
+    when=exactly,
+    complexity="O(N), besides the entries of both parts",
 )
 def diag_khatri_rao(A: Any, k: int, *, alg: Any) -> Array:
     i = np.arange(length(A, k)) + max(-k, 0)
@@ -119,6 +131,11 @@ def _sum_of_diagonal(A: Any, *, alg: Any) -> Array:
 
 
 for _cls, _name in ((HadamardProduct, "hadamard"), (KhatriRao, "khatri-rao")):
-    RULES.rule(TRACE, (_cls,), id=f"trace/{_name}", source="sum of the diagonal", when=exactly)(
-        _sum_of_diagonal
-    )
+    RULES.rule(
+        TRACE,
+        (_cls,),
+        id=f"trace/{_name}",
+        source="sum of the diagonal",
+        when=exactly,
+        complexity="that of diag",
+    )(_sum_of_diagonal)

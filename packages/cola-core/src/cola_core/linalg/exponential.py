@@ -86,12 +86,18 @@ class ExponentialAction(LinearOperator):
         return be.astype(be.expm(dense_entries(self.A)), self.A.dtype)
 
 
-@RULES.rule(INV, (ExponentialAction,), id="inv/exponential", source="exp(A)^-1 = exp(-A)")
+@RULES.rule(INV, (ExponentialAction,), id="inv/exponential", source="exp(A)^-1 = exp(-A)", complexity="O(1)")
 def inv_exponential(A: Any, *, alg: Any) -> LinearOperator:
     return ExponentialAction(scale(-1, A.A), A.alg)
 
 
-@RULES.rule(SLOGDET, (ExponentialAction,), id="slogdet/exponential", source="det exp(A) = e^tr(A)")
+@RULES.rule(
+    SLOGDET,
+    (ExponentialAction,),
+    id="slogdet/exponential",
+    source="det exp(A) = e^tr(A)",
+    complexity="that of the trace",
+)
 def slogdet_exponential(A: Any, *, alg: Any) -> tuple[Array, Array]:
     be = A._concrete_backend()
     xp = be.xp

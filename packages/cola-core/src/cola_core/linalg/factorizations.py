@@ -65,17 +65,17 @@ def _root(A: Any, d: Any) -> Any:
     return xp.sqrt(d)
 
 
-@RULES.rule(CHOLESKY, (Identity,), id="cholesky/identity", source="definition")
+@RULES.rule(CHOLESKY, (Identity,), id="cholesky/identity", source="definition", complexity="O(1)")
 def cholesky_identity(A: Any, *, alg: Any) -> LinearOperator:
     return A
 
 
-@RULES.rule(CHOLESKY, (ScalarMul,), id="cholesky/scalar", source="definition")
+@RULES.rule(CHOLESKY, (ScalarMul,), id="cholesky/scalar", source="definition", complexity="O(1)")
 def cholesky_scalar(A: Any, *, alg: Any) -> LinearOperator:
     return ScalarMul(_root(A, A.value), A.n, declared=frozenset({PSD}))
 
 
-@RULES.rule(CHOLESKY, (Diagonal,), id="cholesky/diagonal", source="definition")
+@RULES.rule(CHOLESKY, (Diagonal,), id="cholesky/diagonal", source="definition", complexity="O(N)")
 def cholesky_diagonal(A: Any, *, alg: Any) -> LinearOperator:
     return Diagonal(_root(A, A.diag), declared=frozenset({PSD}))
 
@@ -96,6 +96,7 @@ for _cls in (Banded, Tridiagonal):
         id=f"cholesky/{_cls.__name__.lower()}",
         source="Golub & Van Loan, 4th ed., sec. 4.3.5",
         when=_auto,
+        complexity="O(N b^2)",
     )(_cholesky_band)
 
 
@@ -103,12 +104,26 @@ def _psd_parts(A: Any, *, alg: Any) -> bool | str:
     return next((f"part {M!r} is not known to be PSD" for M in A.Ms if not M.isa(PSD)), True)
 
 
-@RULES.rule(CHOLESKY, (Kronecker,), id="cholesky/kronecker", source="Van Loan 2000, sec. 1", when=_psd_parts)
+@RULES.rule(
+    CHOLESKY,
+    (Kronecker,),
+    id="cholesky/kronecker",
+    source="Van Loan 2000, sec. 1",
+    when=_psd_parts,
+    complexity="that of the factors; O(sum n_i^3) for dense ones",
+)
 def cholesky_kronecker(A: Any, *, alg: Any) -> LinearOperator:
     return Kronecker(*(ask(CHOLESKY, (M,), alg) for M in parts(A)))
 
 
-@RULES.rule(CHOLESKY, (BlockDiag,), id="cholesky/blockdiag", source="definition", when=_psd_parts)
+@RULES.rule(
+    CHOLESKY,
+    (BlockDiag,),
+    id="cholesky/blockdiag",
+    source="definition",
+    when=_psd_parts,
+    complexity="that of the blocks; O(sum n_i^3) for dense ones",
+)
 def cholesky_blockdiag(A: Any, *, alg: Any) -> LinearOperator:
     return A.with_blocks(*(ask(CHOLESKY, (M,), alg) for M in parts(A)))
 
@@ -125,7 +140,13 @@ def _gram(A: Any, *, alg: Any) -> bool | str:
 
 
 @RULES.rule(
-    CHOLESKY, (Product,), id="cholesky/gram", source="B^H B = R^H R with B = Q R", when=_gram, precedence=1
+    CHOLESKY,
+    (Product,),
+    id="cholesky/gram",
+    source="B^H B = R^H R with B = Q R",
+    when=_gram,
+    precedence=1,
+    complexity="QR factorisation of B",
 )
 def cholesky_gram(A: Any, *, alg: Any) -> LinearOperator:
     """The triangular factor of B itself, whose condition number is the square root of A's."""
@@ -151,7 +172,14 @@ def _scaled(A: Any, *, alg: Any) -> bool | str:
     return True if s.isa(PSD) and rest.isa(PSD) else "number and operator must both be known non-negative"
 
 
-@RULES.rule(CHOLESKY, (Product,), id="cholesky/scaled", source="c A = (sqrt(c) L)(sqrt(c) L)^H", when=_scaled)
+@RULES.rule(
+    CHOLESKY,
+    (Product,),
+    id="cholesky/scaled",
+    source="c A = (sqrt(c) L)(sqrt(c) L)^H",
+    when=_scaled,
+    complexity="that of the operator",
+)
 def cholesky_scaled(A: Any, *, alg: Any) -> LinearOperator:
     s, rest = split_scalar(A)
     return matmul(ask(CHOLESKY, (s,), alg), ask(CHOLESKY, (rest,), alg))

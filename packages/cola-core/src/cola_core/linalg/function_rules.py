@@ -57,6 +57,7 @@ def _log_of_psd(A: Any, f: Any, *, alg: Any) -> bool | str:
     source="log(A (x) B) = log A (+) log B for positive spectra; Higham 2008, thm 11.2",
     when=_log_of_psd,
     precedence=1,
+    complexity="that of the factors",
 )
 def log_kronecker(A: Any, f: ScalarFunction, *, alg: Any) -> LinearOperator:
     return KronSum(*(ask(APPLY_UNARY, (M, f), alg) for M in parts(A)), declared=f.properties(A))
@@ -73,6 +74,7 @@ def _circular(A: Any, f: Any, *, alg: Any) -> bool | str:
     source="addition theorems of commuting matrices; Higham 2008, thm 12.2",
     when=_circular,
     precedence=-1,
+    complexity="sine and cosine of m factors, 2^(m - 1) Kronecker products of them",
 )
 def circular_kronsum(A: Any, f: ScalarFunction, *, alg: Any) -> LinearOperator:
     def pair(Ms: tuple[LinearOperator, ...]) -> tuple[LinearOperator, LinearOperator]:
@@ -99,13 +101,18 @@ def _symmetric_function(A: Any, f: Any, *, alg: Any) -> bool | str:
     id="function/adjoint",
     source="f(A^H) = f(A)^H; Higham 2008, thm 1.18",
     when=_symmetric_function,
+    complexity="that of A",
 )
 def of_adjoint(A: Any, f: ScalarFunction, *, alg: Any) -> LinearOperator:
     return ask(APPLY_UNARY, (A.A, f), alg).H
 
 
 @RULES.rule(
-    APPLY_UNARY, (Transpose,), id="function/transpose", source="f(A^T) = f(A)^T; Higham 2008, thm 1.13"
+    APPLY_UNARY,
+    (Transpose,),
+    id="function/transpose",
+    source="f(A^T) = f(A)^T; Higham 2008, thm 1.13",
+    complexity="that of A",
 )
 def of_transpose(A: Any, f: ScalarFunction, *, alg: Any) -> LinearOperator:
     return ask(APPLY_UNARY, (A.A, f), alg).T
@@ -134,6 +141,7 @@ def _has_inverted(A: Any, f: Any, *, alg: Any) -> bool | str:
     id="function/inverse",
     source="f(A^-1) = g(A), g(x) = f(1/x); Higham 2008, thms 1.15, 11.2",
     when=_has_inverted,
+    complexity="that of A",
 )
 def of_inverse(A: Any, f: ScalarFunction, *, alg: Any) -> LinearOperator:
     out = ask(APPLY_UNARY, (A.A, _inverted(f, A.A)), alg)
@@ -158,6 +166,7 @@ def _is_similar(A: Any, f: Any, *, alg: Any) -> bool | str:
     source="f(V M V^H) = V f(M) V^H; Higham 2008, thm 1.13",
     when=_is_similar,
     precedence=2,
+    complexity="that of the middle factor",
 )
 def of_similar(A: Any, f: ScalarFunction, *, alg: Any) -> LinearOperator:
     V, M, W = similar(A)  # type: ignore[misc]
@@ -170,7 +179,11 @@ def _factors(A: LinearOperator) -> tuple[LinearOperator, ...]:
 
 # -- triangular ----------------------------------------------------------------------------------------------
 @RULES.rule(
-    APPLY_UNARY, (Triangular,), id="function/triangular", source="f(T) is triangular; Higham 2008, thm 1.13"
+    APPLY_UNARY,
+    (Triangular,),
+    id="function/triangular",
+    source="f(T) is triangular; Higham 2008, thm 1.13",
+    complexity="that of a dense matrix",
 )
 def of_triangular(A: Any, f: ScalarFunction, *, alg: Any) -> LinearOperator:
     out = ask(APPLY_UNARY, (Dense(A.to_dense()), f), alg)
@@ -237,6 +250,7 @@ def _pushes_scalar(A: Any, f: Any, *, alg: Any) -> bool | str:
     source="c (A (+) B) = cA (+) cB, c diag(A, B) = diag(cA, cB)",
     when=_pushes_scalar,
     precedence=-1,
+    complexity="that of the parts",
 )
 def of_scaled_parts(A: Any, f: ScalarFunction, *, alg: Any) -> LinearOperator:
     s, rest = split_scalar(A)
@@ -262,6 +276,7 @@ def _pushes_shift(A: Any, f: Any, *, alg: Any) -> bool | str:
     source="diag(A, B) + s I = diag(A + s I, B + s I), (A (+) B) + s I = (A + s I) (+) B",
     when=_pushes_shift,
     precedence=-1,
+    complexity="that of the parts",
 )
 def of_shifted_parts(A: Any, f: ScalarFunction, *, alg: Any) -> LinearOperator:
     base, shifts = shift_split(A)  # type: ignore[misc]
@@ -347,4 +362,5 @@ for _cls, _name in ((LowRank, "lowrank"), (Product, "scaled-lowrank"), (Sum, "lo
         source="f(s I + U V^H) = f(s) I + U f[s + V^H U, s] V^H; Higham 2008, thm 1.35",
         when=_thin,
         precedence=0 if _cls is LowRank else -2,
+        complexity="O(N r^2 + r^3)",
     )(_of_low_rank)

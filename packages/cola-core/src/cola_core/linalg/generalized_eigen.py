@@ -153,7 +153,15 @@ def _root(be: Any, c: Any) -> Any:
     return be.xp.sqrt(c) if hasattr(c, "shape") else c**0.5
 
 
-@RULES.rule(GEIGH, (LinearOperator,), id="geigh/scalar-b", source="A v = w c v", when=_scalar_b, precedence=1)
+@RULES.rule(
+    GEIGH,
+    (LinearOperator,),
+    id="geigh/scalar-b",
+    source="A v = w c v",
+    when=_scalar_b,
+    precedence=1,
+    complexity="eigh of A",
+)
 def geigh_scalar(A: Any, B: Any, *, alg: Any) -> Any:
     w, V = ask(EIGH, (A,), alg)
     if isinstance(B, Identity):
@@ -174,6 +182,7 @@ def _diagonal_b(A: Any, B: Any, *operands: Any, alg: Any) -> bool | str:
     id="geigh/diagonal-b",
     source="D^-1/2 A D^-1/2 has the same eigenvalues; Golub & Van Loan, 4th ed., sec. 8.7.1",
     when=_diagonal_b,
+    complexity="eigh of D^-1/2 A D^-1/2",
 )
 def geigh_diagonal(A: Any, B: Any, *, alg: Any) -> Any:
     S = Diagonal(1 / B.xp.sqrt(_positive(B, B.diag)), declared=frozenset({PSD}))
@@ -238,13 +247,21 @@ def _pairs(question: Any, A: Any, B: Any, alg: Any) -> list[Any]:
     id="geigh/kronecker",
     source="(A1 x A2)(v1 x v2) = w1 w2 (B1 x B2)(v1 x v2)",
     when=_definite_kronecker,
+    complexity="that of the pairs of factors, O(N)",
 )
 def geigh_kronecker(A: Any, B: Any, *, alg: Any) -> Any:
     found = _pairs(GEIGH, A, B, alg)
     return outer_product(A._concrete_backend(), [w for w, _ in found]), Kronecker(*(V for _, V in found))
 
 
-@RULES.rule(GEIGH, (BlockDiag,), id="geigh/blockdiag", source="definition", when=_definite_blocks)
+@RULES.rule(
+    GEIGH,
+    (BlockDiag,),
+    id="geigh/blockdiag",
+    source="definition",
+    when=_definite_blocks,
+    complexity="that of the pairs of blocks, O(N)",
+)
 def geigh_blockdiag(A: Any, B: Any, *, alg: Any) -> Any:
     found = _pairs(GEIGH, A, B, alg)
     return joined(A, [w for w, _ in found]), A.with_blocks(*(V for _, V in found))
@@ -277,6 +294,7 @@ def _shared_mass(A: Any, B: Any, *operands: Any, alg: Any) -> bool | str:
     id="geigh/shared-mass",
     source="K1 x M2 + M1 x K2 with B = M1 x M2: Lynch, Rice & Thomas 1964; Golub & Van Loan, sec. 8.7",
     when=_shared_mass,
+    complexity="that of one pair of factors per place, O(N)",
 )
 def geigh_shared_mass(A: Any, B: Any, *, alg: Any) -> Any:
     found: Any = pencils(A)
@@ -315,6 +333,7 @@ for _cls, _name, _guard in (
         id=f"geigsh/{_name}",
         source="eigenvalues of the parts, then the wanted ones",
         when=_guard,
+        complexity="that of geigh, O(N log N), k eigenvectors formed",
     )(_some_of_all(GEIGH))
 
 
@@ -325,7 +344,15 @@ def _is_definite(A: Any, B: Any, *operands: Any, alg: Any) -> bool | str:
     return True if not operands or operands[1][1] != "I" else "the imaginary parts are all zero"
 
 
-@RULES.rule(GEIG, (LinearOperator,), id="geig/definite", source="eigh", when=_is_definite, precedence=2)
+@RULES.rule(
+    GEIG,
+    (LinearOperator,),
+    id="geig/definite",
+    source="eigh",
+    when=_is_definite,
+    precedence=2,
+    complexity="that of geigh",
+)
 def geig_definite(A: Any, B: Any, *, alg: Any) -> Any:
     try:
         return ask(GEIGH, (A, B), Auto() if not hasattr(alg, "geigh") else alg)
@@ -333,7 +360,15 @@ def geig_definite(A: Any, B: Any, *, alg: Any) -> Any:
         return NotImplemented  # semidefinite only: infinite eigenvalues
 
 
-@RULES.rule(GEIGS, (LinearOperator,), id="geigs/definite", source="eigsh", when=_is_definite, precedence=2)
+@RULES.rule(
+    GEIGS,
+    (LinearOperator,),
+    id="geigs/definite",
+    source="eigsh",
+    when=_is_definite,
+    precedence=2,
+    complexity="that of geigsh",
+)
 def geigs_definite(A: Any, B: Any, k: int, which: str, *, alg: Any) -> Any:
     try:
         return ask(GEIGSH, (A, B, k, check_which(which)), Auto() if not hasattr(alg, "geigsh") else alg)
@@ -341,7 +376,15 @@ def geigs_definite(A: Any, B: Any, k: int, which: str, *, alg: Any) -> Any:
         return NotImplemented
 
 
-@RULES.rule(GEIG, (LinearOperator,), id="geig/scalar-b", source="A v = w c v", when=_scalar_b, precedence=1)
+@RULES.rule(
+    GEIG,
+    (LinearOperator,),
+    id="geig/scalar-b",
+    source="A v = w c v",
+    when=_scalar_b,
+    precedence=1,
+    complexity="eig of A",
+)
 def geig_scalar(A: Any, B: Any, *, alg: Any) -> Any:
     w, V = ask(EIG, (A,), alg)
     if isinstance(B, Identity):
@@ -367,13 +410,21 @@ def _general_blocks(A: Any, B: Any, *operands: Any, alg: Any) -> bool | str:
     id="geig/kronecker",
     source="(A1 x A2)(v1 x v2) = w1 w2 (B1 x B2)(v1 x v2)",
     when=_general_kronecker,
+    complexity="that of the pairs of factors, O(N)",
 )
 def geig_kronecker(A: Any, B: Any, *, alg: Any) -> Any:
     found = _pairs(GEIG, A, B, alg)
     return outer_product(A._concrete_backend(), [w for w, _ in found]), Kronecker(*(V for _, V in found))
 
 
-@RULES.rule(GEIG, (BlockDiag,), id="geig/blockdiag", source="definition", when=_general_blocks)
+@RULES.rule(
+    GEIG,
+    (BlockDiag,),
+    id="geig/blockdiag",
+    source="definition",
+    when=_general_blocks,
+    complexity="that of the pairs of blocks, O(N)",
+)
 def geig_blockdiag(A: Any, B: Any, *, alg: Any) -> Any:
     found = _pairs(GEIG, A, B, alg)
     return joined(A, [w for w, _ in found]), A.with_blocks(*(V for _, V in found))
@@ -389,4 +440,5 @@ for _cls, _name, _guard in (
         id=f"geigs/{_name}",
         source="eigenvalues of the parts, then the wanted ones",
         when=_guard,
+        complexity="that of geig, O(N log N), k eigenvectors formed",
     )(_some_of_all(GEIG))

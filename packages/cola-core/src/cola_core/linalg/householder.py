@@ -44,7 +44,7 @@ def _inverse_coefficient(A: Any, beta: Any, other: Array) -> Array:
     return -beta / other
 
 
-@RULES.rule(INV, (Householder,), id="inv/householder", source=SOURCE, precedence=2)
+@RULES.rule(INV, (Householder,), id="inv/householder", source=SOURCE, precedence=2, complexity="O(N)")
 def inv_householder(A: Any, *, alg: Any) -> LinearOperator:
     if A.isa(Unitary):
         return A.H
@@ -52,7 +52,14 @@ def inv_householder(A: Any, *, alg: Any) -> LinearOperator:
     return Householder(A.vec, beta, declared=A.properties & {PSD, SelfAdjoint})
 
 
-@RULES.rule(INV, (HouseholderProduct,), id="inv/householder-product", source=SOURCE, precedence=2)
+@RULES.rule(
+    INV,
+    (HouseholderProduct,),
+    id="inv/householder-product",
+    source=SOURCE,
+    precedence=2,
+    complexity="O(N r), r reflections",
+)
 def inv_householder_product(A: Any, *, alg: Any) -> LinearOperator:
     if A.isa(Unitary):
         return A.H
@@ -65,7 +72,13 @@ def _through_inverse(A: Any, b: Array, *, alg: Any) -> Array:
     return ask(INV, (A,), alg)._matmat(b)
 
 
-@RULES.rule(SLOGDET, (Householder,), id="slogdet/householder", source="det(I - b v v^H) = 1 - b v^H v")
+@RULES.rule(
+    SLOGDET,
+    (Householder,),
+    id="slogdet/householder",
+    source="det(I - b v v^H) = 1 - b v^H v",
+    complexity="O(N)",
+)
 def slogdet_householder(A: Any, *, alg: Any) -> tuple[Array, Array]:
     be = A._concrete_backend()
     d = be.astype(_last_eigenvalue(A), A.dtype)
@@ -73,7 +86,11 @@ def slogdet_householder(A: Any, *, alg: Any) -> tuple[Array, Array]:
 
 
 @RULES.rule(
-    SLOGDET, (HouseholderProduct,), id="slogdet/householder-product", source="product of the factors'"
+    SLOGDET,
+    (HouseholderProduct,),
+    id="slogdet/householder-product",
+    source="product of the factors'",
+    complexity="O(N r), r reflections",
 )
 def slogdet_householder_product(A: Any, *, alg: Any) -> tuple[Array, Array]:
     be = A._concrete_backend()
@@ -89,7 +106,9 @@ def _off_identity(A: Any, U: Array, V: Array, k: int) -> Array:
     return 1 - out if k == 0 else -out
 
 
-@RULES.rule(DIAG, (Householder,), id="diag/householder", source="1 - b |v_i|^2", when=exactly)
+@RULES.rule(
+    DIAG, (Householder,), id="diag/householder", source="1 - b |v_i|^2", when=exactly, complexity="O(N)"
+)
 def diag_householder(A: Any, k: int, *, alg: Any) -> Array:
     v, beta = A.vec[..., :, None], A.coefficient
     beta = beta[..., None, None] if getattr(beta, "shape", ()) else beta
@@ -97,7 +116,12 @@ def diag_householder(A: Any, k: int, *, alg: Any) -> Array:
 
 
 @RULES.rule(
-    DIAG, (HouseholderProduct,), id="diag/householder-product", source="entries of I - V T V^H", when=exactly
+    DIAG,
+    (HouseholderProduct,),
+    id="diag/householder-product",
+    source="entries of I - V T V^H",
+    when=exactly,
+    complexity="O(N r^2), r reflections",
 )
 def diag_householder_product(A: Any, k: int, *, alg: Any) -> Array:
     be = A._concrete_backend()
@@ -119,6 +143,7 @@ def _self_adjoint(A: Any, *, alg: Any) -> bool | str:
     id="eigh/householder",
     source="v is an eigenvector, what is orthogonal to it stays",
     when=_self_adjoint,
+    complexity="O(N)",
 )
 def eigh_householder(A: Any, *, alg: Any) -> Any:
     """The eigenvectors are the columns of the reflection that takes the first axis to v."""
@@ -137,10 +162,22 @@ def eigh_householder(A: Any, *, alg: Any) -> Any:
 
 
 for _cls, _name in ((Householder, "householder"), (HouseholderProduct, "householder-product")):
-    RULES.rule(SOLVE, (_cls,), id=f"solve/{_name}", source=f"inv/{_name}", precedence=2)(_through_inverse)
-    RULES.rule(TRACE, (_cls,), id=f"trace/{_name}", source="sum of the diagonal", when=exactly)(
-        _from_diagonal
-    )
+    RULES.rule(
+        SOLVE,
+        (_cls,),
+        id=f"solve/{_name}",
+        source=f"inv/{_name}",
+        precedence=2,
+        complexity="O(N k), times the number of reflections",
+    )(_through_inverse)
+    RULES.rule(
+        TRACE,
+        (_cls,),
+        id=f"trace/{_name}",
+        source="sum of the diagonal",
+        when=exactly,
+        complexity="that of diag",
+    )(_from_diagonal)
 
 RULES.rule(
     EIGSH,
@@ -148,7 +185,13 @@ RULES.rule(
     id="eigsh/householder",
     source="eigenvalues of the parts, then the wanted ones",
     when=_structured,
+    complexity="that of eigh, O(N log N), k eigenvectors formed",
 )(_some_of_all)
 RULES.rule(
-    APPLY_UNARY, (Householder,), id="function/householder", source="f(A) = V f(W) V^H", when=_spectral
+    APPLY_UNARY,
+    (Householder,),
+    id="function/householder",
+    source="f(A) = V f(W) V^H",
+    when=_spectral,
+    complexity="that of eigh, O(N)",
 )(_through_spectrum)

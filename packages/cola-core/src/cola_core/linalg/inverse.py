@@ -173,22 +173,28 @@ def _nonzero(A: Any, d: Array, what: str) -> Array:
     return d
 
 
-@RULES.rule(INV, (LinearOperator,), id="inv/lazy", source="definition")
+@RULES.rule(
+    INV,
+    (LinearOperator,),
+    id="inv/lazy",
+    source="definition",
+    complexity="O(1); that of solve at the first product",
+)
 def inv_lazy(A: Any, *, alg: Any) -> LinearOperator:
     return Inverse(A, alg)
 
 
-@RULES.rule(INV, (Inverse,), id="inv/inverse", source="(A^-1)^-1 = A")
+@RULES.rule(INV, (Inverse,), id="inv/inverse", source="(A^-1)^-1 = A", complexity="O(1)")
 def inv_inverse(A: Any, *, alg: Any) -> LinearOperator:
     return A.A
 
 
-@RULES.rule(INV, (Identity,), id="inv/identity", source="definition")
+@RULES.rule(INV, (Identity,), id="inv/identity", source="definition", complexity="O(1)")
 def inv_identity(A: Any, *, alg: Any) -> LinearOperator:
     return A
 
 
-@RULES.rule(INV, (ScalarMul,), id="inv/scalar", source="definition")
+@RULES.rule(INV, (ScalarMul,), id="inv/scalar", source="definition", complexity="O(1)")
 def inv_scalar(A: Any, *, alg: Any) -> LinearOperator:
     if isinstance(A.c, (int, float, complex)):
         if A.c == 0:
@@ -199,14 +205,14 @@ def inv_scalar(A: Any, *, alg: Any) -> LinearOperator:
     return ScalarMul(c, A.n, declared=A.declared & {PSD, SelfAdjoint})
 
 
-@RULES.rule(INV, (Diagonal,), id="inv/diagonal", source="definition")
+@RULES.rule(INV, (Diagonal,), id="inv/diagonal", source="definition", complexity="O(N)")
 def inv_diagonal(A: Any, *, alg: Any) -> LinearOperator:
     return Diagonal(
         1 / _nonzero(A, A.diag, "a diagonal entry"), declared=A.declared & {PSD, SelfAdjoint, Unitary}
     )
 
 
-@RULES.rule(INV, (Permutation,), id="inv/permutation", source="P^-1 = P^T")
+@RULES.rule(INV, (Permutation,), id="inv/permutation", source="P^-1 = P^T", complexity="O(N log N)")
 def inv_permutation(A: Any, *, alg: Any) -> LinearOperator:
     return A.H
 
@@ -216,12 +222,27 @@ def is_unitary(A: Any, *operands: Any, alg: Any) -> bool | str:
     return True if A.isa(Unitary) else "not known to be unitary"
 
 
-@RULES.rule(INV, (LinearOperator,), id="inv/unitary", source="U^-1 = U^H", when=is_unitary, precedence=1)
+@RULES.rule(
+    INV,
+    (LinearOperator,),
+    id="inv/unitary",
+    source="U^-1 = U^H",
+    when=is_unitary,
+    precedence=1,
+    complexity="O(1)",
+)
 def inv_unitary(A: Any, *, alg: Any) -> LinearOperator:
     return A.H
 
 
-@RULES.rule(INV, (Product,), id="inv/product", source="(AB)^-1 = B^-1 A^-1", when=all_square)
+@RULES.rule(
+    INV,
+    (Product,),
+    id="inv/product",
+    source="(AB)^-1 = B^-1 A^-1",
+    when=all_square,
+    complexity="that of the factors",
+)
 def inv_product(A: Any, *, alg: Any) -> LinearOperator:
     from ..operators import matmul
 
@@ -232,12 +253,26 @@ def inv_product(A: Any, *, alg: Any) -> LinearOperator:
     return _declare_like(out, A)
 
 
-@RULES.rule(INV, (Kronecker,), id="inv/kronecker", source="Van Loan 2000, sec. 1", when=all_square)
+@RULES.rule(
+    INV,
+    (Kronecker,),
+    id="inv/kronecker",
+    source="Van Loan 2000, sec. 1",
+    when=all_square,
+    complexity="that of the factors",
+)
 def inv_kronecker(A: Any, *, alg: Any) -> LinearOperator:
     return _declare_like(Kronecker(*(ask(INV, (M,), alg) for M in A.Ms)), A)
 
 
-@RULES.rule(INV, (BlockDiag,), id="inv/blockdiag", source="definition", when=all_square)
+@RULES.rule(
+    INV,
+    (BlockDiag,),
+    id="inv/blockdiag",
+    source="definition",
+    when=all_square,
+    complexity="that of the blocks",
+)
 def inv_blockdiag(A: Any, *, alg: Any) -> LinearOperator:
     return _declare_like(A.with_blocks(*(ask(INV, (M,), alg) for M in A.Ms)), A)
 

@@ -223,6 +223,7 @@ RULES.rule(
     cost=_cost,
     factor=_schur_factor,
     summary="triangular Kronecker sum by back substitution",
+    complexity="O(sum n_i^3 + N k sum n_i)",
 )(_solve)
 
 RULES.rule(
@@ -235,6 +236,7 @@ RULES.rule(
     cost=_cost,
     factor=_schur_factor,
     summary="shifted triangular Kronecker product or sum by back substitution",
+    complexity="O(sum n_i^3 + N k sum n_i)",
 )(_solve)
 
 
@@ -255,6 +257,7 @@ def _shift_by_eigenvalues(A: Any, *, alg: Any) -> bool | str:
     source="det = prod(c w + s) over the products or sums w of the factors' eigenvalues",
     when=_shift_by_eigenvalues,
     precedence=1,
+    complexity="eigenvalues of the factors, O(N)",
 )
 def slogdet_kronecker_shift(A: Any, *, alg: Any) -> tuple[Array, Array]:
     be = A._concrete_backend()

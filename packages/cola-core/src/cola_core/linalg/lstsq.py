@@ -190,7 +190,13 @@ class PseudoInverse(LinearOperator):
 
 
 # -- pinv ----------------------------------------------------------------------------------------------------
-@RULES.rule(PINV, (LinearOperator,), id="pinv/lazy", source="definition")
+@RULES.rule(
+    PINV,
+    (LinearOperator,),
+    id="pinv/lazy",
+    source="definition",
+    complexity="O(1); that of lstsq at the first product",
+)
 def pinv_lazy(A: Any, rcond: Any, *, alg: Any) -> LinearOperator:
     return PseudoInverse(A, alg, rcond)
 
@@ -200,7 +206,13 @@ def _orthonormal(A: Any, rcond: Any, *, alg: Any) -> bool | str:
 
 
 @RULES.rule(
-    PINV, (LinearOperator,), id="pinv/orthonormal", source="Q^+ = Q^H", when=_orthonormal, precedence=3
+    PINV,
+    (LinearOperator,),
+    id="pinv/orthonormal",
+    source="Q^+ = Q^H",
+    when=_orthonormal,
+    precedence=3,
+    complexity="O(1)",
 )
 def pinv_orthonormal(A: Any, rcond: Any, *, alg: Any) -> LinearOperator:
     return A.H
@@ -218,6 +230,7 @@ def _singular(A: Any, *operands: Any, alg: Any) -> bool | str:
     source="A^+ = V S^+ U^H; Golub & Van Loan, 4th ed., sec. 5.5.2",
     when=_singular,
     precedence=1,
+    complexity="that of svd, O(N)",
 )
 def pinv_svd(A: Any, rcond: Any, *, alg: Any) -> LinearOperator:
     """From a structured singular value decomposition; the rank is decided on all values together."""
@@ -236,18 +249,18 @@ def _inverted(A: Any, d: Array, rcond: Any) -> Array:
     return xp.where(keep, 1 / xp.where(keep, d, xp.ones_like(d)), xp.zeros_like(d))
 
 
-@RULES.rule(PINV, (Diagonal,), id="pinv/diagonal", source="definition")
+@RULES.rule(PINV, (Diagonal,), id="pinv/diagonal", source="definition", complexity="O(N)")
 def pinv_diagonal(A: Any, rcond: Any, *, alg: Any) -> LinearOperator:
     keep = A.declared & {PSD, SelfAdjoint, Unitary}
     return Diagonal(_inverted(A, A.diag, rcond), declared=keep)
 
 
-@RULES.rule(PINV, (Zero,), id="pinv/zero", source="definition")
+@RULES.rule(PINV, (Zero,), id="pinv/zero", source="definition", complexity="O(1)")
 def pinv_zero(A: Any, rcond: Any, *, alg: Any) -> LinearOperator:
     return A.H
 
 
-@RULES.rule(PINV, (ScalarMul,), id="pinv/scalar", source="definition")
+@RULES.rule(PINV, (ScalarMul,), id="pinv/scalar", source="definition", complexity="O(1)")
 def pinv_scalar(A: Any, rcond: Any, *, alg: Any) -> LinearOperator:
     if isinstance(A.c, (int, float, complex)):
         return ScalarMul(1 / A.c if A.c else 0.0, A.n)
@@ -258,7 +271,7 @@ def pinv_scalar(A: Any, rcond: Any, *, alg: Any) -> LinearOperator:
     return ScalarMul(be.asarray(c, dtype=A.c.dtype), A.n, declared=A.declared & {PSD, SelfAdjoint})
 
 
-@RULES.rule(PINV, (Inverse,), id="pinv/inverse", source="(A^-1)^+ = A", precedence=4)
+@RULES.rule(PINV, (Inverse,), id="pinv/inverse", source="(A^-1)^+ = A", precedence=4, complexity="O(1)")
 def pinv_inverse(A: Any, rcond: Any, *, alg: Any) -> LinearOperator:
     return A.A
 
@@ -280,6 +293,7 @@ def _orthonormal_rows(M: LinearOperator) -> bool:
     source="(Q A)^+ = A^+ Q^H, (A Q^H)^+ = Q A^+ for Q^H Q = I; Greville 1966",
     when=_isometry_beside,
     precedence=1,
+    complexity="that of the other factors",
 )
 def pinv_isometry(A: Any, rcond: Any, *, alg: Any) -> LinearOperator:
     first = A.Ms[0].isa(Stiefel)
@@ -293,7 +307,14 @@ def _scaled(A: Any, rcond: Any, *, alg: Any) -> bool | str:
     return True if s is not None else "no number in front"
 
 
-@RULES.rule(PINV, (Product,), id="pinv/scaled", source="(c A)^+ = A^+ / c", when=_scaled)
+@RULES.rule(
+    PINV,
+    (Product,),
+    id="pinv/scaled",
+    source="(c A)^+ = A^+ / c",
+    when=_scaled,
+    complexity="that of the operator",
+)
 def pinv_scaled(A: Any, rcond: Any, *, alg: Any) -> LinearOperator:
     s, rest = split_scalar(A)
     inside = ask(PINV, (rest, rcond), alg)
@@ -315,6 +336,7 @@ def _through(A: Any, b: Any, rcond: Any, *, alg: Any) -> bool | str:
     source="x = A^+ b",
     when=_through,
     precedence=1,
+    complexity="that of pinv, one product",
 )
 def lstsq_pinv(A: Any, b: Array, rcond: Any, *, alg: Any) -> Array:
     """A product with the structured pseudoinverse."""
@@ -340,6 +362,13 @@ def _rank_of(be: Any, P: Any) -> int | None:
     return min(P.shape[-2:])
 
 
-@RULES.rule(LEAST_SQUARES, (Inverse,), id="lstsq/inverse", source="(A^-1)^+ = A", precedence=4)
+@RULES.rule(
+    LEAST_SQUARES,
+    (Inverse,),
+    id="lstsq/inverse",
+    source="(A^-1)^+ = A",
+    precedence=4,
+    complexity="one product with A",
+)
 def lstsq_inverse(A: Any, b: Array, rcond: Any, *, alg: Any) -> Array:
     return A.A._matmat(b)

@@ -180,7 +180,7 @@ def _real_valued(f: Any, A: LinearOperator) -> bool:
 
 
 # -- rules ---------------------------------------------------------------------------------------------------
-@RULES.rule(APPLY_UNARY, (Diagonal,), id="function/diagonal", source="definition")
+@RULES.rule(APPLY_UNARY, (Diagonal,), id="function/diagonal", source="definition", complexity="O(N)")
 def of_diagonal(A: Any, f: ScalarFunction, *, alg: Any) -> LinearOperator:
     be = A._concrete_backend()
     d = be.xp.real(A.diag) if A._is_complex() and A.isa(SelfAdjoint) else A.diag
@@ -188,13 +188,13 @@ def of_diagonal(A: Any, f: ScalarFunction, *, alg: Any) -> LinearOperator:
     return Diagonal(values, declared=f.properties(A, values))
 
 
-@RULES.rule(APPLY_UNARY, (ScalarMul,), id="function/scalar", source="definition")
+@RULES.rule(APPLY_UNARY, (ScalarMul,), id="function/scalar", source="definition", complexity="O(1)")
 def of_scalar(A: Any, f: ScalarFunction, *, alg: Any) -> LinearOperator:
     value = f.on(A._concrete_backend(), A.value)
     return ScalarMul(value, A.n, declared=f.properties(A, None if A._is_complex() else value))
 
 
-@RULES.rule(APPLY_UNARY, (Identity,), id="function/identity", source="definition")
+@RULES.rule(APPLY_UNARY, (Identity,), id="function/identity", source="definition", complexity="O(1)")
 def of_identity(A: Any, f: ScalarFunction, *, alg: Any) -> LinearOperator:
     be = A._concrete_backend()
     value = f.on(be, be.xp.ones((), dtype=be.real_dtype(A.dtype), device=A.device))
@@ -206,7 +206,12 @@ def _square_blocks(A: Any, f: Any, *, alg: Any) -> bool | str:
 
 
 @RULES.rule(
-    APPLY_UNARY, (BlockDiag,), id="function/blockdiag", source="Higham 2008, thm 1.13", when=_square_blocks
+    APPLY_UNARY,
+    (BlockDiag,),
+    id="function/blockdiag",
+    source="Higham 2008, thm 1.13",
+    when=_square_blocks,
+    complexity="that of the blocks",
 )
 def of_blockdiag(A: Any, f: ScalarFunction, *, alg: Any) -> LinearOperator:
     return A.with_blocks(*(ask(APPLY_UNARY, (M, f), alg) for M in parts(A)))
@@ -223,6 +228,7 @@ def _is_exp(A: Any, f: Any, *, alg: Any) -> bool | str:
     source="exp(A (+) B) = exp A (x) exp B; Higham 2008, thm 10.9",
     when=_is_exp,
     precedence=1,
+    complexity="that of the factors",
 )
 def exp_kronsum(A: Any, f: ScalarFunction, *, alg: Any) -> LinearOperator:
     return Kronecker(*(ask(APPLY_UNARY, (M, f), alg) for M in parts(A)), declared=f.properties(A))
@@ -242,6 +248,7 @@ def _multiplicative(A: Any, f: Any, *, alg: Any) -> bool | str:
     source="f(A (x) B) = f(A) (x) f(B) for multiplicative f",
     when=_multiplicative,
     precedence=1,
+    complexity="that of the factors",
 )
 def root_kronecker(A: Any, f: ScalarFunction, *, alg: Any) -> LinearOperator:
     return Kronecker(*(ask(APPLY_UNARY, (M, f), alg) for M in parts(A)), declared=f.properties(A))
@@ -260,6 +267,7 @@ def _exp_shift(A: Any, f: Any, *, alg: Any) -> bool | str:
     source="exp(A + s I) = e^s exp A",
     when=_exp_shift,
     precedence=1,
+    complexity="that of the operator",
 )
 def exp_shift(A: Any, f: ScalarFunction, *, alg: Any) -> LinearOperator:
     base, shifts = shift_split(A)  # type: ignore[misc]
@@ -291,6 +299,7 @@ for _cls in (Kronecker, KronSum, Sum, Product):
         id=f"function/{_cls.__name__.lower()}",
         source="f(A) = V f(W) V^H",
         when=_spectral,
+        complexity="that of eigh, O(N)",
     )(_through_spectrum)
 
 
@@ -308,6 +317,7 @@ def _scaled(A: Any, f: Any, *, alg: Any) -> bool | str:
     source="f(c A) = f(c) f(A)",
     when=_scaled,
     precedence=1,
+    complexity="that of the operator",
 )
 def of_scaled(A: Any, f: ScalarFunction, *, alg: Any) -> LinearOperator:
     s, rest = split_scalar(A)

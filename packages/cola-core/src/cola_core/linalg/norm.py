@@ -142,12 +142,12 @@ def _product(values: list[Array]) -> Array:
     return out
 
 
-@RULES.rule(NORM, (Identity,), id="norm/identity", source="definition")
+@RULES.rule(NORM, (Identity,), id="norm/identity", source="definition", complexity="O(1)")
 def norm_identity(A: Any, ord: Any, *, alg: Any) -> Array:
     return _of_unitary(A, ord) if A.n else 0 * _real_ones(A)
 
 
-@RULES.rule(NORM, (Permutation,), id="norm/permutation", source="definition")
+@RULES.rule(NORM, (Permutation,), id="norm/permutation", source="definition", complexity="O(1)")
 def norm_permutation(A: Any, ord: Any, *, alg: Any) -> Array:
     return _of_unitary(A, ord) if A.shape[-1] else 0 * _real_ones(A)
 
@@ -167,25 +167,25 @@ def _invariant(A: Any, ord: Any, *, alg: Any) -> bool | str:
 
 @RULES.rule(
     NORM, (LinearOperator,), id="norm/orthonormal", source="all singular values are 1", when=_invariant,
-    precedence=2,
+    precedence=2, complexity="O(1)",
 )  # fmt: skip
 def norm_orthonormal(A: Any, ord: Any, *, alg: Any) -> Array:
     return _of_unitary(A, ord) if 0 not in A.shape[-2:] else 0 * _real_ones(A)
 
 
-@RULES.rule(NORM, (Zero,), id="norm/zero", source="definition")
+@RULES.rule(NORM, (Zero,), id="norm/zero", source="definition", complexity="O(1)")
 def norm_zero(A: Any, ord: Any, *, alg: Any) -> Array:
     return 0 * _real_ones(A)
 
 
-@RULES.rule(NORM, (ScalarMul,), id="norm/scalar", source="definition")
+@RULES.rule(NORM, (ScalarMul,), id="norm/scalar", source="definition", complexity="O(1)")
 def norm_scalar(A: Any, ord: Any, *, alg: Any) -> Array:
     be = A._concrete_backend()
     one = _of_unitary(A, ord) if A.n else 0 * _real_ones(A)
     return be.xp.abs(be.astype(A.value, A.dtype)) * one
 
 
-@RULES.rule(NORM, (Diagonal,), id="norm/diagonal", source="definition")
+@RULES.rule(NORM, (Diagonal,), id="norm/diagonal", source="definition", complexity="O(N)")
 def norm_diagonal(A: Any, ord: Any, *, alg: Any) -> Array:
     xp = A.xp
     if ord == "fro":
@@ -195,13 +195,19 @@ def norm_diagonal(A: Any, ord: Any, *, alg: Any) -> Array:
     return xp.max(xp.abs(A.diag), axis=-1) if A.shape[-1] else 0 * _real_ones(A)
 
 
-@RULES.rule(NORM, (Kronecker,), id="norm/kronecker", source="Lancaster & Farahat 1972")
+@RULES.rule(
+    NORM,
+    (Kronecker,),
+    id="norm/kronecker",
+    source="Lancaster & Farahat 1972",
+    complexity="that of the factors",
+)
 def norm_kronecker(A: Any, ord: Any, *, alg: Any) -> Array:
     """Each of the norms is multiplicative."""
     return _product([ask(NORM, (M, ord), alg) for M in parts(A)])
 
 
-@RULES.rule(NORM, (BlockDiag,), id="norm/blockdiag", source="definition")
+@RULES.rule(NORM, (BlockDiag,), id="norm/blockdiag", source="definition", complexity="that of the blocks")
 def norm_blockdiag(A: Any, ord: Any, *, alg: Any) -> Array:
     xp = A.xp
     values = [ask(NORM, (M, ord), alg) for M in parts(A)]
@@ -220,7 +226,7 @@ def _entrywise(A: Any, ord: Any, *, alg: Any) -> bool | str:
     return True if ord in ("fro", 1, INF) else "the entries do not tell the singular values"
 
 
-@RULES.rule(NORM, (Sparse,), id="norm/sparse", source="definition", when=_entrywise)
+@RULES.rule(NORM, (Sparse,), id="norm/sparse", source="definition", when=_entrywise, complexity="O(nnz)")
 def norm_sparse(A: Any, ord: Any, *, alg: Any) -> Array:
     """From the stored entries, which are one per position."""
     be = A._concrete_backend()
@@ -237,7 +243,15 @@ def _scaled(A: Any, ord: Any, *, alg: Any) -> bool | str:
     return True if split_scalar(A)[0] is not None else "no number in front"
 
 
-@RULES.rule(NORM, (Product,), id="norm/scaled", source="|c A| = |c| |A|", when=_scaled, precedence=3)
+@RULES.rule(
+    NORM,
+    (Product,),
+    id="norm/scaled",
+    source="|c A| = |c| |A|",
+    when=_scaled,
+    precedence=3,
+    complexity="that of the operator",
+)
 def norm_scaled(A: Any, ord: Any, *, alg: Any) -> Array:
     s, rest = split_scalar(A)
     c: Any = s.c  # type: ignore[union-attr]
@@ -260,6 +274,7 @@ def _orthonormal_factor(A: Any, ord: Any, *, alg: Any) -> bool | str:
     source="|Q A| = |A|",
     when=_orthonormal_factor,
     precedence=2,
+    complexity="that of the other factors",
 )
 def norm_orthonormal_factor(A: Any, ord: Any, *, alg: Any) -> Array:
     Ms = parts(A)
@@ -277,6 +292,7 @@ def _low_rank_frobenius(A: Any, ord: Any, *, alg: Any) -> bool | str:
     id="norm/lowrank",
     source="|Q1 R1 (Q2 R2)^H| = |R1 R2^H|",
     when=_low_rank_frobenius,
+    complexity="O(N r^2)",
 )
 def norm_lowrank(A: Any, ord: Any, *, alg: Any) -> Array:
     be = A._concrete_backend()
@@ -298,6 +314,7 @@ def _kronsum_frobenius(A: Any, ord: Any, *, alg: Any) -> bool | str:
     source="orthogonal split of each factor into its mean eigenvalue and the rest",
     when=_kronsum_frobenius,
     precedence=1,
+    complexity="trace and norm of each factor",
 )
 def norm_kronsum(A: Any, ord: Any, *, alg: Any) -> Array:
     """``|A (+) B|^2 = n_B |A0|^2 + n_A |B0|^2 + n_A n_B |a + b|^2`` with ``A = A0 + a I`` of trace zero."""
@@ -319,12 +336,24 @@ def norm_kronsum(A: Any, ord: Any, *, alg: Any) -> Array:
 _SWAPPED = {1: INF, INF: 1}
 
 
-@RULES.rule(NORM, (Adjoint,), id="norm/adjoint", source="|A^H|_1 = |A|_inf, the others are equal")
+@RULES.rule(
+    NORM,
+    (Adjoint,),
+    id="norm/adjoint",
+    source="|A^H|_1 = |A|_inf, the others are equal",
+    complexity="that of A",
+)
 def norm_adjoint(A: Any, ord: Any, *, alg: Any) -> Array:
     return ask(NORM, (A.A, _SWAPPED.get(ord, ord)), alg)
 
 
-@RULES.rule(NORM, (Transpose,), id="norm/transpose", source="|A^T|_1 = |A|_inf, the others are equal")
+@RULES.rule(
+    NORM,
+    (Transpose,),
+    id="norm/transpose",
+    source="|A^T|_1 = |A|_inf, the others are equal",
+    complexity="that of A",
+)
 def norm_transpose(A: Any, ord: Any, *, alg: Any) -> Array:
     return ask(NORM, (A.A, _SWAPPED.get(ord, ord)), alg)
 
@@ -342,6 +371,7 @@ def _singular(A: Any, ord: Any, *, alg: Any) -> bool | str:
     source="unitarily invariant norms; Horn & Johnson, 2nd ed., sec. 7.4.7",
     when=_singular,
     precedence=1,
+    complexity="that of svdvals, O(N)",
 )
 def norm_singular_values(A: Any, ord: Any, *, alg: Any) -> Array:
     xp = A.xp
@@ -358,7 +388,15 @@ def _unitary(A: Any, p: Any, *, alg: Any) -> bool | str:
     return True if p == 2 and A.isa(Stiefel) and A.shape[-1] else "not known to be unitary, or not p = 2"
 
 
-@RULES.rule(COND, (LinearOperator,), id="cond/orthonormal", source="definition", when=_unitary, precedence=2)
+@RULES.rule(
+    COND,
+    (LinearOperator,),
+    id="cond/orthonormal",
+    source="definition",
+    when=_unitary,
+    precedence=2,
+    complexity="O(1)",
+)
 def cond_orthonormal(A: Any, p: Any, *, alg: Any) -> Array:
     return _real_ones(A)
 
@@ -374,6 +412,7 @@ def _euclidean(A: Any, p: Any, *, alg: Any) -> bool | str:
     source="s_max / s_min; Golub & Van Loan, 4th ed., sec. 2.6.2",
     when=_euclidean,
     precedence=1,
+    complexity="that of svdvals, O(N)",
 )
 def cond_singular_values(A: Any, p: Any, *, alg: Any) -> Array:
     from .svd import completed
@@ -387,7 +426,9 @@ def cond_singular_values(A: Any, p: Any, *, alg: Any) -> Array:
     return xp.where(low > 0, top / xp.where(low > 0, low, xp.ones_like(low)), xp.zeros_like(low) + INF)
 
 
-@RULES.rule(COND, (LinearOperator,), id="cond/norms", source="|A| |A^-1|")
+@RULES.rule(
+    COND, (LinearOperator,), id="cond/norms", source="|A| |A^-1|", complexity="norms of A and of its inverse"
+)
 def cond_norms(A: Any, p: Any, *, alg: Any) -> Array:
     if not A.shape[-1]:
         return 0 * _real_ones(A)
@@ -398,7 +439,9 @@ def cond_norms(A: Any, p: Any, *, alg: Any) -> Array:
         return 0 * size + INF
 
 
-@RULES.rule(COND, (Kronecker,), id="cond/kronecker", source="Van Loan 2000, sec. 1")
+@RULES.rule(
+    COND, (Kronecker,), id="cond/kronecker", source="Van Loan 2000, sec. 1", complexity="that of the factors"
+)
 def cond_kronecker(A: Any, p: Any, *, alg: Any) -> Array:
     Ms = parts(A)
     if any(not M.is_square for M in Ms):
@@ -406,7 +449,7 @@ def cond_kronecker(A: Any, p: Any, *, alg: Any) -> Array:
     return _product([ask(COND, (M, p), alg) for M in Ms])
 
 
-@RULES.rule(COND, (Inverse,), id="cond/inverse", source="cond(A^-1) = cond(A)")
+@RULES.rule(COND, (Inverse,), id="cond/inverse", source="cond(A^-1) = cond(A)", complexity="that of A")
 def cond_inverse(A: Any, p: Any, *, alg: Any) -> Array:
     return ask(COND, (A.A, p), alg)
 
@@ -418,14 +461,25 @@ def _scaled_cond(A: Any, p: Any, *, alg: Any) -> bool | str:
     return True
 
 
-@RULES.rule(COND, (Product,), id="cond/scaled", source="cond(c A) = cond(A)", when=_scaled_cond)
+@RULES.rule(
+    COND,
+    (Product,),
+    id="cond/scaled",
+    source="cond(c A) = cond(A)",
+    when=_scaled_cond,
+    complexity="that of the operator",
+)
 def cond_scaled(A: Any, p: Any, *, alg: Any) -> Array:
     return ask(COND, (split_scalar(A)[1], p), alg)
 
 
 # -- rank ----------------------------------------------------------------------------------------------------
 @RULES.rule(
-    RANK, (LinearOperator,), id="rank/singular-values", source="Golub & Van Loan, 4th ed., sec. 5.4.1"
+    RANK,
+    (LinearOperator,),
+    id="rank/singular-values",
+    source="Golub & Van Loan, 4th ed., sec. 5.4.1",
+    complexity="that of svdvals, O(N)",
 )
 def rank_singular_values(A: Any, tol: Any, *, alg: Any) -> Array:
     be = A._concrete_backend()
@@ -449,7 +503,15 @@ def _full(A: Any, tol: Any, *, alg: Any) -> bool | str:
     return True if tol is None and A.isa(Stiefel) else "not known to have orthonormal columns, or a tolerance"
 
 
-@RULES.rule(RANK, (LinearOperator,), id="rank/orthonormal", source="definition", when=_full, precedence=1)
+@RULES.rule(
+    RANK,
+    (LinearOperator,),
+    id="rank/orthonormal",
+    source="definition",
+    when=_full,
+    precedence=1,
+    complexity="O(1)",
+)
 def rank_orthonormal(A: Any, tol: Any, *, alg: Any) -> Array:
     be = A._concrete_backend()
     return be.zeros(A.batch_shape, "int64", A.device) + A.shape[-1]

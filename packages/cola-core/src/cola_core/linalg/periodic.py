@@ -58,7 +58,7 @@ def _require_invertible(A: Any, w: Array) -> None:
 
 
 # -- inverse and solve ---------------------------------------------------------------------------------------
-@RULES.rule(INV, (Periodic,), id="inv/periodic", source=DAVIS, when=_exact)
+@RULES.rule(INV, (Periodic,), id="inv/periodic", source=DAVIS, when=_exact, complexity="O(N log N)")
 def inv_periodic(A: Any, *, alg: Any) -> LinearOperator:
     """The inverse is of the same kind, with the reciprocal eigenvalues."""
     w = A.eigenvalues()
@@ -70,7 +70,15 @@ def _solve_cost(A: Any, b: Any, *, alg: Any) -> Cost:
     return A.matmat_cost(b.shape[-1])
 
 
-@RULES.rule(SOLVE, (Periodic,), id="solve/periodic", source=DAVIS, when=_exact, cost=_solve_cost)
+@RULES.rule(
+    SOLVE,
+    (Periodic,),
+    id="solve/periodic",
+    source=DAVIS,
+    when=_exact,
+    cost=_solve_cost,
+    complexity="O(N k log N)",
+)
 def solve_periodic(A: Any, b: Array, *, alg: Any) -> Array:
     """Divide by the eigenvalues in Fourier space: three transforms, O(n log n) a column."""
     be, grid = A._concrete_backend(), A.grid
@@ -90,7 +98,7 @@ def solve_periodic(A: Any, b: Array, *, alg: Any) -> Array:
 
 
 # -- determinant, trace, diagonals ---------------------------------------------------------------------------
-@RULES.rule(SLOGDET, (Periodic,), id="slogdet/periodic", source=DAVIS, when=_exact)
+@RULES.rule(SLOGDET, (Periodic,), id="slogdet/periodic", source=DAVIS, when=_exact, complexity="O(N log N)")
 def slogdet_periodic(A: Any, *, alg: Any) -> tuple[Array, Array]:
     """The product of the eigenvalues; those of a real matrix come in conjugate pairs, so its sign is one."""
     be = A._concrete_backend()
@@ -105,14 +113,28 @@ def slogdet_periodic(A: Any, *, alg: Any) -> tuple[Array, Array]:
     return be.astype(sign, A.dtype), value
 
 
-@RULES.rule(DIAG, (Circulant,), id="diag/circulant", source="every diagonal is constant", when=exactly)
+@RULES.rule(
+    DIAG,
+    (Circulant,),
+    id="diag/circulant",
+    source="every diagonal is constant",
+    when=exactly,
+    complexity="O(N)",
+)
 def diag_circulant(A: Any, k: int, *, alg: Any) -> Array:
     size, n = length(A, k), A.shape[-1]
     entry = A.column[..., -k % n, None] if size else A.column[..., :0]
     return A.xp.broadcast_to(entry, (*A.batch_shape, size))
 
 
-@RULES.rule(TRACE, (Circulant,), id="trace/circulant", source="the diagonal is constant", when=exactly)
+@RULES.rule(
+    TRACE,
+    (Circulant,),
+    id="trace/circulant",
+    source="the diagonal is constant",
+    when=exactly,
+    complexity="O(1)",
+)
 def trace_circulant(A: Any, *, alg: Any) -> Array:
     return A.shape[-1] * A.column[..., 0] if A.shape[-1] else A.xp.sum(A.column, axis=-1)
 
@@ -128,7 +150,7 @@ def _any_eigenvalues(A: Any, *, alg: Any) -> bool | str:
     return True if hasattr(alg, "eigvals") else by_eigenvalues(alg)
 
 
-@RULES.rule(EIG, (Periodic,), id="eig/periodic", source=DAVIS, when=_general)
+@RULES.rule(EIG, (Periodic,), id="eig/periodic", source=DAVIS, when=_general, complexity="O(N log N)")
 def eig_periodic(A: Any, *, alg: Any) -> Any:
     """The columns of the inverse transform are the eigenvectors of all circulants; nothing is formed."""
     return A.eigenvalues(), _fourier(A)
@@ -149,6 +171,7 @@ def _self_adjoint(A: Any, *, alg: Any) -> bool | str:
     id="eigh/periodic",
     source="Bini & Favati 1993 (real: Hartley); Davis 1979 (complex)",
     when=_self_adjoint,
+    complexity="O(N log N)",
 )
 def eigh_periodic(A: Any, *, alg: Any) -> Any:
     """Real eigenvalues in the order of the frequencies; the eigenvectors are a transform, never a matrix."""
@@ -160,7 +183,12 @@ def eigh_periodic(A: Any, *, alg: Any) -> Any:
 
 
 RULES.rule(
-    EIGSH, (Periodic,), id="eigsh/periodic", source="all eigenvalues, then the wanted ones", when=_structured
+    EIGSH,
+    (Periodic,),
+    id="eigsh/periodic",
+    source="all eigenvalues, then the wanted ones",
+    when=_structured,
+    complexity="that of eigh, O(N log N), k eigenvectors formed",
 )(_some_of_all)
 
 
@@ -170,10 +198,13 @@ RULES.rule(
     id="eigs/periodic",
     source="all eigenvalues, then the wanted ones",
     when=_structured_general,
+    complexity="that of eig, O(N log N), k eigenvectors formed",
 )(_some_of_all_general)
 
 
-@RULES.rule(EIGVALS, (Periodic,), id="eigvals/periodic", source=DAVIS, when=_any_eigenvalues)
+@RULES.rule(
+    EIGVALS, (Periodic,), id="eigvals/periodic", source=DAVIS, when=_any_eigenvalues, complexity="O(N log N)"
+)
 def eigvals_periodic(A: Any, *, alg: Any) -> Array:
     w = A.eigenvalues()
     return A.xp.real(w) if A.isa(SelfAdjoint) else w
@@ -184,7 +215,13 @@ def _through_svd(A: Any, *operands: Any, alg: Any) -> bool | str:
     return by_singular_values(alg)
 
 
-@_triples(Periodic, "periodic", "polar decomposition: C = P |C|, both circulant, |C| = H |w| H", _through_svd)
+@_triples(
+    Periodic,
+    "periodic",
+    "polar decomposition: C = P |C|, both circulant, |C| = H |w| H",
+    _through_svd,
+    complexity="O(N log N)",
+)
 def svd_periodic(A: Any, part: Any, *, alg: Any) -> Any:
     """The moduli of the eigenvalues; real singular vectors of real circulants come from the polar factor."""
     be = A._concrete_backend()
@@ -201,14 +238,28 @@ def svd_periodic(A: Any, part: Any, *, alg: Any) -> Any:
     return lambda: Product(A.with_eigenvalues(phase, True, unitary), H, declared=unitary), size, lambda: H
 
 
-@RULES.rule(PINV, (Periodic,), id="pinv/periodic", source=DAVIS, when=_through_svd, precedence=2)
+@RULES.rule(
+    PINV,
+    (Periodic,),
+    id="pinv/periodic",
+    source=DAVIS,
+    when=_through_svd,
+    precedence=2,
+    complexity="O(N log N)",
+)
 def pinv_periodic(A: Any, rcond: Any, *, alg: Any) -> LinearOperator:
     """Eigenvalues that count are inverted, the others become zero; of the same kind."""
     w = _inverted(A, A.eigenvalues(), rcond)
     return A.with_eigenvalues(w, not A._is_complex(), A.properties & frozenset({PSD, SelfAdjoint, Unitary}))
 
 
-@RULES.rule(NORM, (Periodic,), id="norm/periodic", source="every row and column holds the symbol; |w|")
+@RULES.rule(
+    NORM,
+    (Periodic,),
+    id="norm/periodic",
+    source="every row and column holds the symbol; |w|",
+    complexity="O(N); O(N log N) for 2 and nuc",
+)
 def norm_periodic(A: Any, ord: Any, *, alg: Any) -> Array:
     xp, n = A.xp, A.shape[-1]
     if ord in (2, "nuc") and n:
@@ -231,6 +282,7 @@ def _function_guard(A: Any, f: Any, *, alg: Any) -> bool | str:
     id="function/periodic",
     source="Higham 2008, def. 1.2 with " + DAVIS,
     when=_function_guard,
+    complexity="O(N log N)",
 )
 def function_of_periodic(A: Any, f: ScalarFunction, *, alg: Any) -> LinearOperator:
     """``f(C)`` is of the same kind, with eigenvalues ``f(w)``; real where f keeps real matrices real."""

@@ -74,10 +74,12 @@ def _already(A: Any, *, alg: Any) -> Any:
 
 
 for _cls in (Identity, ScalarMul, Diagonal):
-    RULES.rule(PLU, (_cls,), id=f"lu/{_cls.__name__.lower()}", source="definition")(_already)
+    RULES.rule(PLU, (_cls,), id=f"lu/{_cls.__name__.lower()}", source="definition", complexity="O(1)")(
+        _already
+    )
 
 
-@RULES.rule(PLU, (Zero,), id="lu/zero", source="P = I, L = I, U = 0")
+@RULES.rule(PLU, (Zero,), id="lu/zero", source="P = I, L = I, U = 0", complexity="O(N)")
 def lu_zero(A: Any, *, alg: Any) -> Any:
     from .qr import leading_columns
 
@@ -86,7 +88,7 @@ def lu_zero(A: Any, *, alg: Any) -> Any:
     return Identity.like(A, m), leading_columns(A, k), Zero.like(A, k, n)
 
 
-@RULES.rule(PLU, (Permutation,), id="lu/permutation", source="definition")
+@RULES.rule(PLU, (Permutation,), id="lu/permutation", source="definition", complexity="O(1)")
 def lu_permutation(A: Any, *, alg: Any) -> Any:
     return A, _eyes(A), _eyes(A)
 
@@ -95,18 +97,32 @@ def _done(A: Any, *, alg: Any) -> bool | str:
     return True if A.unit or not A.lower else "a lower triangle without unit diagonal may need pivoting"
 
 
-@RULES.rule(PLU, (Triangular,), id="lu/triangular", source="definition", when=_done)
+@RULES.rule(PLU, (Triangular,), id="lu/triangular", source="definition", when=_done, complexity="O(1)")
 def lu_triangular(A: Any, *, alg: Any) -> Any:
     return (_eyes(A), A, _eyes(A)) if A.lower else (_eyes(A), _eyes(A), A)
 
 
-@RULES.rule(PLU, (Kronecker,), id="lu/kronecker", source="Van Loan 2000, sec. 1", when=all_square)
+@RULES.rule(
+    PLU,
+    (Kronecker,),
+    id="lu/kronecker",
+    source="Van Loan 2000, sec. 1",
+    when=all_square,
+    complexity="that of the factors; O(sum n_i^3) for dense ones",
+)
 def lu_kronecker(A: Any, *, alg: Any) -> Any:
     found = [ask(PLU, (M,), alg) for M in parts(A)]
     return tuple(Kronecker(*factors) for factors in zip(*found, strict=True))
 
 
-@RULES.rule(PLU, (BlockDiag,), id="lu/blockdiag", source="definition", when=all_square)
+@RULES.rule(
+    PLU,
+    (BlockDiag,),
+    id="lu/blockdiag",
+    source="definition",
+    when=all_square,
+    complexity="that of the blocks; O(sum n_i^3) for dense ones",
+)
 def lu_blockdiag(A: Any, *, alg: Any) -> Any:
     found = [ask(PLU, (M,), alg) for M in parts(A)]
     return tuple(A.with_blocks(*factors) for factors in zip(*found, strict=True))
@@ -117,7 +133,15 @@ def _scaled(A: Any, *, alg: Any) -> bool | str:
     return "no number in front" if s is None else structural("lu", rest, alg)
 
 
-@RULES.rule(PLU, (Product,), id="lu/scaled", source="c A = P L (c U)", when=_scaled, precedence=2)
+@RULES.rule(
+    PLU,
+    (Product,),
+    id="lu/scaled",
+    source="c A = P L (c U)",
+    when=_scaled,
+    precedence=2,
+    complexity="that of the operator",
+)
 def lu_scaled(A: Any, *, alg: Any) -> Any:
     s, rest = split_scalar(A)
     P, L, U = ask(PLU, (rest,), alg)
@@ -128,7 +152,15 @@ def _permuted(A: Any, *, alg: Any) -> bool | str:
     return True if len(A.Ms) > 1 and isinstance(A.Ms[0], Permutation) else "no permutation in front"
 
 
-@RULES.rule(PLU, (Product,), id="lu/permuted", source="Q (P L U) = (Q P) L U", when=_permuted, precedence=1)
+@RULES.rule(
+    PLU,
+    (Product,),
+    id="lu/permuted",
+    source="Q (P L U) = (Q P) L U",
+    when=_permuted,
+    precedence=1,
+    complexity="that of the other factors",
+)
 def lu_permuted(A: Any, *, alg: Any) -> Any:
     Q, *rest = parts(A)
     P, L, U = ask(PLU, (rest[0] if len(rest) == 1 else Product(*rest),), alg)

@@ -50,6 +50,7 @@ def _tail_square(A: Any, k: int, *, alg: Any) -> bool | str:
     id="diag/kronecker-offset",
     source="k = a n_B + b: diagonals a and a + 1 of A meet diagonals b and b - n_B of B",
     when=_tail_square,
+    complexity="two neighbouring diagonals of each factor, O(N)",
 )
 def diag_kronecker_offset(A: Any, k: int, *, alg: Any) -> Array:
     return _kron_diagonal(A, list(parts(A)), k, alg)
@@ -98,7 +99,12 @@ def _square_sum(A: Any, k: int, *, alg: Any) -> bool | str:
 
 
 @RULES.rule(
-    DIAG, (KronSum,), id="diag/kronsum-offset", source="diag/kronecker-offset of I x M x I", when=_square_sum
+    DIAG,
+    (KronSum,),
+    id="diag/kronsum-offset",
+    source="diag/kronecker-offset of I x M x I",
+    when=_square_sum,
+    complexity="that of the factors, O(N) for each",
 )
 def diag_kronsum_offset(A: Any, k: int, *, alg: Any) -> Array:
     be = A._concrete_backend()
@@ -174,6 +180,7 @@ def _dottable(A: Any, k: int, *, alg: Any) -> bool | str:
     id="diag/product",
     source="(A B)_ii = sum_j A_ij B_ji, strip by strip",
     when=_dottable,
+    complexity="O(N r), r the inner size, and products for rows and columns that are not stored",
 )
 def diag_product(A: Any, k: int, *, alg: Any) -> Array:
     Ms = _expanded(A)
@@ -209,6 +216,7 @@ def _diagonal_end(A: Any, k: int, *, alg: Any) -> bool | str:
     source="(D A)_ij = d_i A_ij",
     when=_diagonal_end,
     precedence=1,
+    complexity="that of the other factors, O(N)",
 )
 def diag_scaled_rows(A: Any, k: int, *, alg: Any) -> Array:
     Ms = list(parts(A))
@@ -247,6 +255,7 @@ def _looked_up(A: Any, k: int = 0, *, alg: Any) -> bool | str:
     source="(S B)_ii = sum over S_ij B_ji",
     when=_looked_up,
     precedence=2,
+    complexity="O(nnz); O(nnz r) with a low-rank operator",
 )
 def diag_sparse_product(A: Any, k: int, *, alg: Any) -> Array:
     S, M = _sparse_pair(A)  # type: ignore[misc]
@@ -266,6 +275,7 @@ def diag_sparse_product(A: Any, k: int, *, alg: Any) -> Array:
     source="tr(S B) = sum over S_ij B_ji",
     when=_looked_up,
     precedence=2,
+    complexity="O(nnz); O(nnz r) with a low-rank operator",
 )
 def trace_sparse_product(A: Any, *, alg: Any) -> Array:
     S, M = _sparse_pair(A)  # type: ignore[misc]
@@ -313,6 +323,7 @@ def _rotated(A: Any, *, alg: Any) -> bool | str:
     source="tr(A B C) = tr(C A B), the cheapest rotation, strip by strip",
     when=_rotated,
     precedence=1,
+    complexity="O(N r), r the inner size, and products for rows and columns that are not stored",
 )
 def trace_product(A: Any, *, alg: Any) -> Array:
     Ms = _expanded(A)

@@ -46,32 +46,61 @@ def _invertible(A: Any) -> None:
         )
 
 
-@RULES.rule(SOLVE, (Projection,), id="solve/projection", source="P^2 = P: only the identity is invertible")
+@RULES.rule(
+    SOLVE,
+    (Projection,),
+    id="solve/projection",
+    source="P^2 = P: only the identity is invertible",
+    complexity="one product",
+)
 def solve_projection(A: Any, b: Array, *, alg: Any) -> Array:
     _invertible(A)
     return A._matmat(b)
 
 
-@RULES.rule(INV, (Projection,), id="inv/projection", source="P^2 = P: only the identity is invertible")
+@RULES.rule(
+    INV,
+    (Projection,),
+    id="inv/projection",
+    source="P^2 = P: only the identity is invertible",
+    complexity="O(1)",
+)
 def inv_projection(A: Any, *, alg: Any) -> LinearOperator:
     _invertible(A)
     return A  # type: ignore[no-any-return]
 
 
-@RULES.rule(SLOGDET, (Projection,), id="slogdet/projection", source="P^2 = P: the determinant is 0 or 1")
+@RULES.rule(
+    SLOGDET,
+    (Projection,),
+    id="slogdet/projection",
+    source="P^2 = P: the determinant is 0 or 1",
+    complexity="O(1)",
+)
 def slogdet_projection(A: Any, *, alg: Any) -> tuple[Array, Array]:
     be = A._concrete_backend()
     sign, value = be.zeros(A.batch_shape, A.dtype, A.device), be.zeros(A.batch_shape, be.real_dtype(A.dtype))
     return (sign + 1, value) if A.rank == A.shape[-1] else (sign, value - float("inf"))
 
 
-@RULES.rule(TRACE, (Projection,), id="trace/projection", source="the trace of a projection is its rank")
+@RULES.rule(
+    TRACE,
+    (Projection,),
+    id="trace/projection",
+    source="the trace of a projection is its rank",
+    complexity="O(1)",
+)
 def trace_projection(A: Any, *, alg: Any) -> Array:
     return A._concrete_backend().zeros(A.batch_shape, A.dtype, A.device) + A.rank
 
 
 @RULES.rule(
-    DIAG, (Projection,), id="diag/projection", source="(Q W^H)_ij = sum_k Q_ik conj(W_jk)", when=exactly
+    DIAG,
+    (Projection,),
+    id="diag/projection",
+    source="(Q W^H)_ij = sum_k Q_ik conj(W_jk)",
+    when=exactly,
+    complexity="O(N r)",
 )
 def diag_projection(A: Any, k: int, *, alg: Any) -> Array:
     be, size = A._concrete_backend(), length(A, k)
@@ -93,6 +122,7 @@ def _self_adjoint(A: Any, *operands: Any, alg: Any) -> bool | str:
     source="P P P = P and P^H = P: Penrose 1955",
     when=_self_adjoint,
     precedence=4,
+    complexity="O(1)",
 )
 def pinv_projection(A: Any, rcond: Any, *, alg: Any) -> LinearOperator:
     return A  # type: ignore[no-any-return]
@@ -144,6 +174,7 @@ def _orthogonal(A: Any, *operands: Any, alg: Any) -> bool | str:
     id="eigh/projection",
     source="eigenvalues 1 and 0; vectors by a block reflector: Schreiber & Parlett 1988",
     when=_orthogonal,
+    complexity="O(N r^2)",
 )
 def eigh_projection(A: Any, *, alg: Any) -> Any:
     be = A._concrete_backend()
@@ -156,6 +187,7 @@ RULES.rule(
     id="eigsh/projection",
     source="eigenvalues 1 and 0, then the wanted ones",
     when=_structured,
+    complexity="that of eigh, O(N log N), k eigenvectors formed",
 )(_some_of_all)
 
 
@@ -169,6 +201,7 @@ def _by_eigenvalues(A: Any, *operands: Any, alg: Any) -> bool | str:
     id="eig/projection",
     source="eigenvalues 1 and 0, with the range of Q and what is orthogonal to W",
     when=_by_eigenvalues,
+    complexity="O(N r^2)",
 )
 def eig_oblique(A: Any, *, alg: Any) -> Any:
     be = A._concrete_backend()
@@ -185,7 +218,12 @@ def _count(start: int, stop: int) -> Any:
 
 
 @RULES.rule(
-    EIGVALS, (Projection,), id="eigvals/projection", source="eigenvalues 1 and 0", when=_by_eigenvalues
+    EIGVALS,
+    (Projection,),
+    id="eigvals/projection",
+    source="eigenvalues 1 and 0",
+    when=_by_eigenvalues,
+    complexity="O(N)",
 )
 def eigvals_projection(A: Any, *, alg: Any) -> Array:
     be = A._concrete_backend()
@@ -195,7 +233,13 @@ def eigvals_projection(A: Any, *, alg: Any) -> Array:
 
 
 # -- functions -----------------------------------------------------------------------------------------------
-@RULES.rule(APPLY_UNARY, (Projection,), id="function/projection", source="f(P) = f(0) I + (f(1) - f(0)) P")
+@RULES.rule(
+    APPLY_UNARY,
+    (Projection,),
+    id="function/projection",
+    source="f(P) = f(0) I + (f(1) - f(0)) P",
+    complexity="O(1)",
+)
 def of_projection(A: Any, f: ScalarFunction, *, alg: Any) -> LinearOperator:
     """Where f(0) is infinite (log, 1/sqrt) the projection is singular, unless it is the identity."""
     be = A._concrete_backend()

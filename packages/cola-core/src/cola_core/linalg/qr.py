@@ -92,13 +92,19 @@ def _orthonormal(A: Any, *, alg: Any) -> bool | str:
 
 
 @RULES.rule(
-    QR_FACTORS, (LinearOperator,), id="qr/orthonormal", source="Q = Q I", when=_orthonormal, precedence=1
+    QR_FACTORS,
+    (LinearOperator,),
+    id="qr/orthonormal",
+    source="Q = Q I",
+    when=_orthonormal,
+    precedence=1,
+    complexity="O(1)",
 )
 def qr_orthonormal(A: Any, *, alg: Any) -> Any:
     return A, Identity.like(A, A.shape[-1])
 
 
-@RULES.rule(QR_FACTORS, (Diagonal,), id="qr/diagonal", source="d = sign(d) |d|")
+@RULES.rule(QR_FACTORS, (Diagonal,), id="qr/diagonal", source="d = sign(d) |d|", complexity="O(N)")
 def qr_diagonal(A: Any, *, alg: Any) -> Any:
     be = A._concrete_backend()
     size = be.astype(be.xp.abs(A.diag), A.dtype)
@@ -107,7 +113,7 @@ def qr_diagonal(A: Any, *, alg: Any) -> Any:
     )
 
 
-@RULES.rule(QR_FACTORS, (ScalarMul,), id="qr/scalar", source="c = sign(c) |c|")
+@RULES.rule(QR_FACTORS, (ScalarMul,), id="qr/scalar", source="c = sign(c) |c|", complexity="O(1)")
 def qr_scalar(A: Any, *, alg: Any) -> Any:
     be = A._concrete_backend()
     c = be.astype(A.value, A.dtype)
@@ -118,7 +124,7 @@ def qr_scalar(A: Any, *, alg: Any) -> Any:
     )
 
 
-@RULES.rule(QR_FACTORS, (Zero,), id="qr/zero", source="Q = any orthonormal columns, R = 0")
+@RULES.rule(QR_FACTORS, (Zero,), id="qr/zero", source="Q = any orthonormal columns, R = 0", complexity="O(N)")
 def qr_zero(A: Any, *, alg: Any) -> Any:
     m, n = A.shape[-2:]
     return leading_columns(A, min(m, n)), Zero.like(A, min(m, n), n)
@@ -137,7 +143,9 @@ def _upper(A: Any, *, alg: Any) -> bool | str:
     return "a lower triangle" if A.lower else True
 
 
-@RULES.rule(QR_FACTORS, (Triangular,), id="qr/triangular", source="R = D (D^H R)", when=_upper)
+@RULES.rule(
+    QR_FACTORS, (Triangular,), id="qr/triangular", source="R = D (D^H R)", when=_upper, complexity="O(N^2)"
+)
 def qr_triangular(A: Any, *, alg: Any) -> Any:
     be = A._concrete_backend()
     if A.unit:
@@ -147,13 +155,25 @@ def qr_triangular(A: Any, *, alg: Any) -> Any:
     return Diagonal(p, declared=frozenset({Unitary})), R
 
 
-@RULES.rule(QR_FACTORS, (Kronecker,), id="qr/kronecker", source="Van Loan 2000, sec. 1")
+@RULES.rule(
+    QR_FACTORS,
+    (Kronecker,),
+    id="qr/kronecker",
+    source="Van Loan 2000, sec. 1",
+    complexity="that of the factors; O(sum n_i^3) for dense ones",
+)
 def qr_kronecker(A: Any, *, alg: Any) -> Any:
     pairs = [ask(QR_FACTORS, (M,), alg) for M in parts(A)]
     return Kronecker(*(Q for Q, _ in pairs)), Kronecker(*(R for _, R in pairs))
 
 
-@RULES.rule(QR_FACTORS, (BlockDiag,), id="qr/blockdiag", source="definition")
+@RULES.rule(
+    QR_FACTORS,
+    (BlockDiag,),
+    id="qr/blockdiag",
+    source="definition",
+    complexity="that of the blocks; O(sum n_i^3) for dense ones",
+)
 def qr_blockdiag(A: Any, *, alg: Any) -> Any:
     pairs = [ask(QR_FACTORS, (M,), alg) for M in parts(A)]
     return A.with_blocks(*(Q for Q, _ in pairs)), A.with_blocks(*(R for _, R in pairs))
@@ -165,7 +185,13 @@ def _scaled(A: Any, *, alg: Any) -> bool | str:
 
 
 @RULES.rule(
-    QR_FACTORS, (Product,), id="qr/scaled", source="c A = (sign(c) Q)(|c| R)", when=_scaled, precedence=3
+    QR_FACTORS,
+    (Product,),
+    id="qr/scaled",
+    source="c A = (sign(c) Q)(|c| R)",
+    when=_scaled,
+    precedence=3,
+    complexity="that of the operator",
 )
 def qr_scaled(A: Any, *, alg: Any) -> Any:
     s, rest = split_scalar(A)
@@ -191,6 +217,7 @@ def _first_orthonormal(A: Any, *, alg: Any) -> bool | str:
     source="U (Q R) = (U Q) R",
     when=_first_orthonormal,
     precedence=2,
+    complexity="that of the other factors",
 )
 def qr_orthonormal_factor(A: Any, *, alg: Any) -> Any:
     U, *rest = parts(A)
@@ -227,6 +254,7 @@ for _cls in (LowRank, Product):
         source="(Q1 R1) B = Q1 (Q2 R2)",
         when=_thin,
         precedence=1,
+        complexity="QR factorisations of the tall factor and of an r x N matrix, O(N r^2)",
     )(qr_thin)
 
 
@@ -235,7 +263,12 @@ def _by_adjoint(A: Any, *, alg: Any) -> bool | str:
 
 
 @RULES.rule(
-    LQ_FACTORS, (LinearOperator,), id="lq/adjoint", source="A^H = Q R gives A = R^H Q^H", when=_by_adjoint
+    LQ_FACTORS,
+    (LinearOperator,),
+    id="lq/adjoint",
+    source="A^H = Q R gives A = R^H Q^H",
+    when=_by_adjoint,
+    complexity="that of qr",
 )
 def lq_adjoint(A: Any, *, alg: Any) -> Any:
     Q, R = ask(QR_FACTORS, (A.H,), alg)

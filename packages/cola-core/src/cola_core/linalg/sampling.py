@@ -110,7 +110,13 @@ def _claimed(A: Any, question: str) -> LinearOperator:
     return A
 
 
-@RULES.rule(SAMPLE, (LinearOperator,), id="sample/root", source="x = F z has covariance F F^H")
+@RULES.rule(
+    SAMPLE,
+    (LinearOperator,),
+    id="sample/root",
+    source="x = F z has covariance F F^H",
+    complexity="that of root, one product for all draws",
+)
 def sample_root(A: Any, key: Any, shape: tuple[int, ...], *, alg: Any) -> Array:
     F = ask(ROOT, (A,), alg)
     current = SESSION.get()
@@ -139,19 +145,19 @@ def _nonnegative(A: Any, d: Any) -> Any:
     return be.xp.sqrt(real)
 
 
-@RULES.rule(ROOT, (Identity,), id="root/identity", source="definition")
+@RULES.rule(ROOT, (Identity,), id="root/identity", source="definition", complexity="O(1)")
 def root_identity(A: Any, *, alg: Any) -> LinearOperator:
     return A
 
 
-@RULES.rule(ROOT, (ScalarMul,), id="root/scalar", source="definition")
+@RULES.rule(ROOT, (ScalarMul,), id="root/scalar", source="definition", complexity="O(1)")
 def root_scalar(A: Any, *, alg: Any) -> LinearOperator:
     if isinstance(A.c, (int, float)) and A.c >= 0:
         return ScalarMul(math.sqrt(A.c), A.n)
     return ScalarMul(_nonnegative(A, A.value), A.n, declared=frozenset({PSD}))
 
 
-@RULES.rule(ROOT, (Diagonal,), id="root/diagonal", source="definition")
+@RULES.rule(ROOT, (Diagonal,), id="root/diagonal", source="definition", complexity="O(N)")
 def root_diagonal(A: Any, *, alg: Any) -> LinearOperator:
     return Diagonal(A._concrete_backend().astype(_nonnegative(A, A.diag), A.dtype), declared=frozenset({PSD}))
 
@@ -160,12 +166,26 @@ def _psd_parts(A: Any, *, alg: Any) -> bool | str:
     return next((f"part {M!r} is not known to be PSD" for M in A.Ms if not M.isa(PSD)), True)
 
 
-@RULES.rule(ROOT, (Kronecker,), id="root/kronecker", source="Van Loan 2000, sec. 1", when=_psd_parts)
+@RULES.rule(
+    ROOT,
+    (Kronecker,),
+    id="root/kronecker",
+    source="Van Loan 2000, sec. 1",
+    when=_psd_parts,
+    complexity="that of the factors; O(sum n_i^3) for dense ones",
+)
 def root_kronecker(A: Any, *, alg: Any) -> LinearOperator:
     return Kronecker(*(ask(ROOT, (M,), alg) for M in parts(A)))
 
 
-@RULES.rule(ROOT, (BlockDiag,), id="root/blockdiag", source="definition", when=_psd_parts)
+@RULES.rule(
+    ROOT,
+    (BlockDiag,),
+    id="root/blockdiag",
+    source="definition",
+    when=_psd_parts,
+    complexity="that of the blocks; O(sum n_i^3) for dense ones",
+)
 def root_blockdiag(A: Any, *, alg: Any) -> LinearOperator:
     return A.with_blocks(*(ask(ROOT, (M,), alg) for M in parts(A)))
 
@@ -183,7 +203,14 @@ def _independent(A: Any, *, alg: Any) -> bool | str:
     return True
 
 
-@RULES.rule(ROOT, (Sum,), id="root/sum", source="F F^H + G G^H = [F G][F G]^H", when=_independent)
+@RULES.rule(
+    ROOT,
+    (Sum,),
+    id="root/sum",
+    source="F F^H + G G^H = [F G][F G]^H",
+    when=_independent,
+    complexity="that of the terms",
+)
 def root_sum(A: Any, *, alg: Any) -> LinearOperator:
     """One root beside the other: a draw is the sum of independent draws."""
     return Concatenated(*(ask(ROOT, (M,), alg) for M in parts(A)), axis=1)
@@ -193,7 +220,7 @@ def _one_factor(A: Any, *, alg: Any) -> bool | str:
     return True if A.V is None else "two different factors"
 
 
-@RULES.rule(ROOT, (LowRank,), id="root/lowrank", source="definition", when=_one_factor)
+@RULES.rule(ROOT, (LowRank,), id="root/lowrank", source="definition", when=_one_factor, complexity="O(1)")
 def root_lowrank(A: Any, *, alg: Any) -> LinearOperator:
     return Dense(A.U)
 
@@ -206,7 +233,13 @@ def _scaled(A: Any, *, alg: Any) -> bool | str:
 
 
 @RULES.rule(
-    ROOT, (Product,), id="root/scaled", source="c A = (sqrt(c) F)(sqrt(c) F)^H", when=_scaled, precedence=1
+    ROOT,
+    (Product,),
+    id="root/scaled",
+    source="c A = (sqrt(c) F)(sqrt(c) F)^H",
+    when=_scaled,
+    precedence=1,
+    complexity="that of the operator",
 )
 def root_scaled(A: Any, *, alg: Any) -> LinearOperator:
     s, rest = split_scalar(A)
@@ -220,7 +253,14 @@ def _congruence(A: Any, *, alg: Any) -> bool | str:
     return True if len(A.Ms) == 2 or S.isa(PSD) else f"{S!r} is not known to be PSD"
 
 
-@RULES.rule(ROOT, (Product,), id="root/gram", source="B^H S B = (B^H G)(B^H G)^H", when=_congruence)
+@RULES.rule(
+    ROOT,
+    (Product,),
+    id="root/gram",
+    source="B^H S B = (B^H G)(B^H G)^H",
+    when=_congruence,
+    complexity="that of the middle factor",
+)
 def root_gram(A: Any, *, alg: Any) -> LinearOperator:
     return A.Ms[0] if len(A.Ms) == 2 else matmul(A.Ms[0], ask(ROOT, (middle(A),), alg))
 
@@ -229,17 +269,30 @@ def _principal(A: Any, *, alg: Any) -> bool | str:
     return True if PSD in A._properties() else "not a principal submatrix of an operator known to be PSD"
 
 
-@RULES.rule(ROOT, (Sliced,), id="root/sliced", source="rows of the whole root", when=_principal)
+@RULES.rule(
+    ROOT,
+    (Sliced,),
+    id="root/sliced",
+    source="rows of the whole root",
+    when=_principal,
+    complexity="that of the whole operator",
+)
 def root_sliced(A: Any, *, alg: Any) -> LinearOperator:
     return Sliced(ask(ROOT, (A.A,), alg), A.rows, None)
 
 
-@RULES.rule(ROOT, (Transpose,), id="root/transpose", source="A^T = conj(F) conj(F)^H")
+@RULES.rule(ROOT, (Transpose,), id="root/transpose", source="A^T = conj(F) conj(F)^H", complexity="that of A")
 def root_transpose(A: Any, *, alg: Any) -> LinearOperator:
     return ask(ROOT, (PSD(A.A),), alg).conj()
 
 
-@RULES.rule(ROOT, (Inverse,), id="root/inverse", source="A^-1 = F^-H F^-1")
+@RULES.rule(
+    ROOT,
+    (Inverse,),
+    id="root/inverse",
+    source="A^-1 = F^-H F^-1",
+    complexity="that of A; a system at each product",
+)
 def root_inverse(A: Any, *, alg: Any) -> LinearOperator:
     F = ask(ROOT, (PSD(A.A),), alg)
     return ask(INV, (F,), A.alg).H if F.is_square else NotImplemented
@@ -249,7 +302,14 @@ def _spectral(A: Any, *, alg: Any) -> bool | str:
     return spectral(A, alg)
 
 
-@RULES.rule(ROOT, (LinearOperator,), id="root/spectral", source="A = V W V^H", when=_spectral)
+@RULES.rule(
+    ROOT,
+    (LinearOperator,),
+    id="root/spectral",
+    source="A = V W V^H",
+    when=_spectral,
+    complexity="that of eigh, O(N)",
+)
 def root_spectral(A: Any, *, alg: Any) -> LinearOperator:
     from .eigen import EIGH
 

@@ -79,7 +79,13 @@ def _self_adjoint(A: Any, output: str, *, alg: Any) -> bool | str:
 
 
 @RULES.rule(
-    SCHUR, (LinearOperator,), id="schur/self-adjoint", source="T = diag(w)", when=_self_adjoint, precedence=1
+    SCHUR,
+    (LinearOperator,),
+    id="schur/self-adjoint",
+    source="T = diag(w)",
+    when=_self_adjoint,
+    precedence=1,
+    complexity="that of eigh",
 )
 def schur_self_adjoint(A: Any, output: str, *, alg: Any) -> Any:
     w, V = ask(EIGH, (A,), alg if by_eigenvalues(alg) is True else Auto())
@@ -92,10 +98,18 @@ def _itself(A: Any, output: str, *, alg: Any) -> Any:
 
 
 for _cls in (Identity, ScalarMul, Diagonal):
-    RULES.rule(SCHUR, (_cls,), id=f"schur/{_cls.__name__.lower()}", source="definition")(_itself)
+    RULES.rule(SCHUR, (_cls,), id=f"schur/{_cls.__name__.lower()}", source="definition", complexity="O(1)")(
+        _itself
+    )
 
 
-@RULES.rule(SCHUR, (Triangular,), id="schur/triangular", source="J L J is upper for lower L")
+@RULES.rule(
+    SCHUR,
+    (Triangular,),
+    id="schur/triangular",
+    source="J L J is upper for lower L",
+    complexity="O(1) for an upper triangle, O(N^2) for a lower one",
+)
 def schur_triangular(A: Any, output: str, *, alg: Any) -> Any:
     if not A.lower:
         return A, Identity.like(A)
@@ -123,13 +137,27 @@ def _composes(A: Any, output: str, *, alg: Any) -> bool | str:
     return True
 
 
-@RULES.rule(SCHUR, (Kronecker,), id="schur/kronecker", source="Van Loan 2000, sec. 1", when=_composes)
+@RULES.rule(
+    SCHUR,
+    (Kronecker,),
+    id="schur/kronecker",
+    source="Van Loan 2000, sec. 1",
+    when=_composes,
+    complexity="that of the factors; O(sum n_i^3) for dense ones",
+)
 def schur_kronecker(A: Any, output: str, *, alg: Any) -> Any:
     pairs = [ask(SCHUR, (M, output), alg) for M in parts(A)]
     return Kronecker(*(T for T, _ in pairs)), Kronecker(*(Z for _, Z in pairs))
 
 
-@RULES.rule(SCHUR, (KronSum,), id="schur/kronsum", source="Horn & Johnson 1991, thm 4.4.5", when=_composes)
+@RULES.rule(
+    SCHUR,
+    (KronSum,),
+    id="schur/kronsum",
+    source="Horn & Johnson 1991, thm 4.4.5",
+    when=_composes,
+    complexity="that of the factors; O(sum n_i^3) for dense ones",
+)
 def schur_kronsum(A: Any, output: str, *, alg: Any) -> Any:
     pairs = [ask(SCHUR, (M, output), alg) for M in parts(A)]
     return KronSum(*(T for T, _ in pairs)), Kronecker(*(Z for _, Z in pairs))
@@ -139,7 +167,14 @@ def _square(A: Any, output: str, *, alg: Any) -> bool | str:
     return all_square(A, alg=alg)
 
 
-@RULES.rule(SCHUR, (BlockDiag,), id="schur/blockdiag", source="definition", when=_square)
+@RULES.rule(
+    SCHUR,
+    (BlockDiag,),
+    id="schur/blockdiag",
+    source="definition",
+    when=_square,
+    complexity="that of the blocks; O(sum n_i^3) for dense ones",
+)
 def schur_blockdiag(A: Any, output: str, *, alg: Any) -> Any:
     pairs = [ask(SCHUR, (M, output), alg) for M in parts(A)]
     return A.with_blocks(*(T for T, _ in pairs)), A.with_blocks(*(Z for _, Z in pairs))
@@ -154,7 +189,14 @@ def _scaled(A: Any, output: str, *, alg: Any) -> bool | str:
     return structural("schur", rest, alg, output)
 
 
-@RULES.rule(SCHUR, (Product,), id="schur/scaled", source="c A = Z (c T) Z^H", when=_scaled)
+@RULES.rule(
+    SCHUR,
+    (Product,),
+    id="schur/scaled",
+    source="c A = Z (c T) Z^H",
+    when=_scaled,
+    complexity="that of the operator",
+)
 def schur_scaled(A: Any, output: str, *, alg: Any) -> Any:
     s, rest = split_scalar(A)
     T, Z = ask(SCHUR, (rest, output), alg)
@@ -170,7 +212,14 @@ def _shifted(A: Any, output: str, *, alg: Any) -> bool | str:
     return structural("schur", split[0], alg, output)
 
 
-@RULES.rule(SCHUR, (Sum,), id="schur/shift", source="A + s I = Z (T + s I) Z^H", when=_shifted)
+@RULES.rule(
+    SCHUR,
+    (Sum,),
+    id="schur/shift",
+    source="A + s I = Z (T + s I) Z^H",
+    when=_shifted,
+    complexity="that of the operator",
+)
 def schur_shift(A: Any, output: str, *, alg: Any) -> Any:
     base, shifts = shift_split(A)  # type: ignore[misc]
     T, Z = ask(SCHUR, (base, output), alg)

@@ -237,7 +237,15 @@ def _through(question: Any, A: Any, alg: Any) -> Any:
 SOURCE = "sums of Kronecker products of polynomials in one operator each; Horn & Johnson 1991, thm 4.2.12"
 
 
-@RULES.rule(EIGH, (Sum,), id="eigh/shared-bases", source=SOURCE, when=_shared, precedence=-1)
+@RULES.rule(
+    EIGH,
+    (Sum,),
+    id="eigh/shared-bases",
+    source=SOURCE,
+    when=_shared,
+    precedence=-1,
+    complexity="that of one operator per place, O(N)",
+)
 def eigh_shared(A: Any, *, alg: Any) -> Any:
     from .eigen_rules import _unitary
 
@@ -246,13 +254,29 @@ def eigh_shared(A: Any, *, alg: Any) -> Any:
     return (be.xp.real(w) if be.is_complex(w) else w), _unitary(Kronecker(*Vs))
 
 
-@RULES.rule(EIG, (Sum,), id="eig/shared-bases", source=SOURCE, when=_shared_general, precedence=-1)
+@RULES.rule(
+    EIG,
+    (Sum,),
+    id="eig/shared-bases",
+    source=SOURCE,
+    when=_shared_general,
+    precedence=-1,
+    complexity="that of one operator per place, O(N)",
+)
 def eig_shared(A: Any, *, alg: Any) -> Any:
     w, Vs = _through(EIG, A, alg)
     return w, Kronecker(*Vs)
 
 
-@RULES.rule(EIGVALS, (Sum,), id="eigvals/shared-bases", source=SOURCE, when=_shared_general, precedence=-1)
+@RULES.rule(
+    EIGVALS,
+    (Sum,),
+    id="eigvals/shared-bases",
+    source=SOURCE,
+    when=_shared_general,
+    precedence=-1,
+    complexity="that of one operator per place, O(N)",
+)
 def eigvals_shared(A: Any, *, alg: Any) -> Array:
     found: Any = _one_each(A)
     ws = [ask(EIGVALS, (pair[0],), alg) if pair else None for pair in found.pairs]
@@ -273,18 +297,33 @@ def _spectral_cost(A: Any, b: Any, *, alg: Any) -> Cost:
     precedence=1,
     cost=_spectral_cost,
     factor=spectral_factor,
+    complexity="eigh of one operator per place, O(N k sum n_i)",
 )
 def solve_shared(A: Any, b: Array, *, alg: Any) -> Array:
     return spectral_factor(A, alg=alg).solve(b)
 
 
-@RULES.rule(SLOGDET, (Sum,), id="slogdet/shared-bases", source=SOURCE, when=_shared, precedence=2)
+@RULES.rule(
+    SLOGDET,
+    (Sum,),
+    id="slogdet/shared-bases",
+    source=SOURCE,
+    when=_shared,
+    precedence=2,
+    complexity="eigh of one operator per place, O(N)",
+)
 def slogdet_shared(A: Any, *, alg: Any) -> tuple[Array, Array]:
     return _spectral(A, alg)
 
 
 @RULES.rule(
-    SLOGDET, (Sum,), id="slogdet/shared-eigenvalues", source=SOURCE, when=_shared_general, precedence=1
+    SLOGDET,
+    (Sum,),
+    id="slogdet/shared-eigenvalues",
+    source=SOURCE,
+    when=_shared_general,
+    precedence=1,
+    complexity="eigenvalues of one operator per place, O(N)",
 )
 def slogdet_shared_general(A: Any, *, alg: Any) -> tuple[Array, Array]:
     be = A._concrete_backend()
@@ -433,6 +472,7 @@ def _pencil_factor(A: Any, *, alg: Any) -> Any:
     precedence=1,
     cost=_spectral_cost,
     factor=_pencil_factor,
+    complexity="one generalised eigh per place, O(N k sum n_i)",
 )
 def solve_pencil(A: Any, b: Array, *, alg: Any) -> Any:
     factor = _pencil_factor(A, alg=alg)
@@ -446,6 +486,7 @@ def solve_pencil(A: Any, b: Array, *, alg: Any) -> Any:
     source="det A = prod(w) / |det X|^2 = prod(w) prod det(B_i)^(n / n_i)",
     when=_pencil,
     precedence=1,
+    complexity="one generalised eigh per place, O(N sum n_i)",
 )
 def slogdet_pencil(A: Any, *, alg: Any) -> Any:
     try:

@@ -126,13 +126,13 @@ def _through_inverse(A: Any, b: Array, *, alg: Any) -> Array:
     return ask(INV, (A,), alg)._matmat(b)
 
 
-for _cls, _name, _when in (
-    (Identity, "identity", None),
-    (ScalarMul, "scalar", None),
-    (Diagonal, "diagonal", None),
-    (Permutation, "permutation", None),
-    (Product, "product", all_square),
-    (Kronecker, "kronecker", all_square),
+for _cls, _name, _when, _complexity in (
+    (Identity, "identity", None, "O(N k)"),
+    (ScalarMul, "scalar", None, "O(N k)"),
+    (Diagonal, "diagonal", None, "O(N k)"),
+    (Permutation, "permutation", None, "O(N k)"),
+    (Product, "product", all_square, "that of the factors"),
+    (Kronecker, "kronecker", all_square, "O(sum n_i^3 + N k sum n_i) for dense factors"),
 ):
     RULES.rule(
         SOLVE,
@@ -141,10 +141,18 @@ for _cls, _name, _when in (
         source=f"inv/{_name}",
         when=_when,
         summary="product with the structured inverse",
+        complexity=_complexity,
     )(_through_inverse)
 
 
-@RULES.rule(SOLVE, (BlockDiag,), id="solve/blockdiag", source="definition", when=all_square)
+@RULES.rule(
+    SOLVE,
+    (BlockDiag,),
+    id="solve/blockdiag",
+    source="definition",
+    when=all_square,
+    complexity="O(sum n_i^3 + k sum n_i^2) for dense blocks",
+)
 def solve_blockdiag(A: Any, b: Array, *, alg: Any) -> Array:
     """Block by block, equal dense blocks in one batch; right-hand sides of repeated blocks are columns."""
     groups = groups_of(A, alg)
@@ -154,12 +162,22 @@ def solve_blockdiag(A: Any, b: Array, *, alg: Any) -> Array:
     return scatter(A, groups, found, b.shape[-1])
 
 
-@RULES.rule(SOLVE, (LinearOperator,), id="solve/unitary", source="U^-1 = U^H", when=is_unitary, precedence=1)
+@RULES.rule(
+    SOLVE,
+    (LinearOperator,),
+    id="solve/unitary",
+    source="U^-1 = U^H",
+    when=is_unitary,
+    precedence=1,
+    complexity="one product with U^H",
+)
 def solve_unitary(A: Any, b: Array, *, alg: Any) -> Array:
     return A._rmatmat(b)
 
 
-@RULES.rule(SOLVE, (Inverse,), id="solve/inverse", source="(A^-1)^-1 b = A b")
+@RULES.rule(
+    SOLVE, (Inverse,), id="solve/inverse", source="(A^-1)^-1 b = A b", complexity="one product with A"
+)
 def solve_inverse(A: Any, b: Array, *, alg: Any) -> Array:
     return A.A._matmat(b)
 
@@ -169,7 +187,14 @@ def _triangular_cost(A: Any, b: Any, *, alg: Any) -> Cost:
     return Cost(n * n * k, A.itemsize * n * n / 2, A.itemsize * n * k, 0, 1)
 
 
-@RULES.rule(SOLVE, (Triangular,), id="solve/triangular", source="substitution", cost=_triangular_cost)
+@RULES.rule(
+    SOLVE,
+    (Triangular,),
+    id="solve/triangular",
+    source="substitution",
+    cost=_triangular_cost,
+    complexity="O(N^2 k)",
+)
 def solve_triangular(A: Any, b: Array, *, alg: Any) -> Array:
     return A._concrete_backend().solve_triangular(A.array, b, lower=A.lower, unit=A.unit)
 
@@ -178,7 +203,9 @@ def _knows_adjoint(A: Any, b: Any, *, alg: Any) -> bool | str:
     return True if A.A.isa(SelfAdjoint) else "the adjoint of a general operator has no rule"
 
 
-@RULES.rule(SOLVE, (Adjoint,), id="solve/adjoint", source="A^H = A", when=_knows_adjoint)
+@RULES.rule(
+    SOLVE, (Adjoint,), id="solve/adjoint", source="A^H = A", when=_knows_adjoint, complexity="that of A"
+)
 def solve_adjoint(A: Any, b: Array, *, alg: Any) -> Array:
     return ask(SOLVE, (A.A, b), alg)
 
@@ -198,6 +225,7 @@ def _spectral_cost(A: Any, b: Any, *, alg: Any) -> Cost:
     when=spectral_guard,
     cost=_spectral_cost,
     factor=spectral_factor,
+    complexity="eigh of the factors, O(N k sum n_i)",
 )
 def solve_kronsum(A: Any, b: Array, *, alg: Any) -> Array:
     return spectral_factor(A, alg=alg).solve(b)
@@ -221,6 +249,7 @@ def _shifted(A: Any, *operands: Any, alg: Any) -> bool | str:
     precedence=1,
     cost=_spectral_cost,
     factor=spectral_factor,
+    complexity="eigh of the operator, two products with its eigenvectors",
 )
 def solve_shift(A: Any, b: Array, *, alg: Any) -> Array:
     return spectral_factor(A, alg=alg).solve(b)
@@ -249,6 +278,7 @@ def _woodbury_cost(A: Any, b: Any, *, alg: Any) -> Cost:
     when=_woodbury_guard,
     cost=_woodbury_cost,
     factor=woodbury_factor,
+    complexity="r + k systems with the other terms, O(N r (r + k) + r^3)",
 )
 def solve_woodbury(A: Any, b: Array, *, alg: Any) -> Array:
     """``(B + U V^H)^{-1} b``; the residual is checked, refined once,

@@ -84,6 +84,7 @@ def _sandwich(A: Any, k: int, *, alg: Any) -> bool | str:
     source="diag(L diag(d) R) = (L o R^T) d; Horn & Johnson 1991, lemma 5.1.4",
     when=_sandwich,
     precedence=1,
+    complexity="O(sum n_i^2 + N sum n_i)",
 )
 def diag_sandwich(A: Any, k: int, *, alg: Any) -> Array:
     scalar, middle = split_scalar(A)
@@ -102,7 +103,12 @@ def _inverse_by_spectrum(A: Any, k: int, *, alg: Any) -> bool | str:
 
 
 @RULES.rule(
-    DIAG, (Inverse,), id="diag/inverse-spectral", source="A^-1 = V W^-1 V^H", when=_inverse_by_spectrum
+    DIAG,
+    (Inverse,),
+    id="diag/inverse-spectral",
+    source="A^-1 = V W^-1 V^H",
+    when=_inverse_by_spectrum,
+    complexity="eigh of A, O(N sum n_i) for dense factors",
 )
 def diag_inverse_spectral(A: Any, k: int, *, alg: Any) -> Array:
     w, V = ask(EIGH, (A.A,), alg)

@@ -94,6 +94,7 @@ def _where(A: Any, s: Array, tol: Any, small: bool) -> Array:
     (LinearOperator,),
     id="nullspace/right-singular",
     source="Golub & Van Loan, 4th ed., sec. 2.4.2",
+    complexity="that of the right singular vectors; only null vectors are formed",
 )
 def nullspace_right(A: Any, tol: Any, *, alg: Any) -> LinearOperator:
     s, V = ask(RIGHT_SINGULAR, (A,), alg)
@@ -108,14 +109,20 @@ def _no_kernel(A: Any, tol: Any, *, alg: Any) -> bool | str:
 
 @RULES.rule(
     NULLSPACE, (LinearOperator,), id="nullspace/orthonormal", source="Q x = 0 only for x = 0",
-    when=_no_kernel, precedence=1,
+    when=_no_kernel, precedence=1, complexity="O(1)",
 )  # fmt: skip
 def nullspace_orthonormal(A: Any, tol: Any, *, alg: Any) -> LinearOperator:
     be = A._concrete_backend()
     return Dense(be.zeros((A.shape[-1], 0), A.dtype, A.device), declared=frozenset({Stiefel}))
 
 
-@RULES.rule(NULLSPACE, (LowRank,), id="nullspace/lowrank", source="U V^H x = 0 where R V^H x = 0, U = Q R")
+@RULES.rule(
+    NULLSPACE,
+    (LowRank,),
+    id="nullspace/lowrank",
+    source="U V^H x = 0 where R V^H x = 0, U = Q R",
+    complexity="O(N r^2), null space of an r x N matrix",
+)
 def nullspace_lowrank(A: Any, tol: Any, *, alg: Any) -> LinearOperator:
     """The null space of a k x n matrix."""
     be = A._concrete_backend()
@@ -128,7 +135,13 @@ def nullspace_lowrank(A: Any, tol: Any, *, alg: Any) -> LinearOperator:
     return columns(A, V, _where(A, s, tol, small=True))
 
 
-@RULES.rule(ORTH, (LinearOperator,), id="orth/singular", source="Golub & Van Loan, 4th ed., sec. 2.4.2")
+@RULES.rule(
+    ORTH,
+    (LinearOperator,),
+    id="orth/singular",
+    source="Golub & Van Loan, 4th ed., sec. 2.4.2",
+    complexity="that of svd; only vectors of the range are formed",
+)
 def orth_singular(A: Any, tol: Any, *, alg: Any) -> LinearOperator:
     U, s, _ = ask(SINGULAR, (A,), alg)
     if A._concrete_backend().name == "abstract":
@@ -141,7 +154,13 @@ def _orthonormal(A: Any, tol: Any, *, alg: Any) -> bool | str:
 
 
 @RULES.rule(
-    ORTH, (LinearOperator,), id="orth/orthonormal", source="definition", when=_orthonormal, precedence=1
+    ORTH,
+    (LinearOperator,),
+    id="orth/orthonormal",
+    source="definition",
+    when=_orthonormal,
+    precedence=1,
+    complexity="O(1)",
 )
 def orth_orthonormal(A: Any, tol: Any, *, alg: Any) -> LinearOperator:
     return A

@@ -188,7 +188,13 @@ Triples = tuple[Callable[[], Any], Array, Callable[[], Any]]
 
 
 def _triples(
-    cls: Any, name: str, source: str, when: Any = None, precedence: int = 0, right: bool = True
+    cls: Any,
+    name: str,
+    source: str,
+    when: Any = None,
+    precedence: int = 0,
+    right: bool = True,
+    complexity: str = "",
 ) -> Any:
     """Register ``fn(A, part, alg=...) -> (U(), s, V())`` for all triples, the values alone,
     and (``right``) the complete right side; ``part(M)`` asks the same of a part."""
@@ -203,6 +209,7 @@ def _triples(
                 when=when,
                 precedence=precedence,
                 summary=(fn.__doc__ or name).partition("\n")[0],
+                complexity=complexity,
             )(functools.wraps(fn)(answer))
 
         def triples(A: Any, *, alg: Any) -> Any:
@@ -230,7 +237,7 @@ def _ones(A: Any) -> Array:
     return be.xp.ones((*A.batch_shape, A.shape[-1]), dtype=be.real_dtype(A.dtype), device=A.device)
 
 
-@_triples(LinearOperator, "unitary", "U = U I I^H", when=is_unitary, precedence=2)
+@_triples(LinearOperator, "unitary", "U = U I I^H", when=is_unitary, precedence=2, complexity="O(N)")
 def svd_unitary(A: Any, part: Any, *, alg: Any) -> Triples:
     return lambda: A, _ones(A), lambda: Identity.like(A)
 
@@ -244,19 +251,19 @@ def _diagonal(A: Any, d: Array, real: bool) -> Triples:
     return left, be.xp.abs(d), lambda: Identity.like(A)
 
 
-@_triples(Diagonal, "diagonal", "d = sign(d) |d|")
+@_triples(Diagonal, "diagonal", "d = sign(d) |d|", complexity="O(N)")
 def svd_diagonal(A: Any, part: Any, *, alg: Any) -> Triples:
     return _diagonal(A, A.diag, not A._is_complex())
 
 
-@_triples(ScalarMul, "scalar", "c = sign(c) |c|")
+@_triples(ScalarMul, "scalar", "c = sign(c) |c|", complexity="O(N)")
 def svd_scalar(A: Any, part: Any, *, alg: Any) -> Triples:
     be = A._concrete_backend()
     one = be.xp.ones((A.n,), dtype=A.dtype, device=A.device)
     return _diagonal(A, be.astype(A.value, A.dtype)[..., None] * one, not A._is_complex())
 
 
-@_triples(Kronecker, "kronecker", "Van Loan 2000, sec. 1")
+@_triples(Kronecker, "kronecker", "Van Loan 2000, sec. 1", complexity="that of the factors, O(N)")
 def svd_kronecker(A: Any, part: Any, *, alg: Any) -> Triples:
     found = [part(M) for M in parts(A)]
     s = outer_product(A._concrete_backend(), [s for _, s, _ in found])
@@ -264,7 +271,7 @@ def svd_kronecker(A: Any, part: Any, *, alg: Any) -> Triples:
     return lambda: Kronecker(*Us), s, lambda: Kronecker(*Vs)
 
 
-@_triples(BlockDiag, "blockdiag", "definition")
+@_triples(BlockDiag, "blockdiag", "definition", complexity="that of the blocks, O(N)")
 def svd_blockdiag(A: Any, part: Any, *, alg: Any) -> Triples:
     found = [part(M) for M in parts(A)]
     s = joined(A, [s for _, s, _ in found])
@@ -279,7 +286,14 @@ def _scaled(A: Any, *, alg: Any) -> bool | str:
     return structural("svd", rest, alg)
 
 
-@_triples(Product, "scaled", "c A = (sign(c) U) |c| S V^H", when=_scaled, precedence=3)
+@_triples(
+    Product,
+    "scaled",
+    "c A = (sign(c) U) |c| S V^H",
+    when=_scaled,
+    precedence=3,
+    complexity="that of the operator, O(N)",
+)
 def svd_scaled(A: Any, part: Any, *, alg: Any) -> Triples:
     scalar, rest = split_scalar(A)
     c: Any = scalar.c  # type: ignore[union-attr]
@@ -311,7 +325,14 @@ def _rest(Ms: tuple[Any, ...]) -> Any:
     return Ms[0] if len(Ms) == 1 else Product(*Ms)
 
 
-@_triples(Product, "orthonormal-factor", "Q (U S V^H) = (Q U) S V^H", when=_orthonormal_factor, precedence=2)
+@_triples(
+    Product,
+    "orthonormal-factor",
+    "Q (U S V^H) = (Q U) S V^H",
+    when=_orthonormal_factor,
+    precedence=2,
+    complexity="that of the other factors",
+)
 def svd_orthonormal_factor(A: Any, part: Any, *, alg: Any) -> Triples:
     Ms = parts(A)
     if Ms[0].isa(Stiefel):
@@ -366,17 +387,18 @@ for _cls in (LowRank, Product):
         when=_thin,
         precedence=1,
         right=False,
+        complexity="QR factorisations of both factors, O(N r^2), and an r x r problem",
     )(_svd_thin)
 
 
-@RULES.rule(RIGHT_SINGULAR, (Zero,), id="right_singular/zero", source="definition")
+@RULES.rule(RIGHT_SINGULAR, (Zero,), id="right_singular/zero", source="definition", complexity="O(N)")
 def right_zero(A: Any, *, alg: Any) -> Any:
     be = A._concrete_backend()
     s = be.zeros((*A.batch_shape, A.shape[-1]), be.real_dtype(A.dtype), A.device)
     return s, Identity.like(A, A.shape[-1])
 
 
-@_triples(Zero, "zero", "definition", right=False)
+@_triples(Zero, "zero", "definition", right=False, complexity="O(1)")
 def svd_zero(A: Any, part: Any, *, alg: Any) -> Triples:
     """No triples: all singular values are zero."""
     be = A._concrete_backend()
@@ -392,7 +414,14 @@ def _spectral(A: Any, *, alg: Any) -> bool | str:
     return spectral(A, alg)
 
 
-@_triples(LinearOperator, "self-adjoint", "A = V |w| (V sign(w))^H", when=_spectral, precedence=1)
+@_triples(
+    LinearOperator,
+    "self-adjoint",
+    "A = V |w| (V sign(w))^H",
+    when=_spectral,
+    precedence=1,
+    complexity="that of eigh, O(N)",
+)
 def svd_self_adjoint(A: Any, part: Any, *, alg: Any) -> Triples:
     be = A._concrete_backend()
     w, V = ask(EIGH, (A,), alg)
@@ -404,19 +433,19 @@ def svd_self_adjoint(A: Any, part: Any, *, alg: Any) -> Triples:
     return left, be.xp.abs(w), lambda: V
 
 
-@_triples(Adjoint, "adjoint", "A^H = V S U^H", right=False)
+@_triples(Adjoint, "adjoint", "A^H = V S U^H", right=False, complexity="that of A")
 def svd_adjoint(A: Any, part: Any, *, alg: Any) -> Triples:
     U, s, V = part(A.A)
     return lambda: V, s, lambda: U
 
 
-@_triples(Transpose, "transpose", "A^T = conj(V) S U^T", right=False)
+@_triples(Transpose, "transpose", "A^T = conj(V) S U^T", right=False, complexity="that of A")
 def svd_transpose(A: Any, part: Any, *, alg: Any) -> Triples:
     U, s, V = part(A.A)
     return lambda: V.conj(), s, lambda: U.conj()
 
 
-@_triples(Inverse, "inverse", "A^-1 = V S^-1 U^H", right=False)
+@_triples(Inverse, "inverse", "A^-1 = V S^-1 U^H", right=False, complexity="that of A, O(N)")
 def svd_inverse(A: Any, part: Any, *, alg: Any) -> Triples:
     U, s, V = part(A.A)
     be = A._concrete_backend()
@@ -437,6 +466,7 @@ def _structured(A: Any, k: int, which: str, *, alg: Any) -> bool | str:
     id="svds/structured",
     source="singular values of the parts, then the wanted ones",
     when=_structured,
+    complexity="that of svd, O(N log N), k triples formed",
 )
 def svds_structured(A: Any, k: int, which: str, *, alg: Any) -> Any:
     """All values come from the parts for next to nothing; only the wanted vectors are ever formed."""

@@ -28,7 +28,14 @@ SMALL = 64  # below this size a dense factorisation is as fast as a recursion, a
 
 
 # -- diagonals and traces ------------------------------------------------------------------------------------
-@RULES.rule(DIAG, (Toeplitz,), id="diag/toeplitz", source="every diagonal is constant", when=exactly)
+@RULES.rule(
+    DIAG,
+    (Toeplitz,),
+    id="diag/toeplitz",
+    source="every diagonal is constant",
+    when=exactly,
+    complexity="O(N)",
+)
 def diag_toeplitz(A: Any, k: int, *, alg: Any) -> Array:
     size = length(A, k)
     if not size:
@@ -38,7 +45,14 @@ def diag_toeplitz(A: Any, k: int, *, alg: Any) -> Array:
     return be.xp.broadcast_to(be.astype(entry, A.dtype), (*A.batch_shape, size))
 
 
-@RULES.rule(TRACE, (Toeplitz,), id="trace/toeplitz", source="the diagonal is constant", when=exactly)
+@RULES.rule(
+    TRACE,
+    (Toeplitz,),
+    id="trace/toeplitz",
+    source="the diagonal is constant",
+    when=exactly,
+    complexity="O(1)",
+)
 def trace_toeplitz(A: Any, *, alg: Any) -> Array:
     return A.xp.sum(ask(DIAG, (A, 0), alg), axis=-1) if not A.shape[-1] else A.shape[-1] * _corner(A)
 
@@ -48,13 +62,13 @@ def _corner(A: Any) -> Array:
     return be.xp.broadcast_to(be.astype(A.column[..., 0], A.dtype), A.batch_shape)
 
 
-@RULES.rule(DIAG, (Hankel,), id="diag/hankel", source="H_ij = h_{i+j}", when=exactly)
+@RULES.rule(DIAG, (Hankel,), id="diag/hankel", source="H_ij = h_{i+j}", when=exactly, complexity="O(N)")
 def diag_hankel(A: Any, k: int, *, alg: Any) -> Array:
     size = length(A, k)
     return A.antidiagonals[..., abs(k) : abs(k) + 2 * size : 2][..., :size]
 
 
-@RULES.rule(DIAG, (ConvolveND,), id="diag/convolution", source="definition", when=exactly)
+@RULES.rule(DIAG, (ConvolveND,), id="diag/convolution", source="definition", when=exactly, complexity="O(N)")
 def diag_convolution(A: Any, k: int, *, alg: Any) -> Array:
     i = np.arange(length(A, k))
     if not i.size:
@@ -67,9 +81,14 @@ def _sum_of_diagonal(A: Any, *, alg: Any) -> Array:
 
 
 for _cls, _name in ((Hankel, "hankel"), (ConvolveND, "convolution")):
-    RULES.rule(TRACE, (_cls,), id=f"trace/{_name}", source="sum of the diagonal", when=exactly)(
-        _sum_of_diagonal
-    )
+    RULES.rule(
+        TRACE,
+        (_cls,),
+        id=f"trace/{_name}",
+        source="sum of the diagonal",
+        when=exactly,
+        complexity="that of diag",
+    )(_sum_of_diagonal)
 
 
 # -- solve and determinant -----------------------------------------------------------------------------------
@@ -112,6 +131,7 @@ def _factor(A: Any, *, alg: Any) -> Any:
     when=_recursion,
     cost=_recursion_cost,
     factor=_factor,
+    complexity="O(N^2 + N k log N)",
 )
 def solve_toeplitz(A: Any, b: Array, *, alg: Any) -> Array:
     """O(n^2); steps back where the backward error shows that a leading minor was nearly singular."""
@@ -139,6 +159,7 @@ def _differentiable(be: Any, A: Any, b: Array) -> Array:
     source="ratios of leading minors; Golub & Van Loan, 4th ed., sec. 4.7.2",
     when=_recursion,
     cost=_recursion_cost,
+    complexity="O(N^2)",
 )
 def slogdet_toeplitz(A: Any, *, alg: Any) -> tuple[Array, Array]:
     found = _factor_of_determinant(A)
@@ -155,12 +176,20 @@ def _factor_of_determinant(A: Any) -> Any:
     return found if found.sound() else NotImplemented
 
 
-@RULES.rule(SOLVE, (Hankel,), id="solve/hankel", source="H = T J, J the reversal")
+@RULES.rule(
+    SOLVE, (Hankel,), id="solve/hankel", source="H = T J, J the reversal", complexity="that of solve/toeplitz"
+)
 def solve_hankel(A: Any, b: Array, *, alg: Any) -> Array:
     return A.xp.flip(ask(SOLVE, (A.toeplitz, b), alg), axis=-2)
 
 
-@RULES.rule(SLOGDET, (Hankel,), id="slogdet/hankel", source="det H = det T det J")
+@RULES.rule(
+    SLOGDET,
+    (Hankel,),
+    id="slogdet/hankel",
+    source="det H = det T det J",
+    complexity="that of slogdet/toeplitz",
+)
 def slogdet_hankel(A: Any, *, alg: Any) -> tuple[Array, Array]:
     """The reversal of n entries is a permutation of floor(n/2) exchanges."""
     sign, value = ask(SLOGDET, (A.toeplitz,), alg)

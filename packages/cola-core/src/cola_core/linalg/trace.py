@@ -84,11 +84,16 @@ for _cls in (
     Tridiagonal,
 ):
     RULES.rule(
-        TRACE, (_cls,), id=f"trace/{_cls.__name__.lower()}", source="sum of the diagonal", when=exactly
+        TRACE,
+        (_cls,),
+        id=f"trace/{_cls.__name__.lower()}",
+        source="sum of the diagonal",
+        when=exactly,
+        complexity="that of diag",
     )(_from_diagonal)
 
 
-@RULES.rule(TRACE, (Sum,), id="trace/sum", source="linearity")
+@RULES.rule(TRACE, (Sum,), id="trace/sum", source="linearity", complexity="that of the terms")
 def trace_sum(A: Any, *, alg: Any) -> Array:
     first, *rest = parts(A)
     out = ask(TRACE, (first,), alg)
@@ -101,7 +106,15 @@ def _scaled(A: Any, *, alg: Any) -> bool | str:
     return True if split_scalar(A)[0] is not None else "no number in front"
 
 
-@RULES.rule(TRACE, (Product,), id="trace/scaled", source="linearity", when=_scaled, precedence=1)
+@RULES.rule(
+    TRACE,
+    (Product,),
+    id="trace/scaled",
+    source="linearity",
+    when=_scaled,
+    precedence=1,
+    complexity="that of the operator",
+)
 def trace_scaled(A: Any, *, alg: Any) -> Array:
     s, rest = split_scalar(A)
     be = A._concrete_backend()
@@ -115,13 +128,27 @@ def _rotates(A: Any, *, alg: Any) -> bool | str:
     return True
 
 
-@RULES.rule(TRACE, (Product,), id="trace/cyclic", source="tr(AB) = tr(BA)", when=_rotates)
+@RULES.rule(
+    TRACE,
+    (Product,),
+    id="trace/cyclic",
+    source="tr(AB) = tr(BA)",
+    when=_rotates,
+    complexity="that of the rotated product",
+)
 def trace_cyclic(A: Any, *, alg: Any) -> Array:
     at = min(range(len(A.Ms)), key=lambda i: A.Ms[i].shape[-2])
     return ask(TRACE, (Product(*A.Ms[at:], *A.Ms[:at]),), alg)
 
 
-@RULES.rule(TRACE, (Kronecker,), id="trace/kronecker", source="Van Loan 2000, sec. 1", when=all_square)
+@RULES.rule(
+    TRACE,
+    (Kronecker,),
+    id="trace/kronecker",
+    source="Van Loan 2000, sec. 1",
+    when=all_square,
+    complexity="that of the factors",
+)
 def trace_kronecker(A: Any, *, alg: Any) -> Array:
     be = A._concrete_backend()
     out, sizes = None, []
@@ -134,7 +161,13 @@ def trace_kronecker(A: Any, *, alg: Any) -> Array:
     return out
 
 
-@RULES.rule(TRACE, (KronSum,), id="trace/kronsum", source="tr(A (+) B) = n_B tr A + n_A tr B")
+@RULES.rule(
+    TRACE,
+    (KronSum,),
+    id="trace/kronsum",
+    source="tr(A (+) B) = n_B tr A + n_A tr B",
+    complexity="that of the factors",
+)
 def trace_kronsum(A: Any, *, alg: Any) -> Array:
     N = A.shape[-1]
     out = None
@@ -145,7 +178,14 @@ def trace_kronsum(A: Any, *, alg: Any) -> Array:
     return out
 
 
-@RULES.rule(TRACE, (BlockDiag,), id="trace/blockdiag", source="definition", when=all_square)
+@RULES.rule(
+    TRACE,
+    (BlockDiag,),
+    id="trace/blockdiag",
+    source="definition",
+    when=all_square,
+    complexity="that of the blocks",
+)
 def trace_blockdiag(A: Any, *, alg: Any) -> Array:
     out = None
     for M, t in zip(parts(A), A.multiplicities, strict=True):
@@ -154,11 +194,11 @@ def trace_blockdiag(A: Any, *, alg: Any) -> Array:
     return out
 
 
-@RULES.rule(TRACE, (Adjoint,), id="trace/adjoint", source="tr(A^H) = conj(tr A)")
+@RULES.rule(TRACE, (Adjoint,), id="trace/adjoint", source="tr(A^H) = conj(tr A)", complexity="that of A")
 def trace_adjoint(A: Any, *, alg: Any) -> Array:
     return A._concrete_backend().conj(ask(TRACE, (A.A,), alg))
 
 
-@RULES.rule(TRACE, (Transpose,), id="trace/transpose", source="tr(A^T) = tr A")
+@RULES.rule(TRACE, (Transpose,), id="trace/transpose", source="tr(A^T) = tr A", complexity="that of A")
 def trace_transpose(A: Any, *, alg: Any) -> Array:
     return ask(TRACE, (A.A,), alg)

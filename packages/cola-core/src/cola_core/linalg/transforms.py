@@ -26,6 +26,7 @@ RULES = RuleBook()
     (OrthonormalTransform,),
     id="slogdet/transform",
     source="McClellan & Parks 1972 (Fourier); Vandermonde determinants (cosine, sine); involutions",
+    complexity="O(1)",
 )
 def slogdet_transform(A: Any, *, alg: Any) -> tuple[Array, Array]:
     """A number of modulus one, in closed form."""
@@ -34,14 +35,23 @@ def slogdet_transform(A: Any, *, alg: Any) -> tuple[Array, Array]:
     return sign, be.zeros((), be.real_dtype(A.dtype), A.device)
 
 
-@RULES.rule(DIAG, (OrthonormalTransform,), id="diag/transform", source="definition", when=exactly)
+@RULES.rule(
+    DIAG, (OrthonormalTransform,), id="diag/transform", source="definition", when=exactly, complexity="O(N)"
+)
 def diag_transform(A: Any, k: int, *, alg: Any) -> Array:
     """The entries of the k-th diagonal, O(n)."""
     i = np.arange(length(A, k))
     return A.entry_array(i + max(-k, 0), i + max(k, 0))
 
 
-@RULES.rule(TRACE, (OrthonormalTransform,), id="trace/transform", source="sum of the diagonal", when=exactly)
+@RULES.rule(
+    TRACE,
+    (OrthonormalTransform,),
+    id="trace/transform",
+    source="sum of the diagonal",
+    when=exactly,
+    complexity="O(N)",
+)
 def trace_transform(A: Any, *, alg: Any) -> Array:
     i = np.arange(A.shape[-1])
     be = A._concrete_backend()

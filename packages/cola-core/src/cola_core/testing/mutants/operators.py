@@ -12,7 +12,7 @@ import numpy as np
 from ... import linalg, ops
 from ...cost import Cost
 from ...operators import LinearOperator, operator
-from ...properties import PSD
+from ...properties import PSD, SelfAdjoint
 from .. import data
 from ..case import Case
 from ..probes import PROBES
@@ -204,9 +204,34 @@ def _of_question(folder: Path) -> Mutant:
     return Mutant(Case("mutant", factory=factory, reference=_definite))
 
 
+def _of_sign(folder: Path) -> Mutant:
+    """Of the opposite sign: a positive factor would change no sign."""
+
+    def factory(backend: Any, dtype: str, seed: int) -> Any:
+        return SelfAdjoint(ops.Dense(backend.asarray(-_definite(dtype, seed))))
+
+    return Mutant(Case("mutant", factory=factory, reference=_definite))
+
+
 @operator
 class Ruled(ops.Dense):
-    """A stored matrix with a rule of its own for solve."""
+    """A stored matrix with a rule of its own for one question."""
+
+
+def _one_draw(A: Any, key: Any, shape: tuple[int, ...], *, alg: Any) -> Any:
+    return linalg.SAMPLE.run(ops.Dense(A.array, declared=frozenset({PSD})), key, (), alg=alg)
+
+
+def _of_sample(folder: Path) -> Mutant:
+    """One draw, however many are asked for; their distribution is a matter of the root."""
+
+    def factory(backend: Any, dtype: str, seed: int) -> Any:
+        return PSD(Ruled(backend.asarray(_definite(dtype, seed))))
+
+    return Mutant(
+        Case("mutant", factory=factory, reference=_definite),
+        lambda: registered((linalg.SAMPLE, (Ruled,), _one_draw)),
+    )
 
 
 def _densifying_rule(A: Any, b: Any, *, alg: Any) -> Any:
@@ -228,6 +253,8 @@ def _of_rule(rule: Callable[..., Any], folder: Path) -> Mutant:
 OPERATORS: dict[str, Callable[[Path], Mutant]] = {
     **{check: partial(_of_method, check) for check in METHODS},
     **{f"question.{name}": _of_question for name, probe in PROBES.items() if probe.everywhere},
+    "question.sign": _of_sign,
+    "question.sample": _of_sample,
     "operator.plan-matches-run": partial(_of_rule, _two_faced_rule),
     "operator.solve-without-dense": partial(_of_rule, _densifying_rule),
 }
