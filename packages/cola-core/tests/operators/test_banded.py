@@ -202,6 +202,19 @@ def test_eigenvalues(low, dtype, rng):
         np.testing.assert_allclose(D @ V.to_dense(), V.to_dense() * w, atol=tol)
 
 
+@pytest.mark.parametrize("dtype", ["float64", "complex128"])
+def test_condition_estimate_by_solves(dtype, rng):
+    from cola_core.algorithms.band_lapack import _norm1_of_inverse
+
+    for n in (1, 2, 7, 30):
+        M = draw(rng, dtype, n, n)
+        estimate = _norm1_of_inverse(
+            lambda x, how, M=M: np.linalg.solve(M.conj().T if how else M, x), n, np.dtype(dtype)
+        )
+        exact = np.linalg.norm(np.linalg.inv(M), 1)
+        assert exact / 5 < estimate <= exact * (1 + 1e-9)
+
+
 def test_nothing_of_size_n_by_n():
     n = 20_000  # dense: 3.2 GB
     T = ops.Tridiagonal(np.full(n - 1, -1.0), np.full(n, 2.0), np.full(n - 1, -1.0))
