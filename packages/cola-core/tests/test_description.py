@@ -73,7 +73,7 @@ def covered(found, shape):
     for r in found:
         inside = (y > r.row) & (y < r.row + r.height) & (x > r.col) & (x < r.col + r.width)
         offset = (x - r.col) / r.width * r.height - (y - r.row)  # above the diagonal: positive
-        if r.kind in ("dense", "lowrank", "product"):
+        if r.kind in ("dense", "lowrank", "product", "stripes"):
             mask |= inside
         elif r.kind == "diagonal":
             mask |= inside & (np.abs(offset) < 0.5)
@@ -113,6 +113,68 @@ def test_regions_say_what_is_where():
     assert kinds(regions(ops.Dense(np.ones((3, 3))) @ ops.Triangular(np.ones((3, 3))))) == ["product"]
     assert kinds(regions(2 * ops.Triangular(np.ones((3, 3)), lower=False))) == ["upper"]
     assert regions(ops.Zero(3, 3)) == []
+
+
+def fields(r):
+    return (r.kind, r.row, r.col, r.height, r.width, r.below, r.above)
+
+
+def test_bands_are_bands_and_corners():
+    wide = np.array([2.0, -1.0, 0.0, 0.0, 0.0, 0.0, 0.0, -1.0])
+    assert [fields(r) for r in regions(ops.Circulant(wide))] == [
+        ("band", 0, 0, 8, 8, 1, 1),
+        ("lower", 7, 0, 1, 1, 0, 0),
+        ("upper", 0, 7, 1, 1, 0, 0),
+    ]
+    assert kinds(regions(ops.Circulant(np.ones(8)))) == ["stripes"]
+    narrow = ops.Toeplitz(np.array([1.0, 2.0, 0.0, 0.0]), np.array([1.0, 0.0, 3.0, 0.0, 0.0]))
+    assert [fields(r) for r in regions(narrow)] == [("band", 0, 0, 4, 5, 1, 2)]
+    assert kinds(regions(ops.Toeplitz(np.ones(3)))) == ["stripes"]
+    (found,) = regions(ops.Hankel(np.ones(3), np.ones(4)))
+    assert (found.kind, found.slope) == ("stripes", -1)
+    for A, below, above in (
+        (ops.Banded(np.ones((4, 6)), (2, 1)), 2, 1),
+        (ops.Tridiagonal(np.ones(5), np.ones(6), np.ones(5)), 1, 1),
+    ):
+        assert [fields(r) for r in regions(A)] == [("band", 0, 0, 6, 6, below, above)]
+
+
+def test_reflections_projections_and_products_by_entries():
+    v = np.arange(1.0, 5.0)
+    assert kinds(regions(ops.Householder(v))) == ["diagonal", "lowrank"]
+    P = ops.Projection.onto(v[:, None])
+    assert kinds(regions(P)) == ["lowrank"]
+    assert kinds(regions(ops.Projection.onto(v[:, None], complement=True))) == ["diagonal", "lowrank"]
+    T = ops.Triangular(np.ones((4, 4)))
+    assert kinds(regions(ops.HadamardProduct(np.ones((4, 4)), T))) == ["lower"]
+    assert kinds(regions(ops.HadamardProduct(np.ones((4, 4)), P))) == ["dense"]
+    found = regions(ops.KhatriRao(np.ones((2, 4)), T))
+    assert [fields(r)[:5] for r in found if r.kind == "lower"] == [
+        ("lower", 0, 0, 4, 4),
+        ("lower", 4, 0, 4, 4),
+    ]
+    assert [fields(r)[:5] for r in regions(ops.KhatriRao(np.ones((4, 2)), T, rowwise=True))][1::2] == [
+        ("lower", 0, 0, 4, 4),
+        ("lower", 0, 4, 4, 4),
+    ]
+    assert kinds(regions(ops.Adjoint(T))) == ["upper"] and kinds(regions(cola.inv(T))) == ["lower"]
+    (turned,) = regions(ops.Transpose(ops.Banded(np.ones((3, 6)), (2, 0), (7, 6))))
+    assert fields(turned) == ("band", 0, 0, 6, 7, 0, 2)
+    K = ops.Kernel(np.ones((3, 1)), np.ones((2, 1)), lambda x, y: x @ y.T)
+    assert [fields(r)[:5] for r in regions(K)] == [("dense", 0, 0, 3, 2)]
+
+
+def test_stacks_and_grids():
+    D, T = ops.Diagonal(np.ones(2)), ops.Triangular(np.ones((2, 2)))
+    grid = regions(ops.Block([[D, None], [np.ones((3, 2)), np.ones((3, 1))]]))
+    assert [fields(r)[:5] for r in grid if r.kind == "block"] == [
+        ("block", 0, 0, 2, 2),
+        ("block", 2, 0, 3, 2),
+        ("block", 2, 2, 3, 1),
+    ]
+    assert kinds(grid) == ["diagonal", "dense", "dense"]
+    beside = regions(ops.Concatenated(D, T, axis=1))
+    assert [fields(r)[:3] for r in beside if r.kind != "block"] == [("diagonal", 0, 0), ("lower", 0, 2)]
 
 
 def test_large_structure_is_drawn_coarsely():
@@ -155,6 +217,30 @@ def test_the_artists_are_where_the_regions_are():
     assert corners == {(0, 0), (2, 0), (6, 4), (3, 4), (0, 1)}
     assert triangle.get_xy().tolist()[:3] == [[0, 0], [0, 3], [3, 3]] and rank.get_hatch() == "///"
     given.figure.canvas.draw()
+    pyplot.close("all")
+
+
+@pytest.mark.skipif(not installed("matplotlib"), reason="matplotlib is not installed")
+def test_the_artists_of_bands_and_stripes():
+    from matplotlib import pyplot
+
+    ax = ops.Toeplitz(np.array([2.0, -1.0, 0.0, 0.0])).spy()
+    (band,) = ax.patches
+    assert band.get_gid() == "band" and not ax.lines
+    corners = {tuple(map(float, p)) for p in band.get_xy()}
+    assert corners == {(0, 0), (1, 0), (4, 3), (4, 4), (3, 4), (0, 1)}
+    for A, sign in ((ops.Toeplitz(np.ones(4), np.ones(6)), 1), (ops.Hankel(np.ones(4), np.ones(6)), -1)):
+        ax = A.spy()
+        (field,) = ax.patches
+        assert (field.get_width(), field.get_height(), field.get_gid()) == (6, 4, "stripes")
+        assert len(ax.lines) > 4 and {line.get_gid() for line in ax.lines} == {"stripes"}
+        for line in ax.lines:
+            (x0, x1), (y0, y1) = line.get_xdata(), line.get_ydata()
+            assert np.isclose((y1 - y0) / (x1 - x0), sign)
+            assert min(x0, x1) >= 0 and max(x0, x1) <= 6 and y0 >= 0 and y1 <= 4 + 1e-9
+    ax = ops.Sparse(np.ones(2), np.array([0, 2]), np.array([1, 0]), (3, 2)).spy()
+    (points,) = ax.lines
+    assert (points.get_xdata().tolist(), points.get_ydata().tolist()) == ([1.5, 0.5], [0.5, 2.5])
     pyplot.close("all")
 
 

@@ -2,8 +2,10 @@
 
 ``regions`` says what is where (a plain list, without Matplotlib); ``spy`` draws it. Blocks are outlined where
 they are, a Kronecker product shows its second factor in the cells of the first, diagonals are lines, bands
-and triangles are filled, a low rank is hatched. Nothing is made dense: stored entries of a sparse matrix or a
-permutation are points, binned to ``max_size`` positions a side; what is only known by its products is dotted.
+and triangles are filled, a low rank is hatched, what is constant along diagonals is striped. Nothing is made
+dense: stored entries of a sparse matrix or a permutation are points, binned to ``max_size`` positions a side;
+what is only known by its products is dotted. Values are read in one place: where the column and the row of a
+Toeplitz or circulant matrix end in zeros, it is drawn as the band that it is.
 """
 
 from __future__ import annotations
@@ -26,8 +28,9 @@ class Region:
     """A rectangle of the matrix and what fills it.
 
     kind: "dense", "diagonal", "lower", "upper", "band" (``below`` and ``above`` the diagonal of the
-    rectangle), "lowrank", "product" (known by products only), "points" (``rows``, ``cols`` inside the
-    rectangle), "block" (an outline).
+    rectangle), "stripes" (constant along diagonals, or along antidiagonals if ``slope`` is -1), "lowrank",
+    "product" (known by products only), "points" (``rows``, ``cols`` inside the rectangle), "block" (an
+    outline).
     """
 
     kind: str
@@ -39,7 +42,7 @@ class Region:
     above: float = 0.0
     rows: Any = None
     cols: Any = None
-    slope: float = 0.0  # rows per column of a band's diagonal; 0: from corner to corner
+    slope: float = 0.0  # rows per column of a band's or a stripe's diagonal; 0: from corner to corner
 
 
 def regions(A: LinearOperator, max_size: int = 512) -> list[Region]:
@@ -83,12 +86,8 @@ def _tridiagonal(A: Any, row: float, col: float, limit: int, out: list[Region]) 
 
 
 def _banded(A: Any, row: float, col: float, limit: int, out: list[Region]) -> None:
-    below, above = next(v for k, v in A.__dict__.items() if k in A._static_fields and _is_pair(v))
+    below, above = A.widths
     out.append(Region("band", row, col, *_extent(A), float(below), float(above), slope=1.0))
-
-
-def _is_pair(v: Any) -> bool:
-    return isinstance(v, tuple) and len(v) == 2 and all(isinstance(x, int) for x in v)
 
 
 def _nothing(A: Any, row: float, col: float, limit: int, out: list[Region]) -> None:
@@ -113,6 +112,95 @@ def _points(A: Any, rows: Any, cols: Any, row: float, col: float, limit: int, ou
         bins = np.unique(np.stack([rows // h, cols // w]), axis=1)
         rows, cols = bins[0] * h, bins[1] * w
     out.append(Region("points", row, col, float(m), float(n), rows=rows + h / 2, cols=cols + w / 2))
+
+
+def _toeplitz(A: Any, row: float, col: float, limit: int, out: list[Region]) -> None:
+    m, n = A.shape[-2:]
+    below, above = _last(A, A.column), _last(A, A.first_row)
+    if below < m - 1 or above < n - 1:
+        out.append(Region("band", row, col, float(m), float(n), float(below), float(above), slope=1.0))
+    else:
+        out.append(Region("stripes", row, col, float(m), float(n), slope=1.0))
+
+
+def _circulant(A: Any, row: float, col: float, limit: int, out: list[Region]) -> None:
+    n = A.shape[-1]
+    half = n // 2 + 1
+    below, above = _last(A, A.column[..., :half]), _last(A, A.xp.flip(A.column[..., half:], axis=-1)) + 1
+    above = 0 if half == n else above
+    if below + above >= n // 2:
+        out.append(Region("stripes", row, col, float(n), float(n), slope=1.0))
+        return
+    out.append(Region("band", row, col, float(n), float(n), float(below), float(above), slope=1.0))
+    if above:  # the band enters again in the two other corners
+        out.append(Region("lower", row + n - above, col, float(above), float(above)))
+    if below:
+        out.append(Region("upper", row, col + n - below, float(below), float(below)))
+
+
+def _hankel(A: Any, row: float, col: float, limit: int, out: list[Region]) -> None:
+    out.append(Region("stripes", row, col, *_extent(A), slope=-1.0))
+
+
+def _last(A: Any, x: Any) -> int:
+    """Where the last nonzero of any of the vectors x (*batch, n) stands; -1 if there is none."""
+    values = np.asarray(A._concrete_backend().to_numpy(x))
+    (found,) = np.nonzero(values.reshape(-1, values.shape[-1]).any(axis=0))
+    return int(found[-1]) if found.size else -1
+
+
+def _reflection(A: Any, row: float, col: float, limit: int, out: list[Region]) -> None:
+    out.append(Region("diagonal", row, col, *_extent(A)))
+    out.append(Region("lowrank", row, col, *_extent(A)))
+
+
+def _projection(A: Any, row: float, col: float, limit: int, out: list[Region]) -> None:
+    (_reflection if A.complement else _simple("lowrank"))(A, row, col, limit, out)
+
+
+def _hadamard(A: Any, row: float, col: float, limit: int, out: list[Region]) -> None:
+    for M in (A.A, A.B):  # zero wherever a factor is: the one with zeros is drawn
+        found: list[Region] = []
+        _place(M, row, col, limit, found)
+        if not any(r.kind in _FULL and (r.height, r.width) == _extent(A) for r in found):
+            out += found
+            return
+    _simple("dense")(A, row, col, limit, out)
+
+
+def _khatrirao(A: Any, row: float, col: float, limit: int, out: list[Region]) -> None:
+    copies = A.A.shape[-1 if A.rowwise else -2]  # of B, their columns (or rows) scaled
+    if copies > min(limit, MAX_CELLS):
+        _simple("product")(A, row, col, limit, out)
+        return
+    for i in range(copies):
+        down, right = (0, i * A.B.shape[-1]) if A.rowwise else (i * A.B.shape[-2], 0)
+        _cell(A.B, row + down, col + right, limit, out)
+
+
+def _flipped(A: Any, row: float, col: float, limit: int, out: list[Region]) -> None:
+    found: list[Region] = []
+    _place(A.A, 0.0, 0.0, limit, found)
+    turned = {"lower": "upper", "upper": "lower"}
+    for r in found:
+        out.append(
+            Region(
+                turned.get(r.kind, r.kind),
+                row + r.col,
+                col + r.row,
+                r.width,
+                r.height,
+                r.above,
+                r.below,
+                r.cols,
+                r.rows,
+                1 / r.slope if r.slope else 0.0,
+            )
+        )
+
+
+def _inverse(A: Any, row: float, col: float, limit: int, out: list[Region]) -> None:
+    (_inner if type(A.A).__name__ == "Triangular" else _simple("product"))(A, row, col, limit, out)
 
 
 def _sum(A: Any, row: float, col: float, limit: int, out: list[Region]) -> None:
@@ -228,23 +316,38 @@ def _support(A: Any) -> list[tuple[int, int]] | None:
     return [(i, j) for i in range(m) for j in range(n) if keep is None or name != "Triangular" or keep(i, j)]
 
 
+_FULL = ("dense", "lowrank", "product", "stripes")  # kinds that say nothing of zeros
+
 _PLACES: dict[str, Any] = {
+    "Adjoint": _flipped,
     "Banded": _banded,
     "Block": _block,
     "BlockDiag": _blockdiag,
+    "Circulant": _circulant,
     "Concatenated": _concatenated,
     "Dense": _simple("dense"),
     "Diagonal": _simple("diagonal"),
+    "HadamardProduct": _hadamard,
+    "Hankel": _hankel,
+    "Householder": _reflection,
+    "HouseholderProduct": _reflection,
     "Identity": _simple("diagonal"),
+    "Inverse": _inverse,
+    "Kernel": _simple("dense"),
+    "KhatriRao": _khatrirao,
     "KronSum": _kronsum,
     "Kronecker": _kronecker,
     "LowRank": _simple("lowrank"),
     "NoDispatch": _inner,
     "Permutation": _permutation,
     "Product": _product,
+    "Projection": _projection,
+    "RealPart": _inner,
     "ScalarMul": _simple("diagonal"),
     "Sparse": _sparse,
     "Sum": _sum,
+    "Toeplitz": _toeplitz,
+    "Transpose": _flipped,
     "Triangular": _triangular,
     "Tridiagonal": _tridiagonal,
     "Zero": _nothing,
@@ -293,6 +396,9 @@ def _artists(r: Region, color: str) -> list[Any]:
         hatch = {"lowrank": "///", "product": "..."}[r.kind]
         look: dict[str, Any] = dict(facecolor="none", edgecolor=color, linewidth=0.0, hatch=hatch)
         return [Rectangle(corner, r.width, r.height, **look)]
+    if r.kind == "stripes":
+        pale = Rectangle(corner, r.width, r.height, **(fill | {"alpha": 0.2}))
+        return [pale, *(Line2D(x, y, color=color, linewidth=0.8) for x, y in _stripes(r))]
     if r.kind == "diagonal":
         return [Line2D([left, right], [top, bottom], color=color, linewidth=1.5)]
     if r.kind == "points":
@@ -308,6 +414,18 @@ def _artists(r: Region, color: str) -> list[Any]:
     outline = _cut(outline, lambda x, y: slope * x + r.below - y)
     outline = _cut(outline, lambda x, y: y - slope * (x - r.above))
     return [Polygon([(left + x, top + y) for x, y in outline], **fill)] if len(outline) > 2 else []
+
+
+def _stripes(r: Region) -> list[tuple[list[float], list[float]]]:
+    """Up to eleven parallel lines across the rectangle, as (x, y) pairs; the main diagonal is one of them."""
+    steps = [k * (r.height + r.width) / 12 for k in range(-12, 13)]
+    lines = []
+    for step in steps:  # y = x + step, clipped; mirrored left to right for antidiagonals
+        start, end = max(0.0, -step), min(r.width, r.height - step)
+        if end > start:
+            x = [start, end] if r.slope > 0 else [r.width - start, r.width - end]
+            lines.append(([r.col + v for v in x], [r.row + v + step for v in (start, end)]))
+    return lines
 
 
 def _cut(outline: list[tuple[float, float]], side: Any) -> list[tuple[float, float]]:

@@ -167,6 +167,9 @@ def theirs(rng):
 
     t = torch.as_tensor(spd(rng))
     d = lo.DenseLinearOperator(t)
+    two = lo.DenseLinearOperator(torch.stack([t, 2 * t]))
+    index, weights = torch.tensor([[0, 1], [2, 3], [1, 1]]), t[:3, :2].abs()
+    mask = torch.tensor([True, False, True, True])
     return {
         "dense": (d, ops.Dense),
         "diagonal": (lo.DiagLinearOperator(t[0]), ops.Diagonal),
@@ -185,18 +188,28 @@ def theirs(rng):
             ops.BlockDiag,
         ),
         "permutation": (lo.PermutationLinearOperator(torch.tensor([2, 0, 1])), ops.Permutation),
-        "toeplitz": (lo.ToeplitzLinearOperator(t[0]), cola.LinearOperator),
-        "zero": (lo.ZeroLinearOperator(3, 2, dtype=t.dtype), cola.LinearOperator),
-        "hadamard": (lo.MulLinearOperator(d, d), cola.LinearOperator),
-        "concatenated": (lo.CatLinearOperator(d, d), cola.LinearOperator),
-        "batch": (lo.DenseLinearOperator(torch.stack([t, 2 * t])), ops.Dense),
+        "toeplitz": (lo.ToeplitzLinearOperator(t[0]), ops.Toeplitz),
+        "zero": (lo.ZeroLinearOperator(3, 2, dtype=t.dtype), ops.Zero),
+        "hadamard": (lo.MulLinearOperator(d, lo.RootLinearOperator(t[:, :2])), ops.HadamardProduct),
+        "concatenated": (lo.CatLinearOperator(d, lo.DiagLinearOperator(t[0])), ops.Concatenated),
+        "beside": (lo.CatLinearOperator(d, d, dim=1), ops.Concatenated),
+        "interpolated": (lo.InterpolatedLinearOperator(d, index, weights, index, weights), ops.Interpolated),
+        "interpolated_left": (lo.InterpolatedLinearOperator(d, index, weights), ops.Interpolated),
+        "masked": (lo.MaskedLinearOperator(d, mask, mask), ops.Sliced),
+        "masked_diagonal": (
+            lo.MaskedLinearOperator(lo.DiagLinearOperator(t[0]), mask, mask.flip(0)),
+            cola.LinearOperator,
+        ),
+        "stacked": (lo.CatLinearOperator(two, two, dim=0), cola.LinearOperator),
+        "batch": (two, ops.Dense),
     }
 
 
 THEIRS = (
     "dense", "diagonal", "constant_diagonal", "identity", "triangular", "cholesky", "sum", "added_diagonal",
     "kronecker", "scaled", "product", "low_rank", "block_diagonal", "permutation", "toeplitz", "zero",
-    "hadamard", "concatenated", "batch",
+    "hadamard", "concatenated", "beside", "interpolated", "interpolated_left",
+    "masked", "masked_diagonal", "stacked", "batch",
 )  # fmt: skip
 
 
@@ -213,6 +226,20 @@ def test_linear_operator(name, rng):
     near(A.H.to_dense().to(torch.float64).numpy(), dense.mT.numpy(), 1e-12)
     x = torch.ones(dense.shape[-1], 2, dtype=torch.float64)
     near((A @ x).numpy(), (dense @ x).numpy(), 1e-12)
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_an_elementwise_product_is_that_of_the_roots_they_made(rng):
+    needs("linear_operator")
+    import torch
+    from linear_operator import operators as lo
+
+    t = torch.as_tensor(spd(rng))
+    indefinite = lo.DenseLinearOperator(t - 8 * torch.eye(4))  # has no real root: theirs is of another matrix
+    op = lo.MulLinearOperator(indefinite, lo.DenseLinearOperator(t))
+    A = cola.as_operator(op)
+    assert type(A) is ops.HadamardProduct and A.isa(cola.PSD)
+    near(A.to_dense().numpy(), op.to_dense().numpy(), 1e-12)
 
 
 @pytest.mark.parametrize(
@@ -276,9 +303,29 @@ def test_gradients_through_an_operator_without_a_counterpart(rng):
     from linear_operator import operators as lo
 
     t = torch.as_tensor(spd(rng)).requires_grad_()
-    A = cola.as_operator(lo.MulLinearOperator(lo.DenseLinearOperator(t), lo.DenseLinearOperator(t)))
+    A = cola.as_operator(lo.SumBatchLinearOperator(lo.DenseLinearOperator(torch.stack([t, t * t]))))
+    assert type(A).__name__ == "TorchLinearOperator"
     (g,) = torch.autograd.grad((A @ torch.ones(4, dtype=t.dtype)).sum(), t)
+    near(g.numpy(), 1 + 2 * t.detach().numpy(), 1e-10)
+
+
+def test_gradients_through_the_structure_of_theirs(rng):
+    needs("linear_operator")
+    import torch
+    from linear_operator import operators as lo
+
+    t = torch.as_tensor(spd(rng)).requires_grad_()
+    d, x = lo.DenseLinearOperator(t), torch.ones(4, dtype=t.dtype)
+    A = cola.as_operator(lo.MulLinearOperator(d, d))
+    (g,) = torch.autograd.grad((A @ x).sum(), t)
     near(g.numpy(), 2 * t.detach().numpy(), 1e-10)
+    w = torch.full((3, 1), 2.0, dtype=t.dtype).requires_grad_()
+    index = torch.tensor([[0], [1], [1]])
+    B = cola.as_operator(lo.InterpolatedLinearOperator(d, index, w, index, w))
+    assert B.right_index is None
+    (g,) = torch.autograd.grad(B.to_dense().sum(), w)
+    W = t.detach()[[0, 1, 1]][:, [0, 1, 1]]
+    near(g.numpy(), (4 * W.sum(dim=1, keepdim=True)).numpy(), 1e-10)
 
 
 def test_linear_operator_needs_tensors():
@@ -302,11 +349,10 @@ def test_real_operators_of_others_times_complex_vectors(rng):
     near(J @ jnp.asarray(x), a @ x, 1e-12)
     near(J.H @ jnp.asarray(x), a.T @ x, 1e-12)
     t = torch.as_tensor(a)
-    C = cola.as_operator(lo.CatLinearOperator(lo.DenseLinearOperator(t), lo.DenseLinearOperator(t)))
-    near((C @ torch.as_tensor(x)).numpy(), np.vstack([a, a]) @ x, 1e-12)
-    y = torch.as_tensor(np.vstack([x, x]))
-    near((C.H @ y).resolve_conj().numpy(), 2 * a.T @ x, 1e-12)
+    C = cola.as_operator(lo.SumBatchLinearOperator(lo.DenseLinearOperator(torch.stack([t, t]))))
+    near((C @ torch.as_tensor(x)).numpy(), 2 * a @ x, 1e-12)
+    near((C.H @ torch.as_tensor(x)).resolve_conj().numpy(), 2 * a.T @ x, 1e-12)
     with pytest.raises(DTypeError, match="change the dtype there"):
         J.to(dtype="float32")
     single = C.to(dtype="float32")
-    near((single @ torch.ones(3)).numpy(), np.vstack([a, a]).sum(axis=1), 1e-5)
+    near((single @ torch.ones(3)).numpy(), 2 * a.sum(axis=1), 1e-5)

@@ -59,6 +59,15 @@ def test_to_scipy_on_every_backend(backend, rng, dtype):
         interop.to_scipy(ops.Dense(backend.asarray(np.ones((2, 3, 3)))))
 
 
+def test_a_batch_is_not_one_sparse_matrix(backend):
+    at = np.arange(2)
+    S = ops.Sparse(backend.asarray(np.ones((3, 2))), at, at, (2, 2))
+    write = {"torch": interop.to_torch_sparse, "jax": interop.to_jax_sparse}
+    for out in (interop.to_scipy_sparse, write.get(backend.name, interop.to_scipy_sparse)):
+        with pytest.raises(ShapeError, match="batch"):
+            out(S)
+
+
 def test_sparse_matrices_of_scipy_beside_an_operator(rng):
     M = sp.random_array((4, 4), density=0.5, rng=rng, format="csc")
     a = rng.normal(size=(4, 4))

@@ -13,9 +13,12 @@ from typing import Any
 from ..backends.base import Array, dtype_name
 from ..errors import BackendError
 from ..operators import (
+    Concatenated,
     Dense,
     Diagonal,
+    HadamardProduct,
     Identity,
+    Interpolated,
     Kronecker,
     LinearOperator,
     LowRank,
@@ -23,7 +26,9 @@ from ..operators import (
     Product,
     ScalarMul,
     Sum,
+    Toeplitz,
     Triangular,
+    Zero,
     block_diag,
     kron,
     operator,
@@ -109,9 +114,7 @@ def _triangular(op: Any) -> LinearOperator:
 
 
 def _toeplitz(op: Any) -> LinearOperator | None:
-    from .. import ops
-
-    return ops.Toeplitz(op.column) if hasattr(ops, "Toeplitz") and not op.batch_shape else None
+    return Toeplitz(op.column) if not op.batch_shape else None
 
 
 def _block_diagonal(op: Any) -> LinearOperator | None:
@@ -133,11 +136,39 @@ def _identity(op: Any) -> LinearOperator | None:
 
 
 def _zero(op: Any) -> LinearOperator | None:
-    from .. import ops
-
-    if op.batch_shape or not hasattr(ops, "Zero"):
+    if op.batch_shape:
         return None
-    return ops.Zero(tuple(op.shape), dtype=op.dtype, backend="torch", device=op.device)
+    return Zero(tuple(op.shape), dtype=op.dtype, backend="torch", device=op.device)
+
+
+def _hadamard(op: Any) -> LinearOperator:
+    """Their constructor has replaced both factors by roots, of which the product is then made."""
+    return HadamardProduct(read(op.left_linear_op), read(op.right_linear_op))
+
+
+def _concatenated(op: Any) -> LinearOperator | None:
+    if op.cat_dim not in (-1, -2) or len({M.device for M in op.linear_ops}) > 1:
+        return None
+    return Concatenated(*_parts(op), axis=op.cat_dim)
+
+
+def _interpolated(op: Any) -> LinearOperator | None:
+    import torch
+
+    left = op.left_interp_indices, op.left_interp_values
+    right = op.right_interp_indices, op.right_interp_values
+    if any(x.is_complex() for x in (left[1], right[1])):  # their right weights are not conjugated
+        return None
+    same = all(
+        x is y or (not y.requires_grad and torch.equal(x, y)) for x, y in zip(left, right, strict=True)
+    )
+    return Interpolated(read(op.base_linear_op), *left, *(() if same else right))
+
+
+def _masked(op: Any) -> LinearOperator:
+    rows = op.row_mask.nonzero()[:, 0]
+    cols = rows if op.row_eq_col_mask else op.col_mask.nonzero()[:, 0]
+    return read(op.base)[rows, cols]
 
 
 def _sum(op: Any) -> LinearOperator:
@@ -154,6 +185,10 @@ _READERS: dict[str, Callable[[Any], LinearOperator | None]] = {
     "IdentityLinearOperator": _identity,
     "DiagLinearOperator": lambda op: Diagonal(op._diagonal()),
     "TriangularLinearOperator": _triangular,
+    "CatLinearOperator": _concatenated,
+    "InterpolatedLinearOperator": _interpolated,
+    "MaskedLinearOperator": _masked,
+    "MulLinearOperator": _hadamard,
     "KroneckerProductLinearOperator": lambda op: kron(*_parts(op)),
     "SumLinearOperator": _sum,
     "MatmulLinearOperator": lambda op: read(op.left_linear_op) @ read(op.right_linear_op),
