@@ -26,8 +26,8 @@ def entries(A: LinearOperator) -> Sparse:
     if isinstance(A, Sparse):
         if A.batch_shape:
             raise ShapeError(
-                f"{A!r} is a batch of {A.batch_shape} matrices, what is to be made is one: convert them one by "
-                "one, Sparse(A.data[i], A.rows, A.cols, A.size)."
+                f"{A!r} is a batch of {A.batch_shape} matrices, what is to be made is one: convert them "
+                "one by one, Sparse(A.data[i], A.rows, A.cols, A.size)."
             )
         return A
     raise TypeError(
