@@ -210,3 +210,12 @@ def test_a_file_of_a_page_can_be_imported(tmp_path):
         ).returncode
         == 0
     )
+
+
+def test_the_page_of_rules_is_what_the_command_prints():
+    command = ["-m", "cola_core", "rules", "--plugin", "core", "--markdown"]
+    printed = subprocess.run(
+        [sys.executable, *command], capture_output=True, text=True, encoding="utf-8", check=True
+    ).stdout
+    kept = (ROOT / "docs" / "rules.md").read_text(encoding="utf-8")
+    assert printed == kept, f"docs/rules.md is not up to date: python {' '.join(command)} > docs/rules.md"

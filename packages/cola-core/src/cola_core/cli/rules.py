@@ -27,7 +27,7 @@ def run(args: argparse.Namespace) -> int:
     from ..dispatch.question import QUESTIONS
     from ..dispatch.registry import REGISTRY
 
-    load_all()
+    load_all() if args.plugin is None else load_only(args.plugin)
     wanted = {"logdet": "slogdet"}.get(args.question, args.question)
     if wanted is not None and wanted not in QUESTIONS:
         raise UnknownNameError(
@@ -74,6 +74,16 @@ def load_all() -> None:
     for name in sorted(MANAGER.records):
         MANAGER.load(name, "name")
     MANAGER.trigger("always")
+
+
+def load_only(name: str) -> None:
+    """Bring one plugin to its final state: what others replace is still its own."""
+    from ..plugins.manager import MANAGER
+
+    MANAGER.discover()
+    MANAGER.load("core", "always", explicit=True)
+    if name in MANAGER.records:
+        MANAGER.load(name, "name")
 
 
 def as_dict(rule: Any) -> dict[str, Any]:

@@ -38,6 +38,7 @@ RULES = RuleBook()
 
 # -- systems and determinants --------------------------------------------------------------------------------
 def _triangular(A: Any, *operands: Any, alg: Any) -> bool | str:
+    """Guard: block triangular with square blocks, in any order of block rows and columns."""
     if triangular_order(A) is None:
         return "not block triangular with square blocks, in any order of block rows and columns"
     return True
@@ -52,10 +53,12 @@ def _is_saddle(A: Any) -> bool:
 
 
 def _saddle(A: Any, *operands: Any, alg: Any) -> bool | str:
+    """Guard: a 2 x 2 grid with one zero block on the diagonal, and affordable fill."""
     return eliminates(A, *operands, alg=alg) if _is_saddle(A) else "not a 2 x 2 grid with one zero block"
 
 
 def _tridiagonal(A: Any, *operands: Any, alg: Any) -> bool | str:
+    """Guard: a block tridiagonal grid with square diagonal blocks, and affordable fill."""
     if len(A.heights) < 3 or not is_tridiagonal(A):
         return "not a block tridiagonal grid with square blocks on its diagonal"
     return eliminates(A, *operands, alg=alg)
@@ -191,6 +194,7 @@ def inv_one_each(A: Any, *, alg: Any) -> Any:
 
 
 def _solvable(A: Any, *, alg: Any) -> bool | str:
+    """Guard: block triangular, or an order of square pivots with affordable fill."""
     return True if triangular_order(A) is not None else eliminates(A, alg=alg)
 
 
@@ -215,6 +219,7 @@ def _triangular_in_place(A: Any) -> bool | str:
 
 
 def _inverse_of_triangular(A: Any, *operands: Any, alg: Any) -> bool | str:
+    """Guard: the main diagonal, of the inverse of a block triangular grid."""
     if operands and operands[0] != 0:
         return f"only the main diagonal, not k={operands[0]}"
     return _triangular_in_place(A.A) if isinstance(A.A, Block) else "not the inverse of a grid of blocks"
@@ -251,6 +256,7 @@ def trace_inverse(A: Any, *, alg: Any) -> Array:
 
 # -- eigenvalues ---------------------------------------------------------------------------------------------
 def _eig_guard(A: Any, *, alg: Any) -> bool | str:
+    """Guard: block triangular with its pivots on the diagonal."""
     return _triangular_in_place(A)
 
 
@@ -377,6 +383,7 @@ for _cls in (Block, Concatenated):
 
 
 def _not_main(A: Any, k: int, *, alg: Any) -> bool | str:
+    """Guard: not the main diagonal, or not of square blocks."""
     return True if main(A, k, alg=alg) is not True else "diag/blockdiag has the main diagonal"
 
 
@@ -393,6 +400,7 @@ def diag_blockdiag_offset(A: Any, k: int, *, alg: Any) -> Array:
 
 
 def _square_blocks(A: Any, *, alg: Any) -> bool | str:
+    """Guard: the diagonal blocks are square."""
     return True if A.heights == A.widths else "the blocks on the diagonal are not square"
 
 
@@ -414,6 +422,7 @@ def trace_block(A: Any, *, alg: Any) -> Array:
 
 
 def _uneven_blocks(A: Any, *, alg: Any) -> bool | str:
+    """Guard: the diagonal blocks are not square."""
     return True if A.heights != A.widths else "the blocks on the diagonal are square"
 
 

@@ -344,6 +344,7 @@ def slogdet_kronsum(A: Any, *, alg: Any) -> tuple[Array, Array]:
 
 
 def _by_eigenvalues(A: Any, *, alg: Any) -> bool | str:
+    """Guard: no algorithm was asked for, or one for eigenvalues."""
     return by_eigenvalues(alg)
 
 

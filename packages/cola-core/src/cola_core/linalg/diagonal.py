@@ -88,8 +88,7 @@ def main(A: Any, k: int, *, alg: Any) -> bool | str:
 
 
 def exactly(A: Any, *operands: Any, alg: Any) -> bool | str:
-    """Guard of leaves whose entries are at hand:
-    an estimate by random probes that was asked for is not replaced."""
+    """Guard: no estimate by random probes was asked for."""
     if alg.kind != "stochastic" or (operands and operands[0] != 0):
         return True
     return f"{type(alg).__name__} was asked for"
@@ -189,6 +188,7 @@ def diag_sum(A: Any, k: int, *, alg: Any) -> Array:
 
 
 def _scaled(A: Any, k: int, *, alg: Any) -> bool | str:
+    """Guard: a number in front."""
     return True if split_scalar(A)[0] is not None else "a product of operators has no diagonal rule"
 
 

@@ -106,6 +106,7 @@ def eigh_blockdiag(A: Any, *, alg: Any) -> Any:
 
 
 def _shifted_self_adjoint(A: Any, *, alg: Any) -> bool | str:
+    """Guard: one self-adjoint operator plus multiples of the identity."""
     split = shift_split(A)
     if split is None:
         return "not one operator plus multiples of the identity"
@@ -144,6 +145,7 @@ def _scaled_self_adjoint(A: Any, *, alg: Any) -> bool | str:
 
 
 def _scaled_spectral(A: Any, *, alg: Any) -> bool | str:
+    """Guard: a number times a self-adjoint operator with an eigenbasis by rule."""
     ok = _scaled_self_adjoint(A, alg=alg)
     return ok if ok is not True else spectral(split_scalar(A)[1], alg)
 
@@ -169,6 +171,7 @@ def _times(A: Any, s: Any, w: Array, real: bool = False) -> Array:
 
 
 def _similar(A: Any, *, alg: Any) -> bool | str:
+    """Guard: U S U^H with a unitary U."""
     if not A.isa(Congruence):
         return "not U A U^H"
     if not A.Ms[0].isa(Unitary):
@@ -177,6 +180,7 @@ def _similar(A: Any, *, alg: Any) -> bool | str:
 
 
 def _similar_self_adjoint(A: Any, *, alg: Any) -> bool | str:
+    """Guard: U S U^H with a unitary U and a self-adjoint S."""
     found = _similar(A, alg=alg)
     if found is not True:
         return found
@@ -198,6 +202,7 @@ def eigh_similarity(A: Any, *, alg: Any) -> Any:
 
 
 def _self_adjoint_low_rank(A: Any, *, alg: Any) -> bool | str:
+    """Guard: self-adjoint, of a rank not above the size."""
     if not A.isa(SelfAdjoint):
         return "not known to be self-adjoint"
     return True if A.rank <= A.shape[-1] else f"{A.rank} columns are more than {A.shape[-1]} rows"
@@ -246,6 +251,7 @@ def eigh_lowrank(A: Any, *, alg: Any) -> Any:
 
 # -- a few eigenpairs ----------------------------------------------------------------------------------------
 def _structured(A: Any, k: int, which: str, *, alg: Any) -> bool | str:
+    """Guard: self-adjoint with an eigenbasis by rule."""
     return spectral(A, alg)
 
 
@@ -269,6 +275,7 @@ for _cls in (Diagonal, ScalarMul, Identity, Kronecker, KronSum, BlockDiag, Sum, 
 
 
 def _structured_general(A: Any, k: int, which: str, *, alg: Any) -> bool | str:
+    """Guard: an eigenbasis by rule."""
     return eigenbasis(A, alg)
 
 
@@ -292,6 +299,7 @@ for _general in (Diagonal, ScalarMul, Triangular, Permutation, Kronecker, KronSu
 
 
 def _known_self_adjoint(A: Any, k: int, which: str, *, alg: Any) -> bool | str:
+    """Guard: self-adjoint."""
     if not A.isa(SelfAdjoint):
         return "not known to be self-adjoint"
     return True if which[1] != "I" else "the imaginary parts are all zero"
@@ -311,6 +319,7 @@ def eigs_self_adjoint(A: Any, k: int, which: str, *, alg: Any) -> Any:
 
 
 def _few_of_low_rank(A: Any, k: int, which: str, *, alg: Any) -> bool | str:
+    """Guard: the largest by modulus, not more than the rank."""
     if which != "LM":
         return "eigenvalues other than the largest by modulus may be the zeros"
     if k > A.rank:
@@ -342,6 +351,7 @@ def eigs_lowrank(A: Any, k: int, which: str, *, alg: Any) -> Any:
 
 # -- eig -----------------------------------------------------------------------------------------------------
 def _self_adjoint(A: Any, *, alg: Any) -> bool | str:
+    """Guard: self-adjoint."""
     return True if A.isa(SelfAdjoint) else "not known to be self-adjoint"
 
 
@@ -511,6 +521,7 @@ def eig_permutation(A: Any, *, alg: Any) -> Any:
 
 
 def _general_shift(A: Any, *, alg: Any) -> bool | str:
+    """Guard: one operator plus multiples of the identity."""
     split = shift_split(A)
     if split is None:
         return "not one operator plus multiples of the identity"
@@ -534,6 +545,7 @@ def eig_shift(A: Any, *, alg: Any) -> Any:
 
 
 def _general_scaled(A: Any, *, alg: Any) -> bool | str:
+    """Guard: a number in front."""
     s, rest = split_scalar(A)
     if s is None:
         return "no number in front"
@@ -557,6 +569,7 @@ def eig_scaled(A: Any, *, alg: Any) -> Any:
 
 
 def _general_similar(A: Any, *, alg: Any) -> bool | str:
+    """Guard: U S U^H with a unitary U, not self-adjoint."""
     found = _similar(A, alg=alg)
     if found is not True:
         return found
@@ -578,6 +591,7 @@ def eig_similarity(A: Any, *, alg: Any) -> Any:
 
 
 def _square_parts(A: Any, *, alg: Any) -> bool | str:
+    """Guard: square parts."""
     return next((f"part {M!r} is not square" for M in A.Ms if not M.is_square), True)
 
 
@@ -738,6 +752,7 @@ def eigvals_similarity(A: Any, *, alg: Any) -> Array:
 
 
 def _thin(A: Any, *, alg: Any) -> bool | str:
+    """Guard: the rank is below the size."""
     return True if A.rank < A.shape[-1] else f"the rank {A.rank} is not below {A.shape[-1]}"
 
 
@@ -769,6 +784,7 @@ def eigh_lowrank_values(A: Any) -> Array:
 
 
 def _has_basis(A: Any, *, alg: Any) -> bool | str:
+    """Guard: an eigenbasis by rule."""
     return spectral(A, alg) if A.isa(SelfAdjoint) else eigenbasis(A, alg)
 
 

@@ -25,6 +25,7 @@ def diag_kernel(A: Any, k: int, *, alg: Any) -> Array:
 
 
 def _entries(A: Any, *operands: Any, alg: Any) -> bool | str:
+    """Guard: single entries of the base are at hand."""
     if A.base.batch_shape or not has_entries(A.base):
         return f"single entries of {A.base!r} are not at hand"
     return exactly(A, *operands, alg=alg)

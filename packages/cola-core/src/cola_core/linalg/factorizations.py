@@ -81,6 +81,7 @@ def cholesky_diagonal(A: Any, *, alg: Any) -> LinearOperator:
 
 
 def _auto(A: Any, *, alg: Any) -> bool | str:
+    """Guard: no algorithm was asked for."""
     return True if isinstance(alg, Auto) else f"{type(alg).__name__} was asked for explicitly"
 
 
@@ -101,6 +102,7 @@ for _cls in (Banded, Tridiagonal):
 
 
 def _psd_parts(A: Any, *, alg: Any) -> bool | str:
+    """Guard: parts known to be PSD."""
     return next((f"part {M!r} is not known to be PSD" for M in A.Ms if not M.isa(PSD)), True)
 
 
@@ -129,6 +131,7 @@ def cholesky_blockdiag(A: Any, *, alg: Any) -> LinearOperator:
 
 
 def _gram(A: Any, *, alg: Any) -> bool | str:
+    """Guard: B.H @ B with a B that is not wide."""
     if len(A.Ms) != 2:
         return "not a product of two"
     left, right = A.Ms
@@ -166,6 +169,7 @@ def cholesky_gram(A: Any, *, alg: Any) -> LinearOperator:
 
 
 def _scaled(A: Any, *, alg: Any) -> bool | str:
+    """Guard: a non-negative number times a PSD operator."""
     s, rest = split_scalar(A)
     if s is None:
         return "no number in front"

@@ -45,6 +45,7 @@ RULES = RuleBook()
 
 # -- Kronecker products and sums -----------------------------------------------------------------------------
 def _log_of_psd(A: Any, f: Any, *, alg: Any) -> bool | str:
+    """Guard: log of PSD factors."""
     if f.kind != "log":
         return f"holds for log, not for {f.name}"
     return next((f"factor {M!r} is not known to be PSD" for M in A.Ms if not M.isa(PSD)), True)
@@ -64,6 +65,7 @@ def log_kronecker(A: Any, f: ScalarFunction, *, alg: Any) -> LinearOperator:
 
 
 def _circular(A: Any, f: Any, *, alg: Any) -> bool | str:
+    """Guard: sin and cos."""
     return True if f.kind in ("sin", "cos") else f"holds for sin and cos, not for {f.name}"
 
 
@@ -92,6 +94,7 @@ def circular_kronsum(A: Any, f: ScalarFunction, *, alg: Any) -> LinearOperator:
 
 # -- transposes, inverses, similarity ------------------------------------------------------------------------
 def _symmetric_function(A: Any, f: Any, *, alg: Any) -> bool | str:
+    """Guard: a function that takes conjugate numbers to conjugate values."""
     return True if f.kind else f"{f.name} is not known to map conjugate numbers to conjugate values"
 
 
@@ -130,6 +133,7 @@ def _inverted(f: ScalarFunction, A: LinearOperator) -> ScalarFunction | None:
 
 
 def _has_inverted(A: Any, f: Any, *, alg: Any) -> bool | str:
+    """Guard: roots, powers, log and sign; any function where the operator is self-adjoint."""
     if _inverted(f, A.A) is None:
         return f"{f.name} of an inverse that is not self-adjoint has no simpler form"
     return True
@@ -156,6 +160,7 @@ def similar(A: LinearOperator) -> tuple[LinearOperator, LinearOperator, LinearOp
 
 
 def _is_similar(A: Any, f: Any, *, alg: Any) -> bool | str:
+    """Guard: V M V^H with a unitary V."""
     return True if similar(A) is not None else "not written as V @ M @ V.H with a unitary V"
 
 
@@ -234,6 +239,7 @@ def _shifted_parts(A: LinearOperator, shifts: tuple[LinearOperator, ...]) -> Lin
 
 
 def _pushes_scalar(A: Any, f: Any, *, alg: Any) -> bool | str:
+    """Guard: a number times a block-diagonal operator, a Kronecker sum or a triangular matrix."""
     s, rest = split_scalar(A)
     if s is None:
         return "no number in front"
@@ -258,6 +264,7 @@ def of_scaled_parts(A: Any, f: ScalarFunction, *, alg: Any) -> LinearOperator:
 
 
 def _pushes_shift(A: Any, f: Any, *, alg: Any) -> bool | str:
+    """Guard: a multiple of the identity plus an operator that can take it into its parts."""
     split = shift_split(A)
     if split is None:
         return "not one operator plus multiples of the identity"
@@ -293,6 +300,7 @@ def _low_rank_parts(A: Any) -> tuple[Array, Array, Any]:
 
 
 def _thin(A: Any, f: Any, *, alg: Any) -> bool | str:
+    """Guard: U V^H, scaled and shifted, of a rank of at most a quarter of the size."""
     allowed = by_eigenvalues(alg)
     if allowed is not True:
         return allowed

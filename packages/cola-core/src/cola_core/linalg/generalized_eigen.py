@@ -146,6 +146,7 @@ def _towards(A: Any, B: Any, sigma: Any, which: str, name: str) -> tuple[Any, st
 
 # -- B a multiple of the identity, or diagonal ---------------------------------------------------------------
 def _scalar_b(A: Any, B: Any, *operands: Any, alg: Any) -> bool | str:
+    """Guard: B is a multiple of the identity."""
     return True if isinstance(B, (Identity, ScalarMul)) else "B is not a multiple of the identity"
 
 
@@ -173,6 +174,7 @@ def geigh_scalar(A: Any, B: Any, *, alg: Any) -> Any:
 
 
 def _diagonal_b(A: Any, B: Any, *operands: Any, alg: Any) -> bool | str:
+    """Guard: B is diagonal."""
     return True if isinstance(B, Diagonal) else "B is not diagonal"
 
 
@@ -222,6 +224,7 @@ def _definite_parts(A: Any, B: Any) -> bool | str:
 
 
 def _definite_kronecker(A: Any, B: Any, *operands: Any, alg: Any) -> bool | str:
+    """Guard: self-adjoint factors, and B a Kronecker product of PSD factors of their sizes."""
     found = _kronecker(A, B, alg=alg)
     return found if found is not True else _definite_parts(A, B)
 
@@ -233,6 +236,7 @@ def _blocks(A: Any, B: Any, *operands: Any, alg: Any) -> bool | str:
 
 
 def _definite_blocks(A: Any, B: Any, *operands: Any, alg: Any) -> bool | str:
+    """Guard: self-adjoint blocks, and B of PSD blocks of their sizes."""
     found = _blocks(A, B, alg=alg)
     return found if found is not True else _definite_parts(A, B)
 
@@ -268,6 +272,7 @@ def geigh_blockdiag(A: Any, B: Any, *, alg: Any) -> Any:
 
 
 def _shared_mass(A: Any, B: Any, *operands: Any, alg: Any) -> bool | str:
+    """Guard: K1 x M2 + M1 x K2 + ... with the PSD factors M_i of B."""
     allowed = by_eigenvalues(alg)
     if allowed is not True:
         return allowed
@@ -339,6 +344,7 @@ for _cls, _name, _guard in (
 
 # -- general B -----------------------------------------------------------------------------------------------
 def _is_definite(A: Any, B: Any, *operands: Any, alg: Any) -> bool | str:
+    """Guard: self-adjoint, and B positive definite."""
     if not _definite(A, B):
         return "not self-adjoint with a positive definite B"
     return True if not operands or operands[1][1] != "I" else "the imaginary parts are all zero"
@@ -393,12 +399,14 @@ def geig_scalar(A: Any, B: Any, *, alg: Any) -> Any:
 
 
 def _general_kronecker(A: Any, B: Any, *operands: Any, alg: Any) -> bool | str:
+    """Guard: B is a Kronecker product of factors of the same sizes."""
     if _definite(A, B):
         return "eigh answers"
     return _kronecker(A, B, alg=Auto() if hasattr(alg, "eig") else alg)
 
 
 def _general_blocks(A: Any, B: Any, *operands: Any, alg: Any) -> bool | str:
+    """Guard: B is block-diagonal with blocks of the same sizes."""
     if _definite(A, B):
         return "eigh answers"
     return _blocks(A, B, alg=Auto() if hasattr(alg, "eig") else alg)

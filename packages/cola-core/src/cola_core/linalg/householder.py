@@ -134,6 +134,7 @@ def _from_diagonal(A: Any, *, alg: Any) -> Array:
 
 
 def _self_adjoint(A: Any, *, alg: Any) -> bool | str:
+    """Guard: self-adjoint."""
     return True if A.isa(SelfAdjoint) else "not known to be self-adjoint: beta may be complex"
 
 

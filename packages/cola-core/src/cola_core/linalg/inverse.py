@@ -159,7 +159,7 @@ inv.question = INV  # type: ignore[attr-defined]
 
 
 def all_square(A: Any, *operands: Any, alg: Any) -> bool | str:
-    """Guard: a product or Kronecker product can be taken apart only at square factors."""
+    """Guard: square factors or blocks."""
     for M in A.Ms:
         if not M.is_square:
             return f"factor {M!r} is not square"

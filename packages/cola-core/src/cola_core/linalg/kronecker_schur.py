@@ -50,6 +50,7 @@ def kronecker_shift(A: LinearOperator) -> tuple[str, tuple[LinearOperator, ...],
 
 
 def _by_schur(A: Any, *operands: Any, alg: Any) -> bool | str:
+    """Guard: square factors that fit into memory, without a known orthonormal eigenbasis."""
     if not (isinstance(alg, Auto) or hasattr(alg, "schur")):
         return f"{type(alg).__name__} was asked for explicitly"
     found = kronecker_shift(A)
@@ -241,6 +242,7 @@ RULES.rule(
 
 
 def _shift_by_eigenvalues(A: Any, *, alg: Any) -> bool | str:
+    """Guard: a shifted Kronecker sum or product of square factors without a known orthonormal basis."""
     allowed = by_eigenvalues(alg)
     if allowed is not True:
         return allowed

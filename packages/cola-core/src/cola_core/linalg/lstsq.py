@@ -202,6 +202,7 @@ def pinv_lazy(A: Any, rcond: Any, *, alg: Any) -> LinearOperator:
 
 
 def _orthonormal(A: Any, rcond: Any, *, alg: Any) -> bool | str:
+    """Guard: orthonormal columns."""
     return True if A.isa(Stiefel) else "its columns are not known to be orthonormal"
 
 
@@ -219,6 +220,7 @@ def pinv_orthonormal(A: Any, rcond: Any, *, alg: Any) -> LinearOperator:
 
 
 def _singular(A: Any, *operands: Any, alg: Any) -> bool | str:
+    """Guard: a singular value decomposition by rule."""
     allowed = by_singular_values(alg)
     return structural("svd", A, alg) if allowed is True else allowed
 
@@ -277,6 +279,7 @@ def pinv_inverse(A: Any, rcond: Any, *, alg: Any) -> LinearOperator:
 
 
 def _isometry_beside(A: Any, rcond: Any, *, alg: Any) -> bool | str:
+    """Guard: the first factor has orthonormal columns or the last one orthonormal rows."""
     if len(A.Ms) > 1 and (A.Ms[0].isa(Stiefel) or _orthonormal_rows(A.Ms[-1])):
         return True
     return "neither the first factor's columns nor the last one's rows are known to be orthonormal"
@@ -303,6 +306,7 @@ def pinv_isometry(A: Any, rcond: Any, *, alg: Any) -> LinearOperator:
 
 
 def _scaled(A: Any, rcond: Any, *, alg: Any) -> bool | str:
+    """Guard: a number in front."""
     s, _ = split_scalar(A)
     return True if s is not None else "no number in front"
 
@@ -324,6 +328,7 @@ def pinv_scaled(A: Any, rcond: Any, *, alg: Any) -> LinearOperator:
 
 # -- lstsq ---------------------------------------------------------------------------------------------------
 def _through(A: Any, b: Any, rcond: Any, *, alg: Any) -> bool | str:
+    """Guard: orthonormal columns, or a singular value decomposition by rule."""
     if A.isa(Stiefel):
         return True
     return _singular(A, alg=alg)

@@ -202,6 +202,7 @@ def of_identity(A: Any, f: ScalarFunction, *, alg: Any) -> LinearOperator:
 
 
 def _square_blocks(A: Any, f: Any, *, alg: Any) -> bool | str:
+    """Guard: square blocks."""
     return next((f"part {M!r} is not square" for M in A.Ms if not M.is_square), True)
 
 
@@ -218,6 +219,7 @@ def of_blockdiag(A: Any, f: ScalarFunction, *, alg: Any) -> LinearOperator:
 
 
 def _is_exp(A: Any, f: Any, *, alg: Any) -> bool | str:
+    """Guard: exp."""
     return True if f.kind == "exp" else f"holds for exp, not for {f.name}"
 
 
@@ -235,6 +237,7 @@ def exp_kronsum(A: Any, f: ScalarFunction, *, alg: Any) -> LinearOperator:
 
 
 def _multiplicative(A: Any, f: Any, *, alg: Any) -> bool | str:
+    """Guard: f(a b) = f(a) f(b) (roots, powers, sign) and factors known to be PSD (self-adjoint for sign)."""
     if not f.multiplicative:
         return f"{f.name}(ab) is not {f.name}(a) {f.name}(b)"
     needed = SelfAdjoint if f.kind == "sign" else PSD
@@ -255,6 +258,7 @@ def root_kronecker(A: Any, f: ScalarFunction, *, alg: Any) -> LinearOperator:
 
 
 def _exp_shift(A: Any, f: Any, *, alg: Any) -> bool | str:
+    """Guard: exp of one operator plus multiples of the identity."""
     if f.kind != "exp":
         return f"holds for exp, not for {f.name}"
     return True if shift_split(A) is not None else "not one operator plus multiples of the identity"
@@ -278,6 +282,7 @@ def exp_shift(A: Any, f: ScalarFunction, *, alg: Any) -> LinearOperator:
 
 
 def _spectral(A: Any, f: Any, *, alg: Any) -> bool | str:
+    """Guard: self-adjoint with an eigenbasis by rule."""
     return spectral(A, alg)
 
 
@@ -304,6 +309,7 @@ for _cls in (Kronecker, KronSum, Sum, Product):
 
 
 def _scaled(A: Any, f: Any, *, alg: Any) -> bool | str:
+    """Guard: roots, powers and sign of a non-negative number times a PSD operator."""
     s, rest = split_scalar(A)
     if s is None or not f.multiplicative:
         return f"no number in front, or {f.name} is not multiplicative"

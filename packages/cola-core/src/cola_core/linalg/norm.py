@@ -158,6 +158,7 @@ def _of_unitary(A: Any, ord: Any) -> Array:
 
 
 def _invariant(A: Any, ord: Any, *, alg: Any) -> bool | str:
+    """Guard: orthonormal columns; the norms fro, 2 and nuc."""
     if not A.isa(Stiefel):
         return "its columns are not known to be orthonormal"
     if ord in (1, INF):
@@ -223,6 +224,7 @@ def norm_blockdiag(A: Any, ord: Any, *, alg: Any) -> Array:
 
 
 def _entrywise(A: Any, ord: Any, *, alg: Any) -> bool | str:
+    """Guard: the norms fro, 1 and inf."""
     return True if ord in ("fro", 1, INF) else "the entries do not tell the singular values"
 
 
@@ -240,6 +242,7 @@ def norm_sparse(A: Any, ord: Any, *, alg: Any) -> Array:
 
 
 def _scaled(A: Any, ord: Any, *, alg: Any) -> bool | str:
+    """Guard: a number in front."""
     return True if split_scalar(A)[0] is not None else "no number in front"
 
 
@@ -260,6 +263,7 @@ def norm_scaled(A: Any, ord: Any, *, alg: Any) -> Array:
 
 
 def _orthonormal_factor(A: Any, ord: Any, *, alg: Any) -> bool | str:
+    """Guard: the first factor has orthonormal columns or the last one is unitary; fro, 2 and nuc."""
     if ord in (1, INF):
         return "column and row sums are not invariant"
     if len(A.Ms) > 1 and (A.Ms[0].isa(Stiefel) or A.Ms[-1].isa(Unitary)):
@@ -283,6 +287,7 @@ def norm_orthonormal_factor(A: Any, ord: Any, *, alg: Any) -> Array:
 
 
 def _low_rank_frobenius(A: Any, ord: Any, *, alg: Any) -> bool | str:
+    """Guard: the Frobenius norm."""
     return True if ord == "fro" else "only the Frobenius norm"
 
 
@@ -302,6 +307,7 @@ def norm_lowrank(A: Any, ord: Any, *, alg: Any) -> Array:
 
 
 def _kronsum_frobenius(A: Any, ord: Any, *, alg: Any) -> bool | str:
+    """Guard: the Frobenius norm."""
     if ord != "fro":
         return "only the Frobenius norm has a closed form"
     return True if A.shape[-1] else "an empty operator"
@@ -359,6 +365,7 @@ def norm_transpose(A: Any, ord: Any, *, alg: Any) -> Array:
 
 
 def _singular(A: Any, ord: Any, *, alg: Any) -> bool | str:
+    """Guard: singular values by rule; the norms fro, 2 and nuc."""
     if ord not in (2, "nuc", "fro"):
         return "not a function of the singular values"
     return structural("svdvals", A, alg)
@@ -385,6 +392,7 @@ def norm_singular_values(A: Any, ord: Any, *, alg: Any) -> Array:
 
 # -- cond ----------------------------------------------------------------------------------------------------
 def _unitary(A: Any, p: Any, *, alg: Any) -> bool | str:
+    """Guard: p = 2, orthonormal columns."""
     return True if p == 2 and A.isa(Stiefel) and A.shape[-1] else "not known to be unitary, or not p = 2"
 
 
@@ -402,6 +410,7 @@ def cond_orthonormal(A: Any, p: Any, *, alg: Any) -> Array:
 
 
 def _euclidean(A: Any, p: Any, *, alg: Any) -> bool | str:
+    """Guard: p = 2."""
     return True if p == 2 else "only the 2-norm's is a ratio of singular values"
 
 
@@ -455,6 +464,7 @@ def cond_inverse(A: Any, p: Any, *, alg: Any) -> Array:
 
 
 def _scaled_cond(A: Any, p: Any, *, alg: Any) -> bool | str:
+    """Guard: a nonzero Python number in front."""
     s, _ = split_scalar(A)
     if s is None or not isinstance(s.c, (int, float, complex)) or s.c == 0:
         return "no number known to be nonzero in front"
@@ -500,6 +510,7 @@ def count_above(be: Any, s: Array, limit: Array) -> Array:
 
 
 def _full(A: Any, tol: Any, *, alg: Any) -> bool | str:
+    """Guard: orthonormal columns, no tolerance given."""
     return True if tol is None and A.isa(Stiefel) else "not known to have orthonormal columns, or a tolerance"
 
 

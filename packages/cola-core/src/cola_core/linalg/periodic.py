@@ -37,7 +37,7 @@ DAVIS = "Davis 1979, thm 3.2.2: C = F^H diag(fft c) F"
 
 
 def _exact(A: Any, *operands: Any, alg: Any) -> bool | str:
-    """Guard: an algorithm that was asked for by name is not replaced."""
+    """Guard: no algorithm was asked for, or one for eigenvalues."""
     return by_eigenvalues(alg)
 
 
@@ -141,12 +141,14 @@ def trace_circulant(A: Any, *, alg: Any) -> Array:
 
 # -- eigenvalues ---------------------------------------------------------------------------------------------
 def _general(A: Any, *, alg: Any) -> bool | str:
+    """Guard: not self-adjoint."""
     if A.isa(SelfAdjoint):
         return "self-adjoint: eigh answers, with real eigenvalues"
     return by_eigenvalues(alg) if not hasattr(alg, "eig") else True
 
 
 def _any_eigenvalues(A: Any, *, alg: Any) -> bool | str:
+    """Guard: no algorithm was asked for, or one for eigenvalues."""
     return True if hasattr(alg, "eigvals") else by_eigenvalues(alg)
 
 
@@ -162,6 +164,7 @@ def _fourier(A: Any) -> LinearOperator:
 
 
 def _self_adjoint(A: Any, *, alg: Any) -> bool | str:
+    """Guard: self-adjoint."""
     return by_eigenvalues(alg) if A.isa(SelfAdjoint) else "not known to be self-adjoint"
 
 
@@ -212,6 +215,7 @@ def eigvals_periodic(A: Any, *, alg: Any) -> Array:
 
 # -- singular values -----------------------------------------------------------------------------------------
 def _through_svd(A: Any, *operands: Any, alg: Any) -> bool | str:
+    """Guard: no algorithm was asked for, or one for singular values."""
     return by_singular_values(alg)
 
 
@@ -273,6 +277,7 @@ def norm_periodic(A: Any, ord: Any, *, alg: Any) -> Array:
 
 # -- functions -----------------------------------------------------------------------------------------------
 def _function_guard(A: Any, f: Any, *, alg: Any) -> bool | str:
+    """Guard: no algorithm was asked for, or one for eigenvalues."""
     return by_eigenvalues(alg) if not hasattr(alg, "eig") else True
 
 

@@ -94,6 +94,7 @@ def lu_permutation(A: Any, *, alg: Any) -> Any:
 
 
 def _done(A: Any, *, alg: Any) -> bool | str:
+    """Guard: an upper triangle, or a lower one with unit diagonal."""
     return True if A.unit or not A.lower else "a lower triangle without unit diagonal may need pivoting"
 
 
@@ -129,6 +130,7 @@ def lu_blockdiag(A: Any, *, alg: Any) -> Any:
 
 
 def _scaled(A: Any, *, alg: Any) -> bool | str:
+    """Guard: a number times an operator with LU factors by rule."""
     s, rest = split_scalar(A)
     return "no number in front" if s is None else structural("lu", rest, alg)
 
@@ -149,6 +151,7 @@ def lu_scaled(A: Any, *, alg: Any) -> Any:
 
 
 def _permuted(A: Any, *, alg: Any) -> bool | str:
+    """Guard: a permutation in front."""
     return True if len(A.Ms) > 1 and isinstance(A.Ms[0], Permutation) else "no permutation in front"
 
 

@@ -36,6 +36,7 @@ STRIP = 128  # rows and columns of the two sides that are held at once
 
 # -- Kronecker products and sums, off the main diagonal ------------------------------------------------------
 def _tail_square(A: Any, k: int, *, alg: Any) -> bool | str:
+    """Guard: not the main diagonal; all factors but the first are square."""
     if main(A, k, alg=alg) is True:
         return "the main diagonal is simpler"
     for M in A.Ms[1:]:
@@ -95,6 +96,7 @@ def _by_row(be: Any, M: LinearOperator, k: int, alg: Any) -> Array:
 
 
 def _square_sum(A: Any, k: int, *, alg: Any) -> bool | str:
+    """Guard: not the main diagonal."""
     return "the main diagonal is simpler" if main(A, k, alg=alg) is True else exactly(A, k, alg=alg)
 
 
@@ -165,6 +167,7 @@ def _cut_cost(A: Any, Ms: list[LinearOperator], c: int) -> Cost:
 
 
 def _dottable(A: Any, k: int, *, alg: Any) -> bool | str:
+    """Guard: the entries of the first or of the last factor are stored."""
     if split_scalar(A)[0] is not None:
         return "the number in front is taken out first"
     if _diagonal_like(A.Ms[0]) or _diagonal_like(A.Ms[-1]):
@@ -202,6 +205,7 @@ def diag_product(A: Any, k: int, *, alg: Any) -> Array:
 
 
 def _diagonal_end(A: Any, k: int, *, alg: Any) -> bool | str:
+    """Guard: the first or the last factor is diagonal."""
     if split_scalar(A)[0] is not None:
         return "the number in front is taken out first"
     if not (_diagonal_like(A.Ms[0]) or _diagonal_like(A.Ms[-1])):
@@ -240,6 +244,7 @@ def _sparse_pair(A: Any) -> tuple[Any, Any] | None:
 
 
 def _looked_up(A: Any, k: int = 0, *, alg: Any) -> bool | str:
+    """Guard: the main diagonal of a sparse operator times one whose entries are stored."""
     if k != 0:
         return f"only the main diagonal, not k={k}"
     pair = _sparse_pair(A)
@@ -309,6 +314,7 @@ def _rotation_cost(A: Any, Ms: list[LinearOperator], s: int) -> Cost:
 
 
 def _rotated(A: Any, *, alg: Any) -> bool | str:
+    """Guard: a factor is stored, or an inner dimension is at most half of the outer one."""
     if split_scalar(A)[0] is not None:
         return "the number in front is taken out first"
     if not _rotations(_expanded(A)):

@@ -112,6 +112,7 @@ def diag_projection(A: Any, k: int, *, alg: Any) -> Array:
 
 
 def _self_adjoint(A: Any, *operands: Any, alg: Any) -> bool | str:
+    """Guard: an orthogonal projection."""
     return True if A.W is None else "the pseudoinverse of an oblique projection is another operator"
 
 
@@ -162,6 +163,7 @@ def _ones_and_zeros(A: Any, dtype: Any) -> Array:
 
 
 def _orthogonal(A: Any, *operands: Any, alg: Any) -> bool | str:
+    """Guard: an orthogonal projection."""
     allowed = by_eigenvalues(alg)
     if allowed is not True:
         return allowed
@@ -192,6 +194,7 @@ RULES.rule(
 
 
 def _by_eigenvalues(A: Any, *operands: Any, alg: Any) -> bool | str:
+    """Guard: no algorithm was asked for, or one for eigenvalues."""
     return by_eigenvalues(alg)
 
 

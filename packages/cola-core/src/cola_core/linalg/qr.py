@@ -88,6 +88,7 @@ lq.question = LQ_FACTORS  # type: ignore[attr-defined]
 
 
 def _orthonormal(A: Any, *, alg: Any) -> bool | str:
+    """Guard: orthonormal columns."""
     return True if A.isa(Stiefel) else "its columns are not known to be orthonormal"
 
 
@@ -140,6 +141,7 @@ def leading_columns(A: Any, k: int) -> LinearOperator:
 
 
 def _upper(A: Any, *, alg: Any) -> bool | str:
+    """Guard: an upper triangle."""
     return "a lower triangle" if A.lower else True
 
 
@@ -180,6 +182,7 @@ def qr_blockdiag(A: Any, *, alg: Any) -> Any:
 
 
 def _scaled(A: Any, *, alg: Any) -> bool | str:
+    """Guard: a number times an operator with QR factors by rule."""
     s, rest = split_scalar(A)
     return "no number in front" if s is None else structural("qr", rest, alg)
 
@@ -205,6 +208,7 @@ def qr_scaled(A: Any, *, alg: Any) -> Any:
 
 
 def _first_orthonormal(A: Any, *, alg: Any) -> bool | str:
+    """Guard: the first factor has orthonormal columns."""
     if len(A.Ms) > 1 and A.Ms[0].isa(Stiefel):
         return True
     return "the first factor is not known to have orthonormal columns"
@@ -231,6 +235,7 @@ def _declared(out: LinearOperator, U: LinearOperator, Q: LinearOperator) -> Line
 
 
 def _thin(A: Any, *, alg: Any) -> bool | str:
+    """Guard: an inner dimension of at most half the size."""
     from .svd import thin_split
 
     return True if thin_split(A) is not None else "no factor is thin"
@@ -259,6 +264,7 @@ for _cls in (LowRank, Product):
 
 
 def _by_adjoint(A: Any, *, alg: Any) -> bool | str:
+    """Guard: the adjoint has QR factors by rule."""
     return structural("qr", A.H, alg)
 
 

@@ -163,6 +163,7 @@ def root_diagonal(A: Any, *, alg: Any) -> LinearOperator:
 
 
 def _psd_parts(A: Any, *, alg: Any) -> bool | str:
+    """Guard: parts known to be PSD."""
     return next((f"part {M!r} is not known to be PSD" for M in A.Ms if not M.isa(PSD)), True)
 
 
@@ -191,6 +192,7 @@ def root_blockdiag(A: Any, *, alg: Any) -> LinearOperator:
 
 
 def _independent(A: Any, *, alg: Any) -> bool | str:
+    """Guard: PSD terms with roots by rule, and no eigenbasis of the whole."""
     known = _psd_parts(A, alg=alg)
     if known is not True:
         return known
@@ -217,6 +219,7 @@ def root_sum(A: Any, *, alg: Any) -> LinearOperator:
 
 
 def _one_factor(A: Any, *, alg: Any) -> bool | str:
+    """Guard: U U^H."""
     return True if A.V is None else "two different factors"
 
 
@@ -226,6 +229,7 @@ def root_lowrank(A: Any, *, alg: Any) -> LinearOperator:
 
 
 def _scaled(A: Any, *, alg: Any) -> bool | str:
+    """Guard: a non-negative number times a PSD operator."""
     s, rest = split_scalar(A)
     if s is None:
         return "no number in front"
@@ -247,6 +251,7 @@ def root_scaled(A: Any, *, alg: Any) -> LinearOperator:
 
 
 def _congruence(A: Any, *, alg: Any) -> bool | str:
+    """Guard: B.H @ B or B.H @ S @ B with a PSD S."""
     if not A.isa(Congruence) or len(A.Ms) > 3:
         return "not written as B.H @ B or B.H @ S @ B"
     S = middle(A)
@@ -266,6 +271,7 @@ def root_gram(A: Any, *, alg: Any) -> LinearOperator:
 
 
 def _principal(A: Any, *, alg: Any) -> bool | str:
+    """Guard: a principal submatrix of a PSD operator."""
     return True if PSD in A._properties() else "not a principal submatrix of an operator known to be PSD"
 
 
@@ -299,6 +305,7 @@ def root_inverse(A: Any, *, alg: Any) -> LinearOperator:
 
 
 def _spectral(A: Any, *, alg: Any) -> bool | str:
+    """Guard: an orthonormal eigenbasis by rule."""
     return spectral(A, alg)
 
 

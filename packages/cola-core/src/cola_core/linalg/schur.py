@@ -75,6 +75,7 @@ schur.question = SCHUR  # type: ignore[attr-defined]
 
 
 def _self_adjoint(A: Any, output: str, *, alg: Any) -> bool | str:
+    """Guard: self-adjoint."""
     return True if A.isa(SelfAdjoint) else "not known to be self-adjoint"
 
 
@@ -128,6 +129,7 @@ def _triangular(M: Any, output: str) -> bool:
 
 
 def _composes(A: Any, output: str, *, alg: Any) -> bool | str:
+    """Guard: square factors whose T have no 2 x 2 blocks (complex, or known to be triangular)."""
     ok = all_square(A, alg=alg)
     if ok is not True:
         return ok
@@ -164,6 +166,7 @@ def schur_kronsum(A: Any, output: str, *, alg: Any) -> Any:
 
 
 def _square(A: Any, output: str, *, alg: Any) -> bool | str:
+    """Guard: square blocks."""
     return all_square(A, alg=alg)
 
 
@@ -181,6 +184,7 @@ def schur_blockdiag(A: Any, output: str, *, alg: Any) -> Any:
 
 
 def _scaled(A: Any, output: str, *, alg: Any) -> bool | str:
+    """Guard: a number times an operator with a Schur form by rule."""
     s, rest = split_scalar(A)
     if s is None:
         return "no number in front"
@@ -204,6 +208,7 @@ def schur_scaled(A: Any, output: str, *, alg: Any) -> Any:
 
 
 def _shifted(A: Any, output: str, *, alg: Any) -> bool | str:
+    """Guard: an operator with a Schur form by rule plus multiples of the identity."""
     split = shift_split(A)
     if split is None:
         return "not one operator plus multiples of the identity"

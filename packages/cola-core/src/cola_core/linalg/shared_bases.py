@@ -200,6 +200,7 @@ def _one_each(A: Any) -> KroneckerTerms | str:
 
 
 def _shared(A: Any, *operands: Any, alg: Any) -> bool | str:
+    """Guard: a sum of Kronecker products with one self-adjoint operator at each place."""
     allowed = by_eigenvalues(alg)
     if allowed is not True:
         return allowed
@@ -217,6 +218,7 @@ def _shared(A: Any, *operands: Any, alg: Any) -> bool | str:
 
 
 def _shared_general(A: Any, *operands: Any, alg: Any) -> bool | str:
+    """Guard: a sum of Kronecker products with one operator at each place, not self-adjoint."""
     allowed = by_eigenvalues(Auto() if hasattr(alg, "eig") else alg)
     if allowed is not True:
         return allowed
@@ -358,6 +360,7 @@ def _two_each(A: Any) -> tuple[KroneckerTerms, list[tuple[Any, Any]]] | str:
 
 
 def _pencil(A: Any, *operands: Any, alg: Any) -> bool | str:
+    """Guard: a sum of Kronecker products with at most two self-adjoint operators a place, one PSD."""
     allowed = by_eigenvalues(alg)
     if allowed is not True:
         return allowed

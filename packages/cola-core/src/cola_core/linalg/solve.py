@@ -200,6 +200,7 @@ def solve_triangular(A: Any, b: Array, *, alg: Any) -> Array:
 
 
 def _knows_adjoint(A: Any, b: Any, *, alg: Any) -> bool | str:
+    """Guard: the operator inside is known to be self-adjoint."""
     return True if A.A.isa(SelfAdjoint) else "the adjoint of a general operator has no rule"
 
 
@@ -232,6 +233,7 @@ def solve_kronsum(A: Any, b: Array, *, alg: Any) -> Array:
 
 
 def _shifted(A: Any, *operands: Any, alg: Any) -> bool | str:
+    """Guard: one operator with an orthonormal eigenbasis by rule, plus multiples of the identity."""
     split = shift_split(A)
     if split is None:
         return "not one operator plus multiples of the identity"
@@ -256,6 +258,7 @@ def solve_shift(A: Any, b: Array, *, alg: Any) -> Array:
 
 
 def _woodbury_guard(A: Any, *operands: Any, alg: Any) -> bool | str:
+    """Guard: a low-rank term beside others, of rank at most half the size."""
     k = low_rank_size(A)
     if k is None:
         return "not a low-rank operator plus others"

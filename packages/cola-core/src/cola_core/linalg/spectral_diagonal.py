@@ -66,6 +66,7 @@ def _entrywise(L: Any, R: Any) -> LinearOperator:
 
 
 def _sandwich(A: Any, k: int, *, alg: Any) -> bool | str:
+    """Guard: the main diagonal of L diag(d) R, with L and R of Kronecker products or blocks of one shape."""
     if k != 0:
         return f"composes only the main diagonal, not k={k}"
     middle = split_scalar(A)[1]
@@ -97,6 +98,7 @@ def diag_sandwich(A: Any, k: int, *, alg: Any) -> Array:
 
 
 def _inverse_by_spectrum(A: Any, k: int, *, alg: Any) -> bool | str:
+    """Guard: the main diagonal; the operator has an orthonormal eigenbasis by rule."""
     if k != 0:
         return f"composes only the main diagonal, not k={k}"
     return spectral(A.A, alg)

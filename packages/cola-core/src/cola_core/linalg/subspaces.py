@@ -104,6 +104,7 @@ def nullspace_right(A: Any, tol: Any, *, alg: Any) -> LinearOperator:
 
 
 def _no_kernel(A: Any, tol: Any, *, alg: Any) -> bool | str:
+    """Guard: orthonormal columns, no tolerance given."""
     return True if tol is None and A.isa(Stiefel) else "not known to have orthonormal columns, or a tolerance"
 
 
@@ -150,6 +151,7 @@ def orth_singular(A: Any, tol: Any, *, alg: Any) -> LinearOperator:
 
 
 def _orthonormal(A: Any, tol: Any, *, alg: Any) -> bool | str:
+    """Guard: orthonormal columns, no tolerance given."""
     return _no_kernel(A, tol, alg=alg)
 
 

@@ -280,6 +280,7 @@ def svd_blockdiag(A: Any, part: Any, *, alg: Any) -> Triples:
 
 
 def _scaled(A: Any, *, alg: Any) -> bool | str:
+    """Guard: a number times an operator with a singular value decomposition by rule."""
     s, rest = split_scalar(A)
     if s is None:
         return "no number in front"
@@ -314,6 +315,7 @@ def _claims(U: LinearOperator) -> frozenset[Any]:
 
 
 def _orthonormal_factor(A: Any, *, alg: Any) -> bool | str:
+    """Guard: the first factor has orthonormal columns or the last one is unitary."""
     if len(A.Ms) < 2:
         return "a single factor"
     if A.Ms[0].isa(Stiefel) or A.Ms[-1].isa(Unitary):
@@ -364,6 +366,7 @@ def thin_split(A: Any) -> tuple[LinearOperator, LinearOperator] | None:
 
 
 def _thin(A: Any, *, alg: Any) -> bool | str:
+    """Guard: an inner dimension of at most half the size."""
     return True if thin_split(A) is not None else "no factor is thin"
 
 
@@ -411,6 +414,7 @@ def svd_zero(A: Any, part: Any, *, alg: Any) -> Triples:
 
 
 def _spectral(A: Any, *, alg: Any) -> bool | str:
+    """Guard: self-adjoint with an eigenbasis by rule."""
     return spectral(A, alg)
 
 
@@ -455,6 +459,7 @@ def svd_inverse(A: Any, part: Any, *, alg: Any) -> Triples:
 
 
 def _structured(A: Any, k: int, which: str, *, alg: Any) -> bool | str:
+    """Guard: a singular value decomposition by rule, one operator (no batch)."""
     if A.batch_shape:
         return "batches of operators are not supported"
     return structural("svd", A, alg)

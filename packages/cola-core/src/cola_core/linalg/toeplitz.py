@@ -93,7 +93,7 @@ for _cls, _name in ((Hankel, "hankel"), (ConvolveND, "convolution")):
 
 # -- solve and determinant -----------------------------------------------------------------------------------
 def _recursion(A: Any, *operands: Any, alg: Any) -> bool | str:
-    """Guard: where the recursion beats a dense factorisation and nothing else was asked for."""
+    """Guard: square, not small, not declared PSD, and no algorithm was asked for."""
     if not isinstance(alg, Auto):
         return f"{type(alg).__name__} was asked for"
     if not A.is_square:

@@ -103,6 +103,7 @@ def trace_sum(A: Any, *, alg: Any) -> Array:
 
 
 def _scaled(A: Any, *, alg: Any) -> bool | str:
+    """Guard: a number in front."""
     return True if split_scalar(A)[0] is not None else "no number in front"
 
 
@@ -122,6 +123,7 @@ def trace_scaled(A: Any, *, alg: Any) -> Array:
 
 
 def _rotates(A: Any, *, alg: Any) -> bool | str:
+    """Guard: an inner dimension is at most half of the outer one."""
     small = min(A.Ms, key=lambda M: M.shape[-2]).shape[-2]
     if 2 * small > A.shape[-1]:
         return "no inner dimension is much smaller than the outer one"

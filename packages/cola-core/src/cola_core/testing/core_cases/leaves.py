@@ -130,7 +130,18 @@ def operator_cases() -> list[Case]:
             lambda put, t, s: ops.Zero.like(ops.Dense(put(np.ones((2, 3, 4), t)))),
             lambda t, s: np.zeros((2, 3, 4)),
         ),
+        operator_case(
+            "zero-empty",
+            lambda put, t, s: ops.Zero.like(ops.Dense(put(np.ones((0, 0), t)))),
+            lambda t, s: np.zeros((0, 0)),
+        ),
         of_arrays("tridiagonal", _three, ops.Tridiagonal, _tridiagonal),
+        of_arrays(
+            "tridiagonal-psd",
+            lambda t, s: [_three(t, s)[0] / 2, (4 + np.abs(_three(t, s)[1])).astype(t)],
+            lambda a, b: PSD(ops.Tridiagonal(a, b)),
+            lambda a, b: _tridiagonal(a, b, a.conj()),
+        ),
         of_arrays(
             "tridiagonal-selfadjoint",
             lambda t, s: [_three(t, s)[0], np.abs(_three(t, s)[1]).astype(t)],
