@@ -17,7 +17,7 @@ from ..errors import IllConditionedWarning, NoRuleError, SingularMatrixError
 from ..info import Info
 from ..properties import SelfAdjoint
 from .arnoldi import Arnoldi
-from .base import Algorithm, Auto, question_memory
+from .base import Algorithm, Auto, question_memory, refuse_batches
 from .lanczos import Lanczos
 
 __all__ = ["ShiftInvert"]
@@ -104,6 +104,7 @@ class ShiftInvert(Algorithm):
         from ..linalg.inverse import INV
         from ..operators import ScalarMul, add
 
+        refuse_batches(A, "ShiftInvert", "Eigh() or Eig()")
         if which != "SM":
             raise NotImplementedError(
                 f"ShiftInvert finds eigenvalues of smallest modulus or nearest sigma, not which={which!r}."

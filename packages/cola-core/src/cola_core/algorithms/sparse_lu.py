@@ -16,7 +16,7 @@ from ..dispatch.session import array_library
 from ..errors import NonFiniteError, SingularMatrixError
 from ..properties import SelfAdjoint
 from ..pytree import map_leaves, tree_leaves
-from .base import Algorithm
+from .base import Algorithm, refuse_batches
 from .cholesky import check_finite
 from .factor import warn_if_singular
 from .iteration import differentiated, prepare
@@ -140,6 +140,7 @@ class SparseLU(Algorithm):
 
     def factor(self, A: Any) -> Any:
         """Factor once for several solves and the determinant."""
+        _refuse(A)
         be = A._concrete_backend()
         if be.name == "numpy":
             return self._factor(A)
@@ -177,12 +178,14 @@ class SparseLU(Algorithm):
         return SparseFactor(lu, csc.dtype)
 
     def solve(self, A: Any, b: Array) -> Array:
+        _refuse(A)
         check_finite(A, b)
         if not A.shape[-1]:
             return b
         return self.factor(A).solve(b)
 
     def slogdet(self, A: Any) -> tuple[Array, Array]:
+        _refuse(A)
         be = A._concrete_backend()
         zero = be.zeros((), be.real_dtype(A.dtype), A.device)
         if not A.shape[-1]:
@@ -197,6 +200,15 @@ class SparseLU(Algorithm):
                 "an operator declared PSD."
             )
         return found
+
+
+def _refuse(A: Any) -> None:
+    """A clear error for what SuperLU cannot factor."""
+    refuse_batches(A, "SparseLU", "LU()")
+    if not _sparse_terms(A):
+        raise NotImplementedError(
+            f"SparseLU factors Sparse operators and sums of such with diagonal ones, not {A!r}. Use LU()."
+        )
 
 
 def _parity(perm: Any) -> int:

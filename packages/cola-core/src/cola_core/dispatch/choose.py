@@ -62,7 +62,7 @@ def _answer(question: Any, args: tuple[Any, ...], alg: Any, node: Any) -> Any:
                 raise
             if answer is not NotImplemented:
                 _answered(rule.id, rule.provenance.plugin)
-                return answer
+                return question.whole(A, answer) if len(A.shape) > 2 else answer
             if node is not None:
                 node.refused(rule.id, "returned NotImplemented", rule.provenance)
     chosen, entry = choose_algorithm(question, args, alg, node)

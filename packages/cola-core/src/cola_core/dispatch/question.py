@@ -26,19 +26,33 @@ class Question:
     """name: also the method an ``Algorithm`` answers it with. operators:
     how many leading operands are operators.
 
-    abstract(A, *operands): a placeholder answer made of shapes and dtypes.
+    abstract(A, *operands): a placeholder answer made of shapes and dtypes. axes: how many axes the arrays of
+    the answer have after the batch axes of the operator; with it, what a rule found on parts with smaller
+    batches gets the batch of the whole.
     """
 
     name: str
     abstract: Callable[..., Any] = field(repr=False)
     operators: int = 1
     doc: str = ""
+    axes: int | None = None
 
     def __post_init__(self) -> None:
         QUESTIONS[self.name] = self
 
     def __reduce__(self) -> Any:
         return _by_name, (self.name,)
+
+    def whole(self, A: Any, answer: Any) -> Any:
+        """A rule's answer with its arrays broadcast to the batch of A."""
+        if isinstance(answer, tuple):
+            return tuple(self.whole(A, x) for x in answer)
+        if self.axes is None or hasattr(answer, "batch_shape") or not hasattr(answer, "shape"):
+            return answer
+        shape = tuple(answer.shape)
+        core = shape[len(shape) - self.axes :]
+        want = (*A.batch_shape, *core)
+        return answer if shape == want else A.xp.broadcast_to(answer, want)
 
     def run(
         self, *args: Any, alg: Any, return_info: bool = False, on_failure: str = "warn", check: Any = None

@@ -51,7 +51,9 @@ def _abstract(A: Any) -> Any:
     return XP.linalg.slogdet(AbstractArray(A.shape, A.dtype))
 
 
-SLOGDET = Question("slogdet", abstract=_abstract, doc="sign and log of the modulus of the determinant")
+SLOGDET = Question(
+    "slogdet", abstract=_abstract, doc="sign and log of the modulus of the determinant", axes=0
+)
 
 
 def slogdet(

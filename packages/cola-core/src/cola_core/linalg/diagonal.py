@@ -52,7 +52,7 @@ def _abstract(A: Any, k: int) -> Any:
     return AbstractArray((*A.batch_shape, length(A, k)), A.dtype)
 
 
-DIAG = Question("diag", abstract=_abstract, doc="the k-th diagonal")
+DIAG = Question("diag", abstract=_abstract, doc="the k-th diagonal", axes=1)
 
 
 def diag(

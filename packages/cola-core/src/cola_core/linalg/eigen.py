@@ -86,11 +86,11 @@ def _abstract_some_general(A: Any, k: int, which: str) -> Any:
     return AbstractArray((*A.batch_shape, k), dtype), Dense(AbstractArray(shape, dtype))
 
 
-EIGH = Question("eigh", abstract=_abstract_eigh, doc="A = V diag(w) V^H of a self-adjoint operator")
-EIG = Question("eig", abstract=_abstract_eig, doc="A V = V diag(w)")
-EIGVALS = Question("eigvals", abstract=_abstract_eigvals, doc="all eigenvalues")
-EIGSH = Question("eigsh", abstract=_abstract_some, doc="some eigenpairs of a self-adjoint operator")
-EIGS = Question("eigs", abstract=_abstract_some_general, doc="some eigenpairs")
+EIGH = Question("eigh", abstract=_abstract_eigh, doc="A = V diag(w) V^H of a self-adjoint operator", axes=1)
+EIG = Question("eig", abstract=_abstract_eig, doc="A V = V diag(w)", axes=1)
+EIGVALS = Question("eigvals", abstract=_abstract_eigvals, doc="all eigenvalues", axes=1)
+EIGSH = Question("eigsh", abstract=_abstract_some, doc="some eigenpairs of a self-adjoint operator", axes=1)
+EIGS = Question("eigs", abstract=_abstract_some_general, doc="some eigenpairs", axes=1)
 
 
 def eigh(

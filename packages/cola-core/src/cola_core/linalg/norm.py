@@ -56,9 +56,9 @@ def _abstract_rank(A: Any, tol: Any) -> Any:
     return AbstractArray(A.batch_shape, "int64")
 
 
-NORM = Question("norm", abstract=_abstract, doc="a norm of the matrix")
-COND = Question("cond", abstract=_abstract, doc="condition number")
-RANK = Question("rank", abstract=_abstract_rank, doc="numerical rank")
+NORM = Question("norm", abstract=_abstract, doc="a norm of the matrix", axes=0)
+COND = Question("cond", abstract=_abstract, doc="condition number", axes=0)
+RANK = Question("rank", abstract=_abstract_rank, doc="numerical rank", axes=0)
 
 
 def _order(ord: Any, question: str) -> Any:

@@ -18,6 +18,7 @@ from ..operators import (
     adopted,
     split_scalar,
 )
+from ..operators.axes import joined
 from ..properties import PSD, Congruence, SelfAdjoint
 
 __all__ = [
@@ -167,8 +168,8 @@ def low_rank_split(A: LinearOperator) -> tuple[Array, Array, LinearOperator] | N
     else:
         xp = A.xp
         symmetric = all(U is V for U, V in factors)
-        U = xp.concat([U for U, _ in factors], axis=-1)
-        V = U if symmetric else xp.concat([V for _, V in factors], axis=-1)
+        U = joined(xp, [U for U, _ in factors], 2)
+        V = U if symmetric else joined(xp, [V for _, V in factors], 2)
     keep = frozenset({PSD}) if all(M.isa(PSD) for M in rest) else frozenset()
     base = rest[0] if len(rest) == 1 else Sum(*rest, declared=keep)
     return U, V, adopted(base, A)

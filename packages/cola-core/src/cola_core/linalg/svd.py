@@ -71,11 +71,14 @@ def _abstract_right(A: Any) -> Any:
     return s, Dense(AbstractArray((*batch, n, n), A.dtype))
 
 
-SINGULAR = Question("svd", abstract=_abstract_svd, doc="A = U diag(s) V^H")
-SOME_SINGULAR = Question("svds", abstract=_abstract_svd, doc="some singular triples")
-SINGULAR_VALUES = Question("svdvals", abstract=_abstract_values, doc="singular values")
+SINGULAR = Question("svd", abstract=_abstract_svd, doc="A = U diag(s) V^H", axes=1)
+SOME_SINGULAR = Question("svds", abstract=_abstract_svd, doc="some singular triples", axes=1)
+SINGULAR_VALUES = Question("svdvals", abstract=_abstract_values, doc="singular values", axes=1)
 RIGHT_SINGULAR = Question(
-    "right_singular", abstract=_abstract_right, doc="n singular values, zeros included, and all n vectors V"
+    "right_singular",
+    abstract=_abstract_right,
+    doc="n singular values, zeros included, and all n vectors V",
+    axes=1,
 )
 
 

@@ -48,7 +48,7 @@ def _abstract(A: Any) -> Any:
     return AbstractArray(A.batch_shape, A.dtype)
 
 
-TRACE = Question("trace", abstract=_abstract, doc="sum of the diagonal")
+TRACE = Question("trace", abstract=_abstract, doc="sum of the diagonal", axes=0)
 
 
 def trace(

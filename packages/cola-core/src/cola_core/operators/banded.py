@@ -13,6 +13,7 @@ from ..cost import Cost
 from ..errors import ShapeError
 from ..properties import Property, SelfAdjoint
 from ..pytree import operator, static
+from .axes import fits
 from .base import LinearOperator
 from .dense import as_matrix_entries
 from .diagonal import Diagonal, Identity, ScalarMul
@@ -233,7 +234,7 @@ def _times_columns(be: Backend, diagonals: dict[int, Array], X: Array, m: int) -
         part = d[..., None] * X[..., j : j + size, :]
         if out is None:
             out = _padded(be, part, i, m - i - size)
-        elif numpy and out.dtype == part.dtype:
+        elif numpy and out.dtype == part.dtype and fits(part.shape[:-2], out.shape[:-2]):
             out[..., i : i + size, :] += part
         else:
             out = out + _padded(be, part, i, m - i - size)

@@ -14,6 +14,7 @@ from typing import Any
 from ..backends.base import Array, Backend, dtype_name
 from ..cost import Cost
 from ..errors import DTypeError
+from .axes import fits
 
 __all__ = ["convolve", "fft", "fft_cost", "good_length", "ifft", "kept", "require_fft", "rough", "spectrum"]
 
@@ -95,7 +96,7 @@ def convolve(be: Backend, S: Array, X: Array, lengths: tuple[int, ...], real: bo
     """Circular convolution of the columns of X (*batch, *shape, k), padded to ``lengths``, with a symbol of
     spectrum S (*batch, *lengths)."""
     Y = fft(be, X, lengths, -2, real)
-    if be.name == "numpy" and Y.ndim > S.ndim:
+    if be.name == "numpy" and fits((*S.shape, 1), Y.shape):
         Y *= S[..., None]  # the transform just made is ours
     else:
         Y = S[..., None] * Y

@@ -12,6 +12,7 @@ from ..cost import Cost
 from ..errors import ShapeError
 from ..properties import Property, SelfAdjoint
 from ..pytree import operator
+from .axes import joined
 from .base import LinearOperator
 from .circulant import Circulant, floating_operand
 from .dense import as_matrix_entries
@@ -19,16 +20,6 @@ from .diagonal import Identity, ScalarMul
 from .fourier import convolve, fft_cost, good_length, kept, require_fft, spectrum
 
 __all__ = ["Hankel", "Toeplitz"]
-
-
-def _joined(xp: Any, parts: list[Array]) -> Array:
-    """Concatenated along the last axis, with batches broadcast and dtypes promoted."""
-    dtype = xp.result_type(*parts)
-    parts = [xp.astype(p, dtype) if p.dtype != dtype else p for p in parts]
-    if any(p.ndim > 1 for p in parts):
-        lead = np.broadcast_shapes(*(tuple(p.shape[:-1]) for p in parts))
-        parts = [xp.broadcast_to(p, (*lead, p.shape[-1])) for p in parts]
-    return xp.concat(parts, axis=-1)
 
 
 def _entries(A: Any, name: str, *fields: str) -> None:
@@ -84,7 +75,7 @@ class Toeplitz(LinearOperator):
         """The first column of the circulant of size ``length`` of which this is the upper left corner."""
         be, (m, n) = self._concrete_backend(), self.shape[-2:]
         gap = be.zeros((length - m - n + 1,), self.column.dtype, self.device)
-        return _joined(be.xp, [self.column, gap, be.xp.flip(self.first_row[..., 1:], axis=-1)])
+        return joined(be.xp, [self.column, gap, be.xp.flip(self.first_row[..., 1:], axis=-1)])
 
     @property
     def _length(self) -> int:
@@ -136,8 +127,8 @@ class Toeplitz(LinearOperator):
             m, n = self.shape[-2:]
             return Toeplitz(self.first_row[..., :n], c[..., :m])
         if r is None:
-            return Toeplitz(_joined(xp, [c[..., :1], self._concrete_backend().conj(c[..., 1:])]))
-        return Toeplitz(_joined(xp, [c[..., :1], r[..., 1:]]), c)
+            return Toeplitz(joined(xp, [c[..., :1], self._concrete_backend().conj(c[..., 1:])]))
+        return Toeplitz(joined(xp, [c[..., :1], r[..., 1:]]), c)
 
     def _conj(self) -> LinearOperator:
         conj = self._concrete_backend().conj
@@ -168,7 +159,7 @@ class Toeplitz(LinearOperator):
             c: Any = 1 if isinstance(other, Identity) else other.c
             first = self.column[..., :1] + (c[..., None] if getattr(c, "shape", ()) else c)
             rest = self.column[..., 1:]
-            return Toeplitz(_joined(xp, [first, rest]), self.row)
+            return Toeplitz(joined(xp, [first, rest]), self.row)
         if isinstance(other, Circulant):
             other = Toeplitz(other.column, other.reflected(other.column))
         if not isinstance(other, Toeplitz):
@@ -215,7 +206,7 @@ class Hankel(LinearOperator):
                 (*self.batch_shape, max(sum(self.shape[-2:]) - 1, 0)), self.dtype, self.device
             )
         row = self.xp.zeros_like(self.column) if self.row is None else self.row
-        return _joined(self.xp, [self.column, row[..., 1:]])
+        return joined(self.xp, [self.column, row[..., 1:]])
 
     @property
     def toeplitz(self) -> Toeplitz:
