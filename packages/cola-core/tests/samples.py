@@ -282,4 +282,4 @@ SAMPLES = {
     )
 }  # fmt: skip
 
-FUSSY = {"blockdiag"}  # not for every size; all are for 4
+FUSSY = {"blockdiag", "circularconvolution", "othertransforms"}  # not for every size; all are for 4

@@ -366,3 +366,14 @@ def test_sessions_belong_to_a_thread():
 
     with ThreadPoolExecutor(4) as pool:
         assert all(pool.map(one, range(40)))
+
+
+def test_woodbury_steps_back_from_a_semidefinite_base(put):
+    """Neither of two thin terms is regular, their sum is."""
+    rng = np.random.default_rng(0)
+    u, v = rng.normal(size=(5, 2)), rng.normal(size=(5, 3))
+    B = ops.Dense(put(u)) @ ops.Dense(put(u)).T + ops.Dense(put(v)) @ ops.Dense(put(v)).T
+    want = u @ u.T + v @ v.T
+    x = cola.solve(B, put(np.ones(5)))
+    np.testing.assert_allclose(want @ np.asarray(x), 1, atol=1e-8)
+    assert np.isclose(float(cola.logdet(B)), np.linalg.slogdet(want)[1])

@@ -294,7 +294,7 @@ def test_hadamard_simplifies():
         (ops.LowRank(U), ops.LowRank(U), (U @ U.T) ** 2, ops.LowRank),
         (S, full, S.to_dense() * full, ops.Sparse),
         (ops.LowRank(U), S, S.to_dense() * (U @ U.T), ops.Sparse),
-        (S, 3.0 * S, 3 * S.to_dense(), ops.Product),
+        (S, 3.0 * S, 3 * S.to_dense(), ops.Sparse),
         (full, full, full**2, ops.Dense),
         (K, full, E * full, ops.HadamardProduct),
     ):

@@ -11,7 +11,7 @@ from typing import Any
 from ..algorithms.factor import warn_if_singular
 from ..backends.base import Array
 from ..cost import Cost
-from ..errors import SingularMatrixError
+from ..errors import PropertyError, SingularMatrixError
 from ..operators import FFT, Circulant, Diagonal, Hartley, Kronecker, LinearOperator, Product
 from ..operators.circulant import Periodic
 from ..operators.fourier import fft, ifft
@@ -281,6 +281,24 @@ def _function_guard(A: Any, f: Any, *, alg: Any) -> bool | str:
     return by_eigenvalues(alg) if not hasattr(alg, "eig") else True
 
 
+def _in_pairs(be: Any, A: Any, f: ScalarFunction, values: Array) -> Array:
+    """The principal root or logarithm of a real matrix is real if conjugate eigenvalues have conjugate
+    values; a negative one, on the branch cut, has not. Then an error, and NaN under a trace.
+    """
+    xp = be.xp
+    grid = xp.reshape(values, (*values.shape[:-1], *A.grid))
+    mirrored = xp.reshape(xp.conj(A.reflected(grid)), values.shape)
+    eps = float(xp.finfo(be.real_dtype(values.dtype)).eps)
+    gap = xp.abs(values - mirrored)
+    cut = gap > eps**0.5 * (xp.max(xp.abs(values), axis=-1, keepdims=True) if values.shape[-1] else 1.0)
+    if be.is_concrete(cut) and bool(xp.any(cut)):
+        raise PropertyError(
+            f"{f.name}({A!r}) is not real: an eigenvalue is negative. Cast it to a complex dtype for the "
+            "principal branch, or shift it."
+        )
+    return xp.where(cut, xp.asarray(float("nan"), dtype=values.dtype), values)
+
+
 @RULES.rule(
     APPLY_UNARY,
     (Periodic,),
@@ -298,6 +316,9 @@ def function_of_periodic(A: Any, f: ScalarFunction, *, alg: Any) -> LinearOperat
         w = be.xp.real(w)
         if f.needs_positive and A.isa(PSD):
             w = be.xp.maximum(w, be.xp.zeros_like(w))  # rounding below zero is not a negative eigenvalue
+    principal = f.needs_positive and bool(f.kind) and not adjoint and not A._is_complex()
     values = f.on(be, w)
-    real = not A._is_complex() and (f.real_on_real or (adjoint and not be.is_complex(values)))
+    if principal:
+        values = _in_pairs(be, A, f, values)
+    real = not A._is_complex() and (f.real_on_real or principal or (adjoint and not be.is_complex(values)))
     return A.with_eigenvalues(values, real, f.properties(A, values if adjoint else None))

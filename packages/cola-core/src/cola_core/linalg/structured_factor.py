@@ -12,11 +12,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from ..algorithms.base import Auto
-from ..algorithms.factor import warn_if_singular
+from ..algorithms.factor import singular_raises, warn_if_singular
 from ..algorithms.iteration import differentiated
 from ..backends.base import Array
 from ..dispatch.choose import ask
-from ..errors import SingularMatrixError
+from ..errors import NotPositiveDefiniteError, SingularMatrixError
 from ..operators import Dense, LinearOperator
 from ..properties import PSD, SelfAdjoint
 from .inverse import INV
@@ -147,14 +147,15 @@ class WoodburyFactor:
 def woodbury_factor(A: Any, *, alg: Any) -> Any:
     """Solve with the base for all columns of U at once and set up the small capacitance system.
 
-    NotImplemented where the base is singular (A itself need not be).
+    NotImplemented where the base is singular, or only semidefinite (A itself need not be).
     """
     U, V, base = low_rank_split(A)  # type: ignore[misc]
     be = A._concrete_backend()
     try:
-        kept = ask(INV, (base,), alg)
-        Z = kept._matmat(U)
-    except SingularMatrixError:
+        with singular_raises():
+            kept = ask(INV, (base,), alg)
+            Z = kept._matmat(U)
+    except (SingularMatrixError, NotPositiveDefiniteError):
         return NotImplemented
     C = be.matmul(be.adjoint(V), Z) + be.eye(U.shape[-1], A.dtype, A.device)
     small = Dense(C, declared=frozenset({PSD}) if base.isa(PSD) and U is V else frozenset())
