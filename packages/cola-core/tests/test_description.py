@@ -53,6 +53,7 @@ def test_plain_values():
 
 def test_operators_without_arrays_and_in_tuples():
     assert str(cola.describe(ops.Identity(3))).startswith("Identity  3x3  (PSD)")
+    assert str(cola.describe(ops.Zero(3, 2))).splitlines()[0] == "Zero  3x2"
     K = ops.Block([[np.eye(2), np.ones((2, 1))], [None, np.eye(1)]])
     assert [c.shape for c in K.describe().children] == [(2, 2), (2, 1), (1, 1)]
 

@@ -145,14 +145,16 @@ def _detail(A: LinearOperator) -> str:
     return text[text.index("[") + 1 : -1].partition(",")[2].strip()
 
 
+# fields that say what the shape, the dtype or the short form say already
+_UNSAID = ("declared", "entries", "library", "dtype_name", "place", "size", "n", "rows", "cols", "batch")
+
+
 def _settings(A: LinearOperator) -> dict[str, str]:
     """Static fields in words, where they are short and say more than the shape does."""
     found = {}
     for name in A._static_fields:
         value = A.__dict__[name]
-        if name in ("declared", "entries", "library", "dtype_name", "place", "size", "n") or value is None:
-            continue
-        if value is False:
+        if name in _UNSAID or value is None or value is False or value == ():
             continue
         if isinstance(value, (bool, int, float, str)):
             found[name] = str(value)

@@ -162,6 +162,24 @@ def test_explain(cola, laplacian, question, options):
         assert "measured" in r.out
 
 
+def test_explain_every_question(cola, laplacian):
+    from cola_core.cli.explain import QUESTIONS
+
+    for question in QUESTIONS:
+        r = cola("explain", question, "a.mtx", "--psd")
+        assert r.status == 0 and "by core:" in r.out, (question, r.err)
+    for question, algorithm in (
+        ("lstsq", "lstsq"),
+        ("svdvals", "svd"),
+        ("norm", "exact"),
+        ("root", "lanczos"),
+    ):
+        assert cola("explain", question, "a.mtx", "--psd", "--alg", algorithm).status == 0
+    assert cola("explain", "lstsq", "a.mtx", "--rhs", "b.npy").status == 0
+    assert "normal equations" in cola("explain", "lstsq", "a.mtx", "--psd", "--alg", "cg").err
+    assert "--rhs belongs to solve and lstsq" in cola("explain", "det", "a.mtx", "--rhs", "b.npy").err
+
+
 def test_explain_says_why_not(cola, laplacian):
     r = cola("explain", "solve", "a.mtx", "--rhs", "b.npy", "--candidates")
     assert "not core:solve/cg: the operator is not declared PSD" in r.out

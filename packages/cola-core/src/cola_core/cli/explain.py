@@ -13,18 +13,40 @@ from .problem import algorithm, load_matrix, load_rhs, matrix_options
 QUESTIONS = {
     "solve": ("solve", "solve"),
     "inv": ("inv", "solve"),
+    "lstsq": ("lstsq", "lstsq"),
+    "pinv": ("pinv", "lstsq"),
+    "det": ("det", "slogdet"),
     "logdet": ("logdet", "slogdet"),
     "slogdet": ("slogdet", "slogdet"),
     "trace": ("trace", "trace"),
     "diag": ("diag", "diag"),
+    "norm": ("norm", "norm"),
+    "cond": ("cond", "norm"),
+    "rank": ("rank", "svdvals"),
     "eigs": ("eigh", "eigsh"),
     "eigh": ("eigh", "eigh"),
+    "eigvalsh": ("eigvalsh", "eigvals"),
     "eig": ("eig", "eig"),
+    "eigvals": ("eigvals", "eigvals"),
+    "svd": ("svd", "svd"),
+    "svdvals": ("svdvals", "svdvals"),
+    "cholesky": ("cholesky", "cholesky"),
+    "lu": ("lu", "lu"),
+    "qr": ("qr", "qr"),
+    "lq": ("lq", "lq"),
+    "schur": ("schur", "schur"),
     "exp": ("exp", "apply_unary"),
     "log": ("log", "apply_unary"),
     "sqrt": ("sqrt", "apply_unary"),
-    "cholesky": ("cholesky", "cholesky"),
+    "isqrt": ("isqrt", "apply_unary"),
+    "sin": ("sin", "apply_unary"),
+    "cos": ("cos", "apply_unary"),
+    "sign": ("sign", "apply_unary"),
+    "nullspace": ("nullspace", "svdvals"),
+    "orth": ("orth", "svdvals"),
+    "root": ("root", "root"),
 }
+RIGHT_HAND_SIDES = ("solve", "lstsq")
 
 
 def add(commands: Any) -> None:
@@ -34,7 +56,7 @@ def add(commands: Any) -> None:
     )
     parser.add_argument("question", metavar="QUESTION", help=", ".join(QUESTIONS))
     matrix_options(parser)
-    parser.add_argument("--rhs", metavar="FILE", help="right-hand side of solve (default: one column)")
+    parser.add_argument("--rhs", metavar="FILE", help="right-hand side of solve, lstsq (default: one column)")
     parser.add_argument("-k", type=int, default=6, help="how many eigenvalues, for eigs (default 6)")
     parser.add_argument("--which", default="SA", help="which of them (default SA)")
     parser.add_argument("--alg", default="auto", metavar="NAME", help="plan with this algorithm")
@@ -56,11 +78,11 @@ def run(args: argparse.Namespace) -> int:
     name, registered = QUESTIONS[args.question]
     A = load_matrix(args)
     operands: list[Any] = []
-    if args.question == "solve":
+    if args.question in RIGHT_HAND_SIDES:
         be = A._concrete_backend()
         operands = [be.zeros((A.shape[-2],), A.dtype) if args.rhs is None else load_rhs(args.rhs, A, args)]
     elif args.rhs is not None:
-        raise UnknownNameError(f"--rhs belongs to solve, not to {args.question}.")
+        raise UnknownNameError(f"--rhs belongs to solve and lstsq, not to {args.question}.")
     if args.question == "eigs":
         operands = [args.k, args.which]
     with warnings.catch_warnings():
@@ -80,4 +102,6 @@ def run(args: argparse.Namespace) -> int:
 
 def _for_algorithm(question: str, operands: list[Any]) -> list[Any]:
     """What follows the operator where an algorithm judges whether it applies."""
+    if question == "lstsq":  # of columns, and with a tolerance for the rank
+        return [*(b if b.ndim > 1 else b[:, None] for b in operands), None]
     return [0] if question == "diag" else operands
