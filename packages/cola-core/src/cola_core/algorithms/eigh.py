@@ -15,7 +15,7 @@ from .dense_cost import batch_size, dense_memory
 from .dense_function import answer, real_if
 from .eigenbasis import through_eigenvectors
 from .factor import dense_entries
-from .spectrum import order_by
+from .spectrum import nonnegative, order_by
 
 __all__ = ["Eig", "Eigh"]
 
@@ -104,7 +104,7 @@ class Eigh(Algorithm):
         if A.isa(PSD) and f.needs_positive:
             # rounding leaves eigenvalues of a PSD matrix slightly below zero;
             # sqrt must not turn that into NaN
-            w = be.xp.maximum(w, be.xp.zeros_like(w))
+            w = nonnegative(A, w)
         values = f.on(be, w)
         Vop = Dense(V, declared=frozenset({Unitary}))
         return Product(Vop, Diagonal(values), Vop.H, declared=f.properties(A, values))

@@ -86,11 +86,11 @@ class Exact(Algorithm):
                 block = A @ be.put(columns, slice(start, stop), eye)
             size = xp.abs(block)
             if ord == "fro":
-                pieces.append(xp.linalg.vector_norm(block, axis=(-2, -1)))
+                pieces.append(be.frobenius(block, axis=(-2, -1)))
             else:
                 pieces.append(xp.sum(size, axis=-2 if ord == 1 else -1))
         if ord == "fro":
-            out = xp.linalg.vector_norm(xp.stack(pieces, axis=-1), axis=-1) if len(pieces) > 1 else pieces[0]
+            out = be.frobenius(xp.stack(pieces, axis=-1)) if len(pieces) > 1 else pieces[0]
         elif ord == 1:
             out = xp.max(xp.concat(pieces, axis=-1), axis=-1)
         else:

@@ -9,13 +9,14 @@ from typing import Any
 from ..backends.base import Array, Backend, dtype_name
 from ..cost import Cost
 from ..dispatch.session import record
+from ..errors import NonFiniteError
 from ..info import Info
 from .base import Algorithm
 from .cholesky import check_finite
 from .dense_cost import batch_size, dense_memory
 from .factor import EPS, dense_entries
 
-__all__ = ["LSTSQ", "LeastSquaresFactor", "cutoff", "reciprocals"]
+__all__ = ["LSTSQ", "LeastSquaresFactor", "cutoff", "reciprocals", "refuse_nonfinite"]
 
 
 def cutoff(be: Backend, s: Array, shape: tuple[int, ...], dtype: Any, rcond: Any = None) -> Array:
@@ -25,7 +26,18 @@ def cutoff(be: Backend, s: Array, shape: tuple[int, ...], dtype: Any, rcond: Any
         return be.zeros(s.shape[:-1], s.dtype, be.device(s))
     if rcond is None:
         rcond = max(shape[-2:]) * EPS.get(dtype_name(dtype), 1.2e-7)
-    return rcond * be.xp.max(s, axis=-1)
+    top = be.xp.max(s, axis=-1)
+    refuse_nonfinite(be, top, shape)
+    return rcond * top
+
+
+def refuse_nonfinite(be: Backend, s: Array, shape: tuple[int, ...]) -> None:
+    """Nothing compares with a singular value that is NaN: every rank would look like zero."""
+    if not be.all_finite(s):
+        raise NonFiniteError(
+            f"the singular values of a matrix of shape {tuple(shape)} are not finite: its entries contain "
+            "NaN or infinity, or overflow."
+        )
 
 
 def reciprocals(be: Backend, s: Array, limit: Array) -> Array:

@@ -5,9 +5,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from ..errors import UnknownNameError
+from ..errors import NotPositiveDefiniteError, UnknownNameError
 
-__all__ = ["WHICH", "WHICH_GENERAL", "check_which", "order_by", "singular_order"]
+__all__ = ["WHICH", "WHICH_GENERAL", "check_which", "nonnegative", "order_by", "singular_order"]
 
 WHICH = ("LM", "SM", "LA", "SA", "LR", "SR")
 WHICH_GENERAL = (*WHICH, "LI", "SI")
@@ -44,3 +44,20 @@ def singular_order(r: int, k: int, which: str) -> slice:
             f"which={which!r}: singular values are not negative; choose LM (largest) or SM (smallest)."
         )
     return slice(0, k) if which == "LM" else slice(r - k, r)
+
+
+def nonnegative(A: Any, w: Any) -> Any:
+    """Eigenvalues of an operator declared PSD, without what rounding left below zero.
+
+    More than rounding disproves the declaration, and is an error wherever values can be looked at.
+    """
+    be = A._concrete_backend()
+    xp = be.xp
+    if be.is_concrete(w) and 0 not in w.shape:
+        low, top = be.number(xp.min(w)), be.number(xp.max(xp.abs(w)))
+        if low < -1e3 * max(A.shape[-1], 1) * float(xp.finfo(w.dtype).eps) * top:
+            raise NotPositiveDefiniteError(
+                f"{A!r} is declared PSD but has the negative eigenvalue {low:.3g}. Remove the declaration, "
+                "or add a multiple of the identity."
+            )
+    return xp.maximum(w, xp.zeros_like(w))

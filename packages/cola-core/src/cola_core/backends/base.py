@@ -10,6 +10,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
+
 from ..errors import BackendError
 
 __all__ = ["Array", "Backend", "dtype_name"]
@@ -120,6 +122,23 @@ class Backend:
     def norm(self, x: Array) -> Array:
         """Column 2-norms."""
         return self.xp.linalg.vector_norm(x, axis=-2)
+
+    def frobenius(self, x: Array, axis: Any = -1) -> Array:
+        """2-norms along one axis or two, without underflow or overflow of the squares."""
+        xp = self.xp
+        with np.errstate(over="ignore", under="ignore"):
+            out = xp.linalg.vector_norm(x, axis=axis)
+            if 0 in x.shape or self.name == "abstract":
+                return out
+            if self.is_concrete(out):
+                limits = xp.finfo(out.dtype)
+                low = float(limits.smallest_normal) ** 0.5 / float(limits.eps)
+                if bool(xp.all((out > low) & (out < float(limits.max) ** 0.5))):
+                    return out
+            top = xp.max(xp.abs(x), axis=axis, keepdims=True)
+            top = xp.where((top > 0) & xp.isfinite(top), top, xp.ones_like(top))
+            scaled = xp.linalg.vector_norm(x / top, axis=axis)
+            return scaled * xp.reshape(top, scaled.shape)
 
     def axpy(self, a: Array, x: Array, y: Array) -> Array:
         """``y + a * x`` with one number per column; y may be overwritten."""

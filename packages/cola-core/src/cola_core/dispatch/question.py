@@ -12,8 +12,10 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
-from ..errors import UnknownNameError
+from ..backends import backend_of_type
+from ..errors import NonFiniteError, UnknownNameError
 from ..info import Info, combine, report
+from ..pytree import tree_leaves
 from .session import SESSION, Session
 
 __all__ = ["Question", "question_of"]
@@ -76,6 +78,8 @@ class Question:
             answer = ask(self, args, alg)
         finally:
             SESSION.reset(token)
+        if outer is None:
+            _refuse_nan(self.name, args, answer)
         if not inner.infos and not return_info:
             return answer
         seconds = time.perf_counter() - start
@@ -91,6 +95,42 @@ class Question:
         else:
             report(info, on_failure, self.name, repr(args[0]))
         return (answer, info) if return_info else answer
+
+
+def _refuse_nan(name: str, args: tuple[Any, ...], answer: Any) -> None:
+    """An answer with NaN, to a question with NaN or infinity in it, is an error that says so."""
+    given = [(arg, be, x) for arg in args for be, x in _numbers(arg)]
+    held = {id(x) for _, _, x in given}  # what a lazy answer shares with the question is looked at when used
+    parts = answer if isinstance(answer, tuple) else (answer,)
+    found = [(be, x) for part in parts for be, x in _numbers(part) if part is x or id(x) not in held]
+    if any(_any(be, x, "isnan") for be, x in found):
+        for arg, be, x in given:
+            if _any(be, x, "isnan") or _any(be, x, "isinf"):
+                raise NonFiniteError(
+                    f"{name}({args[0]!r}): {_described(arg, x)} contains NaN or infinity, and so would the "
+                    "answer."
+                )
+
+
+def _described(arg: Any, x: Any) -> str:
+    return f"an operand {tuple(x.shape)}" if arg is x else f"an array {tuple(x.shape)} of the operator"
+
+
+def _numbers(tree: Any) -> list[tuple[Any, Any]]:
+    """The arrays of floating-point numbers in an argument or answer, with their libraries."""
+    from ..operators import LinearOperator
+
+    found = []
+    for x in tree_leaves(tree) if isinstance(tree, LinearOperator) else [tree]:
+        be = backend_of_type(type(x))
+        if be is not None and be.name != "abstract" and be.is_concrete(x):
+            if be.xp.isdtype(x.dtype, ("real floating", "complex floating")):
+                found.append((be, x))
+    return found
+
+
+def _any(be: Any, x: Any, what: str) -> bool:
+    return bool(be.xp.any(getattr(be.xp, what)(x)))
 
 
 def _by_name(name: str) -> Question:

@@ -34,7 +34,7 @@ from ..operators import (
 from ..plugins.rulebook import RuleBook
 from ..properties import PSD
 from .inverse import Inverse, all_square
-from .operands import as_algorithm, square
+from .operands import as_algorithm, as_promised, square
 from .solve import _shifted, _woodbury_cost, _woodbury_guard
 from .stacked import groups_of
 from .structure import by_eigenvalues, spectral_guard
@@ -73,7 +73,10 @@ def slogdet(
     """
     A = square(A, "slogdet")
     alg = _of_trace_and_log(alg, log_alg, trace_alg)
-    return SLOGDET.run(A, alg=as_algorithm(alg, "slogdet"), return_info=return_info, on_failure=on_failure)
+    out = SLOGDET.run(A, alg=as_algorithm(alg, "slogdet"), return_info=return_info, on_failure=on_failure)
+    (sign, value), info = out if return_info else (out, None)
+    answer = as_promised(A, sign), as_promised(A, value, real=True)
+    return (answer, info) if return_info else answer
 
 
 def _of_trace_and_log(alg: Any, log_alg: Any, trace_alg: Any) -> Any:
@@ -165,6 +168,7 @@ def det(A: Any, alg: Any = Auto(), *, return_info: bool = False, on_failure: str
     A = square(A, "det")
     out = SLOGDET.run(A, alg=as_algorithm(alg, "slogdet"), return_info=return_info, on_failure=on_failure)
     (sign, value), info = out if return_info else (out, None)
+    sign, value = as_promised(A, sign), as_promised(A, value, real=True)
     be = A._concrete_backend()
     xp = be.xp
     singular = sign == 0

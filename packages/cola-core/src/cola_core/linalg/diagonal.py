@@ -33,7 +33,7 @@ from ..operators import (
     split_scalar,
 )
 from ..plugins.rulebook import RuleBook
-from .operands import as_algorithm
+from .operands import as_algorithm, as_promised
 
 __all__ = ["DIAG", "diag"]
 
@@ -71,7 +71,10 @@ def diag(
     A = as_operator(A)
     if not isinstance(k, int):
         alg, k = k, 0  # diag(A, alg)
-    return DIAG.run(A, k, alg=as_algorithm(alg, "diag"), return_info=return_info, on_failure=on_failure)
+    out = DIAG.run(A, k, alg=as_algorithm(alg, "diag"), return_info=return_info, on_failure=on_failure)
+    value, info = out if return_info else (out, None)
+    value = as_promised(A, value)
+    return (value, info) if return_info else value
 
 
 diag.question = DIAG  # type: ignore[attr-defined]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from ..algorithms.base import Auto
-from ..algorithms.spectrum import check_which, order_by
+from ..algorithms.spectrum import check_which, nonnegative, order_by
 from ..backends import backend_of
 from ..backends.base import Array
 from ..dispatch.choose import ask
@@ -232,7 +232,7 @@ def eigh_lowrank(A: Any, *, alg: Any) -> Any:
     w, G = ask(EIGH, (Dense(small, declared=claim),), Auto())
     Q = be.matmul(Q, G.to_dense())
     if A.isa(PSD):
-        w = xp.maximum(w, xp.zeros_like(w))
+        w = nonnegative(A, w)
     zeros = be.zeros((*w.shape[:-1], n - r), w.dtype, A.device)
     w = xp.concat([w, zeros], axis=-1)
     if r == n:

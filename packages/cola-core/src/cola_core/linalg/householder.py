@@ -110,7 +110,7 @@ def _off_identity(A: Any, U: Array, V: Array, k: int) -> Array:
     DIAG, (Householder,), id="diag/householder", source="1 - b |v_i|^2", when=exactly, complexity="O(N)"
 )
 def diag_householder(A: Any, k: int, *, alg: Any) -> Array:
-    v, beta = A.vec[..., :, None], A.coefficient
+    v, beta = A.direction[..., :, None], A.coefficient
     beta = beta[..., None, None] if getattr(beta, "shape", ()) else beta
     return _off_identity(A, beta * v, v, k)
 
@@ -155,7 +155,7 @@ def eigh_householder(A: Any, *, alg: Any) -> Any:
     last = xp.real(last) if be.is_complex(last) else last
     others = xp.ones((*A.batch_shape, n), dtype=last.dtype, device=be.device(A.vec))
     w = xp.concat([xp.broadcast_to(last, A.batch_shape)[..., None], others[..., 1:]], axis=-1)[..., :n]
-    head, tail = A.vec[..., :1], A.vec[..., 1:]
+    head, tail = A.direction[..., :1], A.direction[..., 1:]
     size = xp.abs(head)
     phase = xp.where(size > 0, head / xp.where(size > 0, size, xp.ones_like(size)), xp.ones_like(head))
     head = head + phase * be.astype(xp.sqrt(A.squared), A.vec.dtype)[..., None]

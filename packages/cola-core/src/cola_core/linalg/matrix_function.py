@@ -11,6 +11,7 @@ from typing import Any
 
 from ..algorithms.base import Auto
 from ..algorithms.krylov import Tridiagonal, lanczos
+from ..algorithms.spectrum import nonnegative
 from ..backends.base import Array
 from ..cost import Cost
 from ..dispatch.choose import ask
@@ -292,7 +293,7 @@ def _through_spectrum(A: Any, f: ScalarFunction, *, alg: Any) -> LinearOperator:
     w, V = ask(EIGH, (A,), alg)
     be = A._concrete_backend()
     if f.needs_positive and A.isa(PSD):
-        w = be.xp.maximum(w, be.xp.zeros_like(w))  # rounding below zero is not a negative eigenvalue
+        w = nonnegative(A, w)
     values = f.on(be, w)
     return Product(V, Diagonal(values), V.H, declared=f.properties(A, values))
 
@@ -438,7 +439,7 @@ class LanczosFunction(LinearOperator):
         present = weight > (10 * eps) ** 2
         top = xp.max(xp.abs(theta), axis=-1)[..., None]
         if self.f.needs_positive and self.A.isa(PSD):
-            theta = xp.maximum(theta, xp.zeros_like(theta))
+            theta = nonnegative(self.A, xp.where(present, theta, xp.zeros_like(theta)))
         # eigenvalues of the zero padding after a breakdown carry no weight and must not reach f
         theta = xp.where(present, theta, top + xp.zeros_like(theta))
         values = self.f.on(be, theta)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from ..algorithms.base import Auto
-from ..algorithms.lstsq import cutoff
+from ..algorithms.lstsq import cutoff, refuse_nonfinite
 from ..backends.base import Array
 from ..dispatch.choose import ask
 from ..dispatch.question import Question
@@ -33,7 +33,7 @@ from ..operators import (
 from ..plugins.rulebook import RuleBook
 from ..properties import Stiefel, Unitary
 from .inverse import INV, Inverse
-from .operands import as_algorithm, square
+from .operands import as_algorithm, as_promised, square
 from .structure import structural
 from .svd import SINGULAR_VALUES
 
@@ -85,9 +85,12 @@ def norm(
     (10.0, 5.0)
     """
     A = as_operator(A)
-    return NORM.run(
+    out = NORM.run(
         A, _order(ord, "norm"), alg=as_algorithm(alg, "norm"), return_info=return_info, on_failure=on_failure
     )
+    value, info = out if return_info else (out, None)
+    value = as_promised(A, value, real=True)
+    return (value, info) if return_info else value
 
 
 norm.question = NORM  # type: ignore[attr-defined]
@@ -106,7 +109,10 @@ def cond(
     """
     p = _order(p, "cond")
     A = as_operator(A) if p == 2 else square(A, "cond")
-    return COND.run(A, p, alg=as_algorithm(alg, "svdvals"), return_info=return_info, on_failure=on_failure)
+    out = COND.run(A, p, alg=as_algorithm(alg, "svdvals"), return_info=return_info, on_failure=on_failure)
+    value, info = out if return_info else (out, None)
+    value = as_promised(A, value, real=True)
+    return (value, info) if return_info else value
 
 
 cond.question = COND  # type: ignore[attr-defined]
@@ -190,7 +196,7 @@ def norm_scalar(A: Any, ord: Any, *, alg: Any) -> Array:
 def norm_diagonal(A: Any, ord: Any, *, alg: Any) -> Array:
     xp = A.xp
     if ord == "fro":
-        return xp.linalg.vector_norm(A.diag, axis=-1)
+        return A._concrete_backend().frobenius(A.diag)
     if ord == "nuc":
         return xp.sum(xp.abs(A.diag), axis=-1)
     return xp.max(xp.abs(A.diag), axis=-1) if A.shape[-1] else 0 * _real_ones(A)
@@ -220,7 +226,7 @@ def norm_blockdiag(A: Any, ord: Any, *, alg: Any) -> Array:
     )
     if ord == "nuc":
         return xp.sum(times * stacked, axis=-1)
-    return xp.linalg.vector_norm(times**0.5 * stacked, axis=-1)
+    return A._concrete_backend().frobenius(times**0.5 * stacked)
 
 
 def _entrywise(A: Any, ord: Any, *, alg: Any) -> bool | str:
@@ -234,7 +240,7 @@ def norm_sparse(A: Any, ord: Any, *, alg: Any) -> Array:
     be = A._concrete_backend()
     xp = be.xp
     if ord == "fro":
-        return xp.linalg.vector_norm(A.data, axis=-1)
+        return be.frobenius(A.data)
     index, count = (A.cols, A.shape[-1]) if ord == 1 else (A.rows, A.shape[-2])
     if not count:
         return 0 * _real_ones(A)
@@ -303,7 +309,7 @@ def norm_lowrank(A: Any, ord: Any, *, alg: Any) -> Array:
     be = A._concrete_backend()
     R1 = be.qr(A.U)[1]
     R2 = R1 if A.V is None else be.qr(A.V)[1]
-    return be.xp.linalg.vector_norm(be.matmul(R1, be.adjoint(R2)), axis=(-2, -1))
+    return be.frobenius(be.matmul(R1, be.adjoint(R2)), axis=(-2, -1))
 
 
 def _kronsum_frobenius(A: Any, ord: Any, *, alg: Any) -> bool | str:
@@ -336,7 +342,7 @@ def norm_kronsum(A: Any, ord: Any, *, alg: Any) -> Array:
         rest = add(M, ScalarMul(-a, n))
         squares.append((N / n) ** 0.5 * ask(NORM, (rest, "fro"), alg))
     squares.append(N**0.5 * xp.abs(mean))
-    return xp.linalg.vector_norm(xp.stack(list(xp.broadcast_arrays(*squares)), axis=-1), axis=-1)
+    return A._concrete_backend().frobenius(xp.stack(list(xp.broadcast_arrays(*squares)), axis=-1))
 
 
 _SWAPPED = {1: INF, INF: 1}
@@ -384,7 +390,7 @@ def norm_singular_values(A: Any, ord: Any, *, alg: Any) -> Array:
     xp = A.xp
     s = ask(SINGULAR_VALUES, (A,), alg)
     if ord == "fro":
-        return xp.linalg.vector_norm(s, axis=-1)
+        return A._concrete_backend().frobenius(s)
     if ord == "nuc":
         return xp.sum(s, axis=-1)
     return xp.max(s, axis=-1) if s.shape[-1] else 0 * _real_ones(A)
@@ -432,6 +438,7 @@ def cond_singular_values(A: Any, p: Any, *, alg: Any) -> Array:
     if not s.shape[-1]:
         return 0 * _real_ones(A)
     top, low = xp.max(s, axis=-1), xp.min(s, axis=-1)
+    refuse_nonfinite(be, top, A.shape)
     return xp.where(low > 0, top / xp.where(low > 0, low, xp.ones_like(low)), xp.zeros_like(low) + INF)
 
 
@@ -502,6 +509,9 @@ def threshold(A: Any, s: Array, tol: Any) -> Array:
     be = A._concrete_backend()
     if tol is None:
         return cutoff(be, s, A.shape, A.dtype)
+    if isinstance(tol, (int, float)) and not tol >= 0:
+        raise ValueError(f"tol={tol!r} for {A!r}: the largest singular value that counts as zero is >= 0.")
+    refuse_nonfinite(be, s, A.shape)
     return be.zeros(s.shape[:-1], s.dtype, be.device(s)) + tol
 
 

@@ -10,7 +10,7 @@ from ..backends import backend_of_type
 from ..errors import BackendError, NonSquareError, ShapeError, UnknownNameError
 from ..operators import LinearOperator, as_operator
 
-__all__ = ["as_algorithm", "right_side", "square"]
+__all__ = ["as_algorithm", "as_promised", "right_side", "square"]
 
 
 def square(A: Any, question: str) -> LinearOperator:
@@ -71,3 +71,15 @@ def as_algorithm(alg: Any, question: str) -> Algorithm:
     raise UnknownNameError(
         f"alg={alg!r} is not an algorithm: pass an object such as CG(), or a name such as 'cg'."
     )
+
+
+def as_promised(A: LinearOperator, x: Any, real: bool = False) -> Any:
+    """x in the dtype of A (or the real one of its precision), whatever the parts that answered have.
+
+    Parts without a dtype of their own answer in a default one, real parts of a complex product in a real one.
+    """
+    be = backend_of_type(type(x))
+    if be is None or A.backend is None and A._dtype() is None:
+        return x
+    dtype = be.dtype(A._concrete_backend().real_dtype(A.dtype) if real else A.dtype)
+    return x if x.dtype == dtype or (be.is_complex(x) and not be.is_complex(dtype)) else be.astype(x, dtype)

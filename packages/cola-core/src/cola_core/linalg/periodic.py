@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import Any
 
 from ..algorithms.factor import warn_if_singular
+from ..algorithms.spectrum import nonnegative
 from ..backends.base import Array
 from ..cost import Cost
 from ..errors import PropertyError, SingularMatrixError
@@ -271,7 +272,7 @@ def norm_periodic(A: Any, ord: Any, *, alg: Any) -> Array:
         return xp.max(size, axis=-1) if ord == 2 else xp.sum(size, axis=-1)
     symbol = xp.reshape(A._symbol(), A.shape[:-1])
     if ord == "fro":
-        return n**0.5 * xp.linalg.vector_norm(symbol, axis=-1)
+        return n**0.5 * A._concrete_backend().frobenius(symbol)
     return xp.sum(xp.abs(symbol), axis=-1)
 
 
@@ -315,7 +316,7 @@ def function_of_periodic(A: Any, f: ScalarFunction, *, alg: Any) -> LinearOperat
     if adjoint:
         w = be.xp.real(w)
         if f.needs_positive and A.isa(PSD):
-            w = be.xp.maximum(w, be.xp.zeros_like(w))  # rounding below zero is not a negative eigenvalue
+            w = nonnegative(A, w)
     principal = f.needs_positive and bool(f.kind) and not adjoint and not A._is_complex()
     values = f.on(be, w)
     if principal:

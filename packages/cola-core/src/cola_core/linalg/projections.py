@@ -250,11 +250,18 @@ def of_projection(A: Any, f: ScalarFunction, *, alg: Any) -> LinearOperator:
     one = f.on(be, xp.ones((1,), dtype=be.real_dtype(A.dtype), device=A.device))
     facts = f.properties(A)
     if A.rank == A.shape[-1]:
-        return ScalarMul(one[0], A.shape[-1], declared=facts)
+        return ScalarMul(
+            be.asarray(one[0], dtype=xp.result_type(one.dtype, be.dtype(A.dtype)), device=A.device),
+            A.shape[-1],
+            declared=facts,
+        )
+    one = be.astype(one, xp.result_type(one.dtype, be.dtype(A.dtype)))
     zero = f.on(be, 0 * xp.ones((1,), dtype=be.real_dtype(A.dtype), device=A.device))
     if be.is_concrete(zero) and not bool(xp.all(xp.isfinite(zero))):
         raise SingularMatrixError(
             f"{f.name}({A!r}): the projection has the eigenvalue zero, where {f.name} is not finite."
         )
-    out = add(ScalarMul(zero[0], A.shape[-1]), scale(one[0] - zero[0], A))
+    zero = be.astype(zero, one.dtype)
+    shift = ScalarMul(be.asarray(zero[0], device=A.device), A.shape[-1])
+    out = add(shift, scale(be.asarray(one[0] - zero[0], device=A.device), A))
     return out.replace(declared=out.declared | facts) if facts - out.properties else out

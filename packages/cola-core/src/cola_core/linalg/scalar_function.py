@@ -60,6 +60,8 @@ class ScalarFunction:
                     f"{self.name} of a singular operator: an eigenvalue is zero, where {self.name} is not "
                     "defined. Add a multiple of the identity."
                 )
+        if self.needs_positive and be.is_complex(w):
+            w = w + xp.zeros_like(w)  # an imaginary part of -0.0 is the lower side of the branch cut
         return self.fn(xp, w)
 
     def conjugate(self) -> ScalarFunction:

@@ -41,7 +41,7 @@ from ..plugins.rulebook import RuleBook
 from ..properties import Stiefel, Unitary
 from .eigen import EIGH, joined, outer_product
 from .inverse import Inverse, is_unitary
-from .operands import as_algorithm
+from .operands import as_algorithm, as_promised
 from .structure import spectral, structural
 
 __all__ = ["RIGHT_SINGULAR", "SINGULAR", "SINGULAR_VALUES", "SOME_SINGULAR", "svd", "svdvals"]
@@ -131,7 +131,7 @@ def svdvals(A: Any, alg: Any = Auto(), *, return_info: bool = False, on_failure:
     s, info = out if return_info else (out, None)
     s = completed(A, s, min(A.shape[-2:]))
     xp = A._concrete_backend().xp
-    s = xp.flip(xp.sort(s, axis=-1), axis=-1)
+    s = as_promised(A, xp.flip(xp.sort(s, axis=-1), axis=-1), real=True)
     return (s, info) if return_info else s
 
 

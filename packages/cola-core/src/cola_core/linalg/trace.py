@@ -35,7 +35,7 @@ from ..operators import (
 from ..plugins.rulebook import RuleBook
 from .diagonal import DIAG, exactly, magnitude
 from .inverse import all_square
-from .operands import as_algorithm, square
+from .operands import as_algorithm, as_promised, square
 
 __all__ = ["TRACE", "trace"]
 
@@ -61,7 +61,10 @@ def trace(
     """The trace of a square operator, of batch shape.
     ``Hutchinson()`` estimates it, with its standard error."""
     A = square(A, "trace")
-    return TRACE.run(A, alg=as_algorithm(alg, "trace"), return_info=return_info, on_failure=on_failure)
+    out = TRACE.run(A, alg=as_algorithm(alg, "trace"), return_info=return_info, on_failure=on_failure)
+    value, info = out if return_info else (out, None)
+    value = as_promised(A, value)
+    return (value, info) if return_info else value
 
 
 trace.question = TRACE  # type: ignore[attr-defined]

@@ -75,7 +75,9 @@ RULES.rule(
 def of_zero(A: Any, f: ScalarFunction, *, alg: Any) -> LinearOperator:
     be = A._concrete_backend()
     value = f.on(be, be.zeros(A.batch_shape, be.real_dtype(A.dtype), A.device))
-    return ScalarMul(value, A.shape[-1], declared=f.properties(A, value))
+    facts = f.properties(A, value)
+    value = be.asarray(value, dtype=be.xp.result_type(value.dtype, be.dtype(A.dtype)), device=A.device)
+    return ScalarMul(value, A.shape[-1], declared=facts)
 
 
 @RULES.rule(CHOLESKY, (Zero,), id="cholesky/zero", source="definition", complexity="O(1)")

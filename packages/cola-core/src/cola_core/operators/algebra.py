@@ -15,7 +15,7 @@ import numpy as np
 from ..backends import backend_of_type
 from ..errors import NonSquareError, ShapeError
 from ..interop import convert, library_of
-from ..properties import PSD, Property, SelfAdjoint
+from ..properties import PSD, Property, SelfAdjoint, Unitary
 from .base import LinearOperator
 from .blockdiag import BlockDiag
 from .dense import Dense
@@ -252,6 +252,10 @@ def power(A: LinearOperator, k: Any) -> LinearOperator:
             "for inverses, sqrt(A) for roots."
         )
     out: LinearOperator = Identity.like(A)
+    if k == 0 and A.batch_shape:
+        be = A._concrete_backend()
+        one = be.xp.ones(A.batch_shape, dtype=A.dtype, device=A.device)
+        return ScalarMul(one, A.shape[-1], declared=frozenset({PSD, Unitary}))
     facts = frozenset(
         p for p in (PSD, SelfAdjoint) if A.isa(p) or (p is PSD and k % 2 == 0 and A.isa(SelfAdjoint))
     )

@@ -40,12 +40,17 @@ class Householder(LinearOperator):
 
     @property
     def squared(self) -> Array:
-        """``v^H v``, real, of batch shape."""
-        return self.xp.sum(self.xp.abs(self.vec) ** 2, axis=-1)
+        """``v^H v`` of ``direction``, real, of batch shape."""
+        return self.xp.sum(self.xp.abs(self.direction) ** 2, axis=-1)
+
+    @property
+    def direction(self) -> Array:
+        """v; without beta, which its length then does not matter to, scaled so that no square overflows."""
+        return self.vec if self.beta is not None else _of_moderate_size(self.xp, self.vec, -1)
 
     @property
     def coefficient(self) -> Any:
-        """beta: a number, or an array of batch shape."""
+        """beta, as it goes with ``direction``: a number, or an array of batch shape."""
         if self.beta is not None:
             return self.beta
         s = self.squared
@@ -62,7 +67,7 @@ class Householder(LinearOperator):
 
     def _product(self, X: Array, beta: Any) -> Array:
         be = self._concrete_backend()
-        v = self.vec[..., :, None]
+        v = self.direction[..., :, None]
         beta = beta[..., None, None] if getattr(beta, "shape", ()) else beta
         return X - v * (beta * be.matmul(be.adjoint(v), X))
 
@@ -125,19 +130,19 @@ class HouseholderProduct(LinearOperator):
 
     @property
     def vectors(self) -> Array:
-        """The v_i as columns (*batch, m, k)."""
+        """The v_i as columns (*batch, m, k), scaled where tau is not given."""
         be = self._concrete_backend()
         m, k = self.V.shape[-2:]
         unit = be.eye(m, self.V.dtype, be.device(self.V))[:, :k] if m <= 2 * k else _tall_eye(be, self.V)
-        return be.xp.tril(self.V, k=-1) + unit
+        vectors = be.xp.tril(self.V, k=-1) + unit
+        return vectors if self.tau is not None else _of_moderate_size(be.xp, vectors, -2)
 
     @property
     def coefficients(self) -> Array:
-        """The tau_i (*batch, k)."""
+        """The tau_i (*batch, k), as they go with ``vectors``."""
         if self.tau is not None:
             return self.tau
-        xp = self.xp
-        return 2 / (1 + xp.sum(xp.abs(xp.tril(self.V, k=-1)) ** 2, axis=-2))
+        return 2 / self.xp.sum(self.xp.abs(self.vectors) ** 2, axis=-2)
 
     def compact(self) -> tuple[Array, Array]:
         """(V, T) with ``H_1 ... H_k = I - V T V^H``, T upper triangular."""
@@ -200,6 +205,14 @@ def _conj(be: Any, c: Any) -> Any:
     if c is None or isinstance(c, (int, float)):
         return c
     return c.conjugate() if isinstance(c, complex) else be.conj(c)
+
+
+def _of_moderate_size(xp: Any, v: Array, axis: int) -> Array:
+    """v divided by its largest modulus along an axis."""
+    if not v.shape[axis]:
+        return v
+    top = xp.max(xp.abs(v), axis=axis, keepdims=True)
+    return v / xp.where(top > 0, top, xp.ones_like(top))
 
 
 def _tall_eye(be: Any, V: Array) -> Array:
