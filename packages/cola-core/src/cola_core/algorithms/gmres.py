@@ -60,7 +60,7 @@ class GMRES(Algorithm):
         be, B, vector = prepare(A, b)
         xp = be.xp
         if 0 in B.shape:
-            return b
+            return B[..., 0] if vector else B
         tol = default_tol(B.dtype) if self.tol is None else float(self.tol)
         n = A.shape[-1]
         limit = min(10 * n, 2000) if self.max_iters is None else int(self.max_iters)

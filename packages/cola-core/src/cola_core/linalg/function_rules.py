@@ -315,6 +315,8 @@ def _thin(A: Any, f: Any, *, alg: Any) -> bool | str:
 
 def _of_low_rank(A: Any, f: ScalarFunction, *, alg: Any) -> Any:
     """``f(s I + U V^H) = f(s) I + U g(V^H U) V^H`` with ``g(x) = (f(s + x) - f(s)) / x``."""
+    if not A.shape[-1]:
+        return A
     U, V, s = split = _low_rank_parts(A)
     be = A._concrete_backend()
     xp = be.xp

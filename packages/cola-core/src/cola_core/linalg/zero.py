@@ -73,6 +73,8 @@ RULES.rule(
 
 @RULES.rule(APPLY_UNARY, (Zero,), id="function/zero", source="f(0) = f(0) I", complexity="O(1)")
 def of_zero(A: Any, f: ScalarFunction, *, alg: Any) -> LinearOperator:
+    if not A.shape[-1]:
+        return A  # no eigenvalue, so none where f is not defined
     be = A._concrete_backend()
     value = f.on(be, be.zeros(A.batch_shape, be.real_dtype(A.dtype), A.device))
     facts = f.properties(A, value)

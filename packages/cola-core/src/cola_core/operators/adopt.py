@@ -16,6 +16,7 @@ from ..backends.base import dtype_name
 from .base import LinearOperator
 from .diagonal import Identity, ScalarMul
 from .permutation import Permutation
+from .transforms import OrthonormalTransform
 from .zero import Zero
 
 __all__ = ["adopted", "parts"]
@@ -46,6 +47,11 @@ def adopted(M: LinearOperator, A: LinearOperator) -> LinearOperator:
         be = A._concrete_backend()
         value = be.asarray(M.c, dtype=A.dtype, device=A.device)
         return ScalarMul(value, M.n, declared=M.declared)  # what is known of the number stays known
+    if isinstance(M, OrthonormalTransform):
+        be = A._concrete_backend()
+        real = dtype_name(be.real_dtype(A.dtype)) if M.dtype_name is None else M.dtype_name
+        library = None if A.backend is None else A.backend.name
+        return M.replace(dtype_name=real, library=M.library or library, place=A.device)
     if isinstance(M, Permutation):
         return M.replace(entries=dtype_name(A.dtype))
     if "Ms" in M.__dict__:

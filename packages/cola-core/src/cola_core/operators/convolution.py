@@ -293,6 +293,9 @@ class CircularConvolution(ConvolveND, Periodic):
         return (self.filter,)
 
     def with_symbol(self, symbol: Array, declared: frozenset[Property] = frozenset()) -> Periodic:
+        if 0 in self.grid:  # a filter is never empty
+            d, be = len(self.grid), self._concrete_backend()
+            symbol = be.zeros((*symbol.shape[:-d], *[1] * d), symbol.dtype, self.device)
         return ConvolveND(symbol, self.grid, "circular", declared=declared)  # type: ignore[return-value]
 
     def _padded(self, X: Array, axis: int, before: int, after: int, n: int) -> Array:

@@ -7,6 +7,7 @@ The positions are index leaves: they are never cast and take no gradient; the en
 
 from __future__ import annotations
 
+import math
 import warnings
 from typing import Any, ClassVar
 
@@ -291,8 +292,9 @@ def _scipy_product(csr: Any, X: Array) -> Array:
     if X.ndim == 2:
         return csr @ (X if X.flags.c_contiguous else np.ascontiguousarray(X))
     batch, (n, k) = X.shape[:-2], X.shape[-2:]
-    folded = np.moveaxis(X.reshape(-1, n, k), 0, 1).reshape(n, -1)
-    out = (csr @ np.ascontiguousarray(folded)).reshape(csr.shape[0], -1, k)
+    count = math.prod(batch)  # not -1: n or k may be zero
+    folded = np.moveaxis(X.reshape(count, n, k), 0, 1).reshape(n, count * k)
+    out = (csr @ np.ascontiguousarray(folded)).reshape(csr.shape[0], count, k)
     return np.moveaxis(out, 1, 0).reshape(*batch, csr.shape[0], k)
 
 
