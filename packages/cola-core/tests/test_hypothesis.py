@@ -93,6 +93,9 @@ def test_every_question_equals_dense(name, data):
     sensitivity = float(probe.sensitivity(D))
     if not sensitivity < 1e6:
         return
+    singular = np.linalg.svd(D, compute_uv=False)
+    if np.any((singular > 1e-14 * singular[0]) & (singular < 1e-7 * singular[0])):
+        return  # neither regular nor singular: whoever rounds differently has another rank
     operands = probe.operands(A, D, be, "float64", 0)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")

@@ -377,3 +377,13 @@ def test_woodbury_steps_back_from_a_semidefinite_base(put):
     x = cola.solve(B, put(np.ones(5)))
     np.testing.assert_allclose(want @ np.asarray(x), 1, atol=1e-8)
     assert np.isclose(float(cola.logdet(B)), np.linalg.slogdet(want)[1])
+
+
+def test_columns_of_a_transform_without_a_dtype_are_not_rounded_to_single_precision(put):
+    d = put(np.array([2.99362536 + 0j, 3.25783508]))
+    F = ops.FFT(2)
+    A = F.H @ ops.Diagonal(d) @ F
+    U, S, V = cola.svd(A, 1)
+    assert str(V.dtype).endswith("complex128")
+    gap = A.to_dense() @ V.to_dense() - (U @ S).to_dense()
+    assert np.abs(np.asarray(gap)).max() < 1e-14

@@ -119,9 +119,16 @@ class LinearOperator:
         return found
 
     def _adopts_precision(self) -> bool:
-        """Whether all that is complex here are Python numbers, which have no precision of their own."""
+        """Whether all that is complex here are Python numbers and the like, without a precision of their own.
+        Index leaves have none either; entries have."""
         parts = [p for p in self._parts() if isinstance(p, LinearOperator) and p._dtype() is not None]
-        return bool(parts) and all(p._adopts_precision() for p in parts)
+        if not parts or any(
+            _is_inexact(p.dtype)
+            for p in self._parts()
+            if hasattr(p, "dtype") and not isinstance(p, LinearOperator)
+        ):
+            return False
+        return all(p._adopts_precision() for p in parts)
 
     def _properties(self) -> frozenset[Property]:
         """Properties implied by structure (of the class and of the parts' properties)."""
@@ -243,13 +250,8 @@ class LinearOperator:
     def dtype(self) -> Any:
         dtype = self._dtype()
         be = self._concrete_backend()
-        if (
-            self.backend is None
-            and dtype is not None
-            and dtype_name(dtype) == "complex64"
-            and self._adopts_precision()
-        ):
-            # only Python complex numbers: they adopt a partner's precision, here there is none
+        if dtype is not None and dtype_name(dtype) == "complex64" and self._adopts_precision():
+            # only what adopts a partner's precision, and here there is no partner
             dtype = "complex128"
         return be.dtype(be.default_float if dtype is None else dtype)
 
