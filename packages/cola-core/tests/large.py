@@ -11,6 +11,7 @@ import numpy as np
 import cola_core as cola
 from cola_core import ops
 from cola_core.backends import backend_of
+from cola_core.linalg.exponential import ExponentialAction
 
 P, Q = 32, 32
 N = P * Q
@@ -280,6 +281,207 @@ def transforms(rng):
     return lambda f: cola.kron(ops.DCT(P, backend=_name(f)), ops.WalshHadamard(Q, backend=_name(f)))
 
 
+def shared_bases(rng):
+    a, b = _spd(rng, P), _spd(rng, Q)
+
+    def build(f):
+        A, B = _psd(f, a), _psd(f, b)
+        return ops.Sum(cola.kron(A, B), cola.kronsum(A, B))
+
+    return build
+
+
+def shared_bases_general(rng):
+    a, b = _well(rng, P), _well(rng, Q)
+
+    def build(f):
+        A, B = ops.Dense(f(a)), ops.Dense(f(b))
+        return ops.Sum(cola.kron(A, B), cola.kronsum(A, B))
+
+    return build
+
+
+def pencil(rng):
+    a, b, c, d = (_spd(rng, n) for n in (P, Q, P, Q))
+    return lambda f: cola.kron(_psd(f, a), _psd(f, b)) + cola.kron(_psd(f, c), _psd(f, d))
+
+
+def kron_shift_general(rng):
+    a, b = _well(rng, P), _well(rng, Q)
+    return lambda f: cola.kron(f(a), f(b)) + 0.5 * ops.Identity(N)
+
+
+def kron_with_unitary(rng):
+    q, b = np.linalg.qr(rng.normal(size=(P, P)))[0], _well(rng, Q)
+    return lambda f: ops.Kronecker(cola.Unitary(ops.Dense(f(q))), ops.Dense(f(b)))
+
+
+def kron_inverse(rng):
+    a, b = _well(rng, P), _well(rng, Q)
+    return lambda f: cola.linalg.Inverse(cola.kron(f(a), f(b)))
+
+
+def kron_psd_inverse(rng):
+    a, b = _spd(rng, P), _spd(rng, Q)
+    return lambda f: cola.PSD(cola.linalg.Inverse(cola.kron(_psd(f, a), _psd(f, b)) + 0.5 * ops.Identity(N)))
+
+
+def kron_psd_transposed(rng):
+    a, b = _spd(rng, P), _spd(rng, Q)
+    return lambda f: ops.Transpose(cola.kron(_psd(f, a), _psd(f, b)))
+
+
+def kron_psd_sliced(rng):
+    a, b, keep = _spd(rng, P + 1), _spd(rng, Q), np.arange(N)
+    return lambda f: cola.kron(_psd(f, a), _psd(f, b))[keep, keep]
+
+
+def block_inverse(rng):
+    d, b, c = rng.uniform(1, 2, size=N - 16), rng.normal(size=(16, N - 16)), _well(rng, 16)
+    return lambda f: cola.linalg.Inverse(ops.Block([[ops.Diagonal(f(d)), None], [f(b), f(c)]]))
+
+
+def block_permutation(rng):
+    d, e = rng.uniform(1, 2, size=N // 2), rng.uniform(1, 2, size=N // 2)
+    return lambda f: ops.Block([[None, ops.Diagonal(f(d))], [ops.Diagonal(f(e)), None]])
+
+
+def block_uneven(rng):
+    d, U, V = rng.uniform(1, 2, size=N), rng.normal(size=(500, 2)), rng.normal(size=(524, 2))
+    return lambda f: ops.Block(
+        [[ops.LowRank(f(U), f(V)), ops.Diagonal(f(d[:500]))], [ops.Diagonal(f(d[500:])), None]]
+    )
+
+
+def blockdiag_scaled(rng):
+    a, b = _well(rng, 16), _well(rng, 32)
+    return lambda f: 2 * cola.block_diag(f(a), f(b), multiplicities=[32, 16])
+
+
+def blockdiag_shifted(rng):
+    a, b = _well(rng, 16), _well(rng, 32)
+    return lambda f: ops.Sum(
+        cola.block_diag(f(a), f(b), multiplicities=[32, 16]), ops.ScalarMul(f(np.asarray(0.5)), N)
+    )
+
+
+def similar(rng):
+    a, b = _well(rng, P), _well(rng, Q)
+
+    def build(f):
+        U = ops.DCT(N, backend=_name(f))
+        return U @ cola.kron(f(a), f(b)) @ U.H
+
+    return build
+
+
+def similar_psd(rng):
+    a, b = _spd(rng, P), _spd(rng, Q)
+
+    def build(f):
+        U = ops.DCT(N, backend=_name(f))
+        return U @ cola.kron(_psd(f, a), _psd(f, b)) @ U.H
+
+    return build
+
+
+def gram(rng):
+    v, a, b = rng.normal(size=N), _well(rng, P), _well(rng, Q)
+
+    def build(f):
+        B = ops.Product(ops.Householder(f(v)), cola.kron(f(a), f(b)))
+        return ops.Product(B.H, B)
+
+    return build
+
+
+def householder(rng):
+    v = rng.normal(size=N)
+    return lambda f: ops.Householder(f(v))
+
+
+def householder_product(rng):
+    V, tau = np.tril(rng.normal(size=(N, 3)), -1) + np.eye(N, 3), rng.uniform(0.1, 0.2, size=3)
+    return lambda f: ops.HouseholderProduct(f(V), f(tau))
+
+
+def zero(rng):
+    return lambda f: ops.Zero(N, N, "float64", backend=_name(f))
+
+
+def tridiagonal(rng):
+    d, e = rng.uniform(4, 5, size=N), rng.uniform(-1, 1, size=N - 1)
+    return lambda f: cola.PSD(ops.Tridiagonal(f(e), f(d), f(e)))
+
+
+def banded(rng):
+    d, e = rng.uniform(4, 5, size=N), rng.uniform(-1, 1, size=N)
+    return lambda f: cola.PSD(ops.Banded(f(np.stack([e, d, np.roll(e, -1)])), (1, 1)))
+
+
+def concatenated(rng):
+    a, b = rng.normal(size=(16, 32)), _well(rng, 32)
+    return lambda f: ops.Concatenated(cola.kron(f(a), f(b)), cola.kron(f(a[::-1].copy()), f(b)))
+
+
+def khatri_rao(rng):
+    a, b = rng.normal(size=(P, N)), rng.normal(size=(Q, N))
+    return lambda f: ops.KhatriRao(f(a), f(b))
+
+
+def kernel(rng):
+    x = rng.normal(size=(N, 2))
+
+    def build(f):
+        be = backend_of(f(np.zeros(1)))
+        return ops.Kernel(
+            f(x), None, lambda s, t: be.xp.exp(-(be.matmul(s, be.xp.matrix_transpose(t)) ** 2)), 128, 128
+        )
+
+    return build
+
+
+def interpolated(rng):
+    a, w = _well(rng, P), rng.uniform(size=(N, 2))
+    where = np.stack([np.arange(N) % P, (np.arange(N) + 1) % P], axis=1)
+
+    def build(f):
+        base = ops.Dense(f(a))
+        return ops.Interpolated(base, base.backend.asarray(where), f(w))
+
+    return build
+
+
+def real_part(rng):
+    a, b = _well(rng, P), _well(rng, Q)
+    return lambda f: ops.RealPart(cola.kron(f(a + 1j * a.T), f(b + 1j)))
+
+
+def sparse_lowrank(rng):
+    U, V = rng.normal(size=(N, 2)), rng.normal(size=(N, 2))
+    tridiagonal = sparse(rng)
+    return lambda f: ops.Product(tridiagonal(f), ops.LowRank(f(U), f(V)))
+
+
+def lowrank_shift(rng):
+    U, V = rng.normal(size=(N, 2)) / N**0.5, rng.normal(size=(N, 2)) / N**0.5
+    return lambda f: ops.LowRank(f(U), f(V)) + 2 * ops.Identity(N)
+
+
+def projection(rng):
+    q = np.linalg.qr(rng.normal(size=(N, 3)))[0]
+    return lambda f: ops.Projection(cola.Stiefel(f(q)))
+
+
+def projection_regular(rng):
+    return lambda f: ops.Projection(cola.Stiefel(f(np.zeros((N, 0)))), complement=True)
+
+
+def exponential(rng):
+    a, b, d = _well(rng, P), _well(rng, Q), rng.uniform(size=N)
+    return lambda f: ExponentialAction(cola.kron(f(a / P), f(b / Q)) + ops.Diagonal(f(d)))
+
+
 def _name(f):
     return backend_of(f(np.zeros(1))).name
 
@@ -287,12 +489,18 @@ def _name(f):
 LARGE = {
     f.__name__: f
     for f in (
-        kron, kron_psd, kron_scaled, kron_shift, kron_triangular, kronsum, kronsum_general, blockdiag,
-        blockdiag_psd, diagonal, diagonal_psd, scalar, scalar_psd, permuted, permutation, product, transposed,
-        adjoint, inverse, lowrank, lowrank_psd, diagonal_plus_lowrank, kron_shift_lowrank, kronsum_shift,
-        sum_of_two, sparse, identity, unitary, adjoint_selfadjoint, product_thin, block_schur,
-        block_saddle, block_diagonals, block_triangular, block_tridiagonal, projection_shift,
-        elementwise, product_lowrank,
+        kron, kron_psd, kron_scaled, kron_shift, kron_triangular, kronsum, kronsum_general,
+        blockdiag, blockdiag_psd, diagonal, diagonal_psd, scalar, scalar_psd, permuted, permutation,
+        product, transposed, adjoint, inverse, lowrank, lowrank_psd, diagonal_plus_lowrank,
+        kron_shift_lowrank, kronsum_shift, sum_of_two, sparse, identity, unitary,
+        adjoint_selfadjoint, product_thin, block_schur, block_saddle, block_diagonals,
+        block_triangular, block_tridiagonal, projection_shift, elementwise, product_lowrank,
         circulant, circulant_psd, convolution, convolution_circular, toeplitz, hankel, transforms,
+        shared_bases, shared_bases_general, pencil, kron_shift_general, kron_with_unitary,
+        kron_inverse, kron_psd_inverse, kron_psd_transposed, kron_psd_sliced, block_inverse,
+        block_permutation, block_uneven, blockdiag_scaled, blockdiag_shifted, similar, similar_psd,
+        gram, householder, householder_product, zero, tridiagonal, banded, concatenated, khatri_rao,
+        kernel, interpolated, real_part, sparse_lowrank, lowrank_shift, projection,
+        projection_regular, exponential,
     )
 }  # fmt: skip
