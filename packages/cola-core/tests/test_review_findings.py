@@ -5,7 +5,7 @@ import pytest
 
 import cola_core as cola
 from cola_core import PSD, ops
-from cola_core.errors import NonFiniteError, NotPositiveDefiniteError, PropertyError
+from cola_core.errors import NonFiniteError, NotPositiveDefiniteError, PropertyError, UnknownNameError
 
 
 def dense(backend, D, *properties):
@@ -166,3 +166,20 @@ def test_functions_of_zero_and_of_projections_keep_the_precision(dtype):
         assert cola.exp(A).dtype == cola.cos(A).dtype == np.dtype(dtype)
         assert (cola.exp(A) @ np.ones(2, np.float32)).dtype == np.dtype(dtype)
         np.testing.assert_allclose(cola.exp(A).to_dense(), np.diag(np.exp(np.diag(A.to_dense()))), rtol=1e-6)
+
+
+def test_a_number_in_an_array_keeps_its_precision():
+    A = ops.ScalarMul(np.asarray(np.float32(0.5)), 3)
+    assert cola.exp(A).dtype == cola.cos(A).dtype == np.float32
+
+
+def test_algorithms_that_know_no_singular_values_are_refused():
+    for ask in (cola.rank, cola.cond, cola.nullspace, cola.orth):
+        for alg in (cola.LU(), cola.CG()):
+            with pytest.raises(UnknownNameError, match=type(alg).__name__):
+                ask(np.eye(2), alg=alg)
+    assert cola.rank(np.eye(2), alg=cola.SVD()) == 2 and cola.cond(np.eye(2), 1, cola.LU()) == 1
+
+
+def test_a_quadratic_form_with_an_inverse_is_explained():
+    assert "solve" in str(cola.explain(cola.inv_quad, cola.PSD(np.eye(2)), np.ones(2)))

@@ -191,8 +191,12 @@ def of_diagonal(A: Any, f: ScalarFunction, *, alg: Any) -> LinearOperator:
 
 @RULES.rule(APPLY_UNARY, (ScalarMul,), id="function/scalar", source="definition", complexity="O(1)")
 def of_scalar(A: Any, f: ScalarFunction, *, alg: Any) -> LinearOperator:
-    value = f.on(A._concrete_backend(), A.value)
-    return ScalarMul(value, A.n, declared=f.properties(A, None if A._is_complex() else value))
+    be = A._concrete_backend()
+    value = f.on(be, A.value)
+    facts = f.properties(A, None if A._is_complex() else value)
+    if not A._adopts_precision():  # a number would adopt another precision than the array it came from
+        value = be.asarray(value, device=A.device)
+    return ScalarMul(value, A.n, declared=facts)
 
 
 @RULES.rule(APPLY_UNARY, (Identity,), id="function/identity", source="definition", complexity="O(1)")

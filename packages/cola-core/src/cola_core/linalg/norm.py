@@ -33,7 +33,7 @@ from ..operators import (
 from ..plugins.rulebook import RuleBook
 from ..properties import Stiefel, Unitary
 from .inverse import INV, Inverse
-from .operands import as_algorithm, as_promised, square
+from .operands import as_algorithm, as_promised, for_singular_values, square
 from .structure import structural
 from .svd import SINGULAR_VALUES
 
@@ -109,7 +109,8 @@ def cond(
     """
     p = _order(p, "cond")
     A = as_operator(A) if p == 2 else square(A, "cond")
-    out = COND.run(A, p, alg=as_algorithm(alg, "svdvals"), return_info=return_info, on_failure=on_failure)
+    alg = for_singular_values(alg, "svdvals") if p == 2 else as_algorithm(alg, "svdvals")
+    out = COND.run(A, p, alg=alg, return_info=return_info, on_failure=on_failure)
     value, info = out if return_info else (out, None)
     value = as_promised(A, value, real=True)
     return (value, info) if return_info else value
@@ -129,7 +130,9 @@ def rank(
     3
     """
     A = as_operator(A)
-    return RANK.run(A, tol, alg=as_algorithm(alg, "svdvals"), return_info=return_info, on_failure=on_failure)
+    return RANK.run(
+        A, tol, alg=for_singular_values(alg, "svdvals"), return_info=return_info, on_failure=on_failure
+    )
 
 
 rank.question = RANK  # type: ignore[attr-defined]

@@ -10,7 +10,7 @@ from ..backends import backend_of_type
 from ..errors import BackendError, NonSquareError, ShapeError, UnknownNameError
 from ..operators import LinearOperator, as_operator
 
-__all__ = ["as_algorithm", "as_promised", "right_side", "square"]
+__all__ = ["as_algorithm", "as_promised", "for_singular_values", "right_side", "square"]
 
 
 def square(A: Any, question: str) -> LinearOperator:
@@ -83,3 +83,15 @@ def as_promised(A: LinearOperator, x: Any, real: bool = False) -> Any:
         return x
     dtype = be.dtype(A._concrete_backend().real_dtype(A.dtype) if real else A.dtype)
     return x if x.dtype == dtype or (be.is_complex(x) and not be.is_complex(dtype)) else be.astype(x, dtype)
+
+
+def for_singular_values(alg: Any, question: str) -> Algorithm:
+    """The algorithm for an answer through singular values; one that knows none is refused, not replaced."""
+    alg = as_algorithm(alg, question)
+    known = ("svd", "svdvals", "eigh", "eig", "eigvals", "rank", "cond")
+    if not isinstance(alg, Auto) and not any(callable(getattr(alg, name, None)) for name in known):
+        raise UnknownNameError(
+            f"{type(alg).__name__} finds no singular values, which {question} needs; pass SVD(), or leave "
+            "the choice open."
+        )
+    return alg

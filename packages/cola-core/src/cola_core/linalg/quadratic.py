@@ -18,7 +18,7 @@ from ..properties import SelfAdjoint
 from .determinant import SLOGDET, real_logarithm
 from .inverse import INV, KEEP_FACTORS
 from .operands import as_algorithm, right_side, square
-from .solve import solve
+from .solve import SOLVE, solve
 
 __all__ = ["INV_QUAD_LOGDET", "inv_quad", "inv_quad_logdet", "quad_form"]
 
@@ -106,6 +106,7 @@ def _abstract(A: Any, B: Any) -> Any:
     return (be.xp.real(quad) if A.isa(SelfAdjoint) else quad), sign, value
 
 
+inv_quad.question = SOLVE  # type: ignore[attr-defined]
 INV_QUAD_LOGDET = Question("inv_quad_logdet", abstract=_abstract, doc="b^H A^-1 b and the determinant")
 
 

@@ -13,7 +13,7 @@ from ..operators import Dense, LinearOperator, LowRank, as_operator
 from ..plugins.rulebook import RuleBook
 from ..properties import Stiefel
 from .norm import threshold
-from .operands import as_algorithm
+from .operands import for_singular_values
 from .svd import RIGHT_SINGULAR, SINGULAR, columns
 
 __all__ = ["NULLSPACE", "ORTH", "nullspace", "orth"]
@@ -46,7 +46,9 @@ def nullspace(
     (6, 3)
     """
     A = _single(A, "nullspace")
-    return NULLSPACE.run(A, tol, alg=as_algorithm(alg, "svd"), return_info=return_info, on_failure=on_failure)
+    return NULLSPACE.run(
+        A, tol, alg=for_singular_values(alg, "svd"), return_info=return_info, on_failure=on_failure
+    )
 
 
 nullspace.question = NULLSPACE  # type: ignore[attr-defined]
@@ -62,7 +64,9 @@ def orth(
     (3, 1)
     """
     A = _single(A, "orth")
-    return ORTH.run(A, tol, alg=as_algorithm(alg, "svd"), return_info=return_info, on_failure=on_failure)
+    return ORTH.run(
+        A, tol, alg=for_singular_values(alg, "svd"), return_info=return_info, on_failure=on_failure
+    )
 
 
 orth.question = ORTH  # type: ignore[attr-defined]
