@@ -11,6 +11,7 @@ import zlib
 
 import numpy as np
 import pytest
+import scipy.linalg as sl
 from zoo import DTYPES, ZOO, installed
 from zoo.common import draw, spd, sym, well
 
@@ -345,8 +346,6 @@ def check_product(name, A, members, B, backend, dtype):
             assert tuple(ld.shape) == B
     elif name == "exp-action":
         if square and np.abs(D).max() < 20:
-            import scipy.linalg as sl
-
             y = _right(dtype, 3, *[1] * len(B), n, 2)
             E = sl.expm(D.astype(complex))
             close(
@@ -497,3 +496,73 @@ def test_auto_and_batches(size):
 def test_subspaces_refuse_batches(question):
     with pytest.raises(cola.errors.ShapeError, match="batch"):
         question(np.ones((2, 3, 3)))
+
+
+def _each(f, *xs):
+    """f of every member of arrays whose batches broadcast, stacked."""
+    lead = np.broadcast_shapes(*(x.shape[:-2] for x in xs))
+    xs = [np.broadcast_to(x, (*lead, *x.shape[-2:])) for x in xs]
+    found = [f(*(x[i] for x in xs)) for i in np.ndindex(lead)]
+    return np.stack(found).reshape((*lead, *np.shape(found[0])))
+
+
+@pytest.mark.parametrize("library", ["numpy", "torch"])
+def test_equations_and_functions(library):
+    """Sylvester's equation, functions of general matrices and forms, with batches that broadcast."""
+    if not installed(library):
+        pytest.skip(f"{library} is not installed")
+    f, rng = get_backend(library).asarray, np.random.default_rng(0)
+    A, C = rng.normal(size=(2, 4, 4)) + 4 * np.eye(4), rng.normal(size=(4, 3))
+    B, P = rng.normal(size=(3, 1, 3, 3)) + 3 * np.eye(3), A @ A.mT
+    D = ops.Dense(f(A))
+    checks = {
+        "sylvester": (cola.sylvester(f(A), f(B), f(C)), _each(sl.solve_sylvester, A, B, C)),
+        "sylvester, one A": (cola.sylvester(f(A[0]), f(B), f(C)), _each(sl.solve_sylvester, A[0], B, C)),
+        "lyapunov": (cola.lyapunov(f(A), f(P)), _each(sl.solve_continuous_lyapunov, A, P)),
+        "sqrt": (cola.sqrt(D), _each(sl.sqrtm, A)),
+        "log": (cola.log(D), _each(sl.logm, A)),
+        "pow": (cola.linalg.pow(D, 0.3), _each(lambda x: sl.fractional_matrix_power(x, 0.3), A)),
+        "pow -2": (cola.linalg.pow(D, -2), np.linalg.inv(A @ A)),
+        "sqrt action": (cola.sqrt(cola.PSD(f(P))) @ f(C), _each(sl.sqrtm, P) @ C),
+        "quad_form": (
+            cola.quad_form(D, f(np.ones((4, 2))), f(np.ones((3, 1, 4, 2)))),
+            np.broadcast_to(A.sum((-1, -2))[:, None], (3, 2, 2)),
+        ),
+    }
+    for name, (got, want) in checks.items():
+        close(host(got), want, name, 1e-8)
+
+
+@pytest.mark.parametrize("definite", [False, True])
+def test_some_eigenpairs_and_triples(definite):
+    rng = np.random.default_rng(1)
+    M = rng.normal(size=(2, 5, 5)) + 5 * np.eye(5)
+    M = M @ M.mT if definite else M
+    A = cola.PSD(ops.Dense(M)) if definite else ops.Dense(M)
+    U, S, V = cola.svd(A, 2)
+    u, s, vh = np.linalg.svd(M)
+    assert S.shape == (2, 2, 2)
+    close(host(U @ S @ V.H), (u[..., :2] * s[:, None, :2]) @ vh[:, :2], "svd", 1e-10)
+    ways = [{"which": "LM"}, {"which": "SM"}, {"sigma": 1.0}]
+    for f in (cola.eig, cola.eigh)[: 1 + definite]:
+        for way in ways:
+            w, V = f(A, 2, **way)
+            assert tuple(w.shape) == (2, 2)
+            assert V.shape == (2, 5, 2)
+            close(M @ host(V), host(V) * host(w)[:, None, :], "eigenpairs", 1e-10)
+        mass = cola.PSD(ops.Dense(np.stack([np.eye(5), 2 * np.eye(5)])))
+        w, V = f(A, B=mass)
+        close(M @ host(V), host(mass) @ host(V) * host(w)[:, None, :], "pencil", 1e-10)
+
+
+@pytest.mark.parametrize("name", TABLE)
+def test_plans(name):
+    """What will be done for a batch can be told without doing it."""
+    A, members, _ = batched(name, get_backend("numpy"), "float64", "mixed")
+    one = members[(0, 0)]
+    M = host(one.to_dense())
+    for question in ("solve", "slogdet", "trace", "eigvals", "svdvals", "norm-2", "exp", "lstsq"):
+        probe = PROBES[question]
+        if probe.suits(one, M):
+            f, args = probe.public(A, probe.operands(one, M, get_backend("numpy"), "float64", 0))
+            assert str(cola.explain(f, *args))

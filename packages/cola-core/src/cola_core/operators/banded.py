@@ -198,7 +198,7 @@ class Tridiagonal(_Band, LinearOperator):
         lead = {x.shape[:-1] for x in (self.alpha, self.beta, self.upper)}
         if len(lead) == 1:
             return (*lead.pop(), n, n)
-        firsts = [x[..., :1].sum(-1) for x in (self.alpha, self.beta, self.upper)]
+        firsts = [self.xp.sum(x[..., :1], axis=-1) for x in (self.alpha, self.beta, self.upper)]
         return (*self.xp.broadcast_arrays(*firsts)[0].shape, n, n)
 
     def _diagonals(self) -> dict[int, Array]:
