@@ -161,6 +161,8 @@ class Sparse(LinearOperator):
             return None
         if self.data.requires_grad or not self.nnz or not be.is_concrete(self.data, self.rows, X):
             return None
+        if X.dtype.itemsize < 4:
+            return None  # PyTorch's sparse products know no half precision
         made = self.__dict__.get("_torch_csr")
         if made is None:
             with warnings.catch_warnings():

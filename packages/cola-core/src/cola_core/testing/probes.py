@@ -526,6 +526,7 @@ PROBES: dict[str, Probe] = {
             _nearest_dense,
             lambda A, M: _claims(SelfAdjoint)(A, M) and M.ndim == 2 and M.size > 0 and condition(M) < 1e6,
             lambda A, ops: (linalg.eigh, (A, *ops)),
+            condition,  # the error of the smallest eigenvalues is relative to the largest
         ),
         Probe(
             "eigsh-largest-one",
