@@ -1,4 +1,4 @@
-"""pytest entry point of the conformance kit: three options, no imports of the core.
+"""pytest entry point of the conformance kit: four options, no imports of the core.
 
 Loaded by every pytest run of an environment that has cola-core, so it must cost nothing: neither cola_core
 nor numpy is imported here. ``cola_core.testing.pytest_front`` reads ``REQUIRED`` when a conformance test
@@ -9,6 +9,9 @@ REQUIRED: set[str] = set()
 """Backends whose absence is a failure instead of a skip (``--cola-require-backend``)."""
 
 BACKENDS = ("numpy", "torch", "jax")
+
+SHARE = 3
+"""Of so many cases, one is asked each question on a backend given by ``--cola-share-backend``."""
 
 
 def pytest_addoption(parser):
@@ -37,6 +40,14 @@ def pytest_addoption(parser):
         help="run the conformance tests of this backend in one dtype per case and check, a different one for "
         "each, instead of in all; for backends that compile every shape; may be given several times",
     )
+    group.addoption(
+        "--cola-share-backend",
+        action="append",
+        default=[],
+        metavar="NAME",
+        help=f"in the conformance tests of this backend, ask each question of one case in {SHARE}, in turn; "
+        "the checks of the operators themselves run on all; may be given several times",
+    )
 
 
 def pytest_configure(config):
@@ -46,7 +57,8 @@ def pytest_configure(config):
 def pytest_collection_modifyitems(config, items):
     only = set(config.getoption("--cola-only-backend", default=[]))
     sampled = set(config.getoption("--cola-sample-backend", default=[]))
-    if not only and not sampled:
+    shared = set(config.getoption("--cola-share-backend", default=[]))
+    if not only and not sampled and not shared:
         return
     groups: dict[tuple[str, ...], list] = {}
     for item in items:
@@ -55,7 +67,7 @@ def pytest_collection_modifyitems(config, items):
             groups.setdefault(
                 (item.nodeid.partition("[")[0], job.case.name, job.check.id, job.backend), []
             ).append(item)
-    drop: set[int] = set()
+    drop: set[int] = {id(item) for item in items if _not_its_turn(_job(item), shared)}
     for key, group in groups.items():
         keep = sum(map(ord, repr(key[1:]))) % len(group)  # varied, and the same in every run
         drop.update(id(item) for i, item in enumerate(group) if i != keep)
@@ -64,6 +76,13 @@ def pytest_collection_modifyitems(config, items):
     if drop:
         config.hook.pytest_deselected(items=[item for item in items if id(item) in drop])
         items[:] = [item for item in items if id(item) not in drop]
+
+
+def _not_its_turn(job, shared):
+    """Whether a check is a question that another case is asked in this one's place."""
+    if job is None or job.backend not in shared or job.check is None:
+        return False
+    return job.check.id.startswith("question.") and sum(map(ord, job.case.name + job.check.id)) % SHARE > 0
 
 
 def _job(item):

@@ -17,20 +17,31 @@ if installed("jax"):
 
     jax.config.update("jax_enable_x64", True)
 
+LIBRARIES = ("numpy", "torch", "jax")
+
 BACKENDS = [
     pytest.param(name, marks=pytest.mark.skipif(not installed(name), reason=f"{name} is not installed"))
-    for name in ("numpy", "torch", "jax")
+    for name in LIBRARIES
 ]
 
 
-def _pairs(only, sampled):
+JAX_SHARE = 3  # JAX compiles every shape anew: each question asks one in so many operators, in turn
+
+JAX_DTYPES = ("float64", "complex64")  # what takes a dtype runs in one of these on JAX
+
+
+def _pairs(only, sampled, question):
     for i, name in enumerate(ZOO):
-        for library in only or ("numpy", "torch", "jax"):
+        for library in only or LIBRARIES:
             present = pytest.mark.skipif(not installed(library), reason=f"{library} is not installed")
             # JAX compiles every shape anew (seconds, not milliseconds): each operator in one of the dtypes
             dtypes = DTYPES[i % 4 : i % 4 + 1] if library in sampled else DTYPES
+            left_out = library == "jax" and (i + len(question)) % JAX_SHARE > 0
+            turn = pytest.mark.skipif(left_out, reason=f"on JAX one in {JAX_SHARE} operators is asked this")
             for dtype in dtypes:
-                yield pytest.param(name, library, dtype, id=f"{name}-{library}-{dtype}", marks=present)
+                yield pytest.param(
+                    name, library, dtype, id=f"{name}-{library}-{dtype}", marks=(present, turn)
+                )
 
 
 def pytest_generate_tests(metafunc):
@@ -38,12 +49,29 @@ def pytest_generate_tests(metafunc):
     if "pair" in metafunc.fixturenames:
         only = metafunc.config.getoption("--cola-only-backend")
         sampled = {"jax", *metafunc.config.getoption("--cola-sample-backend")}
-        metafunc.parametrize(("name", "library", "dtype"), list(_pairs(only, sampled)))
+        metafunc.parametrize(
+            ("name", "library", "dtype"), list(_pairs(only, sampled, metafunc.function.__name__))
+        )
         return
     marked = {m.args[0] for m in metafunc.definition.iter_markers("parametrize")}
-    for argument, values in (("library", BACKENDS), ("dtype", DTYPES)):
-        if argument in metafunc.fixturenames and argument not in marked:
-            metafunc.parametrize(argument, values)
+    wanted = {"library", "dtype"} & set(metafunc.fixturenames) - marked
+    if wanted == {"library", "dtype"}:
+        question = metafunc.function.__name__
+        metafunc.parametrize(("library", "dtype"), [p for name in LIBRARIES for p in _dtypes(name, question)])
+    elif "library" in wanted:
+        metafunc.parametrize("library", BACKENDS)
+    elif "dtype" in wanted:
+        metafunc.parametrize("dtype", DTYPES)
+
+
+def _dtypes(library, question):
+    """All dtypes; on JAX one of two in turn, a real and a complex one."""
+    present = pytest.mark.skipif(not installed(library), reason=f"{library} is not installed")
+    only = JAX_DTYPES[len(question) % len(JAX_DTYPES)]
+    for dtype in DTYPES:
+        left_out = library == "jax" and dtype != only
+        turn = pytest.mark.skipif(left_out, reason="on JAX in one of two dtypes, in turn")
+        yield pytest.param(library, dtype, id=f"{library}-{dtype}", marks=(present, turn))
 
 
 @pytest.fixture

@@ -9,21 +9,10 @@ import numpy as np
 import pytest
 import scipy.linalg as sl
 from compare import close, square
-from zoo import SINGULAR, ZOO, tolerance
+from zoo import SINGULAR, tolerance
 
 import cola_core as cola
 from cola_core import ops
-
-JAX_SHARE = 3  # every shape is compiled anew: one in so many operators for each question, in turn
-
-
-@pytest.fixture(autouse=True)
-def share(request):
-    given = getattr(request.node, "callspec", None)
-    if given is None or given.params.get("library") != "jax" or given.params.get("name") not in ZOO:
-        return
-    if (list(ZOO).index(given.params["name"]) + len(request.function.__name__)) % JAX_SHARE:
-        pytest.skip(f"on JAX one in {JAX_SHARE} operators is asked this")
 
 
 def wide(D):
