@@ -231,8 +231,8 @@ def convolvend(n, rng):
 
 
 def circularconvolution(n, rng):
-    f = np.array([4.0, rng.normal()])
-    return ops.ConvolveND(f, n, "circular"), sl.circulant(np.append(f, np.zeros(n - 2)))
+    f = np.array([4.0, rng.normal()])[:n]
+    return ops.ConvolveND(f, n, "circular"), sl.circulant(np.append(f, np.zeros(n - len(f))))
 
 
 def fft(n, rng):
@@ -248,8 +248,10 @@ def dct(n, rng):
 def othertransforms(n, rng):
     F = np.fft.fft(np.eye(n), norm="ortho")
     S = scipy.fft.dst(np.eye(n), axis=0, norm="ortho")
-    A = ops.Hartley(n) + 2 * ops.DST(n) + 3 * ops.WalshHadamard(n)
-    return A, F.real - F.imag + 2 * S + 3 * sl.hadamard(n) / n**0.5
+    A, a = ops.Hartley(n) + 2 * ops.DST(n), F.real - F.imag + 2 * S
+    if n & (n - 1):  # Walsh-Hadamard matrices have sizes that are powers of two
+        return A, a
+    return A + 3 * ops.WalshHadamard(n), a + 3 * sl.hadamard(n) / n**0.5
 
 
 def realpart(n, rng):
