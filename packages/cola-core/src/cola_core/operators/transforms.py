@@ -115,6 +115,10 @@ class OrthonormalTransform(LinearOperator):
         return one + Cost(4.0 * self.size, 4.0 * self.itemsize * self.size, 0.0, 1, 2)
 
 
+def _complex_name(name: str | None) -> str | None:
+    return {"float32": "complex64", "float64": "complex128"}.get(str(name), name)
+
+
 @operator
 class FFT(OrthonormalTransform):
     """The unitary discrete Fourier transform: entries ``exp(-2 pi i j k / n) / sqrt(n)``.
@@ -152,8 +156,7 @@ class FFT(OrthonormalTransform):
 
     def _check(self) -> None:
         # a real dtype says in which precision
-        name = {"float32": "complex64", "float64": "complex128"}.get(str(self.dtype_name), self.dtype_name)
-        object.__setattr__(self, "dtype_name", name)
+        object.__setattr__(self, "dtype_name", _complex_name(self.dtype_name))
 
     @classmethod
     def like(cls, A: LinearOperator, n: int | None = None, inverse: bool = False) -> FFT:
@@ -168,7 +171,8 @@ class FFT(OrthonormalTransform):
         )
 
     def _dtype(self) -> Any:
-        return self.dtype_name or "complex64"
+        # a part of a real composition adopts its precision
+        return _complex_name(self.dtype_name) or "complex64"
 
     def _adopts_precision(self) -> bool:
         return self.dtype_name is None
