@@ -33,6 +33,7 @@ def cola_register(registrar: Any, trigger: str) -> None:
     from ..linalg.householder import RULES as householder
     from ..linalg.inverse import RULES as inverse
     from ..linalg.kronecker_schur import RULES as kronecker_schur
+    from ..linalg.lowrank import RULES as lowrank
     from ..linalg.lstsq import RULES as least_squares
     from ..linalg.matrix_function import RULES as functions
     from ..linalg.norm import RULES as norms
@@ -72,6 +73,7 @@ def cola_register(registrar: Any, trigger: str) -> None:
         block,
         elementwise,
         projections,
+        lowrank,
         products,
         entrywise,
     ):
