@@ -1,4 +1,4 @@
-"""What follows from a rank below n, known from shapes alone: the determinant is zero, and there is no inverse."""
+"""What follows from a rank below n, known from shapes alone: a determinant of zero, and no inverse."""
 
 from __future__ import annotations
 
@@ -47,10 +47,9 @@ for _cls, _name in ((LowRank, "low-rank"), (Product, "thin-product")):
         be = A._concrete_backend()
         real = be.real_dtype(A.dtype)
         zero = be.zeros(A.batch_shape, real, A.device)
-        for x in tree_leaves(
-            A
-        ):  # log(0 * data) has the derivative NaN, where a constant -inf would have zero
-            if be.xp.isdtype(x.dtype, ("real floating", "complex floating")):
+        for x in tree_leaves(A):
+            # log(0 * data) has the derivative NaN, where a constant -inf would have the derivative zero
+            if hasattr(x, "dtype") and be.xp.isdtype(x.dtype, ("real floating", "complex floating")):
                 zero = zero + be.astype(0 * be.xp.sum(be.xp.abs(x)), real)
         with np.errstate(divide="ignore"):
             return be.zeros(A.batch_shape, A.dtype, A.device), be.xp.log(zero)
