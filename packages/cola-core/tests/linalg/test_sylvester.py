@@ -203,3 +203,11 @@ def test_no_square_array_of_the_whole_size():
         peak = tracemalloc.get_traced_memory()[1]
         tracemalloc.stop()
         assert peak < 8 * n**4 / 8, peak  # the dense matrix takes 42 MB
+
+
+def test_complex_right_sides_of_real_kronecker_sums():
+    """Real Schur forms have 2 x 2 blocks, which a complex triangular method would not see."""
+    turn = np.array([[2.0, 1.0], [-3.0, 2.0]])
+    b = np.array([1.0, 2.0, -1.0, 0.5]) + 1j * np.array([0.5, 1.0, 0.0, 2.0])
+    K = cola.kronsum(turn, turn.T + np.eye(2))
+    np.testing.assert_allclose(K @ cola.solve(K, b), b, atol=1e-12)

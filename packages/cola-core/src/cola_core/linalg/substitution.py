@@ -36,6 +36,9 @@ def substitute(kind: str, Ts: list[Any], c: Any, s: Any, C: Any) -> Any:
     """The solution for NumPy arrays; T (n_i, n_i), C (N, k). kind: "sum" or "product"."""
     if 0 in C.shape:
         return C
+    if C.dtype.kind == "c" and all(np.asarray(x).dtype.kind != "c" for x in (*Ts, c, s)):
+        # complex methods of LAPACK would read the 2 x 2 blocks of real Schur forms as triangular
+        return substitute(kind, Ts, c, s, C.real) + 1j * substitute(kind, Ts, c, s, C.imag)
     if kind == "sum":
         Ts = [T if c == 1 else c * T for T in Ts]
         return _sum(Ts, s, C)
