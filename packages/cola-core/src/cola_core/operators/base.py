@@ -682,7 +682,12 @@ class LinearOperator:
 
     def __getstate__(self) -> dict[str, Any]:
         # caches (shape, adjoint, factorisations) are not part of the value
-        return {f: self.__dict__[f] for f in (*self._child_fields, *self._static_fields)}
+        state = {f: self.__dict__[f] for f in (*self._child_fields, *self._static_fields)}
+        if type(state.get("place")).__module__.startswith("jax"):
+            state["place"] = (
+                None  # JAX's devices belong to a process; its arrays, too, come back on the default
+            )
+        return state
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)
