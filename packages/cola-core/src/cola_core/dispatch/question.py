@@ -99,12 +99,16 @@ class Question:
 
 def _refuse_nan(name: str, args: tuple[Any, ...], answer: Any) -> None:
     """An answer with NaN, to a question with NaN or infinity in it, is an error that says so."""
-    given = [(arg, be, x) for arg in args for be, x in _numbers(arg)]
-    held = {id(x) for _, _, x in given}  # what a lazy answer shares with the question is looked at when used
     parts = answer if isinstance(answer, tuple) else (answer,)
-    found = [(be, x) for part in parts for be, x in _numbers(part) if part is x or id(x) not in held]
-    if any(_any(be, x, "isnan") for be, x in found):
-        for arg, be, x in given:
+    shared: set[int] = set()
+    if any(hasattr(part, "_child_fields") for part in parts):
+        # what a lazy answer shares with the question is looked at when it is used
+        shared = {id(x) for arg in args for _, x in _numbers(arg)}
+    new = [(be, x) for part in parts for be, x in _numbers(part) if part is x or id(x) not in shared]
+    if not any(_any(be, x, "isnan") for be, x in new):
+        return
+    for arg in args:
+        for be, x in _numbers(arg):
             if _any(be, x, "isnan") or _any(be, x, "isinf"):
                 raise NonFiniteError(
                     f"{name}({args[0]!r}): {_described(arg, x)} contains NaN or infinity, and so would the "
