@@ -44,9 +44,9 @@ def pytest_addoption(parser):
         "--cola-share-backend",
         action="append",
         default=[],
-        metavar="NAME",
-        help=f"in the conformance tests of this backend, ask each question of one case in {SHARE}, in turn; "
-        "the checks of the operators themselves run on all; may be given several times",
+        metavar="NAME[:N]",
+        help=f"in the conformance tests of this backend, ask each question of one case in N (default {SHARE}), "
+        f"in turn, and run every other check on one case in N/{SHARE}; may be given several times",
     )
 
 
@@ -57,7 +57,7 @@ def pytest_configure(config):
 def pytest_collection_modifyitems(config, items):
     only = set(config.getoption("--cola-only-backend", default=[]))
     sampled = set(config.getoption("--cola-sample-backend", default=[]))
-    shared = set(config.getoption("--cola-share-backend", default=[]))
+    shared = dict(_share(text) for text in config.getoption("--cola-share-backend", default=[]))
     if not only and not sampled and not shared:
         return
     groups: dict[tuple[str, ...], list] = {}
@@ -78,11 +78,20 @@ def pytest_collection_modifyitems(config, items):
         items[:] = [item for item in items if id(item) not in drop]
 
 
+def _share(text):
+    """("jax", 12) of "jax:12"."""
+    name, _, number = text.partition(":")
+    return name, int(number or SHARE)
+
+
 def _not_its_turn(job, shared):
-    """Whether a check is a question that another case is asked in this one's place."""
+    """Whether a check is one that another case goes through in this one's place."""
     if job is None or job.backend not in shared or job.check is None:
         return False
-    return job.check.id.startswith("question.") and sum(map(ord, job.case.name + job.check.id)) % SHARE > 0
+    one_in = shared[job.backend]
+    if not job.check.id.startswith("question."):
+        one_in = max(one_in // SHARE, 1)
+    return sum(map(ord, job.case.name + job.check.id)) % one_in > 0
 
 
 def _job(item):

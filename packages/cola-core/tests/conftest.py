@@ -25,7 +25,7 @@ BACKENDS = [
 ]
 
 
-JAX_SHARE = 3  # JAX compiles every shape anew: each question asks one in so many operators, in turn
+JAX_SHARE = 6  # JAX compiles every shape anew: each question asks one in so many operators, in turn
 
 JAX_DTYPES = ("float64", "complex64")  # what takes a dtype runs in one of these on JAX
 
@@ -95,3 +95,15 @@ def pair(name, backend, dtype, rng):
 @pytest.fixture
 def rng():
     return np.random.default_rng(20240611)
+
+
+_FINISHED = [0]
+
+
+@pytest.fixture(autouse=True)
+def _forget_programs():
+    """JAX keeps every program it has compiled: thousands of tests would fill the memory with them."""
+    yield
+    _FINISHED[0] += 1
+    if _FINISHED[0] % 200 == 0 and "jax" in sys.modules:
+        sys.modules["jax"].clear_caches()

@@ -135,13 +135,22 @@ def map_leaves(f: Callable[[Any], Any], tree: Any) -> Any:
 def tree_leaves(tree: Any) -> list[Any]:
     """The arrays (and Python numbers) of an operator, in the order of ``map_leaves``."""
     found: list[Any] = []
-
-    def note(x: Any) -> Any:
-        found.append(x)
-        return x
-
-    map_leaves(note, tree)
+    _walk(tree, found)
     return found
+
+
+def _walk(tree: Any, found: list[Any]) -> None:
+    if tree is None:
+        return
+    if isinstance(tree, tuple):
+        for part in tree:
+            _walk(part, found)
+    elif hasattr(type(tree), "_child_fields"):
+        d = tree.__dict__
+        for name in tree._child_fields:
+            _walk(d[name], found)
+    else:
+        found.append(tree)
 
 
 def register_pytrees() -> None:

@@ -280,3 +280,23 @@ def test_the_command_line_side_answers_0_1_or_2(monkeypatch):
     out = io.StringIO()
     assert run_check_plugin("core", out=out) == 1
     assert "operator.matvec" in out.getvalue()
+
+
+def test_a_share_of_the_checks_is_spread_over_the_cases():
+    from _cola_core_pytest import _not_its_turn, _share
+
+    assert _share("jax") == ("jax", 3) and _share("jax:12") == ("jax", 12)
+
+    class Job:
+        def __init__(self, case, check, backend="jax"):
+            self.case = type("Case", (), {"name": f"case-{case}"})
+            self.check, self.backend = type("Check", (), {"id": check}), backend
+
+    def kept(check, shared, backend="jax"):
+        return [i for i in range(1000) if not _not_its_turn(Job(i, check, backend), shared)]
+
+    assert len(kept("question.solve", {"jax": 3})) < 500 and len(kept("operator.jit", {"jax": 3})) == 1000
+    few = kept("question.solve", {"jax": 12})
+    assert 20 < len(few) < 200 and few != kept("question.eig", {"jax": 12})
+    assert 100 < len(kept("operator.jit", {"jax": 12})) < 500
+    assert len(kept("question.solve", {"jax": 12}, "numpy")) == 1000

@@ -8,7 +8,7 @@ needs.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -103,8 +103,8 @@ def _refuse_nan(name: str, args: tuple[Any, ...], answer: Any) -> None:
     shared: set[int] = set()
     if any(hasattr(part, "_child_fields") for part in parts):
         # what a lazy answer shares with the question is looked at when it is used
-        shared = {id(x) for arg in args for _, x in _numbers(arg)}
-    new = [(be, x) for part in parts for be, x in _numbers(part) if part is x or id(x) not in shared]
+        shared = {id(x) for arg in args for x in tree_leaves(arg)}
+    new = [pair for part in parts for pair in _numbers(part, shared)]
     if not any(_any(be, x, "isnan") for be, x in new):
         return
     for arg in args:
@@ -120,12 +120,14 @@ def _described(arg: Any, x: Any) -> str:
     return f"an operand {tuple(x.shape)}" if arg is x else f"an array {tuple(x.shape)} of the operator"
 
 
-def _numbers(tree: Any) -> list[tuple[Any, Any]]:
-    """The arrays of floating-point numbers in an argument or answer, with their libraries."""
-    from ..operators import LinearOperator
-
+def _numbers(tree: Any, shared: Collection[int] = ()) -> list[tuple[Any, Any]]:
+    """The arrays of floating-point numbers in an argument or answer, with their libraries; of an operator,
+    those that are not among the ``shared``."""
     found = []
-    for x in tree_leaves(tree) if isinstance(tree, LinearOperator) else [tree]:
+    leaves = (
+        [x for x in tree_leaves(tree) if id(x) not in shared] if hasattr(tree, "_child_fields") else [tree]
+    )
+    for x in leaves:
         be = backend_of_type(type(x))
         if be is not None and be.name != "abstract" and be.is_concrete(x):
             if be.xp.isdtype(x.dtype, ("real floating", "complex floating")):
