@@ -45,8 +45,8 @@ def pytest_addoption(parser):
         action="append",
         default=[],
         metavar="NAME[:N]",
-        help=f"in the conformance tests of this backend, ask each question of one case in N (default {SHARE}), "
-        f"in turn, and run every other check on one case in N/{SHARE}; may be given several times",
+        help=f"in the conformance tests of this backend, ask each question of one case in N (default "
+        f"{SHARE}), in turn, and run every other check on one case in N/{SHARE}; may be given several times",
     )
 
 
