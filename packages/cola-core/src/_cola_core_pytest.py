@@ -89,7 +89,9 @@ def _not_its_turn(job, shared):
     if job is None or job.backend not in shared or job.check is None:
         return False
     one_in = shared[job.backend]
-    if not job.check.id.startswith("question."):
+    # comparing plans with runs asks every question
+    asks = job.check.id.startswith("question.") or job.check.id == "operator.plan-matches-run"
+    if not asks:
         one_in = max(one_in // SHARE, 1)
     return sum(map(ord, job.case.name + job.check.id)) % one_in > 0
 
