@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+import scipy.linalg as sl
 from zoo import tolerance
 
 
@@ -23,3 +24,16 @@ def near(got, want, tol):
     got, want = np.asarray(got), np.asarray(want)
     assert got.shape == want.shape
     np.testing.assert_allclose(got, want, atol=tol * max(np.max(np.abs(want), initial=0.0), 1.0), rtol=0)
+
+
+def _double(x):
+    """Older SciPys answer in extended precision, which LAPACK does not take."""
+    return np.asarray(x).astype(np.complex128 if np.iscomplexobj(x) else np.float64)
+
+
+def sqrtm(M):
+    return _double(sl.sqrtm(M))
+
+
+def fractional_power(M, p):
+    return _double(sl.fractional_matrix_power(M, p))

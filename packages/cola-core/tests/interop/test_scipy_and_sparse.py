@@ -69,7 +69,7 @@ def test_a_batch_is_not_one_sparse_matrix(backend):
 
 
 def test_sparse_matrices_of_scipy_beside_an_operator(rng):
-    M = sp.random_array((4, 4), density=0.5, rng=rng, format="csc")
+    M = sp.csc_array(sp.random(4, 4, 0.5, random_state=rng))
     a = rng.normal(size=(4, 4))
     A = ops.Dense(a)
     for made, want in ((A @ M, a @ M), (A + M, a + M), (M + A, a + M), (A - M, a - M), (M - A, M - a)):

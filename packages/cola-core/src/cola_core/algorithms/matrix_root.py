@@ -103,7 +103,10 @@ def _schur_root(be: Any, A: Any, f: Any, M: Array) -> Array:
 
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # what SciPy would say is checked below
-        root = np.asarray(sqrtm(M))
+        # older SciPys take one matrix at a time, and answer complex ones in extended precision
+        each = [np.asarray(sqrtm(m)) for m in M.reshape((-1, *M.shape[-2:]))]
+        roots = [r.astype(np.complex128 if r.dtype.kind == "c" else np.float64) for r in each]
+        root = np.stack(roots).reshape(M.shape) if roots else M
     if not np.isfinite(root).all() or not np.allclose(
         root @ root, M, rtol=0, atol=np.finfo(M.dtype).eps ** 0.5 * max(np.abs(M).max(), 1e-300) * M.shape[-1]
     ):

@@ -275,8 +275,12 @@ def _of_general(f: Any, M: Any) -> Any:
 
     known = {"sqrt": sl.sqrtm, "log": sl.logm, "sign": sl.signm, "sin": sl.sinm, "cos": sl.cosm}
     known["power"] = lambda x: sl.fractional_matrix_power(x, f.exponent)
-    known["isqrt"] = lambda x: np.linalg.inv(sl.sqrtm(x))
-    return np.stack([known[f.kind](x) for x in M.reshape((-1, *M.shape[-2:]))]).reshape(M.shape)
+
+    def double(x: Any) -> Any:  # older SciPys answer in extended precision, which LAPACK does not take
+        return np.asarray(x).astype(np.complex128 if np.iscomplexobj(x) else np.float64)
+
+    known["isqrt"] = lambda x: np.linalg.inv(double(sl.sqrtm(x)))
+    return np.stack([double(known[f.kind](x)) for x in M.reshape((-1, *M.shape[-2:]))]).reshape(M.shape)
 
 
 def _cholesky(A: Any, M: Any, answer: Any, operands: Any) -> list[Any]:
