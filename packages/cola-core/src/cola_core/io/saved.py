@@ -172,6 +172,8 @@ class _Writer:
             return {"slice": [self.value(x, A, field) for x in (v.start, v.stop, v.step)]}
         if hasattr(type(v), "_child_fields"):
             return {"operator": self.operator(v)}
+        if field == "place" and type(v).__module__.startswith("jax"):
+            return None  # a device of JAX belongs to a process; arrays, too, come back on the default one
         be = backend_of_type(type(v))
         if be is not None:
             return self.array(v, be, A, field)

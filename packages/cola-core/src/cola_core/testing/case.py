@@ -15,6 +15,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
+from importlib.util import find_spec
 from typing import Any
 
 from .capabilities import Capabilities
@@ -99,10 +100,10 @@ class Case:
         return replace(self, **changes)
 
     def sample(self) -> Any:
-        """One instance on the first claimed backend and dtype, to see which checks apply."""
-        return _sample(
-            self.factory, self.capabilities.backends.names[0], self.capabilities.all_dtypes[0], self.seed
-        )
+        """One instance on the first claimed backend that is installed, to see which checks apply."""
+        names = self.capabilities.backends.names
+        backend = next((name for name in names if find_spec(name) is not None), names[0])
+        return _sample(self.factory, backend, self.capabilities.all_dtypes[0], self.seed)
 
 
 @lru_cache(maxsize=512)
