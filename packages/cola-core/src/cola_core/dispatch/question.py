@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ..backends import backend_of_type
+from ..backends.base import dtype_name
 from ..errors import NonFiniteError, UnknownNameError
 from ..info import Info, combine, report
 from ..pytree import tree_leaves
@@ -130,7 +131,7 @@ def _numbers(tree: Any, shared: Collection[int] = ()) -> list[tuple[Any, Any]]:
     for x in leaves:
         be = backend_of_type(type(x))
         if be is not None and be.name != "abstract" and be.is_concrete(x):
-            if be.xp.isdtype(x.dtype, ("real floating", "complex floating")):
+            if dtype_name(x.dtype).startswith(("float", "complex", "bfloat")):
                 found.append((be, x))
     return found
 
