@@ -1,4 +1,4 @@
-"""Matrices with known answers for tests of algorithms: prescribed spectra, and real problems that ship with pyamg.
+"""Matrices with known answers for tests of algorithms: prescribed spectra, and real problems from pyamg.
 
 All are NumPy or SciPy; ``tests/zoo`` has operators of every class instead. Spectra are scaled to [.., 1].
 """
@@ -100,7 +100,7 @@ def jordan(n, value=0.5):
 
 
 def pyamg_example(name):
-    """A matrix that ships with pyamg ("airfoil", "bar", "unit_square", "knot", ...), CSR; skips without pyamg."""
+    """A matrix that ships with pyamg ("airfoil", "bar", "unit_square", "knot"), CSR; skips without it."""
     import pytest
 
     data = pytest.importorskip("pyamg.gallery")

@@ -1,6 +1,6 @@
 """Gram-Schmidt against a growing basis, the step that all Krylov methods share.
 
-A basis is stored by rows, ``(*batch, m, n)``, so that projecting is one product of a matrix and a vector; every
+A basis is stored by rows, ``(*batch, m, n)``, so that projecting is one product of matrix and vector; every
 batch entry has a basis of its own (a column of a right-hand side, a probe). Classical Gram-Schmidt is done
 again where the first pass cancelled (Daniel, Gragg, Kaufman & Stewart, Math. Comp. 30 (1976) 772; twice is
 enough: Giraud, Langou & Rozložník 2005). Breakdown, a vector that lies in the space already, is a normal end:
@@ -61,7 +61,7 @@ def orthogonalize(
 def normalize(be: Backend, w: Array, norm: Array, size: Array) -> tuple[Array, Array]:
     """``w / norm`` and the norm, both zero where ``norm`` is rounding error beside ``size`` (breakdown).
 
-    w: (*batch, n). norm, size: (*batch,); size is that of the vector before orthogonalisation, or of the operator.
+    w: (*batch, n). norm, size: (*batch,); size is that of the vector before, or of the operator.
     """
     xp = be.xp
     eps = float(xp.finfo(norm.dtype).eps)
