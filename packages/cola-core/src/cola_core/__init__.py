@@ -49,6 +49,7 @@ from .functions import I_like, densify, describe, lazify, load, save, spy
 from .functions import sum as sum  # not in __all__: it would hide the built-in one
 from .info import Info
 from .linalg import (
+    Prepared,
     apply_unary,
     cholesky,
     cond,
@@ -80,6 +81,7 @@ from .linalg import (
     pinv,
     plu,
     pow,
+    prepare,
     qr,
     quad_form,
     rank,
@@ -189,6 +191,8 @@ __all__ = [
     "ops",
     "orth",
     "pinv",
+    "Prepared",
+    "prepare",
     "plu",
     "pow",
     "properties",

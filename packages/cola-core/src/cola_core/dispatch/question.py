@@ -58,25 +58,32 @@ class Question:
         return answer if shape == want else A.xp.broadcast_to(answer, want)
 
     def run(
-        self, *args: Any, alg: Any, return_info: bool = False, on_failure: str = "warn", check: Any = None
+        self,
+        *args: Any,
+        alg: Any,
+        return_info: bool = False,
+        on_failure: str = "warn",
+        check: Any = None,
+        through: Callable[[], Any] | None = None,
     ) -> Any:
         """Ask, collect what the leaves report, and warn or raise once, at the outermost question.
 
         check(answer) -> Info fields recomputed from the whole operator (a residual), for composed iterative
-        answers and when the caller wants an Info.
+        answers and when the caller wants an Info. through: answers instead of dispatch, where the answerer is
+        known already (a kept factorisation).
         """
         from .choose import ask
 
         outer = SESSION.get()
         if outer is not None and not return_info and on_failure == "warn":
-            return ask(self, args, alg)  # the outermost question warns
+            return ask(self, args, alg) if through is None else through()  # the outermost question warns
         if on_failure not in ("warn", "raise", "ignore"):
             raise UnknownNameError(f'on_failure is "warn", "raise" or "ignore", not {on_failure!r}')
         inner = Session(recorder=None if outer is None else outer.recorder, question=self.name)
         token = SESSION.set(inner)
         start = time.perf_counter()
         try:
-            answer = ask(self, args, alg)
+            answer = ask(self, args, alg) if through is None else through()
         finally:
             SESSION.reset(token)
         if outer is None:

@@ -63,6 +63,7 @@ from .matrix_function import (
 )
 from .norm import COND, NORM, RANK, cond, norm, rank
 from .plu import PLU, lu, plu
+from .prepare import Prepared, prepare
 from .qr import LQ_FACTORS, QR_FACTORS, lq, qr
 from .quadratic import INV_QUAD_LOGDET, inv_quad, inv_quad_logdet, quad_form
 from .sampling import ROOT, SAMPLE, root, sample
@@ -174,6 +175,8 @@ __all__ = [
     "nullspace",
     "orth",
     "pinv",
+    "Prepared",
+    "prepare",
     "plu",
     "pow",
     "qr",

@@ -67,6 +67,19 @@ class Inverse(LinearOperator):
         found = self.__dict__.get("_factor")
         if found is not None:
             return found
+        found = self._answerer(factor=True)
+        return None if isinstance(found, Algorithm) else found
+
+    def leaf(self) -> Algorithm | None:
+        """The algorithm without a factorisation that answers for the whole operator; None where a rule or
+        a factorisation does."""
+        if self.__dict__.get("_factor") is not None:
+            return None
+        found = self._answerer(factor=False)
+        return found if isinstance(found, Algorithm) and not hasattr(found, "factor") else None
+
+    def _answerer(self, factor: bool) -> Any:
+        """The factorisation (made if ``factor``), else the algorithm; None where a rule has none."""
         from .solve import SOLVE
 
         A = self.A
@@ -76,14 +89,14 @@ class Inverse(LinearOperator):
         probe = be.zeros((A.shape[-1], 1), A.dtype, A.device)
         for tier in REGISTRY.tiers("solve", types):
             for rule in select(SOLVE, tier, (A, probe), self.alg):
-                if rule.factor is None:
+                if rule.factor is None or not factor:
                     return None
                 found = rule.factor(A, alg=self.alg)
                 if found is not NotImplemented:
                     return self._keep_factor(be, found)
         chosen, _ = choose_algorithm(SOLVE, (A, probe), self.alg)
-        if not hasattr(chosen, "factor"):
-            return None
+        if not factor or not hasattr(chosen, "factor"):
+            return chosen
         return self._keep_factor(be, chosen.factor(A))
 
     def _keep_factor(self, be: Any, factor: Any) -> Any:

@@ -31,7 +31,7 @@ from .operands import as_algorithm, right_side
 from .structure import by_singular_values, structural
 from .svd import SINGULAR
 
-__all__ = ["LEAST_SQUARES", "PINV", "PseudoInverse", "lstsq", "pinv"]
+__all__ = ["LEAST_SQUARES", "PINV", "PseudoInverse", "check_least_squares", "lstsq", "pinv"]
 
 RULES = RuleBook()
 
@@ -81,7 +81,7 @@ def lstsq(
         alg=as_algorithm(alg, "lstsq"),
         return_info=return_info,
         on_failure=on_failure,
-        check=lambda X, info: _check(A, X, B, info),
+        check=lambda X, info: check_least_squares(A, X, B, info),
     )
     X, info = out if return_info else (out, None)
     X = X[..., 0] if vector else X
@@ -99,7 +99,7 @@ def _positive(rcond: Any, question: str) -> float | None:
     return float(rcond)
 
 
-def _check(A: LinearOperator, X: Array, B: Array, info: Info) -> Info:
+def check_least_squares(A: LinearOperator, X: Array, B: Array, info: Info) -> Info:
     """The residual of the whole system."""
     be = A.backend
     if be is None or 0 in X.shape or 0 in B.shape:
@@ -157,8 +157,8 @@ class PseudoInverse(LinearOperator):
         if current is not None and current.recorder is not None:
             return ask(LEAST_SQUARES, args, self.alg)
         factor = self.__dict__.get("_factor")
-        if factor is None and structural("lstsq", self.A, self.alg, X, self.rcond) is not True:
-            chosen, _ = choose_algorithm(LEAST_SQUARES, args, self.alg)
+        if factor is None:
+            chosen = self.leaf()
             if hasattr(chosen, "factor"):
                 factor = chosen.factor(self.A, self.rcond)
                 if _keepable(self.A._concrete_backend(), self.A):
@@ -171,6 +171,15 @@ class PseudoInverse(LinearOperator):
         if current is None:
             return LEAST_SQUARES.run(*args, alg=self.alg)
         return ask(LEAST_SQUARES, args, self.alg)
+
+    def leaf(self) -> Algorithm | None:
+        """The algorithm that answers for the whole operator; None where a rule does."""
+        A = self.A
+        probe = A._concrete_backend().zeros((A.shape[-2], 1), A.dtype, A.device)
+        if structural("lstsq", A, self.alg, probe, self.rcond) is True:
+            return None
+        chosen, _ = choose_algorithm(LEAST_SQUARES, (A, probe, self.rcond), self.alg)
+        return chosen  # type: ignore[no-any-return]
 
     def _rmatmat(self, X: Array) -> Array:
         return self._adjoint()._matmat(X)

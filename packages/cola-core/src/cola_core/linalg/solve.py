@@ -34,7 +34,7 @@ from .stacked import gather, groups_of, scatter
 from .structure import low_rank_size, shift_split, spectral, spectral_guard
 from .structured_factor import spectral_factor, woodbury_factor
 
-__all__ = ["SOLVE", "solve"]
+__all__ = ["SOLVE", "check_solution", "solve"]
 
 RULES = RuleBook()
 
@@ -87,7 +87,7 @@ def solve(
         alg=as_algorithm(alg, "solve"),
         return_info=return_info,
         on_failure=on_failure,
-        check=lambda X, info: _check(A, X, B, info),
+        check=lambda X, info: check_solution(A, X, B, info),
     )
     if return_info:
         X, info = out
@@ -98,7 +98,7 @@ def solve(
 solve.question = SOLVE  # type: ignore[attr-defined]
 
 
-def _check(A: LinearOperator, X: Array, B: Array, info: Info) -> Info:
+def check_solution(A: LinearOperator, X: Array, B: Array, info: Info) -> Info:
     """The residual of the whole system, however many leaves contributed."""
     be = A.backend
     if be is None:
