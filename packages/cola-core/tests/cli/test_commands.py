@@ -236,3 +236,15 @@ def test_a_saved_batch_and_a_damaged_file_are_one_line(cola, tmp_path):
     cola("info", "batch.cola").one_line("batch", "(2,)")
     (tmp_path / "bad.cola").write_bytes(b"PK\x03\x04nonsense")
     cola("info", "bad.cola").one_line("bad.cola")
+
+
+def test_algorithms_are_listed_with_their_settings_and_questions(cola):
+    found = {a["name"]: a for a in json.loads(cola("algorithms", "--json").out)}
+    assert found["CG"]["kind"] == "iterative" and found["CG"]["questions"]["solve"] is True
+    assert found["CG"]["settings"]["tol"] == "None" and "cg.py:" in found["CG"]["where"]
+    assert found["PowerIteration"]["questions"]["eigsh"] is False  # on request
+    listed = cola("algorithms", "--question", "logdet").out
+    assert "Cholesky" in listed and "GMRES" not in listed
+    page = cola("algorithms", "--plugin", "core", "--markdown").out
+    assert all(f"## {name}\n" in page for name, a in found.items() if a["plugin"] == "core")
+    assert "``" not in page.replace("```", "")

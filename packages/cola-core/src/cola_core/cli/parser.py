@@ -9,7 +9,18 @@ from ..errors import PluginLoadError, UnknownNameError
 
 __all__ = ["build_parser", "plugin_commands"]
 
-BUILTIN = ("info", "explain", "solve", "eigs", "logdet", "trace", "plugins", "check-plugin", "rules")
+BUILTIN = (
+    "info",
+    "explain",
+    "solve",
+    "eigs",
+    "logdet",
+    "trace",
+    "plugins",
+    "check-plugin",
+    "rules",
+    "algorithms",
+)
 _FLAGS = ("--debug", "--quiet", "-q")
 
 _DESCRIPTION = "Structured linear algebra: ask questions of matrices in files, see the plan, manage plugins."
@@ -62,9 +73,9 @@ def _leaves(parser: argparse.ArgumentParser) -> list[argparse.ArgumentParser]:
 
 
 def _add_builtin(commands: Any) -> None:
-    from . import check_plugin, eigs, explain, info, logdet, plugins, rules, solve, trace
+    from . import algorithms, check_plugin, eigs, explain, info, logdet, plugins, rules, solve, trace
 
-    for module in (info, explain, solve, eigs, logdet, trace, plugins, check_plugin, rules):
+    for module in (info, explain, solve, eigs, logdet, trace, plugins, check_plugin, rules, algorithms):
         module.add(commands)
 
 
