@@ -213,10 +213,41 @@ __all__ = [
     "svdvals",
     "sylvester",
     "trace",
+    "AMG",
+    "BlockJacobi",
+    "IncompleteCholesky",
+    "IncompleteLU",
+    "Jacobi",
+    "LowRankPlusDiagonal",
+    "Nystrom",
+    "PivotedCholesky",
+    "RPCholesky",
+    "preconditioners",
 ]
 
 
+_PRECONDITIONERS = frozenset(
+    {
+        "AMG",
+        "BlockJacobi",
+        "IncompleteCholesky",
+        "IncompleteLU",
+        "Jacobi",
+        "LowRankPlusDiagonal",
+        "Nystrom",
+        "PivotedCholesky",
+        "RPCholesky",
+        "preconditioners",
+    }
+)
+
+
 def __getattr__(name: str) -> object:
+    if name in _PRECONDITIONERS:  # imported when first named
+        from importlib import import_module
+
+        module = import_module(".preconditioners", __name__)
+        return module if name == "preconditioners" else getattr(module, name)
     from .migration import REPLACED
 
     try:
