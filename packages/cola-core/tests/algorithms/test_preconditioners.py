@@ -63,7 +63,7 @@ class Counting:
             self.calls += 1
             return P @ X
 
-        self.operator = PSD(ops.FunctionOperator(matmat=product, shape=P.shape, dtype=P.dtype))
+        self.operator = PSD(ops.FunctionOperator(None, P.shape, P.dtype, matmat=product))
 
 
 SPD = [
@@ -97,7 +97,9 @@ class TestEveryOne:
         x, info = cola.solve(A, b, CG(P=P), return_info=True)
         assert bool(info.converged)
         np.testing.assert_allclose(
-            D @ backend.to_numpy(x), backend.to_numpy(b), atol=1e-3 if "32" in dtype or "64" in dtype else 1e-6
+            D @ backend.to_numpy(x),
+            backend.to_numpy(b),
+            atol=1e-3 if "32" in dtype or "64" in dtype else 1e-6,
         )
 
     @pytest.mark.parametrize("P", [p for p, _ in SPD], ids=repr)
@@ -204,6 +206,8 @@ class TestBlockJacobi:
     @pytest.mark.parametrize("size", [1, 3, 7, 40, 100])
     @pytest.mark.parametrize("psd", [True, False])
     def test_blocks(self, size, psd, backend, rng):
+        if backend.name == "jax" and (size, psd) != (7, True):
+            pytest.skip("on JAX, which compiles every shape anew, in one size")
         D = rng.standard_normal((40, 40)) + 9 * np.eye(40)
         D = D @ D.T if psd else D
         A = ops.Dense(backend.asarray(D))
@@ -256,7 +260,9 @@ class TestIncompleteCholesky:
             assert (abs(sp.tril(S)) > 0).nnz == L.nnz
             error = abs((L @ L.conj().T - S).toarray())[abs(S.toarray()) > 0]
             assert error.max() < 1e-13
-            np.testing.assert_allclose(with_drops(S, 0.0).toarray(), np.linalg.cholesky(S.toarray()), atol=1e-12)
+            np.testing.assert_allclose(
+                with_drops(S, 0.0).toarray(), np.linalg.cholesky(S.toarray()), atol=1e-12
+            )
 
     def test_exact_where_nothing_fills(self):
         S = sp.diags_array([-1.0, 2.0, -1.0], offsets=[-1, 0, 1], shape=(300, 300)).tocsr()
@@ -291,7 +297,7 @@ class TestIncompleteCholesky:
         indefinite = sp.csr_array(np.array([[1.0, 9.0, 0], [9.0, 1.0, 9.0], [0, 9.0, 1.0]]))
         with pytest.raises(NotPositiveDefiniteError, match="pivot"):
             IncompleteCholesky(shift=1e-6)(PSD(ops.Sparse.from_scipy(indefinite)))
-        products = ops.FunctionOperator(matmat=lambda X: X, shape=(3, 3), dtype=np.float64)
+        products = ops.FunctionOperator(None, (3, 3), np.float64, matmat=lambda X: X)
         with pytest.raises(NotImplementedError, match="products"):
             IncompleteCholesky()(PSD(products))
 
@@ -305,7 +311,9 @@ class TestIncompleteCholesky:
     def test_other_libraries(self):
         torch = pytest.importorskip("torch")
         A = PSD(ops.Sparse.from_scipy(poisson(10, 10)).to(backend="torch"))
-        x, info = cola.solve(A, torch.ones(100, dtype=torch.float64), CG(P=IncompleteCholesky()), return_info=True)
+        x, info = cola.solve(
+            A, torch.ones(100, dtype=torch.float64), CG(P=IncompleteCholesky()), return_info=True
+        )
         assert info.converged and info.iterations < 20 and isinstance(x, torch.Tensor)
 
     def test_jax_is_refused_by_name(self):
@@ -455,7 +463,7 @@ class TestLowRank:
         assert np.linalg.eigvalsh(P.to_dense().astype(float)).min() > 0
 
     def test_nystrom_finds_its_rank(self):
-        K = with_spectrum(np.maximum(2.0 ** -np.arange(200), 1e-14))
+        K = with_spectrum(np.maximum(2.0 ** (-np.arange(200) / 1.6), 1e-14))
         fine, coarse = (Nystrom()(plus_noise(K, s)) for s in (1e-6, 1e-1))
         assert coarse.Ms[1].rank == 20 and fine.Ms[1].rank == 40
         kappa = np.linalg.cond(np.linalg.cholesky(fine.to_dense()).T @ (K + 1e-6 * np.eye(200)))

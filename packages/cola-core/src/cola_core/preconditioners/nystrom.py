@@ -23,7 +23,7 @@ FIRST_RANK, LARGEST_RANK, ENOUGH = 20, 500, 10.0
 
 @dataclass(frozen=True)
 class Nystrom(Preconditioner):
-    """``U (W + mu)^{-1} U^H + (w_k + mu)^{-1} (I - U U^H)``, with ``U W U^H`` a randomised approximation of K.
+    """``U (W + mu)^{-1} U^H + (w_k + mu)^{-1} (I - U U^H)``, ``U W U^H`` a randomised approximation of K.
 
     rank: products with K; default: doubled from 20 until the smallest eigenvalue found is at most ``10 mu``,
     or ``max_rank`` (500) is reached. shift: mu; default: the mean of the diagonal terms of A, zero if it has

@@ -38,10 +38,11 @@ class PartialCholesky:
 
 
 def partial_cholesky(
-    K: LinearOperator, rank: int, stop: Any, uniforms: Array | None, method: str
+    K: LinearOperator, rank: int, tol: float | None, enough: Array | None, uniforms: Array | None, method: str
 ) -> PartialCholesky:
-    """At most ``rank`` steps, fewer where the trace of the rest falls to ``stop``; pivots are the largest
-    entries of the rest's diagonal, or drawn in proportion to them with the given uniform numbers (rank,).
+    """At most ``rank`` steps, fewer where the trace of the rest falls to ``tol`` times that of K, or to the
+    smallest number of ``enough``; pivots are the largest entries of the rest's diagonal, or drawn in
+    proportion to them with the given uniform numbers (rank,).
 
     Under a JAX trace all steps are made, those after the last needed one with columns of zeros.
     """
@@ -60,6 +61,10 @@ def partial_cholesky(
             f"{method}: {K!r} has the diagonal entry {be.number(xp.min(d)):.3g}; a positive semidefinite "
             "matrix has none below zero."
         )
+    if enough is not None:
+        stop = xp.min(enough) if enough.shape else enough
+    else:
+        stop = (float(xp.finfo(d.dtype).eps) if tol is None else float(tol)) * xp.sum(d)
     if be.name == "jax":
         F, pivots, d, low, last = be.jit(_steps, static=("rank",))(K, d + 0, uniforms, stop, rank=rank)
     else:
@@ -70,7 +75,7 @@ def partial_cholesky(
         if be.number(low) < -slack * be.number(top):
             raise NotPositiveDefiniteError(
                 f"{method}: {K!r} is not positive semidefinite: after some steps a diagonal entry of the "
-                f"rest is {be.number(low):.3g}. Remove the PSD declaration, or add a multiple of the identity."
+                f"rest is {be.number(low):.3g}. Remove the PSD declaration, or add some of the identity."
             )
         F, pivots = F[:, : int(last)], pivots[: int(last)]
     return PartialCholesky(F, pivots, d, xp.sum(d))

@@ -26,9 +26,9 @@ class PivotedCholesky(Preconditioner):
     """``(F F^H + D)^{-1}`` for ``A = K + D``, with F from at most ``rank`` columns of K.
 
     rank: default 100. tol: stop when the trace of ``K - F F^H`` is this part of K's (default: when it is
-    below the smallest entry of D, beyond which nothing is gained). shift: D as a number or vector; default: the
-    diagonal terms of A, and where it has none the mean of what is left of the diagonal. Takes the diagonal
-    and ``rank`` columns, ``O(n rank^2)`` flops; works for operators given by products too, one for a column.
+    below the smallest entry of D, beyond which nothing is gained). shift: D as a number or vector; default:
+    the diagonal terms of A, and where it has none the mean of what is left of the diagonal. Takes the
+    diagonal and ``rank`` columns, ``O(n rank^2)`` flops; of an operator given by products, one for a column.
     For kernels whose columns are much alike in size ``RPCholesky`` is the better choice.
 
     >>> import numpy as np, cola_core as cola
@@ -46,8 +46,8 @@ class PivotedCholesky(Preconditioner):
     def approximate(self, K: LinearOperator, shift: Array | None = None) -> PartialCholesky:
         """``K ~ F F^H`` with its exact error in the trace norm."""
         rank = min(RANK if self.rank is None else int(self.rank), K.shape[-1])
-        stop = stopping(K, self.tol, shift)
-        return partial_cholesky(K, rank, stop, self._uniforms(K, rank), type(self).__name__)
+        enough = shift if self.tol is None and shift is not None and 0 not in shift.shape else None
+        return partial_cholesky(K, rank, self.tol, enough, self._uniforms(K, rank), type(self).__name__)
 
     def _uniforms(self, K: LinearOperator, rank: int) -> Array | None:
         return None
@@ -65,16 +65,3 @@ class PivotedCholesky(Preconditioner):
             floor = float(xp.finfo(real).eps) * xp.sum(xp.abs(found.factor) ** 2) / n
             d = xp.maximum(found.trace_error / n, floor)
         return woodbury(A, found.factor, d)
-
-
-def stopping(K: LinearOperator, tol: float | None, shift: Array | None) -> Any:
-    """The trace of the rest at which to stop: a number or an array of no axes."""
-    from ..linalg import trace
-
-    be = K._concrete_backend()
-    real = be.real_dtype(K.dtype)
-    if tol is None and shift is not None and 0 not in shift.shape:
-        return be.xp.min(shift) if shift.shape else shift
-    part = float(be.xp.finfo(real).eps) if tol is None else float(tol)
-    total = trace(K, "exact")
-    return part * (be.xp.real(total) if be.is_complex(total) else total)
