@@ -88,11 +88,14 @@ def test_the_identity_as_preconditioner(put):
         assert info.converged and np.allclose(host(x), np.linalg.solve(SPD, np.ones(N)))
 
 
-def test_a_right_side_whose_squares_underflow_is_not_called_solved(put):
-    b = put(np.full(N, 1e-25), "float32")
+@pytest.mark.parametrize(("size", "precision"), [(1e-25, "float32"), (1e25, "float32"), (1e-200, "float64")])
+def test_a_right_side_whose_squares_leave_the_range_is_solved_all_the_same(put, size, precision):
+    b = put(np.full(N, size), precision)
+    want = np.linalg.solve(SPD, np.ones(N))
     for alg in (cola.CG(), cola.GMRES()):
-        _, info = cola.solve(cola.PSD(put(SPD, "float32")), b, alg, return_info=True, on_failure="ignore")
-        assert not info.converged
+        x, info = cola.solve(cola.PSD(put(SPD, precision)), b, alg, return_info=True)
+        assert info.converged and 0 < info.residual <= 1.1 * info.tolerance
+        assert np.allclose(host(x).astype(float) / size, want, rtol=1e-3)
 
 
 # -- functions of operators ----------------------------------------------------------------------------------

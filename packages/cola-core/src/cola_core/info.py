@@ -1,8 +1,9 @@
 """``Info``: what an iterative, stochastic or direct answer knows about its own error.
 
 Contract: ``residual`` is recomputed from the operator at exit, never the recurrence's own; ``converged``
-compares it with ``tolerance``; ``reason`` says in a word why the iteration stopped. Fields that do not apply
-are None. Under ``jax.jit`` the numeric fields are traced arrays and nothing is warned.
+compares it with ``tolerance``; ``reason`` says in words why the iteration stopped. Fields that do not apply
+are None. Under ``jax.jit`` the numeric fields are traced arrays and nothing is warned; outside again they are
+numbers, and ``reason`` reads as it would have without.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from typing import Any
 
 from .errors import ConvergenceError, ConvergenceWarning
 from .pytree import node, static
+from .reasons import CONVERGED, REASONS, TRACED
 
 __all__ = ["Info", "combine", "report"]
 
@@ -24,9 +26,11 @@ class Info:
     """How an answer was reached and how far it can be trusted.
 
     residual: relative residual norm ``|b - A x| / |b|`` (worst column), recomputed at exit.
-    residuals: the same per column. standard_error: one standard deviation of a stochastic answer, including
-    the deterministic part (truncation) where it is estimated. parts: Infos of the leaves of a composed
-    answer. rank: the numerical rank a least-squares answer rests on.
+    residuals: the same per column; codes: per column why it ended, numbers that ``reasons`` has words for.
+    tolerance: what the residual was to meet. error_estimate: of the answer, absolute, in the norm its
+    algorithm names, without the part that rounding adds. standard_error: one standard deviation of a
+    stochastic answer, including the deterministic part (truncation) where it is estimated. parts: Infos of
+    the leaves of a composed answer. rank: the numerical rank a least-squares answer rests on.
     """
 
     method: str = static(default="")
@@ -39,6 +43,7 @@ class Info:
     error_estimate: Any = None
     standard_error: Any = None
     residuals: Any = None
+    codes: Any = None
     condition: Any = None
     rank: Any = None
     rule: str = static(default="")
@@ -50,6 +55,29 @@ class Info:
         """A copy with some fields changed."""
         return replace(self, **changes)
 
+    @property
+    def reasons(self) -> tuple[str, ...]:
+        """Why each column ended, in words; empty where there are no columns, or under a trace."""
+        found = _ints(self.codes)
+        return () if found is None else tuple(REASONS.get(c, "unknown") for c in found)
+
+    @property
+    def converged_columns(self) -> Any:
+        """Per column whether it converged: an array of the backend, or None where there are no columns."""
+        return None if self.codes is None else self.codes == CONVERGED
+
+    def concrete(self, be: Any) -> Info:
+        """Arrays of one number as Python numbers, where values can be looked at."""
+        changes: dict[str, Any] = {}
+        for name in ("converged", "iterations", "matvecs", "residual", "tolerance", "error_estimate"):
+            value = getattr(self, name)
+            if hasattr(value, "shape"):
+                value = be.number(value)
+                changes[name] = bool(value) if name == "converged" else value
+                if name in ("iterations", "matvecs"):
+                    changes[name] = int(value)
+        return self.replace(reason=self.reason, **changes)
+
     def as_dict(self) -> dict[str, Any]:
         """Plain Python values, for JSON."""
         out: dict[str, Any] = {}
@@ -57,12 +85,58 @@ class Info:
             value = getattr(self, f.name)
             if f.name == "parts":
                 value = [p.as_dict() for p in value]
-            elif f.name == "residuals" and value is not None:
+            elif f.name in ("residuals", "codes") and value is not None:
                 value = [float(v) for v in _flat(value)]
             elif value is not None and hasattr(value, "shape"):
                 value = value.item() if not value.shape else [float(v) for v in _flat(value)]
             out[f.name] = value
         return out
+
+
+class _Reason:
+    """The field ``reason``: as it was given, or where it was unknown because of a trace, from the codes."""
+
+    def __get__(self, info: Any, owner: type | None = None) -> Any:
+        if info is None:
+            return self
+        given = info.__dict__["reason"]
+        if given != TRACED:
+            return given
+        codes = _ints(info.codes)
+        if codes is None:
+            flag = _flag(info.converged)
+            return given if flag is None else "converged" if flag else "not converged"
+        return REASONS.get(_worst(codes), given)
+
+    def __set__(self, info: Any, value: str) -> None:
+        info.__dict__["reason"] = value
+
+
+Info.reason = _Reason()  # type: ignore[assignment]
+
+
+def _worst(codes: list[int]) -> int:
+    """The reason that tells most: the greatest of those that are no success."""
+    failed = [c for c in codes if c != CONVERGED]
+    return max(failed) if failed else CONVERGED
+
+
+def _ints(codes: Any) -> list[int] | None:
+    """Codes as Python numbers, None where there are none or they are traced."""
+    if codes is None or not hasattr(codes, "tolist"):
+        return None
+    try:
+        return [int(c) for c in _flat(codes)]
+    except Exception:  # noqa: BLE001 - each framework has its own tracer error
+        return None
+
+
+def _flag(flag: Any) -> bool | None:
+    """A concrete truth value (of several: all of them), or None."""
+    try:
+        return all(_flat(flag)) if getattr(flag, "shape", ()) else bool(flag)
+    except Exception:  # noqa: BLE001 - each framework has its own tracer error
+        return None
 
 
 def _flat(value: Any) -> list[Any]:
@@ -87,11 +161,12 @@ def combine(parts: Sequence[Info], **changes: Any) -> Info:
     merged = Info(
         method=" + ".join(dict.fromkeys(p.method for p in parts if p.method)),
         converged=converged,
-        reason=first.reason,
+        reason=first.__dict__["reason"],
         iterations=total("iterations"),
         matvecs=total("matvecs"),
         residual=first.residual if len(parts) == 1 else None,
         residuals=first.residuals if len(parts) == 1 else None,
+        codes=first.codes if len(parts) == 1 else None,
         tolerance=first.tolerance,
         error_estimate=total("error_estimate"),
         # a bound without assuming independence: leaves may have used the same random probes
@@ -108,12 +183,7 @@ def combine(parts: Sequence[Info], **changes: Any) -> Info:
 
 def _is_false(flag: Any) -> bool:
     """True only for a concrete False: a traced flag is neither."""
-    if flag is True or flag is None:
-        return False
-    try:
-        return not bool(flag)
-    except Exception:  # noqa: BLE001 - each framework has its own tracer error
-        return False
+    return flag is not None and flag is not True and _flag(flag) is False
 
 
 def report(info: Info, on_failure: str, question: str, operator: str) -> None:

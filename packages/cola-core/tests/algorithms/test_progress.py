@@ -41,6 +41,93 @@ def test_a_compiled_solve_shows_its_steps(rng, capsys):
     assert "CG" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("algorithm", [CG, GMRES])
+def test_a_callback_sees_every_step_and_may_stop(backend, rng, algorithm):
+    A, b = _problem(backend, rng)
+    settings = {} if algorithm is CG else {"restart": 2}
+    seen = []
+    _, info = cola.solve(
+        A, b, algorithm(callback=lambda *told: seen.append(told), **settings), return_info=True
+    )
+    assert info.converged and seen[-1][0] == info.iterations
+    assert all(type(step) is int and type(error) is float for step, error in seen)
+    assert [step for step, _ in seen] == sorted(step for step, _ in seen)
+    assert seen[-1][1] < seen[0][1]
+    alg = algorithm(callback=lambda step, error: step >= 4, **settings)
+    with pytest.warns(cola.errors.ConvergenceWarning, match="stopped by the callback"):
+        _, info = cola.solve(A, b, alg, return_info=True)
+    assert not info.converged and info.iterations == 4 and info.reason == "stopped by the callback"
+
+
+def test_a_time_budget_ends_a_solve(backend, rng):
+    import time
+
+    A, b = _problem(backend, rng)
+    alg = cola.Auto(max_seconds=0.0).configure(CG)
+    _, info = cola.solve(A, b, alg, return_info=True, on_failure="ignore")
+    assert info.reason == "the time budget was used up" and info.iterations < 3
+    alg = CG(callback=lambda step, error: time.sleep(0.02), max_seconds=0.05, tol=1e-12)
+    _, info = cola.solve(A, b, alg, return_info=True, on_failure="ignore")
+    assert info.reason == "the time budget was used up" and info.iterations < 10
+    assert cola.solve(A, b, CG(max_seconds=1e4), return_info=True)[1].converged
+
+
+def test_a_compiled_solve_asks_its_callback(rng):
+    jax = pytest.importorskip("jax")
+    from cola_core.backends import get_backend
+
+    A, b = _problem(get_backend("jax"), rng)
+    seen = []
+
+    def callback(step, error):
+        seen.append(step)
+        return step == 3
+
+    solve = jax.jit(lambda A, b: cola.solve(A, b, CG(callback=callback), return_info=True))
+    for _ in range(2):
+        _, info = solve(A, b)
+        assert int(info.iterations) == 3 and not info.converged
+        assert info.reason == "stopped by the callback"
+    assert seen == [1, 2, 3, 1, 2, 3]
+
+
+def test_a_watched_solve_compiles_once(rng):
+    pytest.importorskip("jax")
+    from cola_core.algorithms import cg
+    from cola_core.backends import get_backend
+
+    be = get_backend("jax")
+    A, b = _problem(be, rng)
+    cola.solve(A, b, CG(callback=lambda step, error: False))
+    compiled = be.jit(cg._iterate, static=("watch",))
+    before = compiled._cache_size()
+    cola.solve(A, b, CG(callback=lambda step, error: False))
+    cola.solve(A, b, CG(max_seconds=100))
+    assert compiled._cache_size() == before
+
+
+def test_solves_inside_solves_have_watches_of_their_own(backend, rng):
+    A, b = _problem(backend, rng)
+    outer, inner = [], []
+    P = cola.inv(A, CG(tol=0.1, callback=lambda step, error: inner.append(step)))
+    if backend.name != "jax":
+        alg = GMRES(P=P, restart=1, max_iters=3, callback=lambda step, error: outer.append(step))
+        cola.solve(A, b, alg, on_failure="ignore")
+        assert outer == [1, 2, 3] and len(inner) > 3
+    nested = CG(callback=lambda step, error: outer.append(len(cola.solve(A, b, P.alg).shape)))
+    cola.solve(A, b, nested)
+    assert outer[-1] == 1
+
+
+def test_progress_is_another_word_for_pbar(rng, capsys):
+    from cola_core.backends import get_backend
+
+    A, b = _problem(get_backend("numpy"), rng)
+    cola.solve(A, b, CG(progress=True))
+    assert "CG" in capsys.readouterr().err
+    assert cola.Auto(progress=True).configure(CG).pbar
+
+
 def test_other_iterations_show_theirs(backend, rng, capsys):
     A, _ = _problem(backend, rng)
     cola.eigh(A, 2, "LA", Lanczos(pbar=True))

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from .arnoldi import Arnoldi
 from .banded import BandedCholesky, BandedEigh, BandedLU
-from .base import Algorithm, Auto, default_tol
+from .base import Algorithm, Auto, Iterative, default_tol
 from .cg import CG
 from .cholesky import Cholesky
 from .dense_exp import ScalingSquaring
@@ -14,6 +14,7 @@ from .exact import Exact
 from .exp_action import ExpAction
 from .gmres import GMRES
 from .hutchinson import Hutchinson
+from .krylov_solver import KrylovSolver
 from .lanczos import Lanczos
 from .lanczos_svd import LanczosSVD
 from .levinson import Levinson
@@ -59,6 +60,8 @@ __all__ = [
     "Hutch",
     "Hutchinson",
     "InverseScalingSquaring",
+    "Iterative",
+    "KrylovSolver",
     "Lanczos",
     "LanczosSVD",
     "NewtonSign",

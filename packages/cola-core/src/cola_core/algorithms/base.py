@@ -8,13 +8,16 @@ estimates from static facts.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, field, fields
 from typing import Any, ClassVar
 
 from ..backends.base import dtype_name
 from ..cost import Cost
+from .progress import Watch, watching
 
-__all__ = ["Algorithm", "Auto", "default_tol", "question_memory", "refuse_batches"]
+__all__ = ["Algorithm", "Auto", "Iterative", "default_tol", "question_memory", "refuse_batches"]
 
 
 @dataclass(frozen=True)
@@ -51,8 +54,49 @@ class Algorithm:
         return ", ".join(changed)
 
 
+@dataclass(frozen=True)
+class Iterative(Algorithm):
+    """Base of everything that makes steps until a tolerance is met.
+
+    tol: the tolerance (default by dtype). max_iters: budget of steps. pbar, or ``progress``: show a progress
+    bar (tqdm). callback: called as ``callback(step, error)`` after every step (every cycle of methods that
+    restart); an answer that is true ends the iteration. max_seconds: budget of time, looked at between steps;
+    the time to compile (JAX) is not counted. A budget that is used up, or a callback that stops, leaves the
+    answer found so far, with ``Info.converged`` False unless it meets the tolerance. All of it works in
+    compiled loops (under ``jax.jit``, too), where each look costs a call to the host.
+    """
+
+    tol: float | None = None
+    max_iters: int | None = None
+    pbar: bool = False
+    progress: bool = field(default=False, kw_only=True)
+    callback: Callable[[int, float], Any] | None = field(default=None, kw_only=True)
+    max_seconds: float | None = field(default=None, kw_only=True)
+
+    kind: ClassVar[str] = "iterative"
+
+    def tolerance(self, dtype: Any) -> float:
+        """The tolerance given, else the default of the dtype."""
+        return default_tol(dtype) if self.tol is None else float(self.tol)
+
+    def watched(
+        self, title: str, total: int | None, be: Any = None, *arrays: Any
+    ) -> AbstractContextManager[Watch | None]:
+        """A ``Watch`` for one run, None where none of the settings wants one; ``observe`` tells it the steps.
+
+        be, arrays: the backend and what the run starts from, which tell whether it is traced or compiled.
+        """
+        compiled = be is not None and be.name == "jax"
+        traced = compiled and not be.is_concrete(*arrays)
+        show = self.pbar or self.progress
+        return watching(title, total, show, self.callback, self.max_seconds, compiled, traced)
+
+
 # settings of Auto that belong to whatever it chooses
-PASSED_ON = ("tol", "max_iters", "key", "pbar", "x0", "P", "start_vector", "bs", "rand")
+PASSED_ON = (
+    *("tol", "max_iters", "key", "pbar", "x0", "P", "start_vector", "bs", "rand"),
+    *("callback", "max_seconds"),
+)
 _DEFAULTS: dict[type, Any] = {}
 
 
@@ -60,12 +104,12 @@ _DEFAULTS: dict[type, Any] = {}
 class Auto(Algorithm):
     """Choose by cost among the registered algorithms; the default everywhere.
 
-    tol, max_iters, key, pbar, x0, P, start_vector, bs, rand: passed to the chosen algorithm where it has such
-    a setting. memory: budget
-    in bytes for dense factors and bases (default 4 GiB). prefer: "exact" (default) weighs iterative and
-    stochastic candidates as riskier than their estimate; "speed" takes estimates at face value. advice: let
-    the ``cola_choose`` hooks of plugins overrule the estimates (plugins in name order, the first that
-    answers). rules: ids of rules to prefer wherever their types and guards allow ("plugin:solve/name").
+    tol, max_iters, key, pbar, x0, P, start_vector, bs, rand, callback, max_seconds: passed to the chosen
+    algorithm where it has such a setting; ``progress`` is another word for pbar. memory: budget in bytes
+    for dense factors and bases (default 4 GiB). prefer: "exact" (default) weighs iterative and stochastic
+    candidates as riskier than their estimate; "speed" takes estimates at face value. advice: let the
+    ``cola_choose`` hooks of plugins overrule the estimates (plugins in name order, the first that answers).
+    rules: ids of rules to prefer wherever their types and guards allow ("plugin:solve/name").
     """
 
     tol: float | None = None
@@ -81,8 +125,13 @@ class Auto(Algorithm):
     start_vector: Any = None
     bs: int | None = None
     rand: str | None = None
+    callback: Callable[[int, float], Any] | None = field(default=None, kw_only=True)
+    max_seconds: float | None = field(default=None, kw_only=True)
+    progress: bool | None = field(default=None, kw_only=True)
 
     def __post_init__(self) -> None:
+        if self.progress is not None and self.pbar is None:
+            object.__setattr__(self, "pbar", self.progress)
         if self.prefer not in ("exact", "speed"):
             raise ValueError(f'Auto(prefer=...) is "exact" or "speed", not {self.prefer!r}')
         if isinstance(self.rules, str):

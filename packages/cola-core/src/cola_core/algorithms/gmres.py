@@ -14,109 +14,30 @@ from typing import Any, ClassVar
 from ..backends import backend_of
 from ..backends.base import Array, Backend
 from ..cost import Cost
-from .base import Algorithm, default_tol, question_memory
-from .iteration import (
-    CONVERGED,
-    NONFINITE,
-    RUNNING,
-    STAGNATED,
-    as_preconditioner,
-    differentiated,
-    finish,
-    prepare,
-)
-from .progress import ProgressBar, progress
+from .iteration import CONVERGED, NONFINITE, RUNNING, STAGNATED, observe
+from .krylov_solver import KrylovSolver
+from .progress import Watch
 
 __all__ = ["GMRES"]
-
-
-@dataclass(frozen=True)
-class GMRES(Algorithm):
-    """Solve ``A x = b`` for any square A: one product per step, ``restart`` vectors of memory per column.
-
-    tol: relative residual (default by dtype). max_iters: total steps, default ``min(10 n, 2000)``. restart:
-    cycle length, default ``min(n, 50)``. P: an operator close to A^{-1}, or a function A -> operator. x0:
-    first guess. pbar: show progress.
-    """
-
-    tol: float | None = None
-    max_iters: int | None = None
-    pbar: bool = False
-    x0: Any = None
-    P: Any = None
-    restart: int | None = None
-
-    kind: ClassVar[str] = "iterative"
-
-    def cost(self, question: str, A: Any, *operands: Any) -> Cost:
-        n = A.shape[-1]
-        k = operands[0].shape[-1] if operands and len(operands[0].shape) > 1 else 1
-        steps, m = min(n, 300), min(n, self.restart or 50)
-        one = A.matmat_cost(k) + Cost(4 * m * n * k, 4 * m * A.itemsize * n * k, 0, 0, 10)
-        total = one * steps
-        return Cost(total.flops, total.bytes, question_memory(A, (m + 4) * k), steps, total.calls)
-
-    def solve(self, A: Any, b: Array) -> Array:
-        be, B, vector = prepare(A, b)
-        xp = be.xp
-        if 0 in B.shape:
-            return B[..., 0] if vector else B
-        tol = default_tol(B.dtype) if self.tol is None else float(self.tol)
-        n = A.shape[-1]
-        limit = min(10 * n, 2000) if self.max_iters is None else int(self.max_iters)
-        m = max(1, min(n, limit, 50 if self.restart is None else int(self.restart)))
-        P = as_preconditioner(self.P, A)
-        if differentiated(be, A, B):
-            return _implicit(be, A, P, B, tol, limit, m, vector, self.pbar)
-        X = xp.zeros_like(B)
-        if self.x0 is not None:
-            x0 = be.asarray(self.x0)
-            X = xp.broadcast_to(be.astype(x0[:, None] if x0.ndim == 1 else x0, B.dtype), B.shape) + 0
-        R = B - A @ X if self.x0 is not None else B + 0
-        steps, X, rnorm, code = _run(be, A, P, B, X, R, tol, limit, m, self.pbar)
-        return finish(be, A, "GMRES", X, B, vector, tol, steps, steps, code, rnorm)
-
-
-def _run(be: Backend, *operands: Any) -> tuple[Any, Array, Array, Array]:
-    *arrays, limit, m, pbar = operands
-    with progress("GMRES", limit, pbar) as bar:
-        return be.jit(_iterate, static=("m", "bar"))(*arrays, limit, m=m, bar=bar)
-
-
-def _implicit(
-    be: Backend, A: Any, P: Any, B: Array, tol: float, limit: int, m: int, vector: bool, pbar: bool
-) -> Array:
-    """The solve as one differentiable step:
-    its derivative is a solve with the adjoint, so memory stays flat."""
-
-    def run(preconditioner: Any) -> Any:
-        def solve(operator: Any, rhs: Array) -> Any:
-            zero = be.xp.zeros_like(rhs)
-            steps, X, _, code = _run(be, operator, preconditioner, rhs, zero, rhs + 0, tol, limit, m, pbar)
-            return X, (steps, code)
-
-        return solve
-
-    X, (steps, code) = be.implicit_solve(A, run(P), B, run(None if P is None else P.H))
-    return finish(be, A, "GMRES", X, B, vector, tol, steps, steps, code)
 
 
 def _iterate(
     A: Any,
     P: Any,
     B: Array,
-    X: Array,
-    R: Array,
+    X: Array | None,
     tol: Any,
     limit: Any,
     *,
     m: int,
-    bar: ProgressBar | None = None,
-) -> tuple[Any, Array, Array, Array]:
-    """Cycles of m steps: steps made, solution, residual norms, and per column why it stopped."""
+    watch: Watch | None = None,
+) -> tuple[Array, Any, Any, Array]:
+    """Cycles of m steps: solution, steps made, products, and per column why it stopped."""
     be: Any = backend_of(B)
     xp = be.xp
     target = tol * be.norm(B)
+    first = 0 if X is None else 1
+    X, R = (xp.zeros_like(B), B + 0) if X is None else (X + 0, B - A @ X)
     rnorm = be.norm(R)
     code = xp.where(rnorm <= target, CONVERGED, RUNNING)
     state = (0, X, R, rnorm, code, xp.zeros_like(code))
@@ -139,12 +60,11 @@ def _iterate(
         code = xp.where(live & ~xp.isfinite(after), NONFINITE, code)
         code = xp.where((code == RUNNING) & (rnorm <= target), CONVERGED, code)
         code = xp.where((code == RUNNING) & (slow >= 2), STAGNATED, code)
-        if bar is not None:
-            be.report(bar, steps + made, xp.max(rnorm))
+        code = observe(be, watch, steps + made, rnorm, code)
         return steps + made, X, R, rnorm, code, slow
 
     steps, X, R, rnorm, code, _ = be.while_loop(running, cycle, state)
-    return steps, X, rnorm, code
+    return X, steps, steps + first, code
 
 
 def _cycle(be: Backend, A: Any, P: Any, R: Array, rnorm: Array, m: int, target: Array) -> tuple[Array, Any]:
@@ -210,3 +130,33 @@ def _least_squares(be: Backend, H: Array, e1: Array, rnorm: Array) -> Array:
         return be.zeros((*H.shape[:-2], H.shape[-1]), H.dtype) * float("nan")
     rhs = e1 * be.astype(rnorm, H.dtype)[..., None]
     return (xp.linalg.pinv(H) @ rhs[..., None])[..., 0]
+
+
+@dataclass(frozen=True)
+class GMRES(KrylovSolver):
+    """Solve ``A x = b`` for any square A: one product per step, ``restart`` vectors of memory per column.
+
+    tol: relative residual (default by dtype). max_iters: total steps, default ``min(10 n, 2000)``. restart:
+    cycle length, default ``min(n, 50)``. P: an operator close to A^{-1}, or a function A -> operator. x0:
+    first guess. pbar,
+    callback, max_seconds: see ``Iterative``, a step being a cycle.
+    """
+
+    restart: int | None = None
+
+    _method: ClassVar[str] = "GMRES"
+    _iterate: ClassVar[Any] = staticmethod(_iterate)
+
+    def cost(self, question: str, A: Any, *operands: Any) -> Cost:
+        n = A.shape[-1]
+        k = operands[0].shape[-1] if operands and len(operands[0].shape) > 1 else 1
+        steps, m = min(n, 300), min(n, self.restart or 50)
+        one = A.matmat_cost(k) + Cost(4 * m * n * k, 4 * m * A.itemsize * n * k, 0, 0, 10)
+        total = one * steps
+        return Cost(total.flops, total.bytes, self._memory(A, m + 4, operands), steps, total.calls)
+
+    def _limit(self, n: int) -> int:
+        return min(10 * n, 2000)
+
+    def _static(self, n: int, limit: int) -> dict[str, Any]:
+        return {"m": max(1, min(n, limit, 50 if self.restart is None else int(self.restart)))}

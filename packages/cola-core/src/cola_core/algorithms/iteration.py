@@ -7,22 +7,54 @@ from typing import Any
 
 from ..backends.base import Array, Backend
 from ..dispatch.session import record
+from ..errors import ShapeError
 from ..info import Info
 from ..pytree import tree_leaves
+from ..reasons import (
+    BAD_PRECONDITIONER,
+    BREAKDOWN,
+    CONVERGED,
+    DRIFTED,
+    INCONSISTENT,
+    INDEFINITE,
+    NONFINITE,
+    REASONS,
+    RUNNING,
+    SINGULAR,
+    STAGNATED,
+    STOPPED,
+    TIMEOUT,
+    TRACED,
+    UNDERFLOW,
+)
 from .cholesky import check_finite
+from .progress import observe
 
-__all__ = ["REASONS", "as_preconditioner", "differentiated", "finish", "prepare", "true_residual"]
-
-RUNNING, CONVERGED, INDEFINITE, NONFINITE, STAGNATED, BAD_PRECONDITIONER, UNDERFLOW = range(7)
-REASONS = {
-    RUNNING: "iteration limit reached",
-    CONVERGED: "converged",
-    INDEFINITE: "a direction of non-positive curvature was met: the operator is not positive definite",
-    NONFINITE: "a product with the operator gave NaN or infinity",
-    STAGNATED: "the residual stopped decreasing",
-    BAD_PRECONDITIONER: "the preconditioner is not positive definite",
-    UNDERFLOW: "the squares of the right-hand side underflow; scale it, or use a higher precision",
-}
+__all__ = [
+    "BAD_PRECONDITIONER",
+    "BREAKDOWN",
+    "CONVERGED",
+    "DRIFTED",
+    "INCONSISTENT",
+    "INDEFINITE",
+    "NONFINITE",
+    "REASONS",
+    "RUNNING",
+    "SINGULAR",
+    "STAGNATED",
+    "STOPPED",
+    "TIMEOUT",
+    "UNDERFLOW",
+    "as_preconditioner",
+    "column_scale",
+    "differentiated",
+    "finish",
+    "first_guess",
+    "observe",
+    "prepare",
+    "relative_to",
+    "true_residual",
+]
 
 
 def prepare(A: Any, b: Array) -> tuple[Backend, Array, bool]:
@@ -56,9 +88,46 @@ def as_preconditioner(P: Any, A: Any) -> Any:
     return as_operator(P)
 
 
+def first_guess(be: Backend, algorithm: str, x0: Any, B: Array) -> Array | None:
+    """A first guess in the form of the right-hand side; one vector serves every column."""
+    if x0 is None:
+        return None
+    x0 = be.asarray(x0)
+    x0 = x0[:, None] if x0.ndim == 1 else x0
+    if x0.shape[-2] != B.shape[-2] or x0.shape[-1] not in (1, B.shape[-1]):
+        raise ShapeError(
+            f"{algorithm}(x0=...) has shape {tuple(x0.shape)}, the right-hand side {tuple(B.shape)}."
+        )
+    return be.xp.broadcast_to(be.astype(x0, B.dtype), B.shape)
+
+
+def column_scale(be: Backend, B: Array, always: bool = False) -> Array | None:
+    """Powers of two, (*batch, 1, k), that bring the largest entry of each column to between one and two,
+    where squares of the entries (times the squared precision) could leave the range of the dtype; None where
+    they cannot. Where values cannot be looked at, always an array."""
+    xp = be.xp
+    if 0 in B.shape:
+        return None
+    top = be.constant(xp.max(xp.abs(B), axis=-2, keepdims=True))
+    if be.is_concrete(top) and not always:
+        limits = xp.finfo(be.real_dtype(B.dtype))
+        low = float(limits.smallest_normal) ** 0.5 / float(limits.eps) ** 1.5
+        if bool(xp.all(((top > low) & (top < 1 / low)) | (top == 0))):
+            return None
+    usable = (top > 0) & xp.isfinite(top)
+    exponent = xp.floor(xp.log2(xp.where(usable, top, xp.ones_like(top))))
+    return be.astype(xp.exp2(exponent), top.dtype)
+
+
 def true_residual(be: Backend, A: Any, X: Array, B: Array) -> Array:
     """Column norms of ``B - A X``, from one more product."""
-    return be.norm(B - A @ X)
+    return be.frobenius(B - A @ X, axis=-2)
+
+
+def relative_to(be: Backend, norms: Array, sizes: Array) -> Array:
+    """``norms / sizes``; where a size is zero, the norm."""
+    xp = be.xp
+    return xp.where(sizes > 0, norms / xp.where(sizes > 0, sizes, xp.ones_like(sizes)), norms)
 
 
 def finish(
@@ -73,53 +142,35 @@ def finish(
     matvecs: Any,
     codes: Array,
     residual: Array | None = None,
+    **more: Any,
 ) -> Array:
     """Recompute the residual, decide convergence from it alone, report,
-    and give X the shape the user sent."""
+    and give X the shape the user sent.
+
+    residual: norms of ``B - A X`` where they have been computed already. more: further fields of the Info.
+    """
     xp = be.xp
-    bnorm = be.norm(B)
+    bnorm = be.frobenius(B, axis=-2)
     rnorm = true_residual(be, A, X, B) if residual is None else residual
-    relative = xp.where(bnorm > 0, rnorm / xp.where(bnorm > 0, bnorm, xp.ones_like(bnorm)), rnorm)
-    if 0 not in B.shape:
-        # squares of tiny entries vanish: such a column looks like zero, and zero like its solution
-        lost = (bnorm * bnorm == 0) & (xp.max(xp.abs(B), axis=-2) > 0)
-        relative = xp.where(lost, xp.ones_like(relative), relative)
-        codes = xp.where(lost, UNDERFLOW, codes)
+    relative = be.constant(relative_to(be, rnorm, bnorm))
     # rounding in the recomputed residual itself may add a little to a residual that met the tolerance
     good = relative <= 1.1 * tol
-    if be.is_concrete(relative):
-        worst = be.number(xp.max(relative)) if 0 not in relative.shape else 0.0
-        converged = bool(xp.all(good))
-        reason = "converged"
-        if not converged:
-            flat = xp.reshape(codes, (-1,))
-            bad = [
-                int(c) for c, g in zip(flat.tolist(), xp.reshape(good, (-1,)).tolist(), strict=True) if not g
-            ]
-            code = max(bad)
-            reason = REASONS[STAGNATED if code == CONVERGED else code]
-        info = Info(
-            method=method,
-            converged=converged,
-            reason=reason,
-            iterations=int(iterations),
-            matvecs=int(matvecs) + 1,
-            residual=worst,
-            residuals=relative,
-            tolerance=tol,
-        )
-    else:
-        info = Info(
-            method=method,
-            converged=xp.all(good),
-            reason="see converged",
-            iterations=iterations,
-            matvecs=matvecs + 1,
-            residual=xp.max(relative),
-            residuals=relative,
-            tolerance=tol,
-        )
-    record(info)
+    codes = xp.where(codes == CONVERGED, DRIFTED, codes)
+    codes = xp.where(~xp.isfinite(relative) & (codes <= DRIFTED), NONFINITE, codes)
+    codes = xp.where(good, CONVERGED, codes)
+    info = Info(
+        method=method,
+        converged=xp.all(good),
+        reason=TRACED,
+        codes=codes,
+        iterations=iterations,
+        matvecs=matvecs + 1,
+        residual=xp.max(relative) if 0 not in relative.shape else xp.sum(relative),
+        residuals=relative,
+        tolerance=tol,
+        **more,
+    )
+    record(info.concrete(be) if be.is_concrete(relative, codes, iterations, matvecs) else info)
     return X[..., 0] if vector else X
 
 

@@ -7,15 +7,15 @@ cluster at one, so the number of steps does not grow with n. Sources: Strang, St
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Any, ClassVar
+from dataclasses import dataclass, fields
+from typing import Any
 
 from ..backends.base import Array
 from ..cost import Cost
 from ..errors import NonSquareError, UnknownNameError
 from ..operators import Circulant, LinearOperator, Toeplitz
 from ..properties import PSD, SelfAdjoint
-from .base import Algorithm
+from .base import Iterative
 from .cg import CG
 
 __all__ = ["ToeplitzCG", "circulant_preconditioner"]
@@ -74,21 +74,17 @@ def _border(A: LinearOperator) -> Toeplitz:
 
 
 @dataclass(frozen=True)
-class ToeplitzCG(Algorithm):
+class ToeplitzCG(Iterative):
     """Solve ``T x = b`` for a Toeplitz operator declared PSD: four FFTs a step, six vectors of memory.
 
     Asked for explicitly it also solves with operators that are nearly Toeplitz.
 
-    tol, max_iters, x0, pbar: as ``CG``. kind: the preconditioner, see ``circulant_preconditioner``.
+    tol, max_iters, pbar, x0, callback, max_seconds: as ``CG``. preconditioner: its kind, see
+    ``circulant_preconditioner``.
     """
 
-    tol: float | None = None
-    max_iters: int | None = None
-    pbar: bool = False
     x0: Any = None
     preconditioner: str = "chan"
-
-    kind: ClassVar[str] = "iterative"
 
     def applicable(self, question: str, A: Any, *operands: Any) -> bool | str:
         if not isinstance(A, Toeplitz):
@@ -106,4 +102,5 @@ class ToeplitzCG(Algorithm):
 
     def solve(self, A: Any, b: Array) -> Array:
         P = circulant_preconditioner(A, self.preconditioner)
-        return CG(tol=self.tol, max_iters=self.max_iters, P=P, x0=self.x0, pbar=self.pbar).solve(A, b)
+        settings = {f.name: getattr(self, f.name) for f in fields(Iterative)}
+        return CG(**settings, P=P, x0=self.x0).solve(A, b)

@@ -303,6 +303,11 @@ class Backend:
         """Tell a listener on the host the values of the moment, from inside a loop that may be compiled."""
         listener(*values)
 
+    def ask(self, listener: Callable[..., int], *values: Any) -> Any:
+        """A listener's answer, a whole number, to the values of the moment;
+        an array where the loop is compiled."""
+        return int(listener(*values))
+
     def jit(self, fn: Callable[..., Any], static: tuple[str, ...] = ()) -> Callable[..., Any]:
         """``fn``, compiled once per structure of its arguments where the library compiles (JAX).
 

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from ..errors import NotPositiveDefiniteError, SingularMatrixError
 from .base import Array, Backend, dtype_name
@@ -41,8 +43,6 @@ class JaxBackend(Backend):
         return x.astype(self.dtype(dtype))
 
     def to_numpy(self, x: Array) -> Any:
-        import numpy as np
-
         return np.asarray(x)
 
     def device(self, x: Array) -> Any:
@@ -242,6 +242,12 @@ class JaxBackend(Backend):
     def report(self, listener: Callable[..., None], *values: Any) -> None:
         jax.debug.callback(listener, *values, ordered=False)
 
+    def ask(self, listener: Callable[..., int], *values: Any) -> Any:
+        # io_callback is refused in a while_loop under vmap; as the loop depends on the answer, pure serves
+        return jax.pure_callback(
+            _Answer(listener), jax.ShapeDtypeStruct((), jnp.int32), *values, vmap_method="sequential"
+        )
+
     def jit(self, fn: Callable[..., Any], static: tuple[str, ...] = ()) -> Callable[..., Any]:
         # jax keys its cache on the wrapped function object, so the wrapper must be made once
         try:
@@ -269,6 +275,16 @@ class JaxBackend(Backend):
 
     def rademacher(self, key: Any, shape: tuple[int, ...], dtype: Any, device: Any = None) -> Array:
         return jax.random.rademacher(self._key(key), shape).astype(self.dtype(dtype))
+
+
+@dataclass(frozen=True)
+class _Answer:
+    """A listener whose answers are what JAX expects of the host."""
+
+    listener: Callable[..., int]
+
+    def __call__(self, *values: Any) -> Any:
+        return np.int32(self.listener(*values))
 
 
 def _cut(x: Array, size: int, last: bool = False) -> Array:

@@ -96,7 +96,8 @@ class Question:
         )
         if inner.rule and not info.rule:
             info = info.replace(rule=inner.rule, plugin=inner.plugin)
-        if check is not None and (return_info or (inner.infos and inner.rule)):
+        known = info.residuals is not None and not inner.rule  # the algorithm has looked at it itself
+        if check is not None and not known and (return_info or (inner.infos and inner.rule)):
             info = check(answer, info)
         if outer is not None and on_failure == "warn":
             outer.infos.append(info)

@@ -6,6 +6,7 @@ from __future__ import annotations
 from typing import Any
 
 from ..algorithms.base import Auto
+from ..algorithms.iteration import relative_to, true_residual
 from ..backends.base import Array
 from ..cost import Cost
 from ..dispatch.choose import ask
@@ -106,8 +107,7 @@ def check_solution(A: LinearOperator, X: Array, B: Array, info: Info) -> Info:
     xp = be.xp
     if 0 in X.shape:
         return info.replace(residual=0.0)
-    bnorm, rnorm = be.norm(B), be.norm(B - A @ X)
-    relative = xp.where(bnorm > 0, rnorm / xp.where(bnorm > 0, bnorm, xp.ones_like(bnorm)), rnorm)
+    relative = be.constant(relative_to(be, true_residual(be, A, X, B), be.frobenius(B, axis=-2)))
     worst = xp.max(relative)
     residual = be.number(worst) if be.is_concrete(worst) else worst
     if info.tolerance is not None:
@@ -119,6 +119,7 @@ def check_solution(A: LinearOperator, X: Array, B: Array, info: Info) -> Info:
         info = info.replace(
             converged=bool(info.converged) and met if isinstance(met, bool) else info.converged & met
         )
+        info = info.replace(codes=None)  # those of the parts
     return info.replace(residual=residual, residuals=relative)
 
 

@@ -1,0 +1,133 @@
+"""``KrylovSolver``: what all iterative solvers of ``A x = b`` do alike.
+
+A solver is its settings, a name and ``_iterate``, a function of the module that makes the steps. Around it
+stand: operands in one form, default tolerance and budget by dtype and size, a right-hand side scaled so that
+no square under- or overflows (the answer is the same: steps and guards do not see the scale of b), the first
+guess, the preconditioner, one differentiable step in place of a recorded iteration, a second run where
+rounding had spoiled what a recurrence says of its residual, and a residual recomputed at the end.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+from ..backends.base import Array, Backend
+from ..reasons import CONVERGED
+from .base import Iterative, question_memory
+from .iteration import (
+    as_preconditioner,
+    column_scale,
+    differentiated,
+    finish,
+    first_guess,
+    prepare,
+    true_residual,
+)
+
+__all__ = ["KrylovSolver"]
+
+MOST_RESTARTS = 5
+
+
+@dataclass(frozen=True)
+class KrylovSolver(Iterative):
+    """Base of the solvers. ``_method``: the name in the Info.
+
+    ``_iterate(A, P, B, X, tol, limit, *, watch, **static) -> (X, steps, products, codes)``: the steps from
+    the guess X (None: zero) for B of shape (*batch, n, k) until ``|B - A X| <= tol |B|`` in every column or
+    ``limit`` steps are made. It is compiled on JAX, so it uses ``be.while_loop``; codes, (*batch, k), are
+    those of ``reasons``; a product with all columns counts as one. ``_static(n, limit)`` gives settings that
+    fix shapes. ``_self_adjoint``: made for self-adjoint operators, so that it also solves with the adjoint.
+
+    x0: first guess. P: an operator close to A^{-1}, or a function A -> such an operator.
+    """
+
+    x0: Any = None
+    P: Any = None
+
+    _method: ClassVar[str] = ""
+    _iterate: ClassVar[Callable[..., Any]]
+    _self_adjoint: ClassVar[bool] = False
+
+    def _limit(self, n: int) -> int:
+        """Steps if none are given."""
+        return min(10 * n, 10_000)
+
+    def _static(self, n: int, limit: int) -> dict[str, Any]:
+        """Further arguments of ``_iterate`` that are settings, not data."""
+        return {}
+
+    def _memory(self, A: Any, vectors: int, operands: tuple[Any, ...]) -> float:
+        """Bytes of so many vectors for each right-hand side."""
+        k = operands[0].shape[-1] if operands and len(operands[0].shape) > 1 else 1
+        return question_memory(A, vectors * k)
+
+    def solve(self, A: Any, b: Array) -> Array:
+        be, B, vector = prepare(A, b)
+        if 0 in B.shape:
+            return B[..., 0] if vector else B
+        tol = self.tolerance(B.dtype)
+        n = A.shape[-1]
+        limit = self._limit(n) if self.max_iters is None else int(self.max_iters)
+        P = as_preconditioner(self.P, A)
+        X0 = first_guess(be, type(self).__name__, self.x0, B)
+        if differentiated(be, A, B):
+            return self._implicit(be, A, P, B, X0, tol, limit, vector)
+        X, steps, products, codes, rnorm = self._restarted(be, A, P, B, X0, tol, limit)
+        return finish(be, A, self._method, X, B, vector, tol, steps, products, codes, rnorm)
+
+    def _restarted(
+        self, be: Backend, A: Any, P: Any, B: Array, X: Array | None, tol: float, limit: int
+    ) -> tuple[Array, Any, Any, Array, Array | None]:
+        """Run, recompute the residual, and run again from there while the recurrence had drifted."""
+        X, steps, products, codes = self._run(be, A, P, B, X, tol, limit)
+        if not be.is_concrete(X):
+            return X, steps, products, codes, None
+        rnorm, target = true_residual(be, A, X, B), 1.1 * tol * be.norm(B)
+        for _ in range(MOST_RESTARTS):
+            claimed = (codes == CONVERGED) & (rnorm > target)
+            if not bool(be.xp.any(claimed)) or steps >= limit:
+                break
+            again, more, made, codes = self._run(be, A, P, B, X, tol, limit - int(steps))
+            new = true_residual(be, A, again, B)
+            steps, products = steps + more, products + made + 1
+            better = bool(be.xp.any(new < 0.5 * rnorm))
+            kept = new <= rnorm
+            X = be.xp.where(kept[..., None, :], again, X)
+            rnorm = be.xp.where(kept, new, rnorm)
+            if not better:
+                break
+        return X, steps, products, codes, rnorm
+
+    def _run(
+        self, be: Backend, A: Any, P: Any, B: Array, X: Array | None, tol: float, limit: Any
+    ) -> tuple[Array, Any, Any, Array]:
+        scale = column_scale(be, B)
+        if scale is not None:
+            B = B / scale
+            X = None if X is None else X / scale
+        static = self._static(A.shape[-1], limit)
+        with self.watched(self._method, limit, be, B) as watch:
+            run = be.jit(type(self)._iterate, static=("watch", *static))
+            X, steps, products, codes = run(A, P, B, X, tol, limit, watch=watch, **static)
+            if watch is not None and be.name == "jax" and be.is_concrete(B):
+                be.to_numpy(codes)  # the loop runs on its own: wait for it
+        return (X if scale is None else X * scale), steps, products, codes
+
+    def _implicit(
+        self, be: Backend, A: Any, P: Any, B: Array, X0: Array | None, tol: float, limit: int, vector: bool
+    ) -> Array:
+        """The solve as one differentiable step: its derivative is another solve, so memory stays flat."""
+
+        def run(P: Any, X0: Array | None) -> Any:
+            def solve(operator: Any, rhs: Array) -> Any:
+                X, steps, products, codes = self._run(be, operator, P, rhs, X0, tol, limit)
+                return X, (steps, products, codes)
+
+            return solve
+
+        adjoint = P if P is None or self._self_adjoint else P.H
+        X, (steps, products, codes) = be.implicit_solve(A, run(P, X0), B, run(adjoint, None))
+        return finish(be, A, self._method, X, B, vector, tol, steps, products, codes)
