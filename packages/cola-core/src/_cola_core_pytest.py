@@ -5,6 +5,11 @@ nor numpy is imported here. ``cola_core.testing.pytest_front`` reads ``REQUIRED`
 runs.
 """
 
+import os
+
+# what is chosen must not depend on who runs the tests
+os.environ.setdefault("COLA_PROFILE", "default")
+
 REQUIRED: set[str] = set()
 """Backends whose absence is a failure instead of a skip (``--cola-require-backend``)."""
 

@@ -1,5 +1,7 @@
-"""What an operation costs, before it is run:
-floating point operations, bytes moved, memory held, products made."""
+"""What an operation costs, before it is run: arithmetic, bytes moved, memory held, products made.
+
+``Cost`` counts; what the counts mean in seconds is for the machine's ``Profile`` to say (``profile.py``).
+"""
 
 from __future__ import annotations
 
@@ -7,19 +9,17 @@ from dataclasses import dataclass
 
 __all__ = ["Cost"]
 
-# A modest CPU core. Only ratios matter for choosing; a machine profile may replace them.
-FLOPS_PER_SECOND = 2e10
-BYTES_PER_SECOND = 1e10
-SECONDS_PER_CALL = 5e-6
-
 
 @dataclass(frozen=True, slots=True)
 class Cost:
     """Estimated cost of an operation.
 
-    ``flops`` and ``bytes`` (traffic) add up over a plan; ``memory`` is the peak held at once, so it is the
-    maximum; ``matvecs`` counts products with the operator, and ``calls`` kernel launches (each has a fixed
-    price).
+    ``flops`` (at the speed of a matrix product), ``factor`` (flops at the speed of LU, Cholesky and QR),
+    ``eigen`` (flops at the speed of eigen- and singular value decompositions) and ``bytes`` (traffic) add up
+    over a plan; ``memory`` is the peak held at once beside the operands, so it is the maximum. ``matvecs``
+    counts products with the operator, ``calls`` array operations (each has a fixed price), and ``steps``
+    columns that a factorisation in compiled code treats one after the other (each has a small one). Flops are
+    operations on numbers of the operator's dtype.
     """
 
     flops: float = 0.0
@@ -27,6 +27,9 @@ class Cost:
     memory: float = 0.0
     matvecs: float = 0.0
     calls: float = 1.0
+    factor: float = 0.0
+    eigen: float = 0.0
+    steps: float = 0.0
 
     def __add__(self, other: Cost) -> Cost:
         return Cost(
@@ -35,19 +38,34 @@ class Cost:
             max(self.memory, other.memory),
             self.matvecs + other.matvecs,
             self.calls + other.calls,
+            self.factor + other.factor,
+            self.eigen + other.eigen,
+            self.steps + other.steps,
         )
 
     def __mul__(self, times: float) -> Cost:
         """The same work repeated ``times`` times, one after the other (memory is reused)."""
         return Cost(
-            self.flops * times, self.bytes * times, self.memory, self.matvecs * times, self.calls * times
+            self.flops * times,
+            self.bytes * times,
+            self.memory,
+            self.matvecs * times,
+            self.calls * times,
+            self.factor * times,
+            self.eigen * times,
+            self.steps * times,
         )
 
     __rmul__ = __mul__
 
     @property
+    def arithmetic(self) -> float:
+        """All flops, whatever their speed."""
+        return self.flops + self.factor + self.eigen
+
+    @property
     def seconds(self) -> float:
-        """Estimated time: the larger of arithmetic and traffic, plus a fixed price per call."""
-        return (
-            max(self.flops / FLOPS_PER_SECOND, self.bytes / BYTES_PER_SECOND) + self.calls * SECONDS_PER_CALL
-        )
+        """Estimated time in double precision with NumPy (``Profile.seconds`` knows other cases)."""
+        from .profile import profile
+
+        return profile().seconds(self)

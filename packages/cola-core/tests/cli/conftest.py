@@ -55,7 +55,8 @@ def program(tmp_path):
     """``program("solve", ...)`` as a process of its own; ``path`` holds further packages."""
 
     def run(*argv, path=None, **environment):
-        env = {k: v for k, v in os.environ.items() if not k.startswith("COLA_")} | environment
+        env = {k: v for k, v in os.environ.items() if not k.startswith("COLA_")}
+        env |= {"COLA_PROFILE": "default"} | environment
         env["PYTHONPATH"] = os.pathsep.join(filter(None, [path and str(path), env.get("PYTHONPATH")]))
         done = subprocess.run(
             [sys.executable, "-m", "cola_core", *map(str, argv)],

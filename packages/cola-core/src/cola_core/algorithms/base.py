@@ -15,6 +15,7 @@ from typing import Any, ClassVar
 
 from ..backends.base import dtype_name
 from ..cost import Cost
+from ..profile import profile
 from .progress import Watch, watching
 
 __all__ = ["Algorithm", "Auto", "Iterative", "default_tol", "question_memory", "refuse_batches"]
@@ -34,6 +35,17 @@ class Algorithm:
     def cost(self, question: str, A: Any, *operands: Any) -> Cost:
         """Estimated cost of answering ``question``."""
         raise NotImplementedError(f"{type(self).__name__} must define cost()")
+
+    def accuracy(self, question: str, A: Any, *operands: Any) -> float:
+        """The relative accuracy that can be attained here: rounding for direct methods, the tolerance for
+        iterative ones (of the residual), the wanted standard error for stochastic ones."""
+        eps = machine_epsilon(A.dtype)
+        if self.kind == "exact":
+            return eps
+        tol = getattr(self, "tol", None)
+        if self.kind == "stochastic":
+            return max(LEAST_STOCHASTIC, float(0.01 if tol is None else tol))
+        return max(eps, default_tol(A.dtype) if tol is None else float(tol))
 
     def __call__(self, *operands: Any, **kwargs: Any) -> Any:
         name = type(self).__name__
@@ -98,6 +110,9 @@ PASSED_ON = (
     *("callback", "max_seconds"),
 )
 _DEFAULTS: dict[type, Any] = {}
+LEAST_STOCHASTIC = 1e-3  # beyond it the number of probes grows past any use
+RISK = {"exact": 1.0, "iterative": 3.0, "stochastic": 10.0}
+PREFERENCES = ("exact", "speed", "memory")
 
 
 @dataclass(frozen=True)
@@ -106,8 +121,11 @@ class Auto(Algorithm):
 
     tol, max_iters, key, pbar, x0, P, start_vector, bs, rand, callback, max_seconds: passed to the chosen
     algorithm where it has such a setting; ``progress`` is another word for pbar. memory: budget in bytes
-    for dense factors and bases (default 4 GiB). prefer: "exact" (default) weighs iterative and stochastic
-    candidates as riskier than their estimate; "speed" takes estimates at face value. advice: let the
+    for dense factors and bases (default 4 GiB, or half of the machine's memory once ``cola-core tune`` has
+    looked). accuracy: the relative accuracy wanted; algorithms that cannot attain it are left out, and it is
+    the tolerance of those that have one (unless tol says otherwise). prefer: "exact" (default) weighs
+    iterative and stochastic candidates as riskier than their estimate; "speed" takes estimates at face
+    value; "memory" takes the candidate that holds least. advice: let the
     ``cola_choose`` hooks of plugins overrule the estimates (plugins in name order, the first that answers).
     rules: ids of rules to prefer wherever their types and guards allow ("plugin:solve/name").
     """
@@ -128,22 +146,30 @@ class Auto(Algorithm):
     callback: Callable[[int, float], Any] | None = field(default=None, kw_only=True)
     max_seconds: float | None = field(default=None, kw_only=True)
     progress: bool | None = field(default=None, kw_only=True)
+    accuracy: float | None = field(default=None, kw_only=True)  # type: ignore[assignment]
 
     def __post_init__(self) -> None:
         if self.progress is not None and self.pbar is None:
             object.__setattr__(self, "pbar", self.progress)
-        if self.prefer not in ("exact", "speed"):
-            raise ValueError(f'Auto(prefer=...) is "exact" or "speed", not {self.prefer!r}')
+        if self.prefer not in PREFERENCES:
+            raise ValueError(f'Auto(prefer=...) is "exact", "speed" or "memory", not {self.prefer!r}')
+        for name in ("accuracy", "memory"):
+            value = getattr(self, name)
+            if value is not None and not value > 0:
+                raise ValueError(f"Auto({name}=...) must be positive, not {value!r}")
         if isinstance(self.rules, str):
             object.__setattr__(self, "rules", (self.rules,))
 
     @property
     def memory_budget(self) -> float:
-        return 2.0**32 if self.memory is None else float(self.memory)
+        """Bytes that may be held beside the operands."""
+        return profile().memory if self.memory is None else float(self.memory)
 
     def configure(self, cls: type) -> Any:
         """An instance of an algorithm class with the settings given here."""
         given = {k: v for k in PASSED_ON if (v := getattr(self, k)) is not None}
+        if self.accuracy is not None and self.tol is None:
+            given["tol"] = float(self.accuracy)
         if not given:
             try:
                 return _DEFAULTS[cls]  # settings are immutable: one instance serves every question
@@ -155,9 +181,27 @@ class Auto(Algorithm):
     def risk(self, kind: str) -> float:
         """Factor on the estimated time:
         an unknown condition number can make an iteration much slower than hoped."""
-        if self.prefer == "speed":
-            return 1.0
-        return {"exact": 1.0, "iterative": 3.0, "stochastic": 10.0}.get(kind, 3.0)
+        return 1.0 if self.prefer == "speed" else RISK.get(kind, 3.0)
+
+    def weight(self, candidate: Any, cost: Cost, question: str, A: Any) -> float:
+        """The risk of a candidate. Where the entries are at hand, a product is as dear as it can be and a
+        factorisation has all it needs: an iteration is then weighed by the steps it may take, one per row."""
+        factor = self.risk(candidate.kind)
+        if candidate.kind == "iterative" and factor > 1 and question in ("solve", "lstsq"):
+            if cost.matvecs and not A.dense_cost.memory:
+                factor = max(factor, min(A.shape[-2:]) / cost.matvecs)
+        return factor
+
+    def attains(self, candidate: Any, question: str, args: tuple[Any, ...]) -> bool:
+        """Whether a candidate reaches the wanted accuracy."""
+        return self.accuracy is None or candidate.accuracy(question, *args) <= 1.0000001 * self.accuracy
+
+    def rank(self, candidate: Any) -> tuple[Any, ...]:
+        """What candidates are sorted by: best first."""
+        by_name = (candidate.name, candidate.plugin)
+        if self.prefer == "memory":
+            return (candidate.cost.memory, candidate.seconds, *by_name)
+        return (candidate.seconds, *by_name)
 
 
 def refuse_batches(A: Any, algorithm: str, instead: str) -> None:
@@ -174,6 +218,13 @@ def default_tol(dtype: Any) -> float:
     1e-8 in double, 1e-5 in single, 1e-2 in half precision."""
     return {"float64": 1e-8, "complex128": 1e-8, "float32": 1e-5, "complex64": 1e-5}.get(
         dtype_name(dtype), 1e-2
+    )
+
+
+def machine_epsilon(dtype: Any) -> float:
+    """The unit roundoff times two of a dtype, by its name."""
+    return {"float64": 2.2e-16, "complex128": 2.2e-16, "float32": 1.2e-7, "complex64": 1.2e-7}.get(
+        dtype_name(dtype), 1e-3
     )
 
 

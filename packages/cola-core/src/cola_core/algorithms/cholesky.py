@@ -11,7 +11,7 @@ from ..cost import Cost
 from ..errors import NonFiniteError, NotPositiveDefiniteError
 from ..properties import PSD, SelfAdjoint
 from .base import Algorithm
-from .dense_cost import batch_size, dense_memory
+from .dense_cost import batch_size, dense_memory, with_entries
 from .factor import CholeskyFactor, dense_entries, warn_if_singular
 
 __all__ = ["Cholesky"]
@@ -30,8 +30,18 @@ class Cholesky(Algorithm):
     def cost(self, question: str, A: Any, *operands: Any) -> Cost:
         n, b = A.shape[-1], batch_size(A)
         k = operands[0].shape[-1] if operands and len(operands[0].shape) > 1 else 1
-        flops = b * (n**3 / 3 + 2 * n**2 * k)
-        return Cost(flops, b * A.itemsize * n * n * 3, 3 * dense_memory(A), 0, 4)
+        return with_entries(
+            A,
+            Cost(
+                b * 2.0 * n**2 * k,
+                b * A.itemsize * n * n * 3,
+                2 * dense_memory(A),
+                0,
+                10,
+                factor=b * n**3 / 3.0,
+                steps=b * n,
+            ),
+        )
 
     def factor(self, A: Any) -> CholeskyFactor:
         """Factor once for several solves and the determinant."""

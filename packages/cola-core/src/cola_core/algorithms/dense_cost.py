@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from typing import Any
 
-__all__ = ["batch_size", "dense_memory"]
+from ..cost import Cost
+
+__all__ = ["batch_size", "dense_memory", "with_entries"]
 
 
 def batch_size(A: Any) -> int:
@@ -16,3 +19,11 @@ def batch_size(A: Any) -> int:
 def dense_memory(A: Any) -> float:
     """Bytes of the operator as a dense matrix."""
     return float(A.itemsize) * math.prod(A.shape)
+
+
+def with_entries(A: Any, cost: Cost) -> Cost:
+    """The cost of working on A's entries, and of having them in the first place."""
+    made = A.dense_cost
+    if not made.memory:
+        return cost
+    return replace(cost + made, memory=cost.memory + made.memory, matvecs=made.matvecs)

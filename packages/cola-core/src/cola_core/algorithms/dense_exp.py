@@ -9,7 +9,7 @@ from typing import Any
 from ..backends.base import Array
 from ..cost import Cost
 from .base import Algorithm
-from .dense_cost import batch_size, dense_memory
+from .dense_cost import batch_size, dense_memory, with_entries
 from .dense_function import answer
 from .factor import dense_entries
 
@@ -32,9 +32,10 @@ class ScalingSquaring(Algorithm):
     def cost(self, question: str, A: Any, *operands: Any) -> Cost:
         n, b = A.shape[-1], batch_size(A)
         times = 1.0 if operands and operands[0].kind == "exp" else 4.0
-        return Cost(
+        work = Cost(
             times * b * 30.0 * n**3, times * b * A.itemsize * n * n * 30, 6 * times * dense_memory(A), 0, 12
         )
+        return with_entries(A, work)
 
     def apply_unary(self, A: Any, f: Any) -> Any:
         be = A._concrete_backend()

@@ -8,7 +8,7 @@ from typing import Any
 from ..backends.base import Array
 from ..cost import Cost
 from ..errors import PropertyError
-from .dense_cost import batch_size, dense_memory
+from .dense_cost import batch_size, dense_memory, with_entries
 from .factor import warn_if_singular
 
 __all__ = [
@@ -26,7 +26,8 @@ __all__ = [
 def dense_function_cost(A: Any, factor: float) -> Cost:
     """``factor n^3`` flops and a handful of matrices."""
     n, b = A.shape[-1], batch_size(A)
-    return Cost(b * factor * n**3, b * A.itemsize * n * n * factor, 8 * dense_memory(A), 0, factor)
+    work = Cost(b * factor * n**3, b * A.itemsize * n * n * factor, 8 * dense_memory(A), 0, factor)
+    return with_entries(A, work)
 
 
 def answer(A: Any, f: Any, F: Array) -> Any:

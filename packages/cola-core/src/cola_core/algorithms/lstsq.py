@@ -13,7 +13,7 @@ from ..errors import NonFiniteError
 from ..info import Info
 from .base import Algorithm
 from .cholesky import check_finite
-from .dense_cost import batch_size, dense_memory
+from .dense_cost import batch_size, dense_memory, with_entries
 from .factor import EPS, dense_entries
 
 __all__ = ["LSTSQ", "LeastSquaresFactor", "cutoff", "reciprocals", "refuse_nonfinite"]
@@ -62,8 +62,19 @@ class LSTSQ(Algorithm):
     def cost(self, question: str, A: Any, *operands: Any) -> Cost:
         m, n = A.shape[-2:]
         b, k = batch_size(A), min(m, n)
-        flops = b * (4.0 * m * n * k + 30.0 * k**3)
-        return Cost(flops, b * A.itemsize * m * n * 8, 4 * dense_memory(A), 0, 12)
+        return with_entries(
+            A,
+            Cost(
+                0.0,
+                b * A.itemsize * m * n * 8,
+                4 * dense_memory(A),
+                0,
+                20,
+                factor=b * 4.0 * m * n * k,
+                eigen=b * 8.0 * k**3,
+                steps=b * 18.0 * k,
+            ),
+        )
 
     def factor(self, A: Any, rcond: Any = None) -> LeastSquaresFactor:
         """Factor once for several right-hand sides."""

@@ -13,7 +13,7 @@ from ..cost import Cost
 from ..errors import SingularMatrixError
 from .base import Algorithm
 from .cholesky import check_finite
-from .dense_cost import batch_size, dense_memory
+from .dense_cost import batch_size, dense_memory, with_entries
 from .factor import LUFactor, dense_entries, warn_if_singular
 
 __all__ = ["LU"]
@@ -27,8 +27,18 @@ class LU(Algorithm):
     def cost(self, question: str, A: Any, *operands: Any) -> Cost:
         n, b = max(A.shape[-2:]), batch_size(A)
         k = operands[0].shape[-1] if operands and len(operands[0].shape) > 1 else 1
-        flops = b * (2 * n**3 / 3 + 2 * n**2 * k)
-        return Cost(flops, b * A.itemsize * n * n * 4, 3 * dense_memory(A), 0, 5)
+        return with_entries(
+            A,
+            Cost(
+                b * 2.0 * n**2 * k,
+                b * A.itemsize * n * n * 4,
+                2 * dense_memory(A),
+                0,
+                10,
+                factor=b * 2.0 * n**3 / 3,
+                steps=b * n,
+            ),
+        )
 
     def factor(self, A: Any, singular_ok: bool = False) -> LUFactor:
         """Factor once for several solves and the determinant."""

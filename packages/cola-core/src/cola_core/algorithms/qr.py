@@ -10,7 +10,7 @@ from ..backends.base import Array
 from ..cost import Cost
 from ..properties import Stiefel, Unitary
 from .base import Algorithm
-from .dense_cost import batch_size, dense_memory
+from .dense_cost import batch_size, dense_memory, with_entries
 from .factor import dense_entries
 
 __all__ = ["LQ", "QR", "phases"]
@@ -27,7 +27,18 @@ def phases(be: Any, d: Array) -> Array:
 def _cost(A: Any) -> Cost:
     m, n = A.shape[-2:]
     b, k = batch_size(A), min(m, n)
-    return Cost(b * 4.0 * m * n * k, b * A.itemsize * m * n * 4, 3 * dense_memory(A), 0, 5)
+    return with_entries(
+        A,
+        Cost(
+            0.0,
+            b * A.itemsize * m * n * 4,
+            3 * dense_memory(A),
+            0,
+            8,
+            factor=b * 4.0 * m * n * k,
+            steps=b * 2.0 * k,
+        ),
+    )
 
 
 @dataclass(frozen=True)

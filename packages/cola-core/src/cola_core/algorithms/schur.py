@@ -8,7 +8,7 @@ from typing import Any
 from ..cost import Cost
 from ..properties import Unitary
 from .base import Algorithm
-from .dense_cost import batch_size, dense_memory
+from .dense_cost import batch_size, dense_memory, with_entries
 from .factor import dense_entries
 
 __all__ = ["Schur"]
@@ -21,7 +21,18 @@ class Schur(Algorithm):
 
     def cost(self, question: str, A: Any, *operands: Any) -> Cost:
         n, b = A.shape[-1], batch_size(A)
-        return Cost(b * 25.0 * n**3, b * A.itemsize * n * n * 20, 4 * dense_memory(A), 0, 8)
+        return with_entries(
+            A,
+            Cost(
+                0.0,
+                b * A.itemsize * n * n * 10,
+                4 * dense_memory(A),
+                0,
+                8,
+                eigen=b * 40.0 * n**3,
+                steps=b * 60.0 * n,
+            ),
+        )
 
     def schur(self, A: Any, output: str) -> tuple[Any, Any]:
         from ..operators import Dense, Triangular

@@ -7,7 +7,7 @@ functions move zero to ``sigma`` before they ask.
 from __future__ import annotations
 
 import warnings
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
 from ..backends.base import Array
@@ -80,14 +80,8 @@ class ShiftInvert(Algorithm):
         systems = systems if isinstance(systems, Cost) else A.matvec_cost
         # triangular solves read what the factorisation left behind, once per step
         one = Cost(4 * m * n + systems.memory / A.itemsize, 2 * m * A.itemsize * n + systems.memory, 0, 0, 20)
-        total = one * (STEPS * m)
-        return Cost(
-            total.flops + systems.flops,
-            total.bytes + systems.bytes,
-            systems.memory + question_memory(A, m + 4),
-            STEPS * m,
-            total.calls + systems.calls,
-        )
+        total = one * (STEPS * m) + systems
+        return replace(total, memory=systems.memory + question_memory(A, m + 4), matvecs=float(STEPS * m))
 
     def _inner(self, question: str) -> Any:
         method = Lanczos if question == "eigsh" else Arnoldi

@@ -10,7 +10,7 @@ from ..backends.base import Array
 from ..cost import Cost
 from ..properties import Stiefel, Unitary
 from .base import Algorithm
-from .dense_cost import batch_size, dense_memory
+from .dense_cost import batch_size, dense_memory, with_entries
 from .factor import dense_entries
 from .spectrum import singular_order
 
@@ -26,8 +26,19 @@ class SVD(Algorithm):
     def cost(self, question: str, A: Any, *operands: Any) -> Cost:
         m, n = A.shape[-2:]
         b, k = batch_size(A), min(m, n)
-        work = 4.0 if question in ("svdvals", "norm") else 14.0
-        return Cost(b * work * m * n * k * 2, b * A.itemsize * m * n * 12, 4 * dense_memory(A), 0, 6)
+        work = 8.0 if question in ("svdvals", "norm") else 24.0
+        return with_entries(
+            A,
+            Cost(
+                0.0,
+                b * A.itemsize * m * n * 6,
+                4 * dense_memory(A),
+                0,
+                8,
+                eigen=b * work * m * n * k,
+                steps=b * 16.0 * k,
+            ),
+        )
 
     def applicable(self, question: str, A: Any, *operands: Any) -> bool | str:
         if question == "norm" and operands and operands[0] not in (2, "nuc"):

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import argparse
+import sys
 import warnings
 from typing import Any
 
 from ..errors import UnknownNameError
+from ..io.atomic import atomic_path, check_folder
 from .problem import algorithm, load_matrix, load_rhs, matrix_options
 
 # question on the command line -> (public function, the name under which its algorithms are registered)
@@ -62,21 +64,23 @@ def add(commands: Any) -> None:
     parser.add_argument("--alg", default="auto", metavar="NAME", help="plan with this algorithm")
     parser.add_argument("--candidates", action="store_true", help="also show who was refused, and why")
     parser.add_argument(
-        "--analyze", action="store_true", help="run it, and show measured beside estimated time"
+        "--analyze",
+        action="store_true",
+        help="run it, and show measured beside estimated time, memory, products and residual",
     )
+    parser.add_argument("--html", metavar="FILE", help="write the plan as one self-contained page")
     parser.set_defaults(run=run)
 
 
 def run(args: argparse.Namespace) -> int:
     """Print the plan."""
-    from .. import linalg
     from ..dispatch import explain
     from ..errors import UnreliableResultWarning
 
-    if args.question not in QUESTIONS:
-        raise UnknownNameError(f"{args.question!r} is not a question; known are {', '.join(QUESTIONS)}.")
-    name, registered = QUESTIONS[args.question]
+    if args.html is not None:
+        check_folder(args.html)
     A = load_matrix(args)
+    public, registered = _question(args.question, A)
     operands: list[Any] = []
     if args.question in RIGHT_HAND_SIDES:
         be = A._concrete_backend()
@@ -89,15 +93,35 @@ def run(args: argparse.Namespace) -> int:
         # the answer is thrown away; how far it could be trusted does not matter here
         warnings.simplefilter("ignore", UnreliableResultWarning)
         plan = explain(
-            getattr(linalg, name),
+            public,
             A,
             *operands,
             alg=algorithm(registered, args, A, *_for_algorithm(args.question, operands)),
             candidates=args.candidates,
             analyze=args.analyze,
         )
+    if args.html is not None:
+        with atomic_path(args.html) as temporary:
+            temporary.write_text(plan.to_html(), encoding="utf-8")
+        if not args.json and not args.quiet:
+            print(f"written {args.html}", file=sys.stderr)
     print(plan.to_json() if args.json else plan)
     return 0
+
+
+def _question(name: str, A: Any) -> tuple[Any, str]:
+    """The public function and the name its algorithms are registered under; a plugin's question itself."""
+    from .. import linalg
+    from ..dispatch.question import QUESTIONS as KNOWN
+    from ..plugins.manager import MANAGER
+
+    if name in QUESTIONS:
+        public, registered = QUESTIONS[name]
+        return getattr(linalg, public), registered
+    MANAGER.ensure(A)  # a plugin may bring the question
+    if name in KNOWN:
+        return KNOWN[name], name
+    raise UnknownNameError(f"{name!r} is not a question; known are {', '.join(QUESTIONS)}.")
 
 
 def _for_algorithm(question: str, operands: list[Any]) -> list[Any]:

@@ -20,6 +20,7 @@ BUILTIN = (
     "check-plugin",
     "rules",
     "algorithms",
+    "tune",
 )
 _FLAGS = ("--debug", "--quiet", "-q")
 
@@ -73,9 +74,9 @@ def _leaves(parser: argparse.ArgumentParser) -> list[argparse.ArgumentParser]:
 
 
 def _add_builtin(commands: Any) -> None:
-    from . import algorithms, check_plugin, eigs, explain, info, logdet, plugins, rules, solve, trace
+    from . import algorithms, check_plugin, eigs, explain, info, logdet, plugins, rules, solve, trace, tune
 
-    for module in (info, explain, solve, eigs, logdet, trace, plugins, check_plugin, rules, algorithms):
+    for module in (info, explain, solve, eigs, logdet, trace, plugins, check_plugin, rules, algorithms, tune):
         module.add(commands)
 
 

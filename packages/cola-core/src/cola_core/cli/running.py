@@ -10,7 +10,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
-from ..dispatch.plan import Plan, Recorder
+from ..dispatch.plan import Plan
+from ..dispatch.recorder import Recorder
 from ..dispatch.session import SESSION, Session
 from ..errors import UnreliableResultWarning
 from ..info import Info, report

@@ -11,12 +11,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from ..backends.base import dtype_name
 from ..errors import AmbiguousRuleError, NoRuleError, UnknownNameError
+from ..profile import profile
 from .registry import REGISTRY, AlgorithmEntry
 from .rule import Provenance, Rule
-from .session import SESSION
+from .session import SESSION, array_library
 
-__all__ = ["Candidate", "ask", "choose_algorithm", "select"]
+__all__ = ["Candidate", "ask", "choose_algorithm", "seconds", "select"]
 
 
 def ask(question: Any, args: tuple[Any, ...], alg: Any) -> Any:
@@ -55,6 +57,8 @@ def _answer(question: Any, args: tuple[Any, ...], alg: Any, node: Any) -> Any:
         for rule in select(question, tier, args, alg, node):
             if node is not None:
                 node.chose_rule(rule, args, alg)
+                if node.thorough:
+                    others(question, tiers, rule, args, alg, node)
             try:
                 answer = rule.fn(*args, alg=alg)
             except Exception as error:
@@ -68,6 +72,8 @@ def _answer(question: Any, args: tuple[Any, ...], alg: Any, node: Any) -> Any:
     chosen, entry = choose_algorithm(question, args, alg, node)
     if node is not None:
         node.chose_algorithm(chosen, entry, question, args)
+        if node.thorough and not isinstance(alg, _auto()):
+            price_algorithms(question, args, node, f"alg={type(alg).__name__}(...) was asked for", entry)
         if node.planning:
             return question.abstract(*args)
     try:
@@ -131,22 +137,23 @@ def select(
                 f"alg=Auto(rules=({tied[0].id!r},)), disable a plugin (COLA_DISABLE_PLUGINS="
                 f"{others[-1] if others else 'NAME'}), or give one rule a precedence= or both a cost=."
             )
-        costs = {r.id: r.cost(*args, alg=alg).seconds for r in tied}  # type: ignore[misc]
-        tied.sort(key=lambda r: (costs[r.id], r.id))
+        costs = {r.id: r.cost(*args, alg=alg) for r in tied}  # type: ignore[misc]
+        times = {name: seconds(cost, args[0]) for name, cost in costs.items()}
+        tied.sort(key=lambda r: (times[r.id], r.id))
         if node is not None:
             for r in tied[1:]:
-                node.refused(
-                    r.id, f"costs more ({costs[r.id]:.2g} s against {costs[tied[0].id]:.2g} s)", r.provenance
-                )
+                why = f"costs more ({times[r.id]:.2g} s against {times[tied[0].id]:.2g} s)"
+                node.refused(r.id, why, r.provenance, costs[r.id], times[r.id])
         holding = tied + [r for r in holding if r not in tied]
     return holding
 
 
 @dataclass(frozen=True, eq=False, slots=True)
 class Candidate:
-    """An algorithm that ``Auto`` may take here, cheapest first; what ``cola_choose`` is given to pick from.
+    """An algorithm that ``Auto`` may take here, best first; what ``cola_choose`` is given to pick from.
 
     seconds: the estimate, with the factor for the risk of its kind. algorithm: the object, settings applied.
+    cost: what the estimate rests on.
     """
 
     name: str
@@ -154,8 +161,15 @@ class Candidate:
     seconds: float
     algorithm: Any
     entry: AlgorithmEntry
+    cost: Any = None
 
 
+def seconds(cost: Any, A: Any) -> float:
+    """The estimate on this machine, for the precision and the array library of A."""
+    return profile().seconds(cost, dtype_name(A.dtype), array_library(A))
+
+
+KNOWN_BY_SHAPE = ("Dense", "Sparse")
 _CHOICES: dict[tuple[Any, ...], tuple[int, Any]] = {}
 
 
@@ -172,10 +186,11 @@ def choose_algorithm(
         # a rule asks its own question (eigenvalues, say) of a part: the explicit choice is not for that
         alg = Auto()
     A = args[0]
-    if node is None and type(A).__name__ == "Dense" and not alg.advice:
-        # a dense matrix has no facts but these, so the same choice serves every matrix that shares them
+    if node is None and type(A).__name__ in KNOWN_BY_SHAPE and not alg.advice:
+        # such a matrix has no facts but these, so the same choice serves every matrix that shares them
         facts = tuple(getattr(x, "shape", x) for x in args[1:])
-        key = (question.name, A.shape, A.dtype, A.properties, A.backend, alg, facts)
+        stored = getattr(A, "nnz", None)
+        key = (question.name, type(A), A.shape, stored, A.dtype, A.properties, A.backend, alg, facts)
         try:
             generation, choice = _CHOICES.get(key, (-1, None))
         except TypeError:  # a setting that cannot be hashed, such as a JAX key
@@ -211,34 +226,45 @@ def _explicit(question: Any, alg: Any) -> tuple[Any, AlgorithmEntry] | None:
 
 
 def _cheapest(question: Any, args: tuple[Any, ...], alg: Any, node: Any) -> tuple[Any, AlgorithmEntry]:
+    A = args[0]
     candidates: list[Candidate] = []
     reasons: list[str] = []
+    machine, dtype, library = profile(), dtype_name(A.dtype), array_library(A)
+    limit = alg.memory_budget
     for entry in REGISTRY.algorithms.get(question.name, []):
         if not entry.automatic:
             if node is not None:
-                node.refused(entry.id, "only on request (alg=...)", entry.provenance)
+                _only_on_request(question, args, alg, node, entry)
             continue
         candidate = alg.configure(entry.cls)
         verdict = candidate.applicable(question.name, *args)
+        cost = None
         if verdict is True:
             cost = candidate.cost(question.name, *args)
-            limit = alg.memory_budget
             if cost.memory > limit:
                 verdict = f"needs {cost.memory / 2**20:,.0f} MiB, the budget is {limit / 2**20:,.0f} MiB"
+            elif alg.accuracy is not None and not alg.attains(candidate, question.name, args):
+                attained = candidate.accuracy(question.name, *args)
+                verdict = f"attains an accuracy of {attained:.1e}, {alg.accuracy:.1e} is asked for"
             else:
-                seconds = cost.seconds * alg.risk(candidate.kind)
-                candidates.append(Candidate(entry.name, entry.provenance.plugin, seconds, candidate, entry))
+                estimate = machine.seconds(cost, dtype, library)
+                if candidate.kind != "exact":
+                    estimate *= alg.weight(candidate, cost, question.name, A)
+                candidates.append(
+                    Candidate(entry.name, entry.provenance.plugin, estimate, candidate, entry, cost)
+                )
                 continue
         reasons.append(f"{entry.name}: {verdict}")
         if node is not None:
-            node.refused(entry.id, str(verdict), entry.provenance)
+            estimate = None if cost is None else machine.seconds(cost, dtype, library)
+            node.refused(entry.id, str(verdict), entry.provenance, cost, estimate)
     if not candidates:
         why = "; ".join(reasons) or "no algorithm is registered"
         raise NoRuleError(
-            f"no rule and no algorithm answers {question.name}({args[0]!r}) of shape {args[0].shape}: {why}. "
+            f"no rule and no algorithm answers {question.name}({A!r}) of shape {A.shape}: {why}. "
             "Declare a property (PSD, SelfAdjoint), raise Auto(memory=...), or pass alg= explicitly."
         )
-    candidates.sort(key=lambda c: (c.seconds, c.name, c.plugin))
+    candidates.sort(key=alg.rank)
     best = candidates[0]
     if alg.advice:
         from ..plugins.manager import MANAGER
@@ -247,10 +273,73 @@ def _cheapest(question: Any, args: tuple[Any, ...], alg: Any, node: Any) -> tupl
     if node is not None:
         for c in candidates:
             if c is not best:
-                why = f"costs more ({c.seconds:.2g} s against {best.seconds:.2g} s)"
+                estimate = machine.seconds(c.cost, dtype, library)
                 node.refused(
-                    c.entry.id,
-                    why if c.seconds >= best.seconds else "cola_choose advised another",
-                    c.entry.provenance,
+                    c.entry.id, _lost(c, best, alg, question.name, A), c.entry.provenance, c.cost, estimate
                 )
     return best.algorithm, best.entry
+
+
+def _lost(c: Candidate, best: Candidate, alg: Any, question: str, A: Any) -> str:
+    """Why another candidate was taken."""
+    if alg.rank(c) < alg.rank(best):
+        return "cola_choose advised another"
+    if alg.prefer == "memory" and c.cost.memory > best.cost.memory:
+        return f"holds more ({c.cost.memory / 2**20:.3g} MiB against {best.cost.memory / 2**20:.3g} MiB)"
+    risk = alg.weight(c.algorithm, c.cost, question, A)
+    weighed = f", weighed {risk:.3g} times as {c.algorithm.kind}" if risk != 1 else ""
+    return f"costs more ({c.seconds:.2g} s{weighed}, against {best.seconds:.2g} s)"
+
+
+# -- what explain(candidates=True) adds ----------------------------------------------------------------------
+def others(question: Any, tiers: Any, taken: Rule, args: tuple[Any, ...], alg: Any, node: Any) -> None:
+    """The rules that came after the one taken, and what the algorithms would have cost instead."""
+    seen = False
+    for tier in tiers:
+        for rule in tier:
+            if seen and rule is not taken:
+                try:
+                    reason = rule.refuses(args, alg)
+                except Exception as error:  # noqa: BLE001 - a guard behind one that holds may expect less
+                    reason = f"{type(error).__name__}: {error}".splitlines()[0]
+                node.refused(rule.id, reason or f"holds too; {taken.id} comes first", rule.provenance)
+        seen = seen or taken in tier
+    price_algorithms(question, args, node, f"not needed: rule {taken.id} answers", None)
+
+
+def price_algorithms(question: Any, args: tuple[Any, ...], node: Any, why: str, taken: Any) -> None:
+    """Every registered algorithm, with what it would cost."""
+    from ..algorithms.base import Auto
+
+    for entry in REGISTRY.algorithms.get(question.name, []):
+        if taken is None or entry.cls is not taken.cls:
+            _priced(question, args, Auto(), node, entry, why)
+
+
+def _only_on_request(question: Any, args: tuple[Any, ...], alg: Any, node: Any, entry: Any) -> None:
+    why = "only on request (alg=...)"
+    if node.thorough:
+        _priced(question, args, alg, node, entry, why)
+    else:
+        node.refused(entry.id, why, entry.provenance)
+
+
+def _priced(question: Any, args: tuple[Any, ...], alg: Any, node: Any, entry: Any, why: str) -> None:
+    cost = estimate = None
+    try:
+        candidate = alg.configure(entry.cls)
+        verdict = candidate.applicable(question.name, *args)
+        if verdict is True:
+            cost = candidate.cost(question.name, *args)
+            estimate = seconds(cost, args[0])
+        else:
+            why = str(verdict)
+    except Exception as error:  # noqa: BLE001 - one that would fail here is refused for that
+        why = f"{why} ({type(error).__name__}: {error})".splitlines()[0]
+    node.refused(entry.id, why, entry.provenance, cost, estimate)
+
+
+def _auto() -> type:
+    from ..algorithms.base import Auto
+
+    return Auto

@@ -8,6 +8,7 @@ import the questions asked of them (``cola_core.linalg``).
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
@@ -171,6 +172,14 @@ class LinearOperator:
         m, n = self.shape[-2:]
         return Cost(2.0 * m * n, self.itemsize * (m * n + m + n), self.itemsize * (m + n), 1)
 
+    def _dense_cost(self) -> Cost:
+        """Cost of the entries: those of a structured operator are written once, others take n products."""
+        size = float(self.itemsize) * math.prod(self.shape)
+        if type(self)._to_dense is not LinearOperator._to_dense:
+            return Cost(0.0, 2 * size, size, 0, 6)
+        made = self.matmat_cost(self.shape[-1])
+        return Cost(made.flops, made.bytes + 2 * size, size, made.matvecs, made.calls)
+
     def _compose(self, other: LinearOperator) -> Any:
         """Normal form of ``self @ other``, or NotImplemented."""
         return NotImplemented
@@ -321,6 +330,11 @@ class LinearOperator:
         one = self._matvec_cost()
         vectors = self.itemsize * (self.shape[-1] + self.shape[-2])
         return Cost(one.flops * k, one.bytes + (k - 1) * vectors, one.memory * k, k, one.calls)
+
+    @property
+    def dense_cost(self) -> Cost:
+        """Estimated cost of ``to_dense()``; nothing where the entries are at hand."""
+        return self._dense_cost()
 
     # -- products --------------------------------------------------------------------------------------------
     def __matmul__(self, other: Any) -> Any:

@@ -7,6 +7,7 @@ from typing import Any
 
 from ..backends import get_backend
 from ..backends.base import Array, dtype_name
+from ..cost import Cost
 from ..errors import ShapeError
 from ..pytree import operator, static
 from .base import LinearOperator
@@ -130,6 +131,10 @@ class FunctionOperator(LinearOperator):
         folded = xp.reshape(xp.moveaxis(xp.reshape(X, (-1, n, k)), 0, 1), (n, -1))
         Y = self._fold(f, folded, rows)
         return xp.reshape(xp.moveaxis(xp.reshape(Y, (Y.shape[0], -1, k)), 1, 0), (*batch, Y.shape[0], k))
+
+    def matmat_cost(self, k: float) -> Cost:
+        """Column by column, unless there is a function of several: as much as k dense products."""
+        return super().matmat_cost(k) if self.matmat is not None else self._matvec_cost() * k
 
     def _matvec(self, x: Array) -> Array:
         if self.matvec is None or self.library == "abstract":

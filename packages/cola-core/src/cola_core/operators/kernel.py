@@ -267,6 +267,11 @@ class Kernel(LinearOperator):
             10.0 * blocks,
         )
 
+    def _dense_cost(self) -> Cost:
+        one = self._matvec_cost()
+        size = float(self.itemsize) * self.shape[-2] * self.shape[-1]
+        return Cost(one.flops, one.bytes + 2 * size, size, 0, one.calls)
+
     def matmat_cost(self, k: float) -> Cost:
         """k columns at once evaluate the function once."""
         one = self._matvec_cost()

@@ -82,6 +82,11 @@ class LowRank(LinearOperator):
         k = self.rank
         return Cost(2.0 * (m + n) * k, self.itemsize * ((m + n) * k + m + n), self.itemsize * (m + n), 2)
 
+    def _dense_cost(self) -> Cost:
+        m, n = self.shape[-2:]
+        made = self.matmat_cost(n)
+        return Cost(2.0 * m * n * self.rank, made.bytes, self.itemsize * m * n, 0, 2)
+
     def _short(self) -> str:
         m, n = self.shape[-2:]
         return f"{type(self).__name__}[{m}x{n}, rank {self.rank}]"

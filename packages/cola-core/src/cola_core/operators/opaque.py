@@ -49,6 +49,12 @@ class NoDispatch(LinearOperator):
     def _matvec_cost(self) -> Cost:
         return self.A.matvec_cost
 
+    def _dense_cost(self) -> Cost:
+        return self.A.dense_cost
+
+    def matmat_cost(self, k: float) -> Cost:
+        return self.A.matmat_cost(k)
+
 
 def no_dispatch(A: Any) -> LinearOperator:
     """Hide the structure of ``A`` (an operator or an array) from the rules."""

@@ -3,6 +3,7 @@ a number times an operator is a product with ``ScalarMul`` in front."""
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 from ..backends.base import Array
@@ -125,10 +126,19 @@ class Product(LinearOperator):
         return self.replace(Ms=(s, below(self.Ms[1])))  # type: ignore[no-any-return]
 
     def _matvec_cost(self) -> Cost:
+        return self.matmat_cost(1)
+
+    def matmat_cost(self, k: float) -> Cost:
+        """One factor after the other."""
         total = Cost(calls=0)
         for M in self.Ms:
-            total = total + M.matvec_cost
-        return total
+            total = total + M.matmat_cost(k)
+        return Cost(total.flops, total.bytes, total.memory, k, total.calls)
+
+    def _dense_cost(self) -> Cost:
+        size = float(self.itemsize) * math.prod(self.shape)
+        made = self.matmat_cost(self.shape[-1])
+        return Cost(made.flops, made.bytes + 2 * size, size, made.matvecs, made.calls)
 
 
 def are_adjoint(a: LinearOperator, b: LinearOperator) -> bool:

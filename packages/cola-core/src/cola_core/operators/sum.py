@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 from ..backends.base import Array
 from ..cost import Cost
 from ..errors import ShapeError
@@ -87,8 +89,18 @@ class Sum(LinearOperator):
         return frozenset(p for p in (PSD, SelfAdjoint) if all(M.isa(p) for M in self.Ms))
 
     def _matvec_cost(self) -> Cost:
-        m = self.shape[-2]
-        total = Cost(calls=0)
+        return self.matmat_cost(1)
+
+    def matmat_cost(self, k: float) -> Cost:
+        """The terms' products, and their sum."""
+        m, total = self.shape[-2], Cost(calls=0)
         for M in self.Ms:
-            total = total + M.matvec_cost + Cost(m, 3 * self.itemsize * m)
+            total = total + M.matmat_cost(k) + Cost(m * k, 3 * self.itemsize * m * k)
+        return Cost(total.flops, total.bytes, total.memory + self.itemsize * m * k, k, total.calls)
+
+    def _dense_cost(self) -> Cost:
+        size = float(self.itemsize) * math.prod(self.shape)
+        total = Cost(0, 3 * size * (len(self.Ms) - 1), 2 * size)
+        for M in self.Ms:
+            total = total + M.dense_cost
         return total

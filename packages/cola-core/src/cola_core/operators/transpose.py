@@ -58,6 +58,12 @@ class Adjoint(_OfOne, LinearOperator):
     def _matvec_cost(self) -> Cost:
         return self.A.matvec_cost
 
+    def _dense_cost(self) -> Cost:
+        return self.A.dense_cost
+
+    def matmat_cost(self, k: float) -> Cost:
+        return self.A.matmat_cost(k)
+
 
 @operator
 class Transpose(_OfOne, LinearOperator):
@@ -95,3 +101,9 @@ class Transpose(_OfOne, LinearOperator):
 
     def _matvec_cost(self) -> Cost:
         return self.A.matvec_cost
+
+    def _dense_cost(self) -> Cost:
+        return self.A.dense_cost
+
+    def matmat_cost(self, k: float) -> Cost:
+        return self.A.matmat_cost(k)
