@@ -20,6 +20,12 @@ from .reasons import CONVERGED, REASONS, TRACED
 __all__ = ["Info", "combine", "report"]
 
 
+NUMBERS = (
+    *("converged", "iterations", "matvecs", "residual", "tolerance", "error_estimate"),
+    *("condition", "norm", "normal_residual"),
+)
+
+
 @node
 @dataclass(frozen=True)
 class Info:
@@ -30,7 +36,9 @@ class Info:
     tolerance: what the residual was to meet. error_estimate: of the answer, absolute, in the norm its
     algorithm names, without the part that rounding adds. standard_error: one standard deviation of a
     stochastic answer, including the deterministic part (truncation) where it is estimated. parts: Infos of
-    the leaves of a composed answer. rank: the numerical rank a least-squares answer rests on.
+    the leaves of a composed answer. rank: the numerical rank a least-squares answer rests on. norm,
+    condition: estimates for the operator. normal_residual: of a least-squares answer, ``|A^H r| / (|A| |r|)``
+    with ``r = b - A x``, recomputed at exit.
     """
 
     method: str = static(default="")
@@ -45,6 +53,8 @@ class Info:
     residuals: Any = None
     codes: Any = None
     condition: Any = None
+    norm: Any = None
+    normal_residual: Any = None
     rank: Any = None
     rule: str = static(default="")
     plugin: str = static(default="")
@@ -69,7 +79,7 @@ class Info:
     def concrete(self, be: Any) -> Info:
         """Arrays of one number as Python numbers, where values can be looked at."""
         changes: dict[str, Any] = {}
-        for name in ("converged", "iterations", "matvecs", "residual", "tolerance", "error_estimate"):
+        for name in NUMBERS:
             value = getattr(self, name)
             if hasattr(value, "shape"):
                 value = be.number(value)
@@ -172,6 +182,8 @@ def combine(parts: Sequence[Info], **changes: Any) -> Info:
         # a bound without assuming independence: leaves may have used the same random probes
         standard_error=sum(errors[1:], errors[0]) if errors else None,
         condition=first.condition if len(parts) == 1 else None,
+        norm=first.norm if len(parts) == 1 else None,
+        normal_residual=first.normal_residual if len(parts) == 1 else None,
         rank=first.rank if len(parts) == 1 else None,
         rule=first.rule if len(parts) == 1 else "",
         plugin=first.plugin if len(parts) == 1 else "",

@@ -9,6 +9,7 @@ __all__ = [
     "BREAKDOWN",
     "CONVERGED",
     "DRIFTED",
+    "ILL_CONDITIONED",
     "INCONSISTENT",
     "INDEFINITE",
     "NONFINITE",
@@ -31,12 +32,13 @@ __all__ = [
     TIMEOUT,
     STOPPED,
     SINGULAR,
+    ILL_CONDITIONED,
     INCONSISTENT,
     INDEFINITE,
     BAD_PRECONDITIONER,
     UNDERFLOW,
     NONFINITE,
-) = range(13)
+) = range(14)
 
 REASONS: dict[int, str] = {
     RUNNING: "iteration limit reached",
@@ -47,6 +49,7 @@ REASONS: dict[int, str] = {
     TIMEOUT: "the time budget was used up",
     STOPPED: "stopped by the callback",
     SINGULAR: "the operator is singular to working precision",
+    ILL_CONDITIONED: "the estimated condition number passed its limit (conlim)",
     INCONSISTENT: "the operator is singular and the right-hand side is not in its range",
     INDEFINITE: "a direction of non-positive curvature was met: the operator is not positive definite",
     BAD_PRECONDITIONER: "the preconditioner is not positive definite",

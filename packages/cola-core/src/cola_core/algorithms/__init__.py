@@ -6,18 +6,24 @@ from __future__ import annotations
 from .arnoldi import Arnoldi
 from .banded import BandedCholesky, BandedEigh, BandedLU
 from .base import Algorithm, Auto, Iterative, default_tol
+from .bicgstab import BiCGStab
 from .cg import CG
+from .cgls import CGLS
 from .cholesky import Cholesky
 from .dense_exp import ScalingSquaring
 from .eigh import Eig, Eigh
 from .exact import Exact
 from .exp_action import ExpAction
+from .fgmres import FGMRES
 from .gmres import GMRES
 from .hutchinson import Hutchinson
+from .idr import IDR
 from .krylov_solver import KrylovSolver
 from .lanczos import Lanczos
 from .lanczos_svd import LanczosSVD
 from .levinson import Levinson
+from .lsmr import LSMR
+from .lsqr import LSQR
 from .lstsq import LSTSQ
 from .lu import LU
 from .matrix_log import InverseScalingSquaring
@@ -38,6 +44,12 @@ DenseSVD = SVD  # likewise
 __all__ = [
     "CG",
     "GMRES",
+    "LSQR",
+    "LSMR",
+    "IDR",
+    "FGMRES",
+    "CGLS",
+    "BiCGStab",
     "LQ",
     "LSTSQ",
     "LU",

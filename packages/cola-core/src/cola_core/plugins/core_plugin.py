@@ -119,11 +119,17 @@ def cola_register(registrar: Any, trigger: str) -> None:
         q.LQ_FACTORS: (a.LQ,),
         q.PLU: (a.LU,),
         q.SCHUR: (a.Schur,),
-        q.LEAST_SQUARES: (a.LSTSQ, a.CG),
+        q.LEAST_SQUARES: (a.LSTSQ, a.LSMR),
         q.NORM: (a.Exact, a.SVD, a.LanczosSVD),
     }.items():
         for cls in classes:
             registrar.algorithm(question, cls)
+    for question, classes in {
+        q.SOLVE: (a.FGMRES, a.BiCGStab, a.IDR, a.LSMR, a.LSQR, a.CGLS),
+        q.LEAST_SQUARES: (a.LSQR, a.CGLS, a.CG),
+    }.items():
+        for cls in classes:
+            registrar.algorithm(question, cls, automatic=False)
     for question in (q.EIGSH, q.EIGS):
         registrar.algorithm(question, a.PowerIteration, automatic=False)
 

@@ -95,16 +95,13 @@ def algorithm_cases() -> list[Case]:
         _algorithm("eigh-psd", lambda: a.Eigh(), ("sqrt", "log"), "psd", max_condition=1e4),
         _algorithm("eig", lambda: a.Eig(), ("eig",), "general", max_condition=1e2),
         _algorithm("cg", lambda: a.CG(), ("solve",), "psd", max_condition=1e4),
-        _algorithm(
-            "gmres",
-            lambda: a.GMRES(),
-            ("solve",),
-            "general",
-            max_condition=1e4,
-            expected_failures={
-                "algorithm.tolerance@jax": "on JAX a restart cycle always runs to its end",
-            },
-        ),
+        _algorithm("gmres", lambda: a.GMRES(), ("solve",), "general", max_condition=1e4),
+        _algorithm("fgmres", lambda: a.FGMRES(), ("solve",), "general", max_condition=1e4),
+        _algorithm("bicgstab", lambda: a.BiCGStab(), ("solve",), _right_half_plane, max_condition=1e2),
+        _algorithm("idr", lambda: a.IDR(), ("solve",), _right_half_plane, max_condition=1e2),
+        _algorithm("lsmr", lambda: a.LSMR(), ("lstsq", "solve"), "general", max_condition=1e2),
+        _algorithm("lsqr", lambda: a.LSQR(), ("lstsq", "solve"), "general", max_condition=1e2),
+        _algorithm("cgls", lambda: a.CGLS(), ("lstsq", "solve"), "general", max_condition=1e2),
         _algorithm(
             "lanczos",
             lambda: a.Lanczos(),

@@ -1,0 +1,178 @@
+"""IDR(s), right-preconditioned, several right-hand sides at once. Sonneveld & van Gijzen, SIAM J. Sci.
+Comput. 31 (2008) 1035; the bi-orthogonal variant, van Gijzen & Sonneveld, ACM Trans. Math. Softw. 38 (2011)
+no. 5.
+
+Residuals are forced into a sequence of shrinking subspaces; each shrinks by s dimensions (with random
+shadow vectors) at the price of s + 1 products, so that at most ``n + n/s`` products are needed in exact
+arithmetic. A step is one product. The shadow vectors are random, fixed by ``key`` and shared by all
+columns.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+from ..backends import backend_of
+from ..backends.base import Array
+from ..cost import Cost
+from ..reasons import BREAKDOWN, CONVERGED, NONFINITE, RUNNING, STAGNATED
+from .base import question_memory
+from .columns import better, first_residual, negligible, quotient, smoothing_step
+from .krylov_solver import KrylovSolver
+from .progress import Watch, observe
+
+__all__ = ["IDR"]
+
+TYPICAL_STEPS = 400
+PATIENCE = 1000  # products without a better iterate
+
+
+def _iterate(
+    A: Any,
+    P: Any,
+    B: Array,
+    X: Array | None,
+    tol: Any,
+    limit: Any,
+    *,
+    s: int,
+    key: Any,
+    watch: Watch | None = None,
+) -> tuple[Array, Any, Any, Array]:
+    """Cycles of s + 1 products: best iterate, products (twice), and per column why it stopped."""
+    be: Any = backend_of(B)
+    xp = be.xp
+    n = B.shape[-2]
+    s = min(s, n)
+    target = tol * be.norm(B)
+    X, R, products = first_residual(A, B, X, be)
+    rnorm = be.norm(R)
+    code = xp.where(rnorm <= target, CONVERGED, RUNNING)
+    shadow = be.adjoint(be.qr(be.normal(key, (n, s), B.dtype, be.device(B)))[0])  # (s, n)
+    one, zero = xp.ones_like(rnorm), xp.zeros_like(rnorm)
+    one, zero = be.astype(one, B.dtype), be.astype(zero, B.dtype)
+    G = tuple(xp.zeros_like(B) for _ in range(s))
+    U = tuple(xp.zeros_like(B) for _ in range(s))
+    # M[j][i] = <shadow i, G[j]>, lower triangular in exact arithmetic
+    M = tuple(tuple(one if i == j else zero for i in range(s)) for j in range(s))
+    state = (0, X, R, G, U, M, one, xp.zeros_like(code), X + 0, rnorm, code)
+
+    def running(state: Any) -> Any:
+        return (state[0] < limit) & xp.any(state[-1] == RUNNING)
+
+    def combined(weights: Any, vectors: Any, start: Array) -> Array:
+        for w, v in zip(weights, vectors, strict=True):
+            start = start + w[..., None, :] * v
+        return start
+
+    def after(step: Any, X: Array, R: Array, idle: Array, best: Array, least: Array, code: Array) -> Any:
+        """Bookkeeping after each product."""
+        live = code == RUNNING
+        rnorm = be.norm(R)
+        best, least, new = better(be, X, rnorm, best, least, live)
+        code = xp.where(live & ~xp.isfinite(rnorm), NONFINITE, code)
+        code = xp.where((code == RUNNING) & (rnorm <= target), CONVERGED, code)
+        idle = xp.where(new, xp.zeros_like(idle), idle + 1)
+        code = xp.where((code == RUNNING) & (idle > PATIENCE), STAGNATED, code)
+        code = observe(be, watch, step, rnorm, code)
+        return idle, best, least, code
+
+    def body(state: Any) -> Any:
+        step, X, R, G, U, M, omega, idle, best, least, code = state
+        G, U, M = list(G), list(U), [list(row) for row in M]
+        f = _dots(be, shadow, R)
+        for j in range(s):
+            live = (code == RUNNING) & (step < limit)
+            if be.is_concrete(live) and not bool(xp.any(live)):
+                break
+            c: list[Array] = []  # M[j:, j:] c = f[j:], forwards
+            for i in range(j, s):
+                rest = f[i]
+                for p, weight in enumerate(c):
+                    rest = rest - M[j + p][i] * weight
+                c.append(quotient(be, rest, M[i][i], live))
+            V = combined([-w for w in c], G[j:], R)
+            V = V if P is None else P @ V
+            Y = combined(c, U[j:], omega[..., None, :] * V)
+            W = A @ Y
+            m = _dots(be, shadow, W)
+            for i in range(j):  # bi-orthogonal: no component along the shadow vectors before this one
+                weight = quotient(be, m[i], M[i][i], live)
+                W = W - weight[..., None, :] * G[i]
+                Y = Y - weight[..., None, :] * U[i]
+                m = [a - weight * b for a, b in zip(m, M[i], strict=True)]
+            G[j], U[j] = W, Y
+            M[j] = [zero] * j + m[j:]
+            size = be.norm(W)
+            failed = live & negligible(be, m[j], size)
+            code = xp.where(failed, xp.where(xp.isfinite(size), BREAKDOWN, NONFINITE), code)
+            beta = quotient(be, f[j], m[j], live & ~failed)
+            X = X + beta[..., None, :] * Y
+            R = R - beta[..., None, :] * W
+            f = [a - beta * b for a, b in zip(f, M[j], strict=True)]
+            step = step + xp.any(live) if not be.is_concrete(live) else step + 1
+            idle, best, least, code = after(step, X, R, idle, best, least, code)
+        live = (code == RUNNING) & (step < limit)
+        if not be.is_concrete(live) or bool(xp.any(live)):
+            V = R if P is None else P @ R
+            T = A @ V
+            omega = smoothing_step(be, T, R, live)
+            X = X + omega[..., None, :] * V
+            R = R - omega[..., None, :] * T
+            code = xp.where(live & (omega == 0), BREAKDOWN, code)
+            step = step + xp.any(live) if not be.is_concrete(live) else step + 1
+            idle, best, least, code = after(step, X, R, idle, best, least, code)
+        return step, X, R, tuple(G), tuple(U), tuple(map(tuple, M)), omega, idle, best, least, code
+
+    state = be.while_loop(running, body, state)
+    return state[-3], state[0], state[0] + products, state[-1]
+
+
+@dataclass(frozen=True)
+class IDR(KrylovSolver):
+    """Solve ``A x = b`` for any square A in a fixed amount of memory: one product per step, ``3 s + 6``
+    vectors.
+
+    tol: relative residual (default by dtype, 1e-8 in double). max_iters: products, default
+    ``min(20 n, 20000)``. P: an operator close to A^{-1}, or a function A -> operator. x0: first guess. s:
+    dimension of the shadow space; more is nearer to full GMRES. key: seed of the shadow vectors.
+
+    >>> import numpy as np, cola_core as cola
+    >>> A = cola.ops.Tridiagonal(-np.ones(9), 3 * np.ones(10), -0.5 * np.ones(9))
+    >>> x, info = cola.solve(A, np.ones(10), cola.IDR(s=2), return_info=True)
+    >>> bool(info.converged and info.residual <= 1e-8)
+    True
+    """
+
+    s: int = 4
+    key: int = 0
+
+    _method: ClassVar[str] = "IDR"
+    _iterate = staticmethod(_iterate)
+
+    def __post_init__(self) -> None:
+        if self.s < 1:
+            raise ValueError(f"IDR(s={self.s}): the shadow space has at least one dimension.")
+
+    def _limit(self, n: int) -> int:
+        return min(20 * n, 20_000)
+
+    def _static(self, n: int, limit: int) -> dict[str, Any]:
+        return {"s": self.s, "key": self.key}
+
+    def cost(self, question: str, A: Any, *operands: Any) -> Cost:
+        n, s = A.shape[-1], self.s
+        k = operands[0].shape[-1] if operands and len(operands[0].shape) > 1 else 1
+        steps = min(2 * n, TYPICAL_STEPS)
+        one = A.matmat_cost(k) + Cost(
+            (6 * s + 8) * n * k, (4 * s + 12) * A.itemsize * n * k, 0, 0, 10 + 12 * s
+        )
+        total = one * steps
+        return Cost(total.flops, total.bytes, question_memory(A, (2 * s + 6) * k + s), steps, total.calls)
+
+
+def _dots(be: Any, shadow: Array, V: Array) -> list[Array]:
+    """The inner products of the shadow vectors (s, n) with every column: s arrays of shape (*batch, k)."""
+    products = be.matmul(shadow, V)
+    return [products[..., i, :] for i in range(shadow.shape[0])]

@@ -1,0 +1,380 @@
+"""``LeastSquaresSolver``: what LSQR, LSMR and CGLS do alike.
+
+A method is a function ``_iterate(A, B, bnorm, tol, limit, conlim, *, watch) -> Outcome`` that runs from
+zero. Around it stand the first guess and the right preconditioner (a shorter problem for the correction),
+damping (the operator with ``damp I`` below it), the two stopping rules of Paige & Saunders 1982, sec. 6,
+and the check at the end: the residual r and ``A^H r`` are recomputed, and where the recurrence had drifted
+the method runs again on what is left.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, ClassVar, NamedTuple
+
+from ..backends.base import Array, Backend
+from ..cost import Cost
+from ..dispatch.session import record
+from ..info import Info
+from ..operators import Concatenated, LinearOperator, Product, ScalarMul, operator
+from ..properties import Property, SelfAdjoint
+from ..reasons import (
+    CONVERGED,
+    DRIFTED,
+    ILL_CONDITIONED,
+    INCONSISTENT,
+    NONFINITE,
+    RUNNING,
+    TRACED,
+)
+from .base import Iterative, question_memory
+from .iteration import as_preconditioner, column_scale, differentiated, finish, first_guess, prepare
+
+__all__ = ["LeastSquaresSolver", "Outcome", "first_code", "next_code"]
+
+TYPICAL_STEPS = 300
+MOST_RESTARTS = 5
+LEAST_ENTRIES = 4_000_000  # fewer are factorised in a second, and the factorisation finds the rank
+
+LEAST_SQUARES = "least-squares solution: the residual is orthogonal to the range"
+
+
+class Outcome(NamedTuple):
+    """What a run gives: per column the code (INCONSISTENT: ended at a least-squares solution), and
+    estimates of the norm of A (Frobenius) and of its condition number."""
+
+    X: Array
+    steps: Any
+    products: Any
+    codes: Array
+    norm: Array
+    condition: Array
+
+
+def first_code(be: Backend, bnorm: Array, alpha: Array, beta: Array, tol: Any) -> Array:
+    """Codes before the first step: beta the norm of the right-hand side, alpha that of A^H times it."""
+    xp = be.xp
+    code = xp.where(beta <= tol * bnorm, CONVERGED, RUNNING)
+    code = xp.where((code == RUNNING) & (alpha == 0), INCONSISTENT, code)
+    return xp.where((code == RUNNING) & ~xp.isfinite(alpha), NONFINITE, code)
+
+
+def next_code(
+    be: Backend,
+    code: Array,
+    bnorm: Array,
+    rnorm: Array,
+    snorm: Array,
+    norm: Array,
+    condition: Array,
+    tol: Any,
+    conlim: Any,
+) -> Array:
+    """Codes after a step, from the norms of r, A^H r and A and the condition number."""
+    xp = be.xp
+    if be.is_concrete(rnorm):
+        going = (rnorm > tol * bnorm) & (snorm > tol * norm * rnorm) & (condition < conlim)
+        if bool(xp.all(going)):
+            return code
+    live = code == RUNNING
+    code = xp.where(live & ~(xp.isfinite(rnorm) & xp.isfinite(snorm)), NONFINITE, code)
+    code = xp.where((code == RUNNING) & (rnorm <= tol * bnorm), CONVERGED, code)
+    code = xp.where((code == RUNNING) & (snorm <= tol * norm * rnorm), INCONSISTENT, code)
+    return xp.where((code == RUNNING) & (condition >= conlim), ILL_CONDITIONED, code)
+
+
+@dataclass(frozen=True)
+class LeastSquaresSolver(Iterative):
+    """Base of the iterations for ``min |b - A x|``. ``_method``: the name in the Info.
+
+    The Info of a least-squares answer has ``|b - A x| / |b|`` as residual and ``|A^H r| / (|A| |r|)`` (with
+    A P in the place of A if there is a preconditioner) as normal_residual, both recomputed; it has
+    converged if one of them meets the tolerance. As a solver of ``A x = b`` only the residual counts.
+    """
+
+    x0: Any = None
+    P: Any = None
+    damp: float = 0.0
+    conlim: float | None = None
+
+    _method: ClassVar[str] = ""
+    _iterate: ClassVar[Callable[..., Outcome]]
+    _vectors: ClassVar[int] = 4
+
+    def applicable(self, question: str, A: Any, *operands: Any) -> bool | str:
+        m, n = A.shape[-2:]
+        if question != "lstsq":
+            return True
+        if operands[1] is not None:
+            return "it cannot tell which singular values count as zero (rcond)"
+        if m * n < LEAST_ENTRIES or A.matvec_cost.flops > m * n / 8:
+            return "a factorisation is affordable, and it finds the rank"
+        return True
+
+    def cost(self, question: str, A: Any, *operands: Any) -> Cost:
+        m, n = A.shape[-2:]
+        k = operands[0].shape[-1] if operands and len(operands[0].shape) > 1 else 1
+        steps = min(m, n, TYPICAL_STEPS)
+        vectors = Cost(4 * (m + 2 * n) * k, 8 * A.itemsize * (m + 2 * n) * k, 0, 0, 25)
+        total = (A.matmat_cost(k) * 2 + vectors) * steps
+        return Cost(
+            total.flops, total.bytes, question_memory(A, 2 * self._vectors * k), 2 * steps, total.calls
+        )
+
+    def solve(self, A: Any, b: Array) -> Array:
+        """``A x = b`` for a square A."""
+        if self.damp:
+            raise ValueError(f"{self._method}(damp=...) does not solve A x = b; use lstsq.")
+        be, B, vector = prepare(A, b)
+        if 0 in B.shape:
+            return B[..., 0] if vector else B
+        tol = self.tolerance(B.dtype)
+        P = as_preconditioner(self.P, A)
+        limit = self._limit(A)
+        if differentiated(be, A, B):
+            X0 = self._first(be, A, B)
+
+            def run(P: Any, X0: Array | None) -> Any:
+                def solve(A: Any, rhs: Array) -> Any:
+                    X, out = self._once(be, A, P, rhs, X0, be.norm(rhs), tol, limit)
+                    return X, out[1:]
+
+                return solve
+
+            adjoint = None if P is None else P.H
+            X, (steps, products, codes, norm, condition) = be.implicit_solve(
+                A, run(P, X0), B, run(adjoint, None)
+            )
+            rnorm = None
+        else:
+            X, out, (rnorm, _) = self._refined(be, A, P, B, self._first(be, A, B), tol, limit, solving=True)
+            _, steps, products, codes, norm, condition = out
+        return finish(
+            be, A, self._method, X, B, vector, tol, steps, products, codes, rnorm,
+            norm=be.xp.max(norm), condition=be.xp.max(condition),
+        )  # fmt: skip
+
+    def lstsq(self, A: Any, b: Array, rcond: Any) -> Array:
+        """The x of least norm that minimises ``|b - A x|`` (``|b - A x|^2 + damp^2 |x|^2``)."""
+        if rcond is not None:
+            raise ValueError(
+                f"lstsq by {self._method}() does not know the singular values, so that rcond has no meaning; "
+                "use LSTSQ()."
+            )
+        be, B, vector = prepare(A, b)
+        n = A.shape[-1]
+        if 0 in B.shape or 0 in A.shape:
+            X = be.zeros((*B.shape[:-2], n, B.shape[-1]), B.dtype, be.device(B))
+            return X[..., 0] if vector else X
+        tol = self.tolerance(B.dtype)
+        P = as_preconditioner(self.P, A)
+        X0, limit = self._first(be, A, B), self._limit(A)
+        if self.damp:
+            A = Concatenated(A, ScalarMul(float(self.damp), n))
+            B = be.xp.concat([B, be.zeros((*B.shape[:-2], n, B.shape[-1]), B.dtype, be.device(B))], axis=-2)
+        if differentiated(be, A, B):
+            X, out = self._differentiable(be, A, P, B, X0, tol, limit)
+            norms = None
+        else:
+            X, out, norms = self._refined(be, A, P, B, X0, tol, limit)
+        self._report(be, A, P, X, B, tol, out, norms)
+        return X[..., 0] if vector else X
+
+    # -- parts -----------------------------------------------------------------------------------------------
+    def _limit(self, A: Any) -> int:
+        return min(10 * min(A.shape[-2:]), 10_000) if self.max_iters is None else int(self.max_iters)
+
+    def _first(self, be: Backend, A: Any, B: Array) -> Array | None:
+        if self.x0 is None:
+            return None
+        shape = (*B.shape[:-2], A.shape[-1], B.shape[-1])
+        return first_guess(be, type(self).__name__, self.x0, be.zeros(shape, B.dtype, be.device(B)))
+
+    def _once(
+        self, be: Backend, A: Any, P: Any, B: Array, X: Array | None, bnorm: Array, tol: float, limit: Any
+    ) -> tuple[Array, Outcome]:
+        """One run from X (None: zero), for a correction in the range of P."""
+        rest = B if X is None else B - A @ X
+        scale = column_scale(be, rest)
+        if scale is not None:
+            rest, bnorm = rest / scale, bnorm / be.xp.real(scale[..., 0, :])
+        eps = float(be.xp.finfo(be.real_dtype(B.dtype)).eps)
+        conlim = 1 / eps if self.conlim is None else float(self.conlim)
+        M = A if P is None else Product(A, P)
+        with self.watched(self._method, limit, be, B) as watch:
+            out = be.jit(type(self)._iterate, static=("watch",))(
+                M, rest, bnorm, tol, limit, conlim, watch=watch
+            )
+            if watch is not None and be.name == "jax" and be.is_concrete(B):
+                be.to_numpy(out.codes)  # the loop runs on its own: wait for it
+        Y = out.X if scale is None else out.X * scale
+        Y = Y if P is None else P @ Y
+        made = out.products + (0 if X is None else 1)
+        return (Y if X is None else X + Y), out._replace(products=made)
+
+    def _refined(
+        self,
+        be: Backend,
+        A: Any,
+        P: Any,
+        B: Array,
+        X: Array | None,
+        tol: float,
+        limit: int,
+        solving: bool = False,
+    ) -> tuple[Array, Outcome, Any]:
+        """Run, recompute the residuals, and run again on what is left while the recurrence had drifted."""
+        xp = be.xp
+        bnorm = be.norm(B)
+        X, out = self._once(be, A, P, B, X, bnorm, tol, limit)
+        if not be.is_concrete(X):
+            return X, out, (None, None)
+        for restart in range(MOST_RESTARTS + 1):
+            rnorm, snorm = _norms(be, A, P, X, B)
+            out = out._replace(products=out.products + (1 if solving else 2))
+            good = rnorm <= 1.1 * tol * bnorm
+            if not solving:
+                good = good | _orthogonal(be, X if P is None else None, bnorm, rnorm, snorm, out.norm, tol)
+            ended = (out.codes == CONVERGED) | ((out.codes == INCONSISTENT) & (not solving))
+            drifted = ended & ~good & xp.isfinite(rnorm)
+            if restart == MOST_RESTARTS or out.steps >= limit or not bool(xp.any(drifted)):
+                break
+            again, more = self._once(be, A, P, B, X, bnorm, tol, limit - int(out.steps))
+            new, _ = _norms(be, A, P, again, B)
+            if not bool(xp.any(new < rnorm)) and solving:
+                break
+            X = xp.where(drifted[..., None, :], again, X)
+            steps, products = out.steps + more.steps, out.products + more.products
+            codes = xp.where(drifted, more.codes, out.codes)
+            norm, condition = xp.maximum(out.norm, more.norm), xp.maximum(out.condition, more.condition)
+            out = Outcome(X, steps, products, codes, norm, condition)
+        return X, out, (rnorm, snorm)
+
+    def _differentiable(
+        self, be: Backend, A: Any, P: Any, B: Array, X0: Array | None, tol: float, limit: int
+    ) -> tuple[Array, Outcome]:
+        """The answer as a part of the solution of a square system, so that its derivative is such a system
+        too.
+
+        Tall (full column rank): ``[I A; A^H 0] [r; x] = [b; 0]``. Wide (full row rank), with A^H in the place
+        of A: ``x = r`` for the right-hand side ``[0; b]``. General right-hand sides take two least-squares
+        solves. Where the second equation has no solution, A does not have full rank and the derivative does
+        not exist: it is then NaN.
+        """
+        xp = be.xp
+        rest = B if X0 is None else B - A @ X0
+        M = A if P is None else Product(A, P)
+        m, n = M.shape[-2:]
+        wide = m < n
+        K = Saddle(M.H if wide else M)
+        top = K.A.shape[-2]
+
+        def run(K: Any, rhs: Array) -> Any:
+            F, G = rhs[..., :top, :], rhs[..., top:, :]
+            first, one = self._once(be, K.A.H, None, G, None, be.norm(G), tol, limit)
+            F = F - first
+            Y, two = self._once(be, K.A, None, F, None, be.norm(F), tol, limit)
+            R = first + (F - K.A @ Y)
+            lost = (one.codes == INCONSISTENT)[..., None, :]
+            Y = xp.where(lost, xp.full_like(Y, float("nan")), Y)
+            return xp.concat([R, Y], axis=-2), (one if wide else two)[1:]
+
+        zero = be.zeros((*B.shape[:-2], n, B.shape[-1]), B.dtype, be.device(B))
+        Z, aux = be.implicit_solve(K, run, xp.concat([zero, rest] if wide else [rest, zero], axis=-2))
+        X = Z[..., :top, :] if wide else Z[..., top:, :]
+        X = X if P is None else P @ X
+        X = X if X0 is None else X0 + X
+        return X, Outcome(X, *aux)
+
+    def _report(
+        self, be: Backend, A: Any, P: Any, X: Array, B: Array, tol: float, out: Outcome, norms: Any
+    ) -> None:
+        """Decide convergence from the recomputed norms and report."""
+        xp = be.xp
+        products = out.products
+        bnorm = be.norm(B)
+        if norms is None or norms[0] is None:
+            norms, products = _norms(be, A, P, X, B), products + 2
+        rnorm, snorm = norms
+        one, zero = xp.ones_like(bnorm), xp.zeros_like(bnorm)
+        relative = xp.where(bnorm > 0, rnorm / xp.where(bnorm > 0, bnorm, one), rnorm)
+        size = out.norm * rnorm
+        normal = xp.where(size > 0, snorm / xp.where(size > 0, size, one), zero)
+        small = relative <= 1.1 * tol
+        good = small | _orthogonal(be, None if P is not None else X, bnorm, rnorm, snorm, out.norm, tol)
+        codes = xp.where((out.codes == CONVERGED) | (out.codes == INCONSISTENT), DRIFTED, out.codes)
+        codes = xp.where(good, CONVERGED, xp.where(xp.isfinite(rnorm), codes, NONFINITE))
+        info = Info(
+            method=self._method,
+            converged=xp.all(good),
+            reason=TRACED,
+            codes=codes,
+            iterations=out.steps,
+            matvecs=products,
+            residual=xp.max(relative),
+            residuals=relative,
+            tolerance=tol,
+            normal_residual=xp.max(normal),
+            norm=xp.max(out.norm),
+            condition=xp.max(out.condition),
+        )
+        if be.is_concrete(relative, out.steps):
+            if bool(xp.all(good)) and not bool(xp.all(small)):
+                info = info.replace(reason=LEAST_SQUARES)
+            info = info.concrete(be)
+        record(info)
+
+
+@operator
+class Saddle(LinearOperator):
+    """``[I A; A^H 0]``, non-singular where the columns of A are independent."""
+
+    A: LinearOperator
+
+    def _shape(self) -> tuple[int, ...]:
+        *batch, m, n = self.A.shape
+        return (*batch, m + n, m + n)
+
+    def _dtype(self) -> Any:
+        return self.A._dtype()
+
+    def _properties(self) -> frozenset[Property]:
+        return frozenset({SelfAdjoint})
+
+    def _matmat(self, X: Array) -> Array:
+        m = self.A.shape[-2]
+        R, Y = X[..., :m, :], X[..., m:, :]
+        xp = self.A._concrete_backend().xp
+        return xp.concat([R + self.A @ Y, self.A.H @ R], axis=-2)
+
+    def _rmatmat(self, X: Array) -> Array:
+        return self._matmat(X)
+
+    def _adjoint(self) -> LinearOperator:
+        return self
+
+    def _transpose(self) -> LinearOperator:
+        return Saddle(self.A.conj())
+
+    def _conj(self) -> LinearOperator:
+        return Saddle(self.A.conj())
+
+    def _matvec_cost(self) -> Cost:
+        return self.A.matvec_cost * 2
+
+
+def _norms(be: Backend, A: Any, P: Any, X: Array, B: Array) -> tuple[Array, Array]:
+    """``|b - A x|`` and ``|(A P)^H (b - A x)|``."""
+    R = B - A @ X
+    S = A.H @ R
+    return be.norm(R), be.norm(S if P is None else P.H @ S)
+
+
+def _orthogonal(
+    be: Backend, X: Array | None, bnorm: Array, rnorm: Array, snorm: Array, norm: Array, tol: float
+) -> Array:
+    """``|A^H r| <= tol |A| |r|``, up to the rounding with which r itself is known."""
+    eps = float(be.xp.finfo(bnorm.dtype).eps)
+    size = bnorm if X is None else bnorm + norm * be.norm(X)
+    return snorm <= 1.1 * tol * norm * rnorm + 4 * eps * norm * size
