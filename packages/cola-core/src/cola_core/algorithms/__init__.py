@@ -18,6 +18,7 @@ from .fgmres import FGMRES
 from .gmres import GMRES
 from .hutchinson import Hutchinson
 from .idr import IDR
+from .krylov_schur import KrylovSchur
 from .krylov_solver import KrylovSolver
 from .lanczos import Lanczos
 from .lanczos_svd import LanczosSVD
@@ -74,6 +75,7 @@ __all__ = [
     "InverseScalingSquaring",
     "Iterative",
     "KrylovSolver",
+    "KrylovSchur",
     "Lanczos",
     "LanczosSVD",
     "NewtonSign",

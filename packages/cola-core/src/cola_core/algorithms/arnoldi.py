@@ -1,5 +1,6 @@
 """Some eigenpairs of a large operator without structure, from products alone: ARPACK's implicitly restarted
-Arnoldi and Lanczos methods (Lehoucq, Sorensen & Yang 1998), through SciPy, with products on A's own library.
+Arnoldi and Lanczos methods (Lehoucq, Sorensen & Yang 1998), through SciPy; on the other libraries the
+equivalent ``KrylovSchur``, on A's own device.
 
 One start vector meets one vector of each eigenspace only, so what was found is deflated and looked beside
 until nothing wanted remains. Residuals are recomputed at exit.
@@ -7,16 +8,17 @@ until nothing wanted remains. Residuals are recomputed at exit.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any, ClassVar
 
 from ..backends.base import Array, dtype_name
 from ..cost import Cost
-from ..dispatch.session import record
+from ..dispatch.session import array_library, record
 from ..errors import ConvergenceError, NonFiniteError, NoRuleError, ShapeError
 from ..info import Info
 from ..pytree import tree_leaves
 from .base import Algorithm, question_memory, refuse_batches
+from .krylov_schur import KrylovSchur
 from .spectrum import order_by
 
 __all__ = ["Arnoldi", "HostProduct", "refuse_transformations"]
@@ -29,7 +31,7 @@ class Arnoldi(Algorithm):
     start_vector: (n,) to use instead of a random one. max_iters: products in all (default
     ``max(100 basis, 3000)``). tol: relative accuracy of each eigenvalue (default 1e-10 in double, 1e-5 in
     single). key: seed. basis: vectors kept (default ``max(2 k + 1, 30)``). Raises ConvergenceError where
-    fewer than k pairs converge. Values are read on the host, so neither compiled code nor derivatives.
+    fewer than k pairs converge. No derivatives.
     """
 
     start_vector: Any = None
@@ -68,6 +70,9 @@ class Arnoldi(Algorithm):
 
         refuse_batches(A, "Arnoldi", "Eig()")
         n = A.shape[-1]
+        if array_library(A) != "numpy" and k < n - 2:
+            settings = {f.name: getattr(self, f.name) for f in fields(self)}
+            return KrylovSchur(**settings).pairs(A, k, which, "Arnoldi (Krylov-Schur)")
         if k >= n - 2:
             return Eig().eigs(A, k, which)
         refuse_transformations("Arnoldi", "Eig()", A)

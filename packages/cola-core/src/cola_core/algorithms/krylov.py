@@ -12,6 +12,7 @@ from typing import Any
 
 from ..backends.base import Array
 from ..errors import ShapeError
+from .orthogonal import orthogonalize
 
 __all__ = ["Tridiagonal", "first_vector", "lanczos"]
 
@@ -80,54 +81,51 @@ def _sweep(A: Any, start: Array, *, m: int) -> tuple[Any, ...]:
     norm = be.norm(start)
     safe = xp.where(norm > 0, norm, xp.ones_like(norm))
     device = be.device(start)
-    Q = be.zeros((m, n, s), A.dtype, device)
-    Q = be.put(Q, 0, start / safe)
+    # one basis per start vector, by rows: projections are then products of matrix and vector
+    Q = be.zeros((s, m, n), A.dtype, device)
+    Q = be.put(Q, (slice(None), 0), (start / safe).T)
     alpha = be.zeros((m, s), real, device)
     beta = be.zeros((m, s), real, device)
     scale = be.zeros((s,), real, device)
 
     def step(state: Any) -> Any:
         j, Q, alpha, beta, scale = state
-        q = Q[j]
-        w = A @ q
-        a = be.inner(q, w)
+        q = Q[:, j]
+        w = (A @ q.T).T
+        a = xp.sum(be.conj(q) * w, axis=-1)
         a = xp.real(a) if be.is_complex(a) else a
-        known = (
-            Q[: j + 1] if be.name != "jax" else Q
-        )  # rows not yet filled are zero, so using all of them is exact
-        for _ in range(2):
-            c = xp.sum(be.conj(known) * w[None], axis=1)
-            w = w - xp.sum(known * c[:, None, :], axis=0)
-        b = be.norm(w)
+        # rows not yet filled are zero, so using all of them (where shapes are fixed) is exact
+        w, _, b, _ = orthogonalize(be, Q, w, None if be.name == "jax" else j + 1)
         scale = xp.maximum(scale, xp.abs(a) + b)
         # relative to |T|, so that A and 1e-9 A break down alike
         b = xp.where(b > 10 * eps * n**0.5 * scale, b, xp.zeros_like(b))
-        following = w / xp.where(b > 0, b, xp.ones_like(b)) * (b > 0)
-        following = following + _no_derivative(be, w, (b > 0) | (j + 1 >= m))
+        following = w / xp.where(b > 0, b, xp.ones_like(b))[:, None] * (b > 0)[:, None]
+        following = following + _no_derivative(be, w, ((b > 0) | (j + 1 >= m))[:, None])
         alpha = be.put(alpha, j, a)
         beta = be.put(beta, j, b)
         if be.name == "jax":
             import jax
 
-            Q = jax.lax.cond(j + 1 < m, lambda Q: Q.at[j + 1].set(following), lambda Q: Q, Q)
+            Q = jax.lax.cond(j + 1 < m, lambda Q: Q.at[:, j + 1].set(following), lambda Q: Q, Q)
         elif j + 1 < m:
-            Q = be.put(Q, j + 1, following)
+            Q = be.put(Q, (slice(None), j + 1), following)
         return j + 1, Q, alpha, beta, scale
 
     if be.name == "jax":
         import jax
 
         _, Q, alpha, beta, _ = jax.lax.fori_loop(0, m, lambda _, st: step(st), (0, Q, alpha, beta, scale))
-        return Q, alpha, beta, norm
+        return xp.moveaxis(Q, 0, -1), alpha, beta, norm
     state: Any = (0, Q, alpha, beta, scale)
+    made = m
     for j in range(m):
         state = step(state)
         if j + 1 < m and not bool(xp.any(state[3][j] > 0)):
             # every column has found an invariant subspace: nothing is left to add
-            _, Q, alpha, beta, _ = state
-            return Q[: j + 1], alpha[: j + 1], beta[: j + 1], norm, j + 1
+            made = j + 1
+            break
     _, Q, alpha, beta, _ = state
-    return Q, alpha, beta, norm, m
+    return xp.moveaxis(Q, 0, -1)[:made], alpha[:made], beta[:made], norm, made
 
 
 def _no_derivative(be: Any, w: Array, fine: Any) -> Array:

@@ -7,7 +7,7 @@ from typing import Any
 
 from ..errors import NotPositiveDefiniteError, UnknownNameError
 
-__all__ = ["WHICH", "WHICH_GENERAL", "check_which", "nonnegative", "order_by", "singular_order"]
+__all__ = ["WHICH", "WHICH_GENERAL", "check_which", "nonnegative", "order_by", "rank_key", "singular_order"]
 
 WHICH = ("LM", "SM", "LA", "SA", "LR", "SR")
 WHICH_GENERAL = (*WHICH, "LI", "SI")
@@ -25,6 +25,12 @@ def check_which(which: str, general: bool = False) -> str:
 
 def order_by(be: Any, w: Any, k: int, which: str) -> Any:
     """Indices of the k wanted eigenvalues, most wanted first."""
+    order = be.xp.argsort(rank_key(be, w, which), stable=True)
+    return order[..., :k]
+
+
+def rank_key(be: Any, w: Any, which: str) -> Any:
+    """A real number for each eigenvalue, the smaller the more it is wanted."""
     check_which(which, general=True)
     xp = be.xp
     if which[1] == "M":
@@ -33,8 +39,7 @@ def order_by(be: Any, w: Any, k: int, which: str) -> Any:
         key = xp.imag(w) if be.is_complex(w) else xp.zeros_like(w)
     else:
         key = xp.real(w) if be.is_complex(w) else w
-    order = xp.argsort(-key if which[0] == "L" else key, stable=True)
-    return order[..., :k]
+    return -key if which[0] == "L" else key
 
 
 def singular_order(r: int, k: int, which: str) -> slice:

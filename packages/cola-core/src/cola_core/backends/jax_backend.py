@@ -267,8 +267,21 @@ class JaxBackend(Backend):
             lambda v: A @ v, b, lambda _, rhs: solve(A, rhs), transposed, has_aux=True
         )
 
+    def eigenpairs(self, A: Any, run: Callable[[Any], Any]) -> Any:
+        from ..pytree import tree_leaves
+
+        if self.is_concrete(*tree_leaves(A)):
+            return run(A)
+        from ..autodiff.jax_eigenpairs import eigenpairs
+
+        return eigenpairs(A, run)
+
     def _key(self, key: Any) -> Any:
-        return jax.random.key(key) if isinstance(key, int) else key
+        # an integer of no dimension is a seed, also one counted inside a compiled loop
+        seed = isinstance(key, int) or (
+            getattr(key, "ndim", 1) == 0 and jnp.issubdtype(key.dtype, jnp.integer)
+        )
+        return jax.random.key(key) if seed else key
 
     def normal(self, key: Any, shape: tuple[int, ...], dtype: Any, device: Any = None) -> Array:
         return jax.random.normal(self._key(key), shape, self.dtype(dtype))

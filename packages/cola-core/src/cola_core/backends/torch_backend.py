@@ -207,6 +207,15 @@ class TorchBackend(Backend):
         return run
 
     # -- randomness ------------------------------------------------------------------------------------------
+    def eigenpairs(self, A: Any, run: Callable[[Any], Any]) -> Any:
+        from ..autodiff.torch_implicit import detached, eigenvalues_of
+        from ..pytree import tree_leaves
+
+        if not any(getattr(x, "requires_grad", False) for x in tree_leaves(A)):
+            return run(A)
+        w, X, aux = run(detached(A))
+        return (*eigenvalues_of(A, w, X), aux)
+
     def normal(self, key: Any, shape: tuple[int, ...], dtype: Any, device: Any = None) -> Array:
         generator = torch.Generator().manual_seed(int(key))
         return torch.randn(shape, generator=generator, dtype=self.dtype(dtype)).to(device)

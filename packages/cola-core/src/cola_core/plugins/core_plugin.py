@@ -132,6 +132,7 @@ def cola_register(registrar: Any, trigger: str) -> None:
             registrar.algorithm(question, cls, automatic=False)
     for question in (q.EIGSH, q.EIGS):
         registrar.algorithm(question, a.PowerIteration, automatic=False)
+    registrar.algorithm(q.EIGS, a.KrylovSchur, automatic=False)
 
 
 @hookimpl

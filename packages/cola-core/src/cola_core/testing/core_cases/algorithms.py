@@ -113,7 +113,6 @@ def algorithm_cases() -> list[Case]:
                 dtypes=only(
                     "float64", "complex128", reason="restarts to 1e-10 are checked in double precision"
                 ),
-                jit=closed("the number of restarts depends on values"),
             ),
         ),
         _algorithm(
@@ -159,9 +158,21 @@ def algorithm_cases() -> list[Case]:
             capabilities=Capabilities(
                 batch=one_by_one,
                 dtypes=only("float64", "complex128", reason="1e-10 is checked in double precision"),
-                jit=closed("the number of products depends on values"),
-                grad=closed("ARPACK's eigenpairs have no derivatives"),
+                jit=closed("the number of ARPACK's products depends on values"),
+                grad=closed("eigenpairs of general operators have no derivatives here"),
                 starved=closed("ARPACK returns converged pairs only: fewer are an error"),
+            ),
+        ),
+        _algorithm(
+            "krylov-schur",
+            lambda: a.KrylovSchur(),
+            ("eigs",),
+            "general",
+            max_condition=1e2,
+            capabilities=Capabilities(
+                batch=one_by_one,
+                dtypes=only("float64", "complex128", reason="1e-10 is checked in double precision"),
+                grad=closed("eigenpairs of general operators have no derivatives here"),
             ),
         ),
         _algorithm(

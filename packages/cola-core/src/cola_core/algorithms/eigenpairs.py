@@ -1,0 +1,144 @@
+"""What methods for some eigenpairs share: settings, derivatives, residuals recomputed at exit, the report."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ..backends.base import Array, Backend, dtype_name
+from ..dispatch.session import record
+from ..errors import NonFiniteError, NoRuleError
+from ..info import Info
+from ..pytree import tree_leaves
+from .iteration import CONVERGED, NONFINITE, REASONS
+from .krylov import first_vector
+from .progress import progress
+from .thick_restart import product, thick_restart
+
+__all__ = ["basis_size", "krylov_pairs", "pair_tolerance", "refuse_function_transforms", "report_pairs"]
+
+
+def pair_tolerance(be: Backend, dtype: Any, given: float | None) -> float:
+    """Default tolerance of residuals, relative to the largest eigenvalue: 1e-10 in double, 1e-5 in single."""
+    eps = float(be.xp.finfo(be.real_dtype(dtype)).eps)
+    return max(1e-10, 100 * eps) if given is None else float(given)
+
+
+def basis_size(k: int, n: int, given: int | None) -> int:
+    """Vectors in the basis: ``max(2 k + 1, 30)``, as ARPACK's users take; all n where few are left."""
+    m = max(2 * k + 1, 30) if given is None else max(int(given), k + 2)
+    return n if m + 1 >= n else m
+
+
+def complex_dtype(A: Any) -> str:
+    """The complex dtype of A's precision."""
+    return "complex64" if dtype_name(A.dtype) in ("float32", "complex64") else "complex128"
+
+
+def krylov_pairs(
+    A: Any, settings: Any, k: int, which: str, *, hermitian: bool, method: str, eager: bool = False
+) -> tuple[Array, Array]:
+    """k eigenpairs by the restarted Krylov iteration, reported; w most wanted first, X (n, k)."""
+    be = A._concrete_backend()
+    n = A.shape[-1]
+    tol = pair_tolerance(be, A.dtype, settings.tol)
+    m = basis_size(k, n, settings.basis)
+    limit = max(20 * k, 1000) if settings.max_iters is None else int(settings.max_iters)
+    if not hermitian and settings.max_iters is None:
+        limit = max(100 * m, 3000)
+    if k < n and m > limit:
+        m = max(limit, k + 2)
+    start = first_vector(A, settings.start_vector, settings.key, n, method)
+    start = start if hermitian else be.astype(start, complex_dtype(A))
+    compile_ = be.is_concrete(*tree_leaves(A)) and not eager
+    statics = ("k", "m", "which", "hermitian", "watch")
+
+    def run(operator: Any) -> tuple[Array, Array, Any]:
+        with progress(method, None, settings.pbar) as bar:
+            f = be.jit(thick_restart, static=statics) if compile_ else thick_restart
+            more = {} if compile_ else {"eager": eager}
+            w, X, made, largest, code, condition = f(
+                operator, start, tol, limit, k=k, m=m, which=which, hermitian=hermitian, watch=bar, **more
+            )
+        residuals = be.norm(product(be, operator, X) - X * be.astype(w, X.dtype))
+        return w, X, (made, largest, code, condition, residuals)
+
+    w, X, (made, largest, code, condition, residuals) = be.eigenpairs(A, run) if hermitian else run(A)
+    columns = 2 if be.is_complex(start) and not A._is_complex() else 1
+    condition = None if hermitian else condition
+    report_pairs(be, A, method, residuals, largest, tol, made, columns * (made + k), code, condition)
+    return w, X
+
+
+def refuse_function_transforms(be: Backend, A: Any, method: str, instead: str) -> None:
+    """PyTorch's function transforms show no values, on which the number of restarts depends there."""
+    if be.name == "torch" and not be.is_concrete(*tree_leaves(A)):
+        raise NoRuleError(
+            f"{method} eigenpairs of {A!r} cannot be traced by torch.func: the number of restarts depends on "
+            f"values. Use alg={instead} under a transformation."
+        )
+
+
+def report_pairs(
+    be: Backend,
+    A: Any,
+    method: str,
+    residuals: Array,
+    largest: Array,
+    tol: float,
+    iterations: Any,
+    matvecs: Any,
+    code: Any,
+    condition: Array | None = None,
+) -> None:
+    """Record how k pairs came out, from their recomputed residual norms ``|A x - w x|`` (k,).
+
+    ``residuals`` of the Info are per pair and relative to the largest eigenvalue met; ``error_estimate`` is
+    a bound of the eigenvalues' errors where self-adjoint, and the residual times the eigenvalue's condition
+    number (to first order, that of the projected matrix) where not.
+    """
+    xp = be.xp
+    eps = float(xp.finfo(residuals.dtype).eps)
+    top = xp.where(largest > 0, largest, xp.ones_like(largest))
+    relative = residuals / top
+    good = relative <= max(10 * tol, 100 * eps * A.shape[-1] ** 0.5)
+    error = residuals if condition is None else residuals * condition
+    k = residuals.shape[-1]
+    if be.is_concrete(relative):
+        stop = int(code)
+        if stop == NONFINITE:
+            raise NonFiniteError(
+                f"a product with {A!r} gave NaN or infinity within {int(iterations)} steps of {method}."
+            )
+        converged = bool(xp.all(good)) and stop == CONVERGED
+        reason = "converged" if converged else REASONS[stop]
+        if stop == CONVERGED and not converged:
+            reason = "the residuals are larger than the tolerance"
+        record(
+            Info(
+                method=method,
+                converged=converged,
+                reason=reason,
+                iterations=int(iterations),
+                matvecs=int(matvecs),
+                residual=be.number(xp.max(relative)) if k else 0.0,
+                residuals=relative,
+                tolerance=tol,
+                error_estimate=be.number(xp.max(error)) if k else 0.0,
+                condition=None if condition is None or not k else be.number(xp.max(condition)),
+            )
+        )
+        return
+    record(
+        Info(
+            method=method,
+            converged=xp.all(good) & (code == CONVERGED),
+            reason="see converged",
+            iterations=iterations,
+            matvecs=matvecs,
+            residual=xp.max(relative),
+            residuals=relative,
+            tolerance=tol,
+            error_estimate=xp.max(error),
+            condition=None if condition is None else xp.max(condition),
+        )
+    )
