@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, field
+from typing import Any, ClassVar
 
 from ..backends.base import Array, Backend, dtype_name
 from ..dispatch.session import record
 from ..errors import NonFiniteError, NoRuleError
 from ..info import Info
 from ..pytree import tree_leaves
-from .iteration import CONVERGED, NONFINITE, REASONS
+from ..reasons import CONVERGED, NONFINITE, STAGNATED, TRACED
+from .base import Algorithm
 from .krylov import first_vector
-from .progress import progress
+from .progress import Watch, watching
 from .thick_restart import product, thick_restart
 
 __all__ = ["basis_size", "krylov_pairs", "pair_tolerance", "refuse_function_transforms", "report_pairs"]
@@ -34,6 +38,25 @@ def complex_dtype(A: Any) -> str:
     return "complex64" if dtype_name(A.dtype) in ("float32", "complex64") else "complex128"
 
 
+@dataclass(frozen=True)
+class PairIteration(Algorithm):
+    """Base of the methods for some eigenpairs or singular triples, with the means to watch an iteration that
+    ``Iterative`` has; their positional settings stand in the order of CoLA's."""
+
+    progress: bool = field(default=False, kw_only=True)
+    callback: Callable[[int, float], Any] | None = field(default=None, kw_only=True)
+    max_seconds: float | None = field(default=None, kw_only=True)
+
+    kind: ClassVar[str] = "iterative"
+
+    def watched(self, title: str, be: Backend, *arrays: Any) -> AbstractContextManager[Watch | None]:
+        """A ``Watch`` for one run, None where none of the settings wants one."""
+        compiled = be.name == "jax"
+        traced = compiled and not be.is_concrete(*arrays)
+        show = self.progress or getattr(self, "pbar", False)
+        return watching(title, None, show, self.callback, self.max_seconds, compiled, traced)
+
+
 def krylov_pairs(
     A: Any, settings: Any, k: int, which: str, *, hermitian: bool, method: str, eager: bool = False
 ) -> tuple[Array, Array]:
@@ -53,11 +76,11 @@ def krylov_pairs(
     statics = ("k", "m", "which", "hermitian", "watch")
 
     def run(operator: Any) -> tuple[Array, Array, Any]:
-        with progress(method, None, settings.pbar) as bar:
+        with settings.watched(method, be, start, *tree_leaves(operator)) as watch:
             f = be.jit(thick_restart, static=statics) if compile_ else thick_restart
             more = {} if compile_ else {"eager": eager}
             w, X, made, largest, code, condition = f(
-                operator, start, tol, limit, k=k, m=m, which=which, hermitian=hermitian, watch=bar, **more
+                operator, start, tol, limit, k=k, m=m, which=which, hermitian=hermitian, watch=watch, **more
             )
         residuals = be.norm(product(be, operator, X) - X * be.astype(w, X.dtype))
         return w, X, (made, largest, code, condition, residuals)
@@ -102,43 +125,35 @@ def report_pairs(
     relative = residuals / top
     good = relative <= max(10 * tol, 100 * eps * A.shape[-1] ** 0.5)
     error = residuals if condition is None else residuals * condition
-    k = residuals.shape[-1]
-    if be.is_concrete(relative):
-        stop = int(code)
-        if stop == NONFINITE:
-            raise NonFiniteError(
-                f"a product with {A!r} gave NaN or infinity within {int(iterations)} steps of {method}."
-            )
-        converged = bool(xp.all(good)) and stop == CONVERGED
-        reason = "converged" if converged else REASONS[stop]
-        if stop == CONVERGED and not converged:
-            reason = "the residuals are larger than the tolerance"
-        record(
-            Info(
-                method=method,
-                converged=converged,
-                reason=reason,
-                iterations=int(iterations),
-                matvecs=int(matvecs),
-                residual=be.number(xp.max(relative)) if k else 0.0,
-                residuals=relative,
-                tolerance=tol,
-                error_estimate=be.number(xp.max(error)) if k else 0.0,
-                condition=None if condition is None or not k else be.number(xp.max(condition)),
-            )
+    concrete = be.is_concrete(relative)
+    if concrete and int(code) == NONFINITE:
+        raise NonFiniteError(
+            f"a product with {A!r} gave NaN or infinity within {int(iterations)} steps of {method}."
         )
-        return
-    record(
-        Info(
-            method=method,
-            converged=xp.all(good) & (code == CONVERGED),
-            reason="see converged",
-            iterations=iterations,
-            matvecs=matvecs,
-            residual=xp.max(relative),
-            residuals=relative,
-            tolerance=tol,
-            error_estimate=xp.max(error),
-            condition=None if condition is None else xp.max(condition),
-        )
+    # a pair is found where its residual is small; while the iteration has not ended another one may be wanted
+    # more than the last of them
+    stop = xp.zeros_like(good, dtype=be.dtype("int32")) + code
+    ended = stop == CONVERGED
+    codes = xp.where(good, CONVERGED, xp.where(ended, STAGNATED, stop))
+    last = xp.arange(good.shape[-1]) == good.shape[-1] - 1
+    last = be.asarray(last, device=be.device(good))
+    codes = xp.where(last & xp.all(good) & ~ended, stop, codes)
+    none = 0 in relative.shape
+    info = Info(
+        method=method,
+        converged=xp.all(codes == CONVERGED),
+        reason=TRACED,
+        codes=codes,
+        iterations=iterations,
+        matvecs=matvecs,
+        residual=xp.sum(relative) if none else xp.max(relative),
+        residuals=relative,
+        tolerance=tol,
+        error_estimate=xp.sum(error) if none else xp.max(error),
+        condition=None if condition is None or none else xp.max(condition),
     )
+    if concrete:
+        if info.condition is not None:
+            info = info.replace(condition=be.number(info.condition))
+        info = info.concrete(be)
+    record(info)

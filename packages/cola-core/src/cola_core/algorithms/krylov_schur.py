@@ -8,21 +8,21 @@ the report has condition numbers of the eigenvalues (of the projected matrix), a
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any
 
 from ..backends.base import Array
 from ..cost import Cost
 from ..errors import NoRuleError
 from ..properties import SelfAdjoint
 from ..pytree import tree_leaves
-from .base import Algorithm, question_memory, refuse_batches
-from .eigenpairs import basis_size, complex_dtype, krylov_pairs, refuse_function_transforms
+from .base import question_memory, refuse_batches
+from .eigenpairs import PairIteration, basis_size, complex_dtype, krylov_pairs, refuse_function_transforms
 
 __all__ = ["KrylovSchur"]
 
 
 @dataclass(frozen=True)
-class KrylovSchur(Algorithm):
+class KrylovSchur(PairIteration):
     """k eigenpairs of a square operator, LM, LR, SR, LI or SI, on any library, also inside ``jax.jit``.
 
     tol: of the residuals ``|A v - w v|``, relative to the largest Ritz value (default 1e-10 in double, 1e-5
@@ -43,8 +43,6 @@ class KrylovSchur(Algorithm):
     pbar: bool = False
     key: Any = 0
     basis: int | None = None
-
-    kind: ClassVar[str] = "iterative"
 
     def applicable(self, question: str, A: Any, *operands: Any) -> bool | str:
         if A.batch_shape:

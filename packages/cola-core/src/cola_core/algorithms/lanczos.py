@@ -8,19 +8,19 @@ change over the last steps. Residuals ``|A v - w v|`` bound the eigenvalue error
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any
 
 from ..backends.base import Array
 from ..cost import Cost
 from ..properties import SelfAdjoint, Stiefel
-from .base import Algorithm, question_memory, refuse_batches
-from .eigenpairs import basis_size, krylov_pairs, refuse_function_transforms
+from .base import question_memory, refuse_batches
+from .eigenpairs import PairIteration, basis_size, krylov_pairs, refuse_function_transforms
 
 __all__ = ["Lanczos"]
 
 
 @dataclass(frozen=True)
-class Lanczos(Algorithm):
+class Lanczos(PairIteration):
     """Thick-restart Lanczos with full reorthogonalisation.
 
     tol: relative to the largest Ritz value found (default 1e-10 in double, 1e-5 in single). max_iters:
@@ -36,8 +36,6 @@ class Lanczos(Algorithm):
     pbar: bool = False
     key: Any = 0
     basis: int | None = None
-
-    kind: ClassVar[str] = "iterative"
 
     def applicable(self, question: str, A: Any, *operands: Any) -> bool | str:
         if not A.isa(SelfAdjoint):

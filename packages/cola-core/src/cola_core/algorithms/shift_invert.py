@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import warnings
 from dataclasses import dataclass, fields, replace
-from typing import Any, ClassVar
+from typing import Any
 
 from ..backends.base import Array
 from ..cost import Cost
@@ -20,7 +20,7 @@ from ..info import Info
 from ..properties import PSD, SelfAdjoint
 from ..pytree import tree_leaves
 from .base import Algorithm, Auto, question_memory, refuse_batches
-from .eigenpairs import basis_size, krylov_pairs, pair_tolerance, report_pairs
+from .eigenpairs import PairIteration, basis_size, krylov_pairs, pair_tolerance, report_pairs
 from .iteration import CONVERGED, RUNNING
 from .thick_restart import product
 
@@ -32,7 +32,7 @@ DOMINANT = 1e3
 
 
 @dataclass(frozen=True)
-class ShiftInvert(Algorithm):
+class ShiftInvert(PairIteration):
     """Lanczos (self-adjoint A) or Krylov-Schur on ``(A - s I)^-1``: ``which="SM"`` and so ``sigma``; "SA" and
     "LA" of sparse self-adjoint operators.
 
@@ -48,8 +48,6 @@ class ShiftInvert(Algorithm):
     solver: Algorithm = Auto()
     start_vector: Any = None
     pbar: bool = False
-
-    kind: ClassVar[str] = "iterative"
 
     def applicable(self, question: str, A: Any, *operands: Any) -> bool | str:
         if A.batch_shape:

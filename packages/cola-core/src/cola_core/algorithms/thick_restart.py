@@ -16,6 +16,7 @@ from typing import Any
 from ..backends.base import Array
 from .iteration import CONVERGED, NONFINITE, RUNNING
 from .orthogonal import orthogonalize, project
+from .progress import observe
 from .schur_order import ordered_schur
 from .spectrum import order_by, rank_key
 
@@ -142,8 +143,8 @@ def thick_restart(
         )
         again = done & ~same
         found = xp.where(again, key[:k], found)
-        if watch is not None:
-            be.report(watch, made, xp.max(error[:k]))
+        if k:
+            code = observe(be, watch, made, xp.max(error[:k]), code)
         # compress to the wanted part; beside the found pairs alone where copies are looked for
         if fixed:
             import jax
