@@ -18,10 +18,13 @@ from ..errors import ConvergenceError, NonFiniteError, NoRuleError, ShapeError
 from ..info import Info
 from ..pytree import tree_leaves
 from .base import Algorithm, question_memory, refuse_batches
+from .krylov_function import krylov_times
 from .krylov_schur import KrylovSchur
 from .spectrum import order_by
 
 __all__ = ["Arnoldi", "HostProduct", "refuse_transformations"]
+
+DENSE_FUNCTION = 5000  # up to this size functions of general matrices are computed densely unless asked
 
 
 @dataclass(frozen=True)
@@ -32,6 +35,10 @@ class Arnoldi(Algorithm):
     ``max(100 basis, 3000)``). tol: relative accuracy of each eigenvalue (default 1e-10 in double, 1e-5 in
     single). key: seed. basis: vectors kept (default ``max(2 k + 1, 30)``). Raises ConvergenceError where
     fewer than k pairs converge. No derivatives.
+
+    Also ``f(A)`` by its products (``krylov_function``): tol relative to the answer (default 1e-10, 50 units
+    of roundoff in single), max_iters steps (default 1000), basis vectors kept a column, beyond which the
+    method restarts (default what fits 1 GiB). This does compile, and has derivatives.
     """
 
     start_vector: Any = None
@@ -46,6 +53,8 @@ class Arnoldi(Algorithm):
     def applicable(self, question: str, A: Any, *operands: Any) -> bool | str:
         if A.batch_shape:
             return "batches of operators are not supported"
+        if question == "apply_unary":
+            return True if A.shape[-1] > DENSE_FUNCTION else "a dense method is affordable, and exact"
         k, n = next(x for x in operands if isinstance(x, int)), A.shape[-1]
         if 4 * k >= n or n < 20:
             return f"{k} of {n} eigenpairs is a large part of the spectrum"
@@ -53,11 +62,28 @@ class Arnoldi(Algorithm):
 
     def cost(self, question: str, A: Any, *operands: Any) -> Cost:
         n = A.shape[-1]
+        if question == "apply_unary":
+            steps = min(n, 60)
+            each = A.matvec_cost + Cost(4 * steps * n, 2 * steps * A.itemsize * n, 0, 0, 10)
+            small = Cost(60.0 * steps**3, 8.0 * 60 * steps**2, 0, 0, 60)
+            work = each * steps + small
+            return Cost(work.flops, work.bytes, question_memory(A, steps + 4), steps, work.calls)
         m = self._basis(next(x for x in operands if isinstance(x, int)), n)
         steps = 20 * m
         one = A.matvec_cost + Cost(8 * m * n, 4 * m * A.itemsize * n, 0, 0, 20)
         total = one * steps
         return Cost(total.flops, total.bytes, question_memory(A, 2 * m + 4), steps, total.calls)
+
+    def apply_unary(self, A: Any, f: Any) -> Any:
+        """f(A) by products: Krylov spaces of general operators, whose values need not stay on the host."""
+        from ..linalg.lazy_function import FunctionAction
+
+        refuse_batches(A, f"Arnoldi {f.name}", "a dense method")
+        return FunctionAction(A, f, self, declared=f.properties(A))
+
+    def function_times(self, A: Any, f: Any, X: Array) -> Array:
+        """``f(A) X``; ``basis`` bounds the vectors kept, beyond which the method restarts."""
+        return krylov_times(self, A, f, X, hermitian=False)
 
     def _basis(self, k: int, n: int) -> int:
         return min(n, max(2 * k + 1, 30) if self.basis is None else max(int(self.basis), k + 3))

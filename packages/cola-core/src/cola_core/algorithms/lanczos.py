@@ -15,6 +15,7 @@ from ..cost import Cost
 from ..properties import SelfAdjoint, Stiefel
 from .base import question_memory, refuse_batches
 from .eigenpairs import PairIteration, basis_size, krylov_pairs, refuse_function_transforms
+from .krylov_function import krylov_times
 
 __all__ = ["Lanczos"]
 
@@ -73,8 +74,11 @@ class Lanczos(PairIteration):
         return self.apply_unary(A, SQRT)
 
     def apply_unary(self, A: Any, f: Any) -> Any:
-        from ..linalg.matrix_function import LanczosFunction
+        from ..linalg.lazy_function import FunctionAction
 
         refuse_batches(A, f"Lanczos {f.name}", "Eigh()")
+        return FunctionAction(A, f, self, declared=f.properties(A))
 
-        return LanczosFunction(A, f, self, declared=f.properties(A))
+    def function_times(self, A: Any, f: Any, X: Array) -> Array:
+        """``f(A) X``; ``basis`` bounds the vectors kept, beyond which they are made twice."""
+        return krylov_times(self, A, f, X, hermitian=True)

@@ -10,12 +10,11 @@ from ..algorithms.factor import dense_entries
 from ..backends.base import Array
 from ..cost import Cost
 from ..dispatch.choose import ask
-from ..dispatch.session import SESSION, Session
-from ..info import combine, report
 from ..operators import LinearOperator, operator, scale, static
 from ..plugins.rulebook import RuleBook
 from .determinant import SLOGDET
 from .inverse import INV
+from .lazy_function import announced
 from .trace import TRACE
 
 __all__ = ["ExponentialAction"]
@@ -52,17 +51,7 @@ class ExponentialAction(LinearOperator):
         return self.alg.cost("apply_unary", self.A)
 
     def _matmat(self, X: Array) -> Array:
-        if SESSION.get() is not None:
-            return self._run(X)
-        inner = Session()
-        token = SESSION.set(inner)
-        try:
-            out = self._run(X)
-        finally:
-            SESSION.reset(token)
-        if inner.infos:
-            report(combine(inner.infos), "warn", "exp", repr(self.A))
-        return out
+        return announced("exp", self.A, lambda: self._run(X))
 
     def _rmatmat(self, X: Array) -> Array:
         # not by a claim of self-adjointness, which a check has to be able to disprove

@@ -2,7 +2,7 @@
 
 Self-adjoint compositions go through the eigendecompositions of their parts; the exponential of a Kronecker
 sum is a Kronecker product of exponentials; a large self-adjoint operator stays lazy and is applied by
-Lanczos.
+Lanczos (``lazy_function``).
 """
 
 from __future__ import annotations
@@ -10,15 +10,9 @@ from __future__ import annotations
 from typing import Any
 
 from ..algorithms.base import Auto
-from ..algorithms.krylov import Tridiagonal, lanczos
 from ..algorithms.spectrum import nonnegative
-from ..backends.base import Array
-from ..cost import Cost
 from ..dispatch.choose import ask
 from ..dispatch.question import Question
-from ..dispatch.session import SESSION, Session, record
-from ..errors import DTypeError
-from ..info import Info, combine, report
 from ..operators import (
     BlockDiag,
     Diagonal,
@@ -30,22 +24,18 @@ from ..operators import (
     ScalarMul,
     Sum,
     matmul,
-    operator,
     parts,
     split_scalar,
-    static,
 )
 from ..operators.algebra import power as operator_power
 from ..plugins.rulebook import RuleBook
 from ..properties import PSD, SelfAdjoint
-from ..pytree import tree_leaves
 from .operands import as_algorithm, square
 from .scalar_function import COS, EXP, ISQRT, LOG, SIGN, SIN, SQRT, ScalarFunction, power
 from .structure import shift_split, spectral
 
 __all__ = [
     "APPLY_UNARY",
-    "LanczosFunction",
     "ScalarFunction",
     "apply_unary",
     "cos",
@@ -333,132 +323,3 @@ def _scaled(A: Any, f: Any, *, alg: Any) -> bool | str:
 def of_scaled(A: Any, f: ScalarFunction, *, alg: Any) -> LinearOperator:
     s, rest = split_scalar(A)
     return matmul(ask(APPLY_UNARY, (s, f), alg), ask(APPLY_UNARY, (rest, f), alg))
-
-
-# -- lazy f(A) -----------------------------------------------------------------------------------------------
-@operator
-class LanczosFunction(LinearOperator):
-    """``f(A)`` of a self-adjoint A, applied by Lanczos from each right-hand side: ``|b| Q f(T) e_1``.
-
-    Source: Saad, SINUM 29 (1992) 209. Steps double until the answer changes by less than the tolerance;
-    the change is the reported error estimate.
-    """
-
-    A: LinearOperator
-    f: ScalarFunction = static()
-    alg: Any = static()
-
-    def _shape(self) -> tuple[int, ...]:
-        return self.A.shape
-
-    def _dtype(self) -> Any:
-        dtype = self.A._dtype()
-        return dtype if self.f.real or dtype is None else self.A.xp.result_type(dtype, self.A.xp.complex64)
-
-    def _adjoint(self) -> LinearOperator:
-        return self.replace(f=self.f.conjugate())
-
-    def _conj(self) -> LinearOperator:
-        return self.replace(A=self.A.conj(), f=self.f.conjugate())
-
-    def _transpose(self) -> LinearOperator:
-        return self.replace(A=self.A.T)
-
-    def _rmatmat(self, X: Array) -> Array:
-        return self._matmat(X) if self.f.real else self._adjoint()._matmat(X)
-
-    def _matvec_cost(self) -> Cost:
-        return self.A.matvec_cost * 50
-
-    def _matmat(self, X: Array) -> Array:
-        current = SESSION.get()
-        if current is not None:
-            return self._run(X)
-        inner = Session()
-        token = SESSION.set(inner)
-        try:
-            out = self._run(X)
-        finally:
-            SESSION.reset(token)
-        report(combine(inner.infos), "warn", self.f.name, repr(self.A))
-        return out
-
-    def _run(self, X: Array) -> Array:
-        be = self.A._concrete_backend()
-        xp = be.xp
-        *batch, n, k = X.shape
-        if not be.xp.isdtype(X.dtype, ("real floating", "complex floating")):
-            X = be.astype(X, self.dtype)
-        if be.is_complex(X) and not self.A._is_complex():
-            return self._run(xp.real(X)) + 1j * self._run(xp.imag(X))
-        if batch:
-            parts = [self._run(X[i]) for i in _indices(batch)]
-            return xp.reshape(xp.stack(parts), (*batch, n, k))
-        if n == 0 or k == 0:
-            return X
-        eps = float(xp.finfo(be.real_dtype(self.A.dtype)).eps)
-        tol = max(1e-10, 50 * eps) if self.alg.tol is None else float(self.alg.tol)
-        limit = min(n, 1000 if self.alg.max_iters is None else int(self.alg.max_iters))
-        # compiled, the number of steps cannot grow with the error: start where most spectra have converged
-        traced = not be.is_concrete(X, *tree_leaves(self.A))
-        m = min(n, limit, 128 if traced else 32)
-        bnorm = be.norm(X)
-        while True:
-            T = lanczos(self.A, X, m)
-            steps = T.alpha.shape[0]
-            Y = self._combine(be, T, steps)
-            if steps < m or m == n:
-                error = xp.zeros_like(bnorm)
-                break
-            # the change over the last quarter of the steps estimates the error of the shorter run from above
-            error = be.norm(Y - self._combine(be, T, max(3 * steps // 4, 1)))
-            size = xp.where(be.norm(Y) > 0, be.norm(Y), xp.ones_like(bnorm))
-            if not be.is_concrete(Y) or m >= limit or bool(xp.all(error <= tol * size)):
-                break
-            m = min(2 * m, limit)
-        size = xp.where(be.norm(Y) > 0, be.norm(Y), xp.ones_like(bnorm))
-        relative = xp.max(error / size)
-        concrete = be.is_concrete(relative)
-        met = bool(relative <= tol) if concrete else relative <= tol
-        record(
-            Info(
-                method=f"Lanczos {self.f.name}",
-                converged=met,
-                reason="converged" if met is True else "step limit reached",
-                iterations=steps,
-                matvecs=steps * k,
-                tolerance=tol,
-                error_estimate=be.number(relative) if concrete else relative,
-            )
-        )
-        return Y
-
-    def _combine(self, be: Any, T: Tridiagonal, m: int) -> Array:
-        """``|b| Q_m f(T_m) e_1`` for every column."""
-        xp = be.xp
-        part = Tridiagonal(T.basis[:m], T.alpha[:m], T.beta[:m], T.norm, m)
-        theta, S = part.eigh(be)  # (k, m), (k, m, m)
-        weight = xp.abs(S[..., 0, :]) ** 2
-        eps = float(xp.finfo(be.real_dtype(self.dtype)).eps)
-        present = weight > (10 * eps) ** 2
-        top = xp.max(xp.abs(theta), axis=-1)[..., None]
-        if self.f.needs_positive and self.A.isa(PSD):
-            theta = nonnegative(self.A, xp.where(present, theta, xp.zeros_like(theta)))
-        # eigenvalues of the zero padding after a breakdown carry no weight and must not reach f
-        theta = xp.where(present, theta, top + xp.zeros_like(theta))
-        values = self.f.on(be, theta)
-        values = xp.where(present, values, xp.zeros_like(values))
-        c = xp.sum(S * (values * S[..., 0, :])[..., None, :], axis=-1)  # (k, m)
-        if be.is_complex(values) and self.f.real:
-            raise DTypeError(
-                f"{self.f.name} gave complex values at eigenvalues of {self.A!r} although it is real "
-                "at 1. Let it return a complex dtype always."
-            )
-        c = c.T if be.is_complex(c) else be.astype(c.T, T.basis.dtype)  # (m, k)
-        return T.norm * xp.sum(part.basis * c[:, None, :], axis=0)
-
-
-def _indices(batch: list[int]) -> list[tuple[int, ...]]:
-    from itertools import product
-
-    return list(product(*(range(b) for b in batch)))

@@ -108,6 +108,7 @@ def cola_register(registrar: Any, trigger: str) -> None:
             a.ExpAction,
             a.Eig,
             a.Lanczos,
+            a.Arnoldi,
         ),
         q.CHOLESKY: (a.Cholesky, a.BandedCholesky),
         q.ROOT: (a.Cholesky, a.Eigh, a.Lanczos),

@@ -140,6 +140,17 @@ def algorithm_cases() -> list[Case]:
                 batch=one_by_one, starved=closed("answers lazily: its products report")
             ),
         ),
+        _algorithm(
+            "arnoldi-function",
+            lambda: a.Arnoldi(),
+            ("exp", "sqrt"),
+            _right_half_plane,
+            max_condition=1e4,
+            accuracy=1e-8,
+            capabilities=Capabilities(
+                batch=one_by_one, starved=closed("answers lazily: its products report")
+            ),
+        ),
         _algorithm("exact", lambda: a.Exact(bs=3), (*traces, "norm-fro", "norm-1", "norm-inf"), "general"),
         _algorithm(
             "exp-action",
