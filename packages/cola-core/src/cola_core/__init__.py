@@ -27,7 +27,9 @@ from .algorithms import (
     QR,
     SLQ,
     SVD,
+    SVRG,
     Algorithm,
+    AlternatingProjections,
     Arnoldi,
     Auto,
     BiCGStab,
@@ -46,6 +48,7 @@ from .algorithms import (
     Schur,
     ShiftInvert,
     SparseLU,
+    StochasticDualDescent,
     ToeplitzCG,
     circulant_preconditioner,
 )
@@ -109,6 +112,9 @@ from .operators import LinearOperator, as_operator, block, block_diag, kron, kro
 from .properties import PSD, Hermitian, SelfAdjoint, Stiefel, Unitary, check_properties
 
 __all__ = [
+    "AlternatingProjections",
+    "SVRG",
+    "StochasticDualDescent",
     "CG",
     "GMRES",
     "LSQR",

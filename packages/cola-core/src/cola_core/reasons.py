@@ -8,6 +8,7 @@ __all__ = [
     "BAD_PRECONDITIONER",
     "BREAKDOWN",
     "CONVERGED",
+    "DIVERGED",
     "DRIFTED",
     "ILL_CONDITIONED",
     "INCONSISTENT",
@@ -31,6 +32,7 @@ __all__ = [
     BREAKDOWN,
     TIMEOUT,
     STOPPED,
+    DIVERGED,
     SINGULAR,
     ILL_CONDITIONED,
     INCONSISTENT,
@@ -38,7 +40,7 @@ __all__ = [
     BAD_PRECONDITIONER,
     UNDERFLOW,
     NONFINITE,
-) = range(14)
+) = range(15)
 
 REASONS: dict[int, str] = {
     RUNNING: "iteration limit reached",
@@ -48,6 +50,7 @@ REASONS: dict[int, str] = {
     BREAKDOWN: "the recurrence broke down before it converged",
     TIMEOUT: "the time budget was used up",
     STOPPED: "stopped by the callback",
+    DIVERGED: "the iteration diverged with every step size tried; is the operator positive definite?",
     SINGULAR: "the operator is singular to working precision",
     ILL_CONDITIONED: "the estimated condition number passed its limit (conlim)",
     INCONSISTENT: "the operator is singular and the right-hand side is not in its range",

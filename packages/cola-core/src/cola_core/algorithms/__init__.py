@@ -3,6 +3,7 @@ a frozen dataclass of settings and one method per question."""
 
 from __future__ import annotations
 
+from .alternating_projections import AlternatingProjections
 from .arnoldi import Arnoldi
 from .banded import BandedCholesky, BandedEigh, BandedLU
 from .base import Algorithm, Auto, Iterative, default_tol
@@ -36,13 +37,18 @@ from .schur import Schur
 from .shift_invert import ShiftInvert
 from .slq import SLQ
 from .sparse_lu import SparseLU
+from .stochastic_dual_descent import StochasticDualDescent
 from .svd import SVD
+from .svrg import SVRG
 from .toeplitz_cg import ToeplitzCG, circulant_preconditioner
 
 Hutch = Hutchinson  # the name of the CoLA package
 DenseSVD = SVD  # likewise
 
 __all__ = [
+    "AlternatingProjections",
+    "SVRG",
+    "StochasticDualDescent",
     "CG",
     "GMRES",
     "LSQR",

@@ -19,7 +19,9 @@ from ..algorithms import (
     QR,
     SLQ,
     SVD,
+    SVRG,
     Algorithm,
+    AlternatingProjections,
     Arnoldi,
     Auto,
     BiCGStab,
@@ -43,6 +45,7 @@ from ..algorithms import (
     Schur,
     ShiftInvert,
     SparseLU,
+    StochasticDualDescent,
     ToeplitzCG,
     circulant_preconditioner,
 )
@@ -83,6 +86,9 @@ from .sylvester import lyapunov, sylvester
 from .trace import TRACE, trace
 
 __all__ = [
+    "AlternatingProjections",
+    "SVRG",
+    "StochasticDualDescent",
     "APPLY_UNARY",
     "CG",
     "CHOLESKY",

@@ -134,6 +134,9 @@ def cola_register(registrar: Any, trigger: str) -> None:
     for question in (q.EIGSH, q.EIGS):
         registrar.algorithm(question, a.PowerIteration, automatic=False)
     registrar.algorithm(q.EIGS, a.KrylovSchur, automatic=False)
+    for cls in (a.SVRG, a.StochasticDualDescent, a.AlternatingProjections):
+        registrar.algorithm(q.SOLVE, cls, automatic=False)
+    registrar.algorithm(q.EIGSH, a.SVRG, automatic=False)
 
 
 @hookimpl

@@ -10,8 +10,7 @@ import numpy as np
 from ..backends.base import Array
 from ..errors import NotPositiveDefiniteError, ShapeError, SingularMatrixError
 from ..operators import BlockDiag, Dense, Identity, LinearOperator, Sparse
-from ..operators.entries import at_positions, has_entries
-from ..operators.selection import some_columns
+from ..operators.selection import diagonal_blocks
 from ..properties import PSD
 from .base import Preconditioner, finite
 
@@ -47,7 +46,7 @@ class BlockJacobi(Preconditioner):
         inverses: list[tuple[Any, Array]] = []
         for size in sorted({len(g) for g in groups}):
             places = np.stack([g for g in groups if len(g) == size])
-            inverses.append((places, self._inverted(A, self._entries(A, places), psd)))
+            inverses.append((places, self._inverted(A, diagonal_blocks(A, places), psd)))
         declared = frozenset({PSD} if psd else ())
         order = np.concatenate(groups)
         consecutive = bool((order == np.arange(n)).all())
@@ -75,27 +74,6 @@ class BlockJacobi(Preconditioner):
         if seen.shape != (n,) or (seen != np.arange(n)).any():
             raise ShapeError(f"BlockJacobi(blocks=...): the blocks must contain each of {n} indices once.")
         return groups
-
-    def _entries(self, A: LinearOperator, places: Any) -> Array:
-        """The blocks (count, size, size) at the given places (count, size)."""
-        be = A._concrete_backend()
-        count, size = places.shape
-        if has_entries(A):
-            i = np.broadcast_to(places[:, :, None], (count, size, size)).copy()
-            j = np.broadcast_to(places[:, None, :], (count, size, size)).copy()
-            found = at_positions(A, be.asarray(i, device=A.device), be.asarray(j, device=A.device))
-            if found is not None:
-                return be.astype(found, A.dtype)
-        strip = max(int(2**22 / max(A.shape[-1] * size, 1)), 1)  # blocks whose columns are held at once
-        parts = []
-        for start in range(0, count, strip):
-            part = places[start : start + strip]
-            index = be.asarray(part.ravel(), device=A.device)
-            columns = some_columns(A, index)[index, :]
-            c = part.shape[0]
-            whole = be.xp.reshape(columns, (c, size, c, size))
-            parts.append(be.xp.stack([whole[k, :, k, :] for k in range(c)]))
-        return be.xp.concat(parts) if len(parts) > 1 else parts[0]
 
     def _inverted(self, A: LinearOperator, B: Array, psd: bool) -> Array:
         be = A._concrete_backend()

@@ -25,6 +25,7 @@ def algorithm_cases() -> list[Case]:
     no_stack = closed("batches are stacks of dense matrices here; its own tests solve batches of columns")
     quotient = closed("reverse-mode differentiation of this iteration is not offered")
     plain = only("float64", "complex128", reason="SuperLU is checked in double precision")
+    opaque = {"algorithm.products": "a sum whose terms are hidden cannot be sampled"}
     traces = ("trace", "diag", "diag-above", "diag-below")
     return [
         _algorithm("cholesky", lambda: a.Cholesky(), ("solve", "slogdet", "cholesky"), "psd"),
@@ -243,6 +244,47 @@ def algorithm_cases() -> list[Case]:
             max_condition=1e4,
         ),
         _algorithm("newton-sign", lambda: a.NewtonSign(), ("sign",), _right_half_plane, max_condition=1e4),
+        _algorithm(
+            "svrg",
+            lambda: a.SVRG(max_iters=20_000),
+            ("solve",),
+            _many_terms,
+            max_condition=1e1,
+            starve={"max_iters": 1, "tol": 1e-10},
+            capabilities=Capabilities(batch=one_by_one),
+            expected_failures=opaque,
+        ),
+        _algorithm(
+            "svrg-eigen",
+            lambda: a.SVRG(tol=1e-9),
+            ("eigsh-largest-one",),
+            _many_terms,
+            max_condition=1e1,
+            accuracy=1e-8,
+            capabilities=Capabilities(
+                batch=one_by_one,
+                dtypes=only("float64", "complex128", reason="1e-9 is checked in double precision"),
+                grad=closed("stochastic eigenvectors have no derivative"),
+            ),
+            expected_failures=opaque,
+        ),
+        _algorithm(
+            "stochastic-dual-descent",
+            lambda: a.StochasticDualDescent(max_iters=20_000, batch=4),
+            ("solve",),
+            "psd",
+            max_condition=1e1,
+            capabilities=Capabilities(batch=one_by_one),
+            expected_failures={"algorithm.products": "where only products are known, a row takes one"},
+        ),
+        _algorithm(
+            "alternating-projections",
+            lambda: a.AlternatingProjections(max_iters=20_000, block=4),
+            ("solve",),
+            "psd",
+            max_condition=1e2,
+            capabilities=Capabilities(batch=one_by_one),
+        ),
     ]
 
 
@@ -255,6 +297,17 @@ def _algorithm(name: str, make: Any, questions: tuple[str, ...], problem: Any, *
         problem=problem,
         **more,
     )
+
+
+def _many_terms(backend: Any, dtype: str, seed: int, n: int, cond: float) -> tuple[Any, Any]:
+    """A positive definite matrix, as the sum of four that share out its eigenvalues."""
+    M = data.psd(seed, n, dtype, min(cond, 1e3))
+    w, V = np.linalg.eigh(M)
+    w[:1] *= cond < np.inf
+    M = (V * w) @ V.conj().T
+    parts = [(V[:, i::4] * w[i::4]) @ V[:, i::4].conj().T for i in range(4)]
+    terms = [PSD(ops.Dense(backend.asarray(P.astype(dtype)))) for P in parts]
+    return PSD(ops.Sum(*terms)), M.astype(dtype)
 
 
 def _right_half_plane(backend: Any, dtype: str, seed: int, n: int, cond: float) -> tuple[Any, Any]:
