@@ -1,0 +1,235 @@
+"""Conjugate gradients on a block of right-hand sides that share one Krylov space.
+O'Leary, Linear Algebra Appl. 29 (1980) 293; with the residuals orthonormalised in every step, which removes
+the breakdowns: Dubrulle, ETNA 12 (2001) 216, and for dependent columns Ji & Li, BIT 57 (2017) 379.
+
+Every step works with matrices of k columns, so it runs at the speed of matrix products, and the block finds
+the k outlying eigenvalues at once: what is left decides the number of steps. The residuals are
+``R = Q S`` with orthonormal Q; S, k by k, shows when a column has converged and when directions have become
+dependent. Directions that no unfinished column needs are taken out of the block.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+from ..backends import backend_of
+from ..backends.base import Array
+from ..cost import Cost
+from ..errors import NotPositiveDefiniteError
+from ..properties import PSD
+from .cg import TYPICAL_ITERATIONS
+from .iteration import BAD_PRECONDITIONER, BREAKDOWN, CONVERGED, INDEFINITE, NONFINITE, RUNNING
+from .krylov_solver import KrylovSolver
+from .progress import Watch, observe
+
+__all__ = ["BlockCG"]
+
+NEGLIGIBLE = 0.05  # directions below this part of every column's tolerance are left out
+
+
+def _iterate(
+    A: Any, P: Any, B: Array, X: Array | None, tol: Any, limit: Any, *, watch: Watch | None = None
+) -> tuple[Array, Any, Any, Array]:
+    """The recurrence: solution, steps, products, and per column why it stopped."""
+    be: Any = backend_of(B)
+    xp = be.xp
+    target = tol * be.norm(B)
+    if X is None:
+        X, R, products = xp.zeros_like(B), B, 0
+    else:
+        X, products = X + 0, 1
+        R = B - A @ X
+    rnorm = be.norm(R)
+    code = xp.where(rnorm <= target, CONVERGED, RUNNING)
+    code = xp.where(xp.isfinite(rnorm), code, NONFINITE)
+    # in units of the columns' tolerances: a column has converged when its part of S has norm one
+    unit = be.astype(xp.where(target > 0, target, xp.ones_like(target)), B.dtype)
+    R = xp.where((code == RUNNING)[..., None, :], R / unit[..., None, :], xp.zeros_like(R))
+    start = be.eye(B.shape[-1], B.dtype, be.device(B)) + xp.zeros_like(R[..., :1, :])
+    Q, D, S, _, alive, bad = _accurate(be, P, R, start, code)
+    code = xp.where((code == RUNNING) & bad, BAD_PRECONDITIONER, code)
+    state = (0, X, Q, S, D, alive, code)
+
+    def running(state: Any) -> Any:
+        return (state[0] < limit) & xp.any(state[-1] == RUNNING)
+
+    def body(state: Any) -> Any:
+        step, X, Q, S, D, alive, code = state
+        V = A @ D
+        inverse, code = _curvature(be, be.matmul(be.adjoint(D), V), alive, code)
+        live = code == RUNNING
+        if be.is_concrete(live) and not bool(xp.any(live)):
+            return step + 1, X, Q, S, D, alive, code
+        stopped = ~xp.any(live, axis=-1)[..., None, None]  # of a batch; what it holds may be NaN
+        share = be.matmul(inverse, xp.where(live, unit, 0 * unit)[..., None, :] * S)
+        X = X + _masked(be, be.matmul(D, share), stopped)
+        Q = _masked(be, Q - be.matmul(V, inverse), stopped)
+        Q, Z, S, turn, alive, bad = _orthonormal(be, P, Q, S, alive, code)
+        code = xp.where((code == RUNNING) & bad, BAD_PRECONDITIONER, code)
+        if P is None:
+            rnorm = be.norm(S)
+        else:
+            lengths = be.inner(S, be.matmul(be.matmul(be.adjoint(Q), Q), S))
+            rnorm = xp.sqrt(xp.abs(lengths))
+        code = xp.where((code == RUNNING) & (rnorm <= 1), CONVERGED, code)
+        D = Z + be.matmul(_masked(be, D, stopped), be.adjoint(turn))
+        code = observe(be, watch, step + 1, rnorm * xp.abs(unit), code)
+        return step + 1, X, Q, S, D, alive, code
+
+    step, X, *_, code = be.while_loop(running, body, state)
+    return X, step, step + products, code
+
+
+def _masked(be: Any, X: Array, gone: Array) -> Array:
+    if be.is_concrete(gone) and not bool(be.xp.any(gone)):
+        return X
+    return be.xp.where(gone, be.xp.zeros_like(X), X)
+
+
+def _curvature(be: Any, G: Array, alive: Array, code: Array) -> tuple[Array, Array]:
+    """The inverse of ``D^H A D``, and codes: of all columns, since they share the directions."""
+    xp = be.xp
+    d = xp.linalg.diagonal(G)
+    d = xp.real(d) if be.is_complex(d) else d
+    finite = xp.all(xp.isfinite(xp.sum(G, axis=-1)), axis=-1)[..., None]
+    positive = xp.all((d > 0) | ~alive, axis=-1)[..., None]
+    # scaled to a diagonal of ones, so that directions of all lengths count alike
+    scale = be.astype(xp.where(alive & (d > 0), d, xp.ones_like(d)) ** -0.5, G.dtype)
+    ones = be.matrix_diag(be.astype(xp.ones_like(d), G.dtype))
+    G = scale[..., :, None] * G * scale[..., None, :]
+    G = xp.where((finite & positive)[..., None], G, ones)
+    G = xp.where(alive[..., :, None], G, ones)
+    L, definite = _cholesky(be, G)
+    inverse = scale[..., :, None] * be.cholesky_solve(L, ones) * scale[..., None, :]
+    inverse = xp.where(alive[..., :, None] & definite[..., None], inverse, xp.zeros_like(inverse))
+    if not be.is_concrete(definite) or not bool(xp.all(definite & finite & positive)):
+        # an eigenvalue below zero by more than rounding is the operator's, otherwise it is the recurrence's
+        eps = float(xp.finfo(d.dtype).eps)
+        negative = xp.min(be.eigvalsh(G), axis=-1)[..., None] < -100 * eps * G.shape[-1]
+        live = code == RUNNING
+        code = xp.where(live & ~finite, NONFINITE, code)
+        code = xp.where(live & finite & (~positive | (~definite & negative)), INDEFINITE, code)
+        code = xp.where((code == RUNNING) & ~definite, BREAKDOWN, code)
+    return inverse, code
+
+
+def _orthonormal(be: Any, P: Any, Q: Array, S: Array, alive: Array, code: Array) -> tuple[Any, ...]:
+    """``Q S`` with orthonormal columns in Q (in the inner product of P), by Cholesky's factor of the Gram
+    matrix where that is accurate; see ``_accurate`` for what comes back."""
+    xp = be.xp
+    small = be.is_concrete(code) and len(Q.shape) == 2
+    if small and 2 * int(xp.sum(code == RUNNING)) <= Q.shape[-1]:
+        return _accurate(be, P, Q, S, code)  # most columns are done: a smaller block serves the rest
+    Z = Q if P is None else P @ Q
+    ones = be.eye(Q.shape[-1], Q.dtype, be.device(Q))
+    M = be.matmul(be.adjoint(Q), Z)
+    finite = xp.all(xp.isfinite(xp.sum(M, axis=-1)), axis=-1)[..., None, None]
+    L, definite = _cholesky(be, xp.where(alive[..., :, None] & finite, M, ones))
+    pivots = xp.abs(xp.linalg.diagonal(L))
+    top = xp.max(xp.where(alive, pivots, xp.zeros_like(pivots)), axis=-1)[..., None]
+    eps = float(xp.finfo(pivots.dtype).eps)
+    # the error of a Gram matrix grows with the square of the condition number
+    good = xp.all(definite & ((pivots > eps**0.25 * top) | ~alive))
+
+    def fast() -> Any:
+        inverse = be.adjoint(be.solve_triangular(L, ones, lower=True))
+        once = be.matmul(Q, inverse)
+        turn = be.adjoint(L)
+        after = once if P is None else be.matmul(Z, inverse)
+        return once, after, be.matmul(turn, S), turn, alive, xp.zeros_like(definite)
+
+    def accurate() -> Any:
+        return _accurate(be, P, Q, S, code)
+
+    if be.is_concrete(good):
+        return fast() if bool(good) else accurate()
+    import jax
+
+    return jax.lax.cond(good, fast, accurate)
+
+
+def _accurate(be: Any, P: Any, Q: Array, S: Array, code: Array) -> tuple[Any, ...]:
+    """``Q S``, of which unfinished columns need only some directions, as a product of orthonormal columns and
+    a new S: ``(Q, P Q, S, turn, alive, bad)``.
+
+    turn: what Q was multiplied with from the right, inverted. alive: which directions remain; the others are
+    zero, or gone where shapes may change. bad: whether P is not positive.
+    """
+    xp = be.xp
+    Q, T = be.qr(Q)
+    S = be.matmul(T, S)
+    S = xp.where((code == RUNNING)[..., None, :], S, xp.zeros_like(S))
+    U, sigma, _ = be.svd(S)
+    alive = sigma > NEGLIGIBLE
+    if be.is_concrete(alive) and len(Q.shape) == 2:
+        U, alive = U[:, alive], alive[alive]
+    U = xp.where(alive[..., None, :], U, xp.zeros_like(U))
+    turn = be.matmul(be.adjoint(U), T)
+    Q, S = be.matmul(Q, U), be.matmul(be.adjoint(U), S)
+    bad = xp.zeros_like(code[..., :1], dtype=xp.bool)
+    if P is None or not Q.shape[-1]:
+        return Q, Q + 0, S, turn, alive, bad
+    Z = P @ Q
+    ones = be.eye(Q.shape[-1], Q.dtype, be.device(Q))
+    L, definite = _cholesky(be, xp.where(alive[..., :, None], be.matmul(be.adjoint(Q), Z), ones))
+    inverse, adjoint = be.adjoint(be.solve_triangular(L, ones, lower=True)), be.adjoint(L)
+    Q, Z = be.matmul(Q, inverse), be.matmul(Z, inverse)
+    return Q, Z, be.matmul(adjoint, S), be.matmul(adjoint, turn), alive, ~definite
+
+
+def _cholesky(be: Any, M: Array) -> tuple[Array, Array]:
+    """Cholesky factors and, as (..., 1), where they exist; the identity where not."""
+    xp = be.xp
+    ones = be.eye(M.shape[-1], M.dtype, be.device(M)) + xp.zeros_like(M)
+    if be.is_concrete(M):
+        fine = xp.ones_like(M[..., 0, :1], dtype=xp.bool) if M.shape[-1] else xp.ones(M.shape[:-1], dtype=xp.bool)
+        try:
+            return be.cholesky(M), fine
+        except NotPositiveDefiniteError:
+            eps = float(xp.finfo(be.real_dtype(M.dtype)).eps)
+            w = be.eigvalsh(M)
+            fine = (w[..., 0] > 10 * eps * M.shape[-1] * w[..., -1])[..., None]
+            return be.cholesky(xp.where(fine[..., None], M, ones)), fine
+    L = be.cholesky(M)
+    fine = xp.all(xp.isfinite(xp.sum(L, axis=-1)), axis=-1)[..., None]
+    return xp.where(fine[..., None], L, ones), fine
+
+
+@dataclass(frozen=True)
+class BlockCG(KrylovSolver):
+    """Solve ``A X = B`` for A self-adjoint positive definite and several right-hand sides: one product with
+    all columns and ``12 n k^2`` flops a step, six blocks of memory.
+
+    The columns help one another, so that fewer steps are needed than by ``CG``, by a factor of two to ten for
+    some dozens of columns; dependent columns cost nothing. tol, max_iters, pbar, x0, P: as ``CG``.
+
+    >>> import numpy as np, cola_core as cola
+    >>> A = cola.no_dispatch(cola.PSD(cola.ops.Diagonal(np.arange(1.0, 101.0))))
+    >>> B = np.random.default_rng(0).standard_normal((100, 8))
+    >>> X, info = cola.solve(A, B, cola.BlockCG(), return_info=True)
+    >>> one, alone = cola.solve(A, B, cola.CG(), return_info=True)
+    >>> bool(np.allclose(X, one)), info.iterations < alone.iterations / 2
+    (True, True)
+    """
+
+    _method: ClassVar[str] = "block CG"
+    _self_adjoint: ClassVar[bool] = True
+    _iterate: ClassVar[Any] = staticmethod(_iterate)
+
+    def applicable(self, question: str, A: Any, *operands: Any) -> bool | str:
+        if not A.isa(PSD):
+            return "the operator is not declared PSD"
+        if len(operands[0].shape) < 2 or operands[0].shape[-1] < 2:
+            return "one right-hand side: CG is the same with less work"
+        return True
+
+    def cost(self, question: str, A: Any, *operands: Any) -> Cost:
+        n = A.shape[-1]
+        k = operands[0].shape[-1] if operands and len(operands[0].shape) > 1 else 1
+        r = min(k, n)
+        # a block finds k outlying eigenvalues at once; on a two-dimensional Laplacian they grow like k
+        steps = max(1.0, min(n / max(r, 1), TYPICAL_ITERATIONS / max(r, 1) ** 0.4))
+        one = A.matmat_cost(r) + Cost(12 * n * r * r + 30 * r**3, 18 * A.itemsize * n * r, 0, 0, 40)
+        total = one * steps
+        return Cost(total.flops, total.bytes, self._memory(A, 7, operands), steps, total.calls)
