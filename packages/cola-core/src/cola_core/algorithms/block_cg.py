@@ -18,14 +18,15 @@ from ..backends.base import Array
 from ..cost import Cost
 from ..errors import NotPositiveDefiniteError
 from ..properties import PSD
+from ..reasons import BAD_PRECONDITIONER, BREAKDOWN, CONVERGED, INDEFINITE, NONFINITE, RUNNING
 from .cg import TYPICAL_ITERATIONS
-from .iteration import BAD_PRECONDITIONER, BREAKDOWN, CONVERGED, INDEFINITE, NONFINITE, RUNNING
 from .krylov_solver import KrylovSolver
 from .progress import Watch, observe
 
 __all__ = ["BlockCG"]
 
 NEGLIGIBLE = 0.05  # directions below this part of every column's tolerance are left out
+WELL_CONDITIONED = 0.5  # pivots of a Gram matrix that differ less need no new basis
 
 
 def _iterate(
@@ -47,35 +48,37 @@ def _iterate(
     unit = be.astype(xp.where(target > 0, target, xp.ones_like(target)), B.dtype)
     R = xp.where((code == RUNNING)[..., None, :], R / unit[..., None, :], xp.zeros_like(R))
     start = be.eye(B.shape[-1], B.dtype, be.device(B)) + xp.zeros_like(R[..., :1, :])
-    Q, D, S, _, alive, bad = _accurate(be, P, R, start, code)
+    Q, D, S, _, L, alive, bad = _accurate(be, P, R, start, code)
     code = xp.where((code == RUNNING) & bad, BAD_PRECONDITIONER, code)
-    state = (0, X, Q, S, D, alive, code)
+    state = (0, X, Q, S, D + 0, L, alive, code)
 
     def running(state: Any) -> Any:
         return (state[0] < limit) & xp.any(state[-1] == RUNNING)
 
     def body(state: Any) -> Any:
-        step, X, Q, S, D, alive, code = state
+        step, X, Q, S, D, L, alive, code = state
         V = A @ D
         inverse, code = _curvature(be, be.matmul(be.adjoint(D), V), alive, code)
         live = code == RUNNING
         if be.is_concrete(live) and not bool(xp.any(live)):
-            return step + 1, X, Q, S, D, alive, code
+            return step + 1, X, Q, S, D, L, alive, code
         stopped = ~xp.any(live, axis=-1)[..., None, None]  # of a batch; what it holds may be NaN
+        inverse = be.matmul(inverse, be.matmul(L, be.adjoint(L)))
         share = be.matmul(inverse, xp.where(live, unit, 0 * unit)[..., None, :] * S)
-        X = X + _masked(be, be.matmul(D, share), stopped)
-        Q = _masked(be, Q - be.matmul(V, inverse), stopped)
-        Q, Z, S, turn, alive, bad = _orthonormal(be, P, Q, S, alive, code)
+        X = be.matmul_add(X, _masked(be, D, stopped), share)
+        Q = be.matmul_add(Q, _masked(be, V, stopped), -inverse)
+        Q, Z, S, K, after, alive, bad = _orthonormal(be, P, Q, S, alive, code)
         code = xp.where((code == RUNNING) & bad, BAD_PRECONDITIONER, code)
         if P is None:
-            rnorm = be.norm(S)
+            rnorm = be.norm(be.matmul(be.adjoint(after), S))
         else:
             lengths = be.inner(S, be.matmul(be.matmul(be.adjoint(Q), Q), S))
             rnorm = xp.sqrt(xp.abs(lengths))
         code = xp.where((code == RUNNING) & (rnorm <= 1), CONVERGED, code)
-        D = Z + be.matmul(_masked(be, D, stopped), be.adjoint(turn))
+        D = be.matmul(_masked(be, D, stopped), be.cholesky_solve(L, K))
+        D += Z
         code = observe(be, watch, step + 1, rnorm * xp.abs(unit), code)
-        return step + 1, X, Q, S, D, alive, code
+        return step + 1, X, Q, S, D, after, alive, code
 
     step, X, *_, code = be.while_loop(running, body, state)
     return X, step, step + products, code
@@ -115,8 +118,11 @@ def _curvature(be: Any, G: Array, alive: Array, code: Array) -> tuple[Array, Arr
 
 
 def _orthonormal(be: Any, P: Any, Q: Array, S: Array, alive: Array, code: Array) -> tuple[Any, ...]:
-    """``Q S`` with orthonormal columns in Q (in the inner product of P), by Cholesky's factor of the Gram
-    matrix where that is accurate; see ``_accurate`` for what comes back."""
+    """``Q S`` again, with columns of Q that are far from dependent (in the inner product of P).
+
+    As it is while its Gram matrix is well-conditioned, made orthonormal by that matrix's Cholesky factor when
+    it is less so, by ``_accurate``, which says what comes back, when the Gram matrix has lost the digits.
+    """
     xp = be.xp
     small = be.is_concrete(code) and len(Q.shape) == 2
     if small and 2 * int(xp.sum(code == RUNNING)) <= Q.shape[-1]:
@@ -125,36 +131,41 @@ def _orthonormal(be: Any, P: Any, Q: Array, S: Array, alive: Array, code: Array)
     ones = be.eye(Q.shape[-1], Q.dtype, be.device(Q))
     M = be.matmul(be.adjoint(Q), Z)
     finite = xp.all(xp.isfinite(xp.sum(M, axis=-1)), axis=-1)[..., None, None]
-    L, definite = _cholesky(be, xp.where(alive[..., :, None] & finite, M, ones))
+    M = xp.where(alive[..., :, None] & finite, M, ones)
+    L, definite = _cholesky(be, M)
     pivots = xp.abs(xp.linalg.diagonal(L))
     top = xp.max(xp.where(alive, pivots, xp.zeros_like(pivots)), axis=-1)[..., None]
     eps = float(xp.finfo(pivots.dtype).eps)
     # the error of a Gram matrix grows with the square of the condition number
+    fine = xp.all(definite & ((pivots > WELL_CONDITIONED * top) | ~alive))
     good = xp.all(definite & ((pivots > eps**0.25 * top) | ~alive))
+    none = xp.zeros_like(definite)
 
-    def fast() -> Any:
+    def as_it_is() -> Any:
+        return Q, Z, S, M, L, alive, none
+
+    def normalised() -> Any:
         inverse = be.adjoint(be.solve_triangular(L, ones, lower=True))
         once = be.matmul(Q, inverse)
-        turn = be.adjoint(L)
         after = once if P is None else be.matmul(Z, inverse)
-        return once, after, be.matmul(turn, S), turn, alive, xp.zeros_like(definite)
+        return once, after, be.matmul(be.adjoint(L), S), L, ones + xp.zeros_like(L), alive, none
 
     def accurate() -> Any:
         return _accurate(be, P, Q, S, code)
 
     if be.is_concrete(good):
-        return fast() if bool(good) else accurate()
+        return as_it_is() if bool(fine) else normalised() if bool(good) else accurate()
     import jax
 
-    return jax.lax.cond(good, fast, accurate)
+    return jax.lax.cond(fine, as_it_is, lambda: jax.lax.cond(good, normalised, accurate))
 
 
 def _accurate(be: Any, P: Any, Q: Array, S: Array, code: Array) -> tuple[Any, ...]:
     """``Q S``, of which unfinished columns need only some directions, as a product of orthonormal columns and
-    a new S: ``(Q, P Q, S, turn, alive, bad)``.
+    a new S: ``(Q', Z' = P Q', S', Q^H Z', L', alive, bad)``.
 
-    turn: what Q was multiplied with from the right, inverted. alive: which directions remain; the others are
-    zero, or gone where shapes may change. bad: whether P is not positive.
+    L': the Cholesky factor of ``Q'^H Z'``. alive: which directions remain; the others are zero, or gone where
+    shapes may change. bad: whether P is not positive.
     """
     xp = be.xp
     Q, T = be.qr(Q)
@@ -165,17 +176,17 @@ def _accurate(be: Any, P: Any, Q: Array, S: Array, code: Array) -> tuple[Any, ..
     if be.is_concrete(alive) and len(Q.shape) == 2:
         U, alive = U[:, alive], alive[alive]
     U = xp.where(alive[..., None, :], U, xp.zeros_like(U))
-    turn = be.matmul(be.adjoint(U), T)
+    K = be.matmul(be.adjoint(T), U)
     Q, S = be.matmul(Q, U), be.matmul(be.adjoint(U), S)
-    bad = xp.zeros_like(code[..., :1], dtype=xp.bool)
+    ones = be.eye(Q.shape[-1], Q.dtype, be.device(Q)) + be.matmul(xp.zeros_like(be.adjoint(U)), U)
+    none = xp.zeros_like(code[..., :1], dtype=xp.bool)
     if P is None or not Q.shape[-1]:
-        return Q, Q + 0, S, turn, alive, bad
+        return Q, Q, S, K, ones, alive, none
     Z = P @ Q
-    ones = be.eye(Q.shape[-1], Q.dtype, be.device(Q))
     L, definite = _cholesky(be, xp.where(alive[..., :, None], be.matmul(be.adjoint(Q), Z), ones))
-    inverse, adjoint = be.adjoint(be.solve_triangular(L, ones, lower=True)), be.adjoint(L)
+    inverse = be.adjoint(be.solve_triangular(L, ones, lower=True))
     Q, Z = be.matmul(Q, inverse), be.matmul(Z, inverse)
-    return Q, Z, be.matmul(adjoint, S), be.matmul(adjoint, turn), alive, ~definite
+    return Q, Z, be.matmul(be.adjoint(L), S), be.matmul(K, L), ones, alive, ~definite
 
 
 def _cholesky(be: Any, M: Array) -> tuple[Array, Array]:
@@ -183,7 +194,11 @@ def _cholesky(be: Any, M: Array) -> tuple[Array, Array]:
     xp = be.xp
     ones = be.eye(M.shape[-1], M.dtype, be.device(M)) + xp.zeros_like(M)
     if be.is_concrete(M):
-        fine = xp.ones_like(M[..., 0, :1], dtype=xp.bool) if M.shape[-1] else xp.ones(M.shape[:-1], dtype=xp.bool)
+        fine = (
+            xp.ones_like(M[..., 0, :1], dtype=xp.bool)
+            if M.shape[-1]
+            else xp.ones(M.shape[:-1], dtype=xp.bool)
+        )
         try:
             return be.cholesky(M), fine
         except NotPositiveDefiniteError:

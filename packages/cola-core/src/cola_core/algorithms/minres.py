@@ -16,8 +16,8 @@ from ..backends import backend_of
 from ..backends.base import Array
 from ..cost import Cost
 from ..properties import SelfAdjoint
+from ..reasons import BAD_PRECONDITIONER, CONVERGED, NONFINITE, RUNNING
 from .inconsistency import Suspicion
-from .iteration import BAD_PRECONDITIONER, CONVERGED, NONFINITE, RUNNING
 from .krylov_solver import KrylovSolver
 from .lanczos_step import lanczos_start, lanczos_step, positive
 from .progress import Watch, observe
@@ -25,7 +25,6 @@ from .progress import Watch, observe
 __all__ = ["MINRES"]
 
 TYPICAL_ITERATIONS = 400
-
 
 
 def _iterate(

@@ -16,15 +16,14 @@ from ..backends import backend_of
 from ..backends.base import Array
 from ..cost import Cost
 from ..properties import SelfAdjoint
+from ..reasons import BAD_PRECONDITIONER, CONVERGED, NONFINITE, RUNNING, SINGULAR
 from .inconsistency import Suspicion
-from .iteration import BAD_PRECONDITIONER, CONVERGED, SINGULAR, NONFINITE, RUNNING
 from .krylov_solver import KrylovSolver
 from .lanczos_step import lanczos_start, lanczos_step, positive, rotation
 from .minres import TYPICAL_ITERATIONS
 from .progress import Watch, observe
 
 __all__ = ["MINRESQLP"]
-
 
 
 def _iterate(
@@ -54,9 +53,9 @@ def _iterate(
     code = xp.where((code == RUNNING) & (bad | (pair.beta == 0)), BAD_PRECONDITIONER, code)
     zero, one = xp.zeros_like(rnorm), xp.ones_like(rnorm)
     kept = None if P is None else R + 0
-    names = "left cs sn dbar size cr1 sr1 cr2 sr2 gamma1 gamma theta1 theta eta1 eta tau1 tau u3 u2 u1 u least"
+    names = "left cs sn dbar size cr1 sr1 cr2 sr2 gamma1 gamma theta1 theta eta1 eta tau1 tau u3 u2 u1 u"
     s = dict.fromkeys(names.split(), zero)
-    s |= {"left": pair.beta, "cs": -one, "cr1": -one, "cr2": -one, "least": zero + float("inf")}
+    s |= {"left": pair.beta, "cs": -one, "cr1": -one, "cr2": -one}
     empty = xp.zeros_like(B)
     doubt = Suspicion.none(be, X, rnorm, code)
     state = (0, X, pair, empty, empty, kept, s, doubt, code)
@@ -99,7 +98,6 @@ def _iterate(
         V = _turn(be, s["sr2"], W1, -s["cr2"], V)
         new1, new = _turn(be, t["cr1"], W, t["sr1"], V), _turn(be, t["sr1"], W, -t["cr1"], V)
         t["cr2"], t["sr2"], t["gamma1"] = rotation(be, gamma1, epsilon)
-        t["least"] = xp.where(s["gamma1"] > 0, xp.minimum(s["least"], s["gamma1"]), s["least"])
         if be.is_concrete(live) and bool(xp.all(live)):
             X, W1, W = be.axpy(be.astype(t["u2"], B.dtype), W2, X), new1, new
         else:
@@ -116,7 +114,9 @@ def _iterate(
         code = xp.where(live & (rnorm <= target), CONVERGED, code)
         # without the last entry it is the solution of least length that belongs to the residual before
         known = X, W1
-        doubt, code = doubt.look(be, tol, ratio, s["left"], code, lambda: _sum(be, known[0], t["u1"], known[1]))
+        doubt, code = doubt.look(
+            be, tol, ratio, s["left"], code, lambda: _sum(be, known[0], t["u1"], known[1])
+        )
         code = xp.where((code == RUNNING) & drop, SINGULAR, code)
         code = observe(be, watch, step + 1, rnorm, code)
         return step + 1, X, pair, W1, W, kept, t, doubt, code

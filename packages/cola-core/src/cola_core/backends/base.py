@@ -148,6 +148,10 @@ class Backend:
         """``x + a * y`` with one number per column; y may be overwritten."""
         return x + a[..., None, :] * y
 
+    def matmul_add(self, y: Array, x: Array, a: Array) -> Array:
+        """``y + x @ a``; y may be overwritten."""
+        return y + self.matmul(x, a)
+
     def put(self, x: Array, index: Any, value: Array) -> Array:
         """``x`` with ``x[index] = value``; the argument may be reused."""
         x[index] = value

@@ -84,6 +84,14 @@ class NumpyBackend(Backend):
             return y
         return x + a[..., None, :] * y
 
+    def matmul_add(self, y: Array, x: Array, a: Array) -> Array:
+        plain = y.ndim == x.ndim == a.ndim == 2 and y.dtype == x.dtype == a.dtype and 0 not in y.shape
+        if plain and x.shape[1] and y.flags.c_contiguous and x.flags.c_contiguous and y.flags.writeable:
+            # rows are BLAS's columns: y^T + a^T x^T, into y itself
+            _blas("gemm", y)(1.0, a.T, x.T, 1.0, y.T, overwrite_c=1)
+            return y
+        return y + x @ a
+
     def all_finite(self, x: Array) -> bool:
         if x.dtype.kind in "fc" and x.size > 64 and (x.flags.c_contiguous or x.flags.f_contiguous):
             with np.errstate(over="ignore", invalid="ignore"):
