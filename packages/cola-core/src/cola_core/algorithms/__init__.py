@@ -8,6 +8,7 @@ from .arnoldi import Arnoldi
 from .banded import BandedCholesky, BandedEigh, BandedLU
 from .base import Algorithm, Auto, Iterative, default_tol
 from .bicgstab import BiCGStab
+from .block_cg import BlockCG
 from .cg import CG
 from .cgls import CGLS
 from .cholesky import Cholesky
@@ -31,6 +32,8 @@ from .lu import LU
 from .matrix_log import InverseScalingSquaring
 from .matrix_root import DenmanBeavers
 from .matrix_sign import NewtonSign
+from .minres import MINRES
+from .minres_qlp import MINRESQLP
 from .power import PowerIteration
 from .qr import LQ, QR
 from .schur import Schur
@@ -64,6 +67,9 @@ __all__ = [
     "SLQ",
     "SVD",
     "Algorithm",
+    "BlockCG",
+    "MINRES",
+    "MINRESQLP",
     "Arnoldi",
     "Auto",
     "BandedCholesky",

@@ -17,14 +17,13 @@ from ..backends.base import Array
 from ..cost import Cost
 from ..properties import SelfAdjoint
 from ..reasons import BAD_PRECONDITIONER, CONVERGED, NONFINITE, RUNNING
+from .cg import TYPICAL_ITERATIONS
 from .inconsistency import Suspicion
 from .krylov_solver import KrylovSolver
 from .lanczos_step import lanczos_start, lanczos_step, positive
 from .progress import Watch, observe
 
 __all__ = ["MINRES"]
-
-TYPICAL_ITERATIONS = 400
 
 
 def _iterate(

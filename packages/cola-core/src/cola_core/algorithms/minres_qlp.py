@@ -16,11 +16,11 @@ from ..backends import backend_of
 from ..backends.base import Array
 from ..cost import Cost
 from ..properties import SelfAdjoint
-from ..reasons import BAD_PRECONDITIONER, CONVERGED, NONFINITE, RUNNING, SINGULAR
+from ..reasons import BAD_PRECONDITIONER, CONVERGED, INCONSISTENT, NONFINITE, RUNNING, SINGULAR
+from .cg import TYPICAL_ITERATIONS
 from .inconsistency import Suspicion
 from .krylov_solver import KrylovSolver
 from .lanczos_step import lanczos_start, lanczos_step, positive, rotation
-from .minres import TYPICAL_ITERATIONS
 from .progress import Watch, observe
 
 __all__ = ["MINRESQLP"]
@@ -117,7 +117,8 @@ def _iterate(
         doubt, code = doubt.look(
             be, tol, ratio, s["left"], code, lambda: _sum(be, known[0], t["u1"], known[1])
         )
-        code = xp.where((code == RUNNING) & drop, SINGULAR, code)
+        ended = xp.where(doubt.since >= 0, INCONSISTENT, SINGULAR)
+        code = xp.where((code == RUNNING) & drop, ended, code)
         code = observe(be, watch, step + 1, rnorm, code)
         return step + 1, X, pair, W1, W, kept, t, doubt, code
 

@@ -86,7 +86,7 @@ def cola_register(registrar: Any, trigger: str) -> None:
         registrar.include(book)
     direct = (a.Cholesky, a.LU, a.BandedCholesky, a.BandedLU, a.SparseLU, a.Levinson)
     for question, classes in {
-        q.SOLVE: (*direct, a.ToeplitzCG, a.CG, a.GMRES),
+        q.SOLVE: (*direct, a.ToeplitzCG, a.CG, a.BlockCG, a.MINRES, a.GMRES),
         q.SLOGDET: (*direct, a.SLQ),
         q.DIAG: (a.Exact, a.Hutchinson),
         q.TRACE: (a.Exact, a.Hutchinson),
@@ -126,7 +126,7 @@ def cola_register(registrar: Any, trigger: str) -> None:
         for cls in classes:
             registrar.algorithm(question, cls)
     for question, classes in {
-        q.SOLVE: (a.FGMRES, a.BiCGStab, a.IDR, a.LSMR, a.LSQR, a.CGLS),
+        q.SOLVE: (a.MINRESQLP, a.FGMRES, a.BiCGStab, a.IDR, a.LSMR, a.LSQR, a.CGLS),
         q.LEAST_SQUARES: (a.LSQR, a.CGLS, a.CG),
     }.items():
         for cls in classes:
