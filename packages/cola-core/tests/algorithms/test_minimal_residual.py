@@ -7,12 +7,18 @@ import warnings
 import numpy as np
 import pytest
 from problems import indefinite, poisson, with_spectrum
+from zoo import installed
 
 import cola_core as cola
 from cola_core import MINRES, MINRESQLP, ConvergenceWarning, ops
 from cola_core.reasons import REASONS
 
 BOTH = [MINRES, MINRESQLP]
+# JAX compiles for seconds; what it is asked is in tests of its own
+EAGER = [
+    "numpy",
+    pytest.param("torch", marks=pytest.mark.skipif(not installed("torch"), reason="torch is not installed")),
+]
 INCONSISTENT = "not in its range"
 
 
@@ -73,6 +79,7 @@ def test_systems_without_a_solution_are_named_and_answered_by_least_squares(solv
         assert np.linalg.norm(x) < 1e3 * np.linalg.norm(least)  # it has not run away along the null space
 
 
+@pytest.mark.parametrize("library", EAGER)
 @pytest.mark.parametrize("solver", BOTH)
 def test_small_systems_without_a_solution(solver, backend):
     M = np.diag([2.0, -3.0, 0.0])
@@ -139,6 +146,7 @@ def test_near_ties_and_ill_conditioning(solver):
     assert info.converged
 
 
+@pytest.mark.parametrize("library", EAGER)
 @pytest.mark.parametrize("solver", BOTH)
 def test_warm_start_is_measured_against_b(solver, backend):
     M = with_spectrum(indefinite(60, 50), 2)
@@ -208,6 +216,7 @@ def test_one_bad_column_leaves_the_others_alone(solver):
     np.testing.assert_allclose(X[:, 0], [1, -1, 0, 1 / 3], atol=1e-12)
 
 
+@pytest.mark.parametrize("library", EAGER)
 @pytest.mark.parametrize("solver", BOTH)
 @pytest.mark.parametrize("shape", [(0,), (1,), (3, 0)])
 def test_small_shapes(solver, shape, backend):
@@ -218,6 +227,7 @@ def test_small_shapes(solver, shape, backend):
     np.testing.assert_allclose(backend.to_numpy(x), -0.5 * np.ones(shape))
 
 
+@pytest.mark.parametrize("library", EAGER)
 @pytest.mark.parametrize("solver", BOTH)
 def test_batches(solver, backend):
     M = np.stack([with_spectrum(indefinite(12, 20), s) for s in range(3)])
@@ -266,6 +276,13 @@ def test_compiled_by_jax():
     got = jax.grad(total)(jnp.asarray(M))
     want = -np.outer(np.linalg.solve(M, np.ones(14)), np.linalg.solve(M, b))
     np.testing.assert_allclose(got, want, atol=1e-6)
+
+
+def test_norm_and_condition_are_estimated():
+    M = with_spectrum(indefinite(60, 40), 4)
+    A = cola.no_dispatch(cola.SelfAdjoint(ops.Dense(5 * M)))
+    _, info = cola.solve(A, np.ones(60), MINRESQLP(), return_info=True)
+    assert 4 < info.norm < 10 and 20 < info.condition < 80
 
 
 def test_chosen_for_large_indefinite_operators():

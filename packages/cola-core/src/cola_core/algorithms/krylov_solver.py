@@ -38,7 +38,8 @@ class KrylovSolver(Iterative):
     ``_iterate(A, P, B, X, tol, limit, *, watch, **static) -> (X, steps, products, codes)``: the steps from
     the guess X (None: zero) for B of shape (*batch, n, k) until ``|B - A X| <= tol |B|`` in every column or
     ``limit`` steps are made. It is compiled on JAX, so it uses ``be.while_loop``; codes, (*batch, k), are
-    those of ``reasons``; a product with all columns counts as one. ``_static(n, limit)`` gives settings that
+    those of ``reasons``; a product with all columns counts as one. A fifth result may name facts for the
+    Info, one number per column, of which the largest is told. ``_static(n, limit)`` gives settings that
     fix shapes. ``_self_adjoint``: made for self-adjoint operators, so that it also solves with the adjoint.
 
     x0: first guess. P: an operator close to A^{-1}, or a function A -> such an operator.
@@ -75,22 +76,22 @@ class KrylovSolver(Iterative):
         X0 = first_guess(be, type(self).__name__, self.x0, B)
         if differentiated(be, A, B):
             return self._implicit(be, A, P, B, X0, tol, limit, vector)
-        X, steps, products, codes, rnorm = self._restarted(be, A, P, B, X0, tol, limit)
-        return finish(be, A, self._method, X, B, vector, tol, steps, products, codes, rnorm)
+        X, steps, products, codes, rnorm, facts = self._restarted(be, A, P, B, X0, tol, limit)
+        return finish(be, A, self._method, X, B, vector, tol, steps, products, codes, rnorm, **facts)
 
     def _restarted(
         self, be: Backend, A: Any, P: Any, B: Array, X: Array | None, tol: float, limit: int
-    ) -> tuple[Array, Any, Any, Array, Array | None]:
+    ) -> tuple[Array, Any, Any, Array, Array | None, dict[str, Array]]:
         """Run, recompute the residual, and run again from there while the recurrence had drifted."""
-        X, steps, products, codes = self._run(be, A, P, B, X, tol, limit)
+        X, steps, products, codes, facts = self._run(be, A, P, B, X, tol, limit)
         if not be.is_concrete(X):
-            return X, steps, products, codes, None
+            return X, steps, products, codes, None, facts
         rnorm, target = true_residual(be, A, X, B), 1.1 * tol * be.norm(B)
         for _ in range(MOST_RESTARTS):
             claimed = (codes == CONVERGED) & (rnorm > target)
             if not bool(be.xp.any(claimed)) or steps >= limit:
                 break
-            again, more, made, codes = self._run(be, A, P, B, X, tol, limit - int(steps))
+            again, more, made, codes, _ = self._run(be, A, P, B, X, tol, limit - int(steps))
             new = true_residual(be, A, again, B)
             steps, products = steps + more, products + made + 1
             better = bool(be.xp.any(new < 0.5 * rnorm))
@@ -99,11 +100,11 @@ class KrylovSolver(Iterative):
             rnorm = be.xp.where(kept, new, rnorm)
             if not better:
                 break
-        return X, steps, products, codes, rnorm
+        return X, steps, products, codes, rnorm, facts
 
     def _run(
         self, be: Backend, A: Any, P: Any, B: Array, X: Array | None, tol: float, limit: Any
-    ) -> tuple[Array, Any, Any, Array]:
+    ) -> tuple[Array, Any, Any, Array, dict[str, Array]]:
         scale = column_scale(be, B)
         if scale is not None:
             B = B / scale
@@ -111,10 +112,11 @@ class KrylovSolver(Iterative):
         static = self._static(A.shape[-1], limit)
         with self.watched(self._method, limit, be, B) as watch:
             run = be.jit(type(self)._iterate, static=("watch", *static))
-            X, steps, products, codes = run(A, P, B, X, tol, limit, watch=watch, **static)
+            X, steps, products, codes, *facts = run(A, P, B, X, tol, limit, watch=watch, **static)
             if watch is not None and be.name == "jax" and be.is_concrete(B):
                 be.to_numpy(codes)  # the loop runs on its own: wait for it
-        return (X if scale is None else X * scale), steps, products, codes
+        told = {name: be.xp.max(be.constant(fact)) for name, fact in (facts[0] if facts else {}).items()}
+        return (X if scale is None else X * scale), steps, products, codes, told
 
     def _implicit(
         self, be: Backend, A: Any, P: Any, B: Array, X0: Array | None, tol: float, limit: int, vector: bool
@@ -123,11 +125,11 @@ class KrylovSolver(Iterative):
 
         def run(P: Any, X0: Array | None) -> Any:
             def solve(operator: Any, rhs: Array) -> Any:
-                X, steps, products, codes = self._run(be, operator, P, rhs, X0, tol, limit)
-                return X, (steps, products, codes)
+                X, *rest = self._run(be, operator, P, rhs, X0, tol, limit)
+                return X, tuple(rest)
 
             return solve
 
         adjoint = P if P is None or self._self_adjoint else P.H
-        X, (steps, products, codes) = be.implicit_solve(A, run(P, X0), B, run(adjoint, None))
-        return finish(be, A, self._method, X, B, vector, tol, steps, products, codes)
+        X, (steps, products, codes, facts) = be.implicit_solve(A, run(P, X0), B, run(adjoint, None))
+        return finish(be, A, self._method, X, B, vector, tol, steps, products, codes, **facts)

@@ -36,8 +36,9 @@ def _iterate(
     *,
     watch: Watch | None = None,
     max_condition: float | None = None,
-) -> tuple[Array, Any, Any, Array]:
-    """The recurrence: solution, steps, products, and per column why it stopped."""
+) -> tuple[Array, Any, Any, Array, dict[str, Array]]:
+    """The recurrence: solution, steps, products, per column why it stopped, and estimates of ``|A|`` and its
+    condition number (without the part that was left out)."""
     be: Any = backend_of(B)
     xp = be.xp
     target = tol * be.norm(B)
@@ -53,7 +54,7 @@ def _iterate(
     code = xp.where((code == RUNNING) & (bad | (pair.beta == 0)), BAD_PRECONDITIONER, code)
     zero, one = xp.zeros_like(rnorm), xp.ones_like(rnorm)
     kept = None if P is None else R + 0
-    names = "left cs sn dbar size cr1 sr1 cr2 sr2 gamma1 gamma theta1 theta eta1 eta tau1 tau u3 u2 u1 u"
+    names = "left cs sn dbar size cr1 sr1 cr2 sr2 gamma1 gamma theta1 theta eta1 eta tau1 tau u3 u2 u1 u most"
     s = dict.fromkeys(names.split(), zero)
     s |= {"left": pair.beta, "cs": -one, "cr1": -one, "cr2": -one}
     empty = xp.zeros_like(B)
@@ -98,6 +99,9 @@ def _iterate(
         V = _turn(be, s["sr2"], W1, -s["cr2"], V)
         new1, new = _turn(be, t["cr1"], W, t["sr1"], V), _turn(be, t["sr1"], W, -t["cr1"], V)
         t["cr2"], t["sr2"], t["gamma1"] = rotation(be, gamma1, epsilon)
+        # the least diagonal entry so far, the last one included if it is used
+        for entry in (s["gamma1"], gamma1, xp.where(drop, zero, xp.abs(t["gamma"]))):
+            t["most"] = xp.maximum(t["most"], _quotient(be, size, entry))
         if be.is_concrete(live) and bool(xp.all(live)):
             X, W1, W = be.axpy(be.astype(t["u2"], B.dtype), W2, X), new1, new
         else:
@@ -124,7 +128,7 @@ def _iterate(
 
     step, X, _, W1, W, _, s, doubt, code = be.while_loop(running, body, state)
     X = doubt.settle(be, _sum(be, _sum(be, X, s["u1"], W1), s["u"], W), code)
-    return X, step, step + products, code
+    return X, step, step + products, code, {"norm": s["size"], "condition": s["most"]}
 
 
 def _sum(be: Any, X: Array, a: Array, Y: Array) -> Array:
