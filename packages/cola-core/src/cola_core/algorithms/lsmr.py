@@ -115,7 +115,7 @@ def _scalars(xp: Any, was: dict[str, Array], alpha: Array, beta: Array) -> Any:
     most = xp.maximum(was["most"], rhobar)
     least = xp.minimum(was["least"], xp.where(rhobar > 0, rhobar, was["least"]))
     last = xp.where(reduced > 0, reduced, rhobar)
-    condition = xp.maximum(was["most"], last) / xp.minimum(was["least"], last)
+    condition = xp.maximum(was["most"], last) / _nonzero(xp, xp.minimum(was["least"], last))
     now = {
         "alpha": alpha, "zetabar": zetabar, "alphabar": c * alpha, "rho": _nonzero(xp, rho),
         "rhobar": _nonzero(xp, rhobar), "cbar": cbar, "sbar": sbar, "zeta": zeta, "betadd": betadd,

@@ -69,6 +69,8 @@ def sweep(be: Backend, basis: Array, w: Array, count: Any = None) -> tuple[Array
     """
     if be.name != "numpy" or w.dtype != basis.dtype or w.shape[-1] < LONG:
         return orthogonalize(be, basis, w, count)
+    import numpy as np
+
     from ..backends.numpy_backend import _blas
 
     xp = be.xp
@@ -76,7 +78,7 @@ def sweep(be: Backend, basis: Array, w: Array, count: Any = None) -> tuple[Array
     count = m if count is None else count
     axpy, dot = _blas("axpy", w), _blas("dotc" if be.is_complex(w) else "dot", w)
     before = xp.linalg.vector_norm(w, axis=-1)
-    flat = xp.reshape(w, (-1, n)) + 0  # a contiguous copy: the caller's array may be the operator's
+    flat = np.array(w, order="C").reshape(-1, n)  # a copy: the caller's array may be the operator's
     c = be.zeros((flat.shape[0], count), w.dtype)
     for one, rows, x in zip(c, xp.reshape(basis, (-1, m, n)), flat, strict=True):
         for i in range(count):

@@ -196,7 +196,7 @@ def check_products(case: Any, backend: Any, dtype: str, seed: int) -> None:
             continue
         operands = probe.operands(A, M, backend, dtype, seed)
         if probe.name in ("solve", "lstsq"):
-            operands = (operands[0][:, :1],)
+            operands = (operands[0][:, :1], *operands[1:])
         counter = Counter()
         _, info = run(probe, Counting(A, counter), operands, alg, return_info=True, on_failure="ignore")
         expect(info.matvecs is not None, f"{probe.name}: an iterative answer without a number of products")
