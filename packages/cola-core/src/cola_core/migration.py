@@ -36,7 +36,6 @@ class Replaced:
 REPLACED: dict[str, Replaced] = {
     name: Replaced(name, instead)
     for name, instead in {
-        "HutchPP": "use Hutch(), which reports its standard error, or Exact().",
         "LOBPCG": "use eigh(A, k, which, alg=Lanczos()).",
         "lobpcg": "use eigh(A, k, which, alg=Lanczos()), which works in A's own precision.",
         "iram": "use eig(A, k, which).",

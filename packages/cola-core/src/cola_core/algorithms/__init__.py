@@ -19,6 +19,7 @@ from .exp_action import ExpAction
 from .fgmres import FGMRES
 from .gmres import GMRES
 from .hutchinson import Hutchinson
+from .hutchpp import HutchPP
 from .idr import IDR
 from .krylov_schur import KrylovSchur
 from .krylov_solver import KrylovSolver
@@ -35,6 +36,7 @@ from .matrix_sign import NewtonSign
 from .minres import MINRES
 from .minres_qlp import MINRESQLP
 from .power import PowerIteration
+from .probing import Probing
 from .qr import LQ, QR
 from .schur import Schur
 from .shift_invert import ShiftInvert
@@ -44,6 +46,9 @@ from .stochastic_dual_descent import StochasticDualDescent
 from .svd import SVD
 from .svrg import SVRG
 from .toeplitz_cg import ToeplitzCG, circulant_preconditioner
+from .xdiag import XDiag
+from .xnystrace import XNysTrace
+from .xtrace import XTrace
 
 Hutch = Hutchinson  # the name of the CoLA package
 DenseSVD = SVD  # likewise
@@ -83,6 +88,7 @@ __all__ = [
     "Exact",
     "ExpAction",
     "Hutch",
+    "HutchPP",
     "Hutchinson",
     "InverseScalingSquaring",
     "Iterative",
@@ -92,12 +98,16 @@ __all__ = [
     "LanczosSVD",
     "NewtonSign",
     "PowerIteration",
+    "Probing",
     "Levinson",
     "ScalingSquaring",
     "Schur",
     "ShiftInvert",
     "SparseLU",
     "ToeplitzCG",
+    "XDiag",
+    "XNysTrace",
+    "XTrace",
     "circulant_preconditioner",
     "default_tol",
 ]

@@ -13,6 +13,7 @@ from ..errors import UnknownNameError
 from ..info import Info
 from .base import Algorithm, question_memory
 from .progress import ProgressBar
+from .sketch import FEWEST, next_key
 
 __all__ = ["Hutchinson"]
 
@@ -70,7 +71,7 @@ class Hutchinson(Algorithm):
         bar = ProgressBar("Hutchinson") if self.pbar else None
         while count < self.max_iters:
             s = min(self.bs, self.max_iters - count)
-            Z = draw(_next_key(be, self.key, batches), (n, s), A.dtype, A.device)
+            Z = draw(next_key(be, self.key, batches), (n, s), A.dtype, A.device)
             values = per_probe(Z, A @ Z)
             batches += 1
             count += s
@@ -92,7 +93,7 @@ class Hutchinson(Algorithm):
                 if count >= min(self.max_iters, int(1 / self.tol**2)):
                     return mean, error, count, False
                 continue
-            if bool(size(error) <= self.tol * size(xp.abs(mean))):
+            if count >= FEWEST and bool(size(error) <= self.tol * size(xp.abs(mean))):
                 if bar is not None:
                     bar.close()
                 return mean, error, count, True
@@ -140,12 +141,3 @@ class Hutchinson(Algorithm):
                 standard_error=be.number(error) if concrete else error,
             )
         )
-
-
-def _next_key(be: Any, key: Any, i: int) -> Any:
-    """A different key for every batch of probes."""
-    if hasattr(type(key), "__index__") and not hasattr(key, "at"):  # any library's integer, but no JAX key
-        return int(key) * 1_000_003 + i
-    import jax
-
-    return jax.random.fold_in(key, i)

@@ -18,8 +18,8 @@ from ..errors import NotPositiveDefiniteError
 from ..info import Info
 from ..properties import PSD
 from .base import Algorithm, question_memory, refuse_batches
-from .hutchinson import _next_key
 from .krylov import Tridiagonal, lanczos
+from .sketch import next_key
 
 __all__ = ["SLQ"]
 
@@ -72,7 +72,7 @@ class SLQ(Algorithm):
         truncations: list[Array] = []
         products = rounds = 0
         while True:
-            Z = be.rademacher(_next_key(be, self.key, rounds), (n, self.samples), A.dtype, A.device)
+            Z = be.rademacher(next_key(be, self.key, rounds), (n, self.samples), A.dtype, A.device)
             T = lanczos(A, Z, m)
             products += T.products * self.samples
             rounds += 1

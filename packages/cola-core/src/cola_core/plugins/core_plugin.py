@@ -88,8 +88,8 @@ def cola_register(registrar: Any, trigger: str) -> None:
     for question, classes in {
         q.SOLVE: (*direct, a.ToeplitzCG, a.CG, a.BlockCG, a.MINRES, a.GMRES),
         q.SLOGDET: (*direct, a.SLQ),
-        q.DIAG: (a.Exact, a.Hutchinson),
-        q.TRACE: (a.Exact, a.Hutchinson),
+        q.DIAG: (a.Exact, a.XDiag, a.Hutchinson),
+        q.TRACE: (a.Exact, a.XNysTrace, a.XTrace, a.Hutchinson),
         q.EIGH: (a.Eigh, a.BandedEigh),
         q.EIGSH: (a.Eigh, a.BandedEigh, a.Lanczos, a.ShiftInvert),
         q.EIG: (a.Eig,),
@@ -137,6 +137,9 @@ def cola_register(registrar: Any, trigger: str) -> None:
     for cls in (a.SVRG, a.StochasticDualDescent, a.AlternatingProjections):
         registrar.algorithm(q.SOLVE, cls, automatic=False)
     registrar.algorithm(q.EIGSH, a.SVRG, automatic=False)
+    registrar.algorithm(q.TRACE, a.HutchPP, automatic=False)
+    for question in (q.TRACE, q.DIAG):
+        registrar.algorithm(question, a.Probing, automatic=False)
 
 
 @hookimpl

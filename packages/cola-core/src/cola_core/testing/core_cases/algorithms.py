@@ -222,6 +222,25 @@ def algorithm_cases() -> list[Case]:
             "psd",
             max_condition=1e2,
         ),
+        _algorithm("hutchpp", lambda: a.HutchPP(bs=2, tol=0.1), ("trace",), "psd", max_condition=1e2),
+        _algorithm(
+            "xtrace", lambda: a.XTrace(samples=4, max_iters=4), ("trace",), "general", max_condition=1e2
+        ),
+        _algorithm(
+            "xnystrace", lambda: a.XNysTrace(samples=6, max_iters=6), ("trace",), "psd", max_condition=1e2
+        ),
+        _algorithm(
+            "xdiag", lambda: a.XDiag(samples=4, max_iters=4), (*traces[1:],), "general", max_condition=1e2
+        ),
+        _algorithm(
+            "probing",
+            lambda: a.Probing(distance=1, tol=0.5),
+            ("trace", "diag"),
+            _inverse_of_a_band,
+            max_condition=1e2,
+            starve={"max_iters": 1, "tol": 1e-8},
+            capabilities=Capabilities(batch=no_stack),
+        ),
         _algorithm(
             "slq",
             lambda: a.SLQ(),
@@ -348,6 +367,19 @@ def _band_problem(
             bands[2 - k, max(k, 0) : n + min(k, 0)] = np.diag(M, k)
     A = ops.Banded(backend.asarray(bands), (2, 2))
     return (PSD(A) if definite else A), M
+
+
+def _inverse_of_a_band(backend: Any, dtype: str, seed: int, n: int, cond: float) -> tuple[Any, Any]:
+    """The inverse of a tridiagonal matrix, whose entries decay with the distance from the diagonal."""
+    from ...linalg.inverse import Inverse
+
+    M = np.diag(np.linspace(3.0, 4.0, n)) - np.diag(np.ones(max(n - 1, 0)), 1) * 0.5
+    M = (M - np.diag(np.full(max(n - 1, 0), 0.7), -1)).astype(dtype)
+    diagonals = [np.diagonal(M, k).copy() for k in (-1, 0, 1)]
+    T = ops.Tridiagonal(*(backend.asarray(d) for d in diagonals))
+    return no_dispatch(Inverse(no_dispatch(T))), np.linalg.inv(
+        M.astype(np.result_type(M, np.float64))
+    ).astype(dtype)
 
 
 def _sparse_problem(backend: Any, dtype: str, seed: int, n: int, cond: float) -> tuple[Any, Any]:

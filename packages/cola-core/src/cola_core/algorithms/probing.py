@@ -1,0 +1,205 @@
+"""Probing: trace and diagonal of an operator whose entries are large only near the diagonal of a graph.
+
+Source: Tang & Saad, Numer. Linear Algebra Appl. 19 (2012) 485. Vertices of the graph are coloured so that
+those within a distance differ; a product with the sum of one colour's unit vectors, with random signs, reads
+off all their diagonal entries at once. What entries beyond the distance add has mean zero (Frommer, Schimmel
+& Schweitzer, SIMAX 42 (2021) 1290), and its size is seen in the difference between signs, which is the
+standard error.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+from ..backends.base import Array
+from ..cost import Cost
+from ..dispatch.session import record
+from ..errors import ShapeError
+from ..info import Info
+from .base import Algorithm, question_memory
+from .coloring import graph_colors, graph_of
+from .exact import Exact
+from .progress import progress
+from .sketch import NONFINITE, next_key
+
+__all__ = ["Probing"]
+
+
+@dataclass(frozen=True)
+class Probing(Algorithm):
+    """Trace and main diagonal of a sparse or banded operator, or of an inverse or another function of one.
+
+    tol: standard error relative to the estimate (default 1e-3; norms for the diagonal). max_iters: products
+    at most (default 4096). pbar: show progress. key: seed of the signs. distance: vertices this close in the
+    graph have different colours; None starts at 1 and doubles it until tol is met. samples: draws of the
+    signs for each colour (at least 2, whose difference gives the standard error). colors: a colour (0, 1,
+    ...) for each row, as a tuple, instead of those of the graph. bs: columns per product.
+
+    The error falls as the entries of f(A) do with distance: exponentially for inverses of well-conditioned
+    matrices. Exact for sparse matrices themselves, and by n products where the colours are too many.
+
+    >>> import numpy as np, cola_core as cola
+    >>> T = cola.ops.Tridiagonal(-np.ones(499), 4 * np.ones(500), -np.ones(499))
+    >>> d, info = cola.diag(cola.inv(cola.no_dispatch(T)), 0, cola.Probing(tol=1e-8), return_info=True)
+    >>> bool(np.allclose(d, np.diag(np.linalg.inv(T.to_dense())), atol=1e-8)), info.matvecs < 250
+    (True, True)
+    """
+
+    tol: float = 1e-3
+    max_iters: int = 4096
+    pbar: bool = False
+    key: Any = 0
+    distance: int | None = None
+    samples: int = 2
+    colors: tuple[int, ...] | None = None
+    bs: int = 128
+
+    kind: ClassVar[str] = "stochastic"
+
+    def __post_init__(self) -> None:
+        if self.samples < 2:
+            raise ValueError(f"Probing(samples={self.samples}): one draw of signs has no spread; give 2.")
+        if self.colors is not None:
+            object.__setattr__(self, "colors", tuple(int(c) for c in self.colors))
+
+    def applicable(self, question: str, A: Any, *operands: Any) -> bool | str:
+        if not A.is_square:
+            return "the operator is not square"
+        if operands and operands[0] != 0:
+            return "only the main diagonal"
+        if self.colors is None and graph_of(A) is None:
+            return "no sparse or banded matrix is behind the operator"
+        return True
+
+    def cost(self, question: str, A: Any, *operands: Any) -> Cost:
+        n = A.shape[-1]
+        products = float(min(n, self.max_iters, 32 * self.samples))
+        work = A.matmat_cost(min(products, self.bs)) * max(products / self.bs, 1.0)
+        colouring = Cost(40.0 * n * 32, 0, 0, 0, 50)  # on the host, in Python
+        return Cost(
+            work.flops + colouring.flops,
+            work.bytes,
+            question_memory(A, 4 * min(self.bs, max(n, 1))),
+            products,
+            work.calls + colouring.calls,
+        )
+
+    def trace(self, A: Any) -> Array:
+        be = A._concrete_backend()
+        return be.zeros(A.batch_shape, A.dtype, A.device) if A.shape[-1] == 0 else self._run(A, "trace")
+
+    def diag(self, A: Any, k: int) -> Array:
+        if k != 0:
+            raise NotImplementedError(
+                f"Probing answers the main diagonal, not k={k}; use XDiag(), Hutchinson() or Exact()."
+            )
+        be = A._concrete_backend()
+        if A.shape[-1] == 0:
+            return be.zeros((*A.batch_shape, 0), A.dtype, A.device)
+        return self._run(A, "diag")
+
+    def _coloring(self, A: Any, distance: int) -> Any:
+        import numpy as np
+
+        n = A.shape[-1]
+        if self.colors is not None:
+            found = np.asarray(self.colors)
+            if found.shape != (n,) or found.min() < 0:
+                raise ShapeError(f"Probing(colors=...) must be {n} numbers from 0, one for each row.")
+            return np.unique(found, return_inverse=True)[1].reshape(-1)
+        graph = graph_of(A)
+        if graph is None:
+            raise NotImplementedError(
+                f"Probing of {A!r}: no sparse or banded matrix is behind it to take a graph from; give "
+                "Probing(colors=...), or use XTrace() or XDiag()."
+            )
+        return graph_colors(graph, n, distance)
+
+    def _run(self, A: Any, question: str) -> Array:
+        be = A._concrete_backend()
+        xp = be.xp
+        n = A.shape[-1]
+        made = stage = 0
+        distance = 1 if self.distance is None else max(int(self.distance), 0)
+        found: Any = None
+        with progress("Probing", self.max_iters, self.pbar) as bar:
+            while True:
+                colors = self._coloring(A, distance)
+                count = int(colors.max()) + 1
+                limit = max((self.max_iters - made) // self.samples, 1)
+                if count * self.samples >= n and made + n <= self.max_iters:
+                    self._tell(be, True, "exact", made + n, 0.0)
+                    exact = Exact(bs=self.bs)
+                    return exact.trace(A) if question == "trace" else exact.diag(A, 0)
+                if count > limit:
+                    if found is not None:
+                        break
+                    colors, count = colors % limit, limit  # more neighbours share a probe: a larger variance
+                found = self._probe(A, colors, count, stage, question)
+                made, stage = made + count * self.samples, stage + 1
+                _, error, size = found
+                met = xp.all(error <= self.tol * size)
+                concrete = be.is_concrete(error)
+                if bar is not None:
+                    be.report(bar, made, xp.max(error))
+                fixed = self.distance is not None or self.colors is not None
+                if not concrete or bool(met) or fixed or not be.all_finite(error):
+                    break
+                distance *= 2
+        value, error, _ = found
+        if not concrete:
+            self._tell(be, met, "see converged", made, xp.max(error))
+            return value  # type: ignore[no-any-return]
+        reason = "product limit reached" if not fixed else "neighbours beyond the distance are too large"
+        reason = "converged" if bool(met) else reason if be.all_finite(error) else NONFINITE
+        self._tell(be, bool(met), reason, made, be.number(xp.max(error)))
+        return value  # type: ignore[no-any-return]
+
+    def _probe(
+        self, A: Any, colors: Any, count: int, stage: int, question: str
+    ) -> tuple[Array, Array, Array]:
+        """Estimate, its standard error and size, from ``samples`` draws of signs for each colour."""
+        be = A._concrete_backend()
+        xp = be.xp
+        n = A.shape[-1]
+        real = be.real_dtype(A.dtype)
+        color = be.asarray(colors, device=A.device)
+        total: Any = 0
+        lost: Any = 0  # sum of squared deviations
+        for start in range(0, count, max(self.bs // self.samples, 1)):
+            stop = min(start + max(self.bs // self.samples, 1), count)
+            here = color[:, None] == xp.arange(start, stop, device=be.device(color))
+            here = be.astype(here, A.dtype)
+            draws = []
+            for j in range(self.samples):
+                key = next_key(be, self.key, (stage * self.samples + j) * 65_537 + start)
+                signs = be.rademacher(key, (n, 1), A.dtype, A.device)
+                draws.append(here * signs)
+            Z = xp.concat(draws, axis=-1)
+            products = be.conj(Z) * (A @ Z)
+            products = xp.reshape(products, (*products.shape[:-1], self.samples, stop - start))
+            # (..., samples, colours) sums for the trace, (..., n, samples) entries for the diagonal
+            values = xp.sum(products, axis=-3) if question == "trace" else xp.sum(products, axis=-1)
+            axis = -2 if question == "trace" else -1
+            mean = xp.mean(values, axis=axis)
+            off = values - (mean[..., None, :] if question == "trace" else mean[..., None])
+            squares = xp.sum(xp.abs(off) ** 2, axis=axis) / (self.samples * (self.samples - 1))
+            total = total + (xp.sum(mean, axis=-1) if question == "trace" else mean)
+            lost = lost + xp.sum(squares, axis=-1)
+        size = xp.abs(total) if question == "trace" else xp.linalg.vector_norm(total, axis=-1)
+        eps = float(xp.finfo(real).eps)
+        return total, xp.sqrt(lost + (8 * eps * size) ** 2), size
+
+    def _tell(self, be: Any, met: Any, reason: str, made: int, error: Any) -> None:
+        record(
+            Info(
+                method="Probing",
+                converged=met,
+                reason=reason,
+                iterations=made,
+                matvecs=made,
+                tolerance=self.tol,
+                standard_error=error,
+            )
+        )
