@@ -33,8 +33,9 @@ class Probing(Algorithm):
     tol: standard error relative to the estimate (default 1e-3; norms for the diagonal). max_iters: products
     at most (default 4096). pbar: show progress. key: seed of the signs. distance: vertices this close in the
     graph have different colours; None starts at 1 and doubles it until tol is met. samples: draws of the
-    signs for each colour (at least 2, whose difference gives the standard error). colors: a colour (0, 1,
-    ...) for each row, as a tuple, instead of those of the graph. bs: columns per product.
+    signs for each colour (at least 2, whose difference gives the standard error; more where colours are few).
+    colors: a colour (0, 1, ...) for each row, as a tuple, instead of those of the graph. bs: columns per
+    product.
 
     The error falls as the entries of f(A) do with distance: exponentially for inverses of well-conditioned
     matrices. Exact for sparse matrices themselves, and by n products where the colours are too many.
@@ -127,17 +128,18 @@ class Probing(Algorithm):
             while True:
                 colors = self._coloring(A, distance)
                 count = int(colors.max()) + 1
-                limit = max((self.max_iters - made) // self.samples, 1)
-                if count * self.samples >= n and made + n <= self.max_iters:
+                draws = self._draws(count)
+                if count * draws >= n and made + n <= self.max_iters:
                     self._tell(be, True, "exact", made + n, 0.0)
                     exact = Exact(bs=self.bs)
                     return exact.trace(A) if question == "trace" else exact.diag(A, 0)
+                limit = max((self.max_iters - made) // draws, 1)
                 if count > limit:
                     if found is not None:
                         break
                     colors, count = colors % limit, limit  # more neighbours share a probe: a larger variance
-                found = self._probe(A, colors, count, stage, question)
-                made, stage = made + count * self.samples, stage + 1
+                found = self._probe(A, colors, count, draws, stage, question)
+                made, stage = made + count * draws, stage + 1
                 _, error, size = found
                 met = xp.all(error <= self.tol * size)
                 concrete = be.is_concrete(error)
@@ -156,8 +158,13 @@ class Probing(Algorithm):
         self._tell(be, bool(met), reason, made, be.number(xp.max(error)))
         return value  # type: ignore[no-any-return]
 
+    def _draws(self, count: int) -> int:
+        """Draws of the signs for each of ``count`` colours: eight differences at least, or no spread is
+        believed."""
+        return max(self.samples, -(-8 // count) + 1)
+
     def _probe(
-        self, A: Any, colors: Any, count: int, stage: int, question: str
+        self, A: Any, colors: Any, count: int, samples: int, stage: int, question: str
     ) -> tuple[Array, Array, Array]:
         """Estimate, its standard error and size, from ``samples`` draws of signs for each colour."""
         be = A._concrete_backend()
@@ -167,26 +174,28 @@ class Probing(Algorithm):
         color = be.asarray(colors, device=A.device)
         total: Any = 0
         lost: Any = 0  # sum of squared deviations
-        for start in range(0, count, max(self.bs // self.samples, 1)):
-            stop = min(start + max(self.bs // self.samples, 1), count)
+        for start in range(0, count, max(self.bs // samples, 1)):
+            stop = min(start + max(self.bs // samples, 1), count)
             here = color[:, None] == xp.arange(start, stop, device=be.device(color))
             here = be.astype(here, A.dtype)
             draws = []
-            for j in range(self.samples):
-                key = next_key(be, self.key, (stage * self.samples + j) * 65_537 + start)
+            for j in range(samples):
+                key = next_key(be, self.key, (stage * samples + j) * 65_537 + start)
                 signs = be.rademacher(key, (n, 1), A.dtype, A.device)
                 draws.append(here * signs)
             Z = xp.concat(draws, axis=-1)
             products = be.conj(Z) * (A @ Z)
-            products = xp.reshape(products, (*products.shape[:-1], self.samples, stop - start))
+            products = xp.reshape(products, (*products.shape[:-1], samples, stop - start))
             # (..., samples, colours) sums for the trace, (..., n, samples) entries for the diagonal
             values = xp.sum(products, axis=-3) if question == "trace" else xp.sum(products, axis=-1)
             axis = -2 if question == "trace" else -1
             mean = xp.mean(values, axis=axis)
             off = values - (mean[..., None, :] if question == "trace" else mean[..., None])
-            squares = xp.sum(xp.abs(off) ** 2, axis=axis) / (self.samples * (self.samples - 1))
+            squares = xp.sum(xp.abs(off) ** 2, axis=axis) / (samples * (samples - 1))
             total = total + (xp.sum(mean, axis=-1) if question == "trace" else mean)
             lost = lost + xp.sum(squares, axis=-1)
+        freedom = count * (samples - 1)
+        lost = lost * (freedom / max(freedom - 2, 0.5))  # Student's t is wider than the normal
         size = xp.abs(total) if question == "trace" else xp.linalg.vector_norm(total, axis=-1)
         eps = float(xp.finfo(real).eps)
         return total, xp.sqrt(lost + (8 * eps * size) ** 2), size
