@@ -38,6 +38,8 @@ REPLACED: dict[str, Replaced] = {
     for name, instead in {
         "LOBPCG": "use eigh(A, k, which, alg=Lanczos()).",
         "lobpcg": "use eigh(A, k, which, alg=Lanczos()), which works in A's own precision.",
+        "HutchPP": "use Hutch(), which reports its standard error, or Exact().",
+        "lobpcg": "use eigh(A, k, which, alg=LOBPCG()), which works in A's own precision.",
         "iram": "use eig(A, k, which).",
         "hutchinson_diag_estimate": "use diag(A, k, Hutch(...), return_info=True).",
         "NystromPrecond": "use Nystrom(rank, shift=mu)(K + mu * I), or CG(P=Nystrom(rank)).",

@@ -9,9 +9,11 @@ from .banded import BandedCholesky, BandedEigh, BandedLU
 from .base import Algorithm, Auto, Iterative, default_tol
 from .bicgstab import BiCGStab
 from .block_cg import BlockCG
+from .block_krylov_svd import BlockKrylovSVD
 from .cg import CG
 from .cgls import CGLS
 from .cholesky import Cholesky
+from .davidson import Davidson
 from .dense_exp import ScalingSquaring
 from .eigh import Eig, Eigh
 from .exact import Exact
@@ -26,6 +28,7 @@ from .krylov_solver import KrylovSolver
 from .lanczos import Lanczos
 from .lanczos_svd import LanczosSVD
 from .levinson import Levinson
+from .lobpcg import LOBPCG
 from .lsmr import LSMR
 from .lsqr import LSQR
 from .lstsq import LSTSQ
@@ -38,6 +41,7 @@ from .minres_qlp import MINRESQLP
 from .power import PowerIteration
 from .probing import Probing
 from .qr import LQ, QR
+from .randomized_svd import RandomizedSVD
 from .schur import Schur
 from .shift_invert import ShiftInvert
 from .slq import SLQ
@@ -66,6 +70,7 @@ __all__ = [
     "CGLS",
     "BiCGStab",
     "LQ",
+    "LOBPCG",
     "LSTSQ",
     "LU",
     "QR",
@@ -94,6 +99,9 @@ __all__ = [
     "Iterative",
     "KrylovSolver",
     "KrylovSchur",
+    "Davidson",
+    "BlockKrylovSVD",
+    "RandomizedSVD",
     "Lanczos",
     "LanczosSVD",
     "NewtonSign",

@@ -21,10 +21,11 @@ from .thick_restart import product, thick_restart
 __all__ = ["basis_size", "krylov_pairs", "pair_tolerance", "refuse_function_transforms", "report_pairs"]
 
 
-def pair_tolerance(be: Backend, dtype: Any, given: float | None) -> float:
-    """Default tolerance of residuals, relative to the largest eigenvalue: 1e-10 in double, 1e-5 in single."""
+def pair_tolerance(be: Backend, dtype: Any, given: float | None, default: float = 1e-10) -> float:
+    """Tolerance of residuals, relative to the largest eigenvalue: the one given, else the default in double
+    precision and what rounding allows in single."""
     eps = float(be.xp.finfo(be.real_dtype(dtype)).eps)
-    return max(1e-10, 100 * eps) if given is None else float(given)
+    return max(default, 100 * eps) if given is None else float(given)
 
 
 def basis_size(k: int, n: int, given: int | None) -> int:

@@ -140,6 +140,11 @@ def cola_register(registrar: Any, trigger: str) -> None:
     registrar.algorithm(q.TRACE, a.HutchPP, automatic=False)
     for question in (q.TRACE, q.DIAG):
         registrar.algorithm(question, a.Probing, automatic=False)
+    registrar.algorithm(q.EIGSH, a.Davidson, automatic=False)
+    for cls in (a.RandomizedSVD, a.BlockKrylovSVD):
+        registrar.algorithm(q.SOME_SINGULAR, cls, automatic=False)
+    for question in (q.EIGSH, q.GEIGSH):
+        registrar.algorithm(question, a.LOBPCG, automatic=False)
 
 
 @hookimpl

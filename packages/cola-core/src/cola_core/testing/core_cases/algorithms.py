@@ -191,6 +191,52 @@ def algorithm_cases() -> list[Case]:
             ),
         ),
         _algorithm(
+            "lobpcg",
+            lambda: a.LOBPCG(tol=1e-11),
+            ("eigsh",),
+            "selfadjoint",
+            max_condition=1e4,
+            capabilities=Capabilities(
+                batch=one_by_one,
+                dtypes=only("float64", "complex128", reason="1e-11 is checked in double precision"),
+            ),
+        ),
+        _algorithm(
+            "davidson",
+            lambda: a.Davidson(tol=1e-11),
+            ("eigsh",),
+            "selfadjoint",
+            max_condition=1e4,
+            capabilities=Capabilities(
+                batch=one_by_one,
+                dtypes=only("float64", "complex128", reason="1e-11 is checked in double precision"),
+            ),
+        ),
+        _algorithm(
+            "randomized-svd",
+            lambda: a.RandomizedSVD(tol=1e-10, max_iters=3000),
+            ("svds",),
+            "general",
+            max_condition=1e4,
+            capabilities=Capabilities(
+                batch=one_by_one,
+                dtypes=only("float64", "complex128", reason="1e-10 is checked in double precision"),
+                grad=closed("its derivatives are refused by name"),
+            ),
+        ),
+        _algorithm(
+            "block-krylov-svd",
+            lambda: a.BlockKrylovSVD(tol=1e-10),
+            ("svds",),
+            "general",
+            max_condition=1e4,
+            capabilities=Capabilities(
+                batch=one_by_one,
+                dtypes=only("float64", "complex128", reason="1e-10 is checked in double precision"),
+                grad=closed("its derivatives are refused by name"),
+            ),
+        ),
+        _algorithm(
             "shift-invert",
             lambda: a.ShiftInvert(),
             ("eigsh-smallest",),
