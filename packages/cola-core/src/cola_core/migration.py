@@ -36,9 +36,6 @@ class Replaced:
 REPLACED: dict[str, Replaced] = {
     name: Replaced(name, instead)
     for name, instead in {
-        "LOBPCG": "use eigh(A, k, which, alg=Lanczos()).",
-        "lobpcg": "use eigh(A, k, which, alg=Lanczos()), which works in A's own precision.",
-        "HutchPP": "use Hutch(), which reports its standard error, or Exact().",
         "lobpcg": "use eigh(A, k, which, alg=LOBPCG()), which works in A's own precision.",
         "iram": "use eig(A, k, which).",
         "hutchinson_diag_estimate": "use diag(A, k, Hutch(...), return_info=True).",
