@@ -9,10 +9,34 @@ __all__ = ["all_benches"]
 
 def all_benches() -> list[Bench]:
     """Every bench, in the order of the report."""
-    from . import blocks, dense, importing, iterative, kronecker, kronsum, low_rank, paper, peers, toeplitz
+    from . import (
+        blocks,
+        dense,
+        importing,
+        iterative,
+        kronecker,
+        kronsum,
+        low_rank,
+        paper,
+        peers,
+        preconditioned,
+        toeplitz,
+    )
 
     return [
         b
-        for m in (importing, dense, kronecker, kronsum, low_rank, blocks, paper, iterative, toeplitz, peers)
+        for m in (
+            importing,
+            dense,
+            kronecker,
+            kronsum,
+            low_rank,
+            blocks,
+            paper,
+            iterative,
+            preconditioned,
+            toeplitz,
+            peers,
+        )
         for b in m.BENCHES
     ]

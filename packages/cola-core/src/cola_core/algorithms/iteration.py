@@ -78,14 +78,23 @@ def prepare(A: Any, b: Array) -> tuple[Backend, Array, bool]:
 
 
 def as_preconditioner(P: Any, A: Any) -> Any:
-    """None, an operator that approximates A^{-1}, or a function A -> such an operator."""
-    if P is None or hasattr(P, "_matmat"):
-        return P
-    if callable(P):
-        return P(A)
-    from ..operators import as_operator
+    """None, an operator that approximates A^{-1}, or a function A -> such an operator (settings such as
+    ``Jacobi()``, or their class)."""
+    if P is None:
+        return None
+    if not hasattr(P, "_matmat"):
+        from ..operators import as_operator
 
-    return as_operator(P)
+        if isinstance(P, type):
+            P = P()
+        P = P(A) if callable(P) else as_operator(P)
+    want, got = tuple(A.shape[-2:]), tuple(getattr(P, "shape", ()))[-2:]
+    if got not in (want, want[1:] * 2):
+        raise ShapeError(
+            f"the preconditioner {P!r} has shape {got}, the operator {A!r} {want}: P is an operator of the "
+            "shape of A, or a function that makes one of A, such as Jacobi()."
+        )
+    return P
 
 
 def first_guess(be: Backend, algorithm: str, x0: Any, B: Array) -> Array | None:

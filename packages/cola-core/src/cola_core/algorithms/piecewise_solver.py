@@ -35,19 +35,19 @@ class PiecewiseSolver(KrylovSolver):
 
     def _run(
         self, be: Backend, A: Any, P: Any, B: Array, X: Array | None, tol: float, limit: Any
-    ) -> tuple[Array, Any, Any, Array]:
+    ) -> tuple[Array, Any, Any, Array, dict[str, Any]]:
         batch, (n, k) = B.shape[:-2], B.shape[-2:]
         if batch:
             B = _as_columns(be, B)
             X = None if X is None else _as_columns(be, X)
         data, made = self._pieces(be, A, B, limit)
         with np.errstate(over="ignore", invalid="ignore"):  # steps that are too long are taken back
-            X, steps, products, codes = super()._run(be, A, data, B, X, tol, limit)
+            X, steps, products, codes, facts = super()._run(be, A, data, B, X, tol, limit)
         if batch:
             X = be.xp.moveaxis(be.xp.reshape(X, (n, math.prod(batch), k)), 1, 0)
             X = be.xp.reshape(X, (*batch, n, k))
             codes = be.xp.reshape(codes, (*batch, k))
-        return X, steps, products + made, codes
+        return X, steps, products + made, codes, facts
 
 
 def _as_columns(be: Backend, B: Array) -> Array:
