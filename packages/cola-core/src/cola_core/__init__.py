@@ -65,7 +65,7 @@ from .algorithms import (
     circulant_preconditioner,
 )
 from .annotations import get_annotations
-from .dispatch import Plan, explain
+from .dispatch import Plan, explain, infos
 from .errors import ConvergenceError, ConvergenceWarning
 from .functions import I_like, densify, describe, lazify, load, save, spy
 from .functions import sum as sum  # not in __all__: it would hide the built-in one
@@ -213,6 +213,7 @@ __all__ = [
     "funm",
     "get_annotations",
     "hadamard",
+    "infos",
     "interop",
     "inv",
     "inv_quad",

@@ -17,7 +17,7 @@ from .errors import ConvergenceError, ConvergenceWarning
 from .pytree import node, static
 from .reasons import CONVERGED, REASONS, TRACED
 
-__all__ = ["Info", "combine", "report"]
+__all__ = ["Info", "combine", "failed", "report"]
 
 
 NUMBERS = (
@@ -168,6 +168,8 @@ def combine(parts: Sequence[Info], **changes: Any) -> Info:
     for p in parts:
         converged = p.converged if converged is True else (converged & p.converged)
     errors = [p.standard_error for p in parts if p.standard_error is not None]
+    ranks = [p.rank for p in parts if p.rank is not None]
+    tolerances = [p.tolerance for p in parts if p.tolerance is not None]
     merged = Info(
         method=" + ".join(dict.fromkeys(p.method for p in parts if p.method)),
         converged=converged,
@@ -177,14 +179,14 @@ def combine(parts: Sequence[Info], **changes: Any) -> Info:
         residual=first.residual if len(parts) == 1 else None,
         residuals=first.residuals if len(parts) == 1 else None,
         codes=first.codes if len(parts) == 1 else None,
-        tolerance=first.tolerance,
+        tolerance=first.tolerance if first.tolerance is not None or not tolerances else tolerances[0],
         error_estimate=total("error_estimate"),
         # a bound without assuming independence: leaves may have used the same random probes
         standard_error=sum(errors[1:], errors[0]) if errors else None,
         condition=first.condition if len(parts) == 1 else None,
         norm=first.norm if len(parts) == 1 else None,
         normal_residual=first.normal_residual if len(parts) == 1 else None,
-        rank=first.rank if len(parts) == 1 else None,
+        rank=ranks[0] if len(ranks) == 1 else None,
         rule=first.rule if len(parts) == 1 else "",
         plugin=first.plugin if len(parts) == 1 else "",
         seconds=sum(p.seconds or 0.0 for p in parts),
@@ -193,12 +195,17 @@ def combine(parts: Sequence[Info], **changes: Any) -> Info:
     return merged.replace(**changes)
 
 
+def failed(info: Info) -> bool:
+    """Whether an Info is known to tell of a failure."""
+    return _is_false(info.converged)
+
+
 def _is_false(flag: Any) -> bool:
     """True only for a concrete False: a traced flag is neither."""
     return flag is not None and flag is not True and _flag(flag) is False
 
 
-def report(info: Info, on_failure: str, question: str, operator: str) -> None:
+def report(info: Info, on_failure: str, question: str, operator: str, stacklevel: int = 4) -> None:
     """Warn, raise or stay silent about a missed tolerance, with the numbers."""
     if on_failure == "ignore" or not _is_false(info.converged):
         return
@@ -215,4 +222,4 @@ def report(info: Info, on_failure: str, question: str, operator: str) -> None:
     )
     if on_failure == "raise":
         raise ConvergenceError(message)
-    warnings.warn(message, ConvergenceWarning, stacklevel=4)
+    warnings.warn(message, ConvergenceWarning, stacklevel=stacklevel)

@@ -6,9 +6,9 @@ from __future__ import annotations
 from typing import Any
 
 from ..backends.base import Array, Backend
-from ..dispatch.session import record
+from ..dispatch.session import aside, record
 from ..errors import ShapeError
-from ..info import Info
+from ..info import Info, failed
 from ..pytree import tree_leaves
 from ..reasons import (
     BAD_PRECONDITIONER,
@@ -129,8 +129,14 @@ def column_scale(be: Backend, B: Array, always: bool = False) -> Array | None:
 
 
 def true_residual(be: Backend, A: Any, X: Array, B: Array) -> Array:
-    """Column norms of ``B - A X``, from one more product."""
-    return be.frobenius(B - A @ X, axis=-2)
+    """Column norms of ``B - A X``, from one more product. Of what A had to compute for it, failures count."""
+    with aside() as inside:
+        R = B - A @ X
+    if inside is not None:
+        for info in inside.infos:
+            if failed(info):
+                record(info)
+    return be.frobenius(R, axis=-2)
 
 
 def relative_to(be: Backend, norms: Array, sizes: Array) -> Array:

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from ..backends.base import Array, Backend
+from ..dispatch.session import aside
 from ..reasons import CONVERGED
 from .base import Iterative, question_memory
 from .iteration import (
@@ -110,7 +111,8 @@ class KrylovSolver(Iterative):
             B = B / scale
             X = None if X is None else X / scale
         static = self._static(A.shape[-1], limit)
-        with self.watched(self._method, limit, be, B) as watch:
+        # the products of the iteration, those with a preconditioner that solves too, are not the answer
+        with aside(), self.watched(self._method, limit, be, B) as watch:
             run = be.jit(type(self)._iterate, static=("watch", *static))
             X, steps, products, codes, *facts = run(A, P, B, X, tol, limit, watch=watch, **static)
             if watch is not None and be.name == "jax" and be.is_concrete(B):

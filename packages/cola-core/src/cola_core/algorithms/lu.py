@@ -10,11 +10,13 @@ import numpy as np
 
 from ..backends.base import Array
 from ..cost import Cost
+from ..dispatch.session import wanted
 from ..errors import SingularMatrixError
 from .base import Algorithm
 from .cholesky import check_finite
+from .condition import inverse_norm1
 from .dense_cost import batch_size, dense_memory, with_entries
-from .factor import LUFactor, dense_entries, warn_if_singular
+from .factor import LUFactor, dense_entries, record_direct, refined, warn_if_singular
 
 __all__ = ["LU"]
 
@@ -42,19 +44,45 @@ class LU(Algorithm):
 
     def factor(self, A: Any, singular_ok: bool = False) -> LUFactor:
         """Factor once for several solves and the determinant."""
+        return self._factor(A, dense_entries(A), singular_ok)
+
+    def _factor(self, A: Any, M: Array, singular_ok: bool = False) -> LUFactor:
         be = A._concrete_backend()
-        M = dense_entries(A)
         factors = be.lu_factor(M)
-        if M.ndim == 2 and M.shape[-1] and be.is_concrete(M) and not singular_ok:
-            norm1 = be.xp.max(be.xp.sum(be.xp.abs(M), axis=-2))
-            warn_if_singular(be.lu_rcond(factors, norm1), A, "LU")
-        return LUFactor(be, factors)
+        if M.ndim != 2 or not M.shape[-1] or singular_ok:
+            return LUFactor(be, factors)
+        look = wanted()
+        if not be.is_concrete(M) and not look:
+            return LUFactor(be, factors)
+        norm1 = be.constant(be.xp.max(be.xp.sum(be.xp.abs(M), axis=-2)))
+        rcond = be.lu_rcond(factors, norm1)
+        condition: Any = None
+        if rcond is not None:
+            condition = 1 / rcond if rcond > 0 else float("inf")
+        elif look:
+            found = LUFactor(be, factors)
+            condition = be.constant(
+                norm1
+                * inverse_norm1(be, found.solve, found.solve_adjoint, M.shape[-1], M.dtype, be.device(M))
+            )
+            if be.is_concrete(condition):
+                condition = be.number(condition)
+                rcond = 1 / condition
+        warn_if_singular(rcond, A, "LU")
+        return LUFactor(be, factors, condition, norm1)
 
     def solve(self, A: Any, b: Array) -> Array:
         check_finite(A, b)
         if A.batch_shape:
             return _solve_all(self, A, b)
-        return self.factor(A).solve(b)
+        M = dense_entries(A)
+        factor = self._factor(A, M)
+        X = factor.solve(b)
+        if len(X.shape) == 2:
+            X = refined(factor.be, A, M, b, X, factor)
+            if wanted():
+                record_direct(A, X, b, factor, M)
+        return X
 
     def lu(self, A: Any) -> tuple[Any, Any, Any]:
         """``P, L, U`` with ``A = P L U``, for any shape and rank: reduced, L with ones on its diagonal."""

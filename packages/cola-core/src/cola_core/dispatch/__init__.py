@@ -12,10 +12,10 @@ from ..migration import callable_module
 from .choose import Candidate, ask
 from .explain import explain
 from .plan import Plan, PlanNode
-from .question import Question, question_of
+from .question import Question, question_of, reporting
 from .registry import REGISTRY, AlgorithmEntry, Registry
 from .rule import Provenance, Rule
-from .session import Session, array_library, record, session
+from .session import Session, array_library, infos, record, session
 
 __all__ = [
     "REGISTRY",
@@ -31,7 +31,9 @@ __all__ = [
     "array_library",
     "ask",
     "explain",
+    "infos",
     "question_of",
+    "reporting",
     "record",
     "session",
 ]

@@ -65,7 +65,7 @@ def _answer(question: Any, args: tuple[Any, ...], alg: Any, node: Any) -> Any:
                 _note(error, f"while rule {rule} answered {question.name}({A!r})")
                 raise
             if answer is not NotImplemented:
-                _answered(rule.id, rule.provenance.plugin)
+                _answered(rule.id, rule.provenance.plugin, "")
                 return question.whole(A, answer) if len(A.shape) > 2 else answer
             if node is not None:
                 node.refused(rule.id, "returned NotImplemented", rule.provenance)
@@ -81,15 +81,17 @@ def _answer(question: Any, args: tuple[Any, ...], alg: Any, node: Any) -> Any:
     except Exception as error:
         _note(error, f"while {chosen!r} answered {question.name}({A!r})")
         raise
-    _answered("", "")
+    _answered("", entry.provenance.plugin, type(chosen).__name__)
     return answer
 
 
-def _answered(rule: str, plugin: str) -> None:
+def _answered(rule: str, plugin: str, method: str) -> None:
     """Note who answered. The outermost question is the last to be answered, so its rule is what remains."""
     current = SESSION.get()
     if current is not None:
         current.rule, current.plugin = rule, plugin
+        if method and method not in current.method:
+            current.method = f"{current.method} + {method}" if current.method else method
 
 
 def _pinned(question: Any, types: tuple[type, ...], ids: tuple[str, ...]) -> tuple[tuple[Rule, ...], ...]:

@@ -17,9 +17,9 @@ from ..backends.base import dtype_name
 from ..errors import NonFiniteError, UnknownNameError
 from ..info import Info, combine, report
 from ..pytree import tree_leaves
-from .session import SESSION, Session
+from .session import COLLECTED, SESSION, Session, aside
 
-__all__ = ["Question", "question_of"]
+__all__ = ["Question", "question_of", "reporting"]
 
 QUESTIONS: dict[str, Question] = {}
 
@@ -77,33 +77,73 @@ class Question:
         outer = SESSION.get()
         if outer is not None and not return_info and on_failure == "warn":
             return ask(self, args, alg) if through is None else through()  # the outermost question warns
-        if on_failure not in ("warn", "raise", "ignore"):
-            raise UnknownNameError(f'on_failure is "warn", "raise" or "ignore", not {on_failure!r}')
-        inner = Session(recorder=None if outer is None else outer.recorder, question=self.name)
-        token = SESSION.set(inner)
-        start = time.perf_counter()
-        try:
-            answer = ask(self, args, alg) if through is None else through()
-        finally:
-            SESSION.reset(token)
-        if outer is None:
-            _refuse_nan(self.name, args, answer)
-        if not inner.infos and not return_info:
-            return answer
-        seconds = time.perf_counter() - start
-        info = (
-            combine(inner.infos, seconds=seconds) if inner.infos else Info(method="direct", seconds=seconds)
+        return reporting(
+            self.name,
+            args[0],
+            (lambda: ask(self, args, alg)) if through is None else through,
+            return_info,
+            on_failure,
+            check,
+            args,
         )
-        if inner.rule and not info.rule:
-            info = info.replace(rule=inner.rule, plugin=inner.plugin)
-        known = info.residuals is not None and not inner.rule  # the algorithm has looked at it itself
-        if check is not None and not known and (return_info or (inner.infos and inner.rule)):
+
+
+def reporting(
+    name: str,
+    A: Any,
+    compute: Callable[[], Any],
+    return_info: bool = False,
+    on_failure: str = "warn",
+    check: Callable[[Any, Info], Info] | None = None,
+    operands: tuple[Any, ...] = (),
+    stacklevel: int = 5,
+) -> Any:
+    """``compute()`` with what its leaves report collected, and one warning or error for all of them.
+
+    return_info: the answer and its Info. name, A: what the message names. check: see ``Question.run``.
+    """
+    if on_failure not in ("warn", "raise", "ignore"):
+        raise UnknownNameError(f'on_failure is "warn", "raise" or "ignore", not {on_failure!r}')
+    outer, collected = SESSION.get(), COLLECTED.get()
+    wanted = return_info or (collected is not None if outer is None else outer.wanted)
+    inner = Session(recorder=None if outer is None else outer.recorder, question=name, wanted=wanted)
+    token = SESSION.set(inner)
+    start = time.perf_counter()
+    try:
+        answer = compute()
+    finally:
+        SESSION.reset(token)
+    if outer is None:
+        _refuse_nan(name, operands, answer)
+    if not inner.infos and not wanted:
+        return answer
+    seconds = time.perf_counter() - start if _outside_traces(A, operands) else None
+    if inner.infos:
+        info = combine(inner.infos, seconds=seconds)
+    else:
+        info = Info(method=inner.method or "direct", seconds=seconds)
+    if not info.rule:
+        info = info.replace(rule=inner.rule, plugin=info.plugin or inner.plugin)
+    # an algorithm has looked at it itself
+    known = name == "solve" and info.residuals is not None and not inner.rule
+    if check is not None and not known and (wanted or inner.rule):
+        with aside(always=True):  # what its products need is no part of the answer
             info = check(answer, info)
-        if outer is not None and on_failure == "warn":
-            outer.infos.append(info)
-        else:
-            report(info, on_failure, self.name, repr(args[0]))
-        return (answer, info) if return_info else answer
+    if outer is not None and on_failure == "warn":
+        outer.infos.append(info)
+    else:
+        report(info, on_failure, name, repr(A), stacklevel)
+    if outer is None and collected is not None:
+        collected.append(info)
+    return (answer, info) if return_info else answer
+
+
+def _outside_traces(A: Any, operands: tuple[Any, ...]) -> bool:
+    """Whether now is when the answer is computed, and not when a program for it is made."""
+    be = getattr(A, "backend", None)
+    if be is None or be.name == "abstract":
+        return True
+    return bool(be.is_concrete(*(x for part in (A, *operands) for x in tree_leaves(part))))
 
 
 def _refuse_nan(name: str, args: tuple[Any, ...], answer: Any) -> None:

@@ -4,7 +4,8 @@ Infos of its leaves, and the plan where one is wanted."""
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from typing import Any
@@ -12,14 +13,18 @@ from typing import Any
 from ..info import Info
 
 __all__ = [
+    "COLLECTED",
     "SESSION",
     "Session",
     "array_library",
+    "aside",
+    "infos",
     "product_errors",
     "record",
     "reported",
     "reweigh",
     "session",
+    "wanted",
     "weighted",
 ]
 
@@ -28,7 +33,9 @@ __all__ = [
 class Session:
     """infos: reported by algorithms, in order. recorder: builds the plan tree (``plan.Recorder``) or None.
 
-    question: the name of the outermost question, for which an explicit algorithm was meant.
+    question: the name of the outermost question, for which an explicit algorithm was meant. wanted: somebody
+    will look at the Info, so that direct algorithms should say how well they did, too. method: the algorithms
+    that answered so far.
     """
 
     infos: list[Info] = field(default_factory=list)
@@ -36,9 +43,59 @@ class Session:
     rule: str = ""
     plugin: str = ""
     question: str = ""
+    wanted: bool = False
+    method: str = ""
 
 
 SESSION: ContextVar[Session | None] = ContextVar("cola_core_session", default=None)
+
+
+COLLECTED: ContextVar[list[Info] | None] = ContextVar("cola_core_collected", default=None)
+
+
+@contextmanager
+def infos() -> Iterator[list[Info]]:
+    """Within, a list that receives the Info of every question asked and of every product with a lazy answer
+    (``inv(A) @ b``, ``exp(A) @ v``): one for each outermost one, in order, direct answers included.
+
+    Missed tolerances still warn. Under ``jax.jit`` the numbers are traced: return them with the answer.
+
+    >>> import numpy as np, cola_core as cola
+    >>> A = cola.PSD(np.array([[2.0, 1.0], [1.0, 2.0]]))
+    >>> with cola.infos() as found:
+    ...     x = cola.inv(A, cola.CG()) @ np.ones(2)
+    >>> found[-1].method, found[-1].converged
+    ('CG', True)
+    """
+    found: list[Info] = []
+    token = COLLECTED.set(found)
+    try:
+        yield found
+    finally:
+        COLLECTED.reset(token)
+
+
+@contextmanager
+def aside(always: bool = False) -> Iterator[Session | None]:
+    """Within, what leaves report goes to a session of its own, which is yielded: for the many products inside
+    an iteration (with a preconditioner that solves, say), none of which is the answer. Outside of all
+    questions they speak for themselves, and None is yielded; unless ``always``."""
+    current = SESSION.get()
+    if current is None and not always:
+        yield None
+        return
+    shadow = Session() if current is None else Session(recorder=current.recorder, question=current.question)
+    token = SESSION.set(shadow)
+    try:
+        yield shadow
+    finally:
+        SESSION.reset(token)
+
+
+def wanted() -> bool:
+    """Whether somebody will look at the Info of what runs now."""
+    current = SESSION.get()
+    return COLLECTED.get() is not None if current is None else current.wanted
 
 
 def session() -> Session | None:

@@ -37,7 +37,7 @@ RULES = RuleBook()
 CHOLESKY = Question("cholesky", abstract=lambda A: A, doc="L with A = L L^H")
 
 
-def cholesky(A: Any, alg: Any = Auto()) -> LinearOperator:
+def cholesky(A: Any, alg: Any = Auto(), *, return_info: bool = False, on_failure: str = "warn") -> Any:
     """Lower triangular L with ``A = L L^H``, for a positive definite operator.
 
     A must be declared PSD (arrays: ``cholesky(cola_core.PSD(a))``); calling this on an undeclared operator is
@@ -50,7 +50,7 @@ def cholesky(A: Any, alg: Any = Auto()) -> LinearOperator:
         if isinstance(A, Dense):
             look_for_asymmetry(A._concrete_backend(), A, A.array)
         A = PSD(A)
-    return CHOLESKY.run(A, alg=as_algorithm(alg, "cholesky"))
+    return CHOLESKY.run(A, alg=as_algorithm(alg, "cholesky"), return_info=return_info, on_failure=on_failure)
 
 
 cholesky.question = CHOLESKY  # type: ignore[attr-defined]

@@ -6,13 +6,15 @@ from contextvars import ContextVar
 from typing import Any
 
 from ..algorithms.base import Algorithm, Auto
+from ..algorithms.factor import record_direct
 from ..backends.base import Array
 from ..cost import Cost
 from ..dispatch.choose import ask, choose_algorithm, ensure, select
-from ..dispatch.question import Question
+from ..dispatch.question import Question, reporting
 from ..dispatch.registry import REGISTRY
-from ..dispatch.session import SESSION
+from ..dispatch.session import COLLECTED, SESSION
 from ..errors import SingularMatrixError
+from ..info import Info
 from ..operators import (
     BlockDiag,
     Diagonal,
@@ -105,9 +107,11 @@ class Inverse(LinearOperator):
         return factor
 
     def _matmat(self, X: Array) -> Array:
-        from .solve import SOLVE
+        from .solve import SOLVE, check_solution
 
         current = SESSION.get()
+        if current is None and COLLECTED.get() is not None:
+            return reporting("solve", self.A, lambda: self._matmat(X))
         if current is None or current.recorder is None:
             factor = self.factor()
             if factor is not None:
@@ -116,10 +120,18 @@ class Inverse(LinearOperator):
                 check_finite(self.A, X)
                 answer = factor.solve(X)
                 if answer is not NotImplemented:
+                    if current is not None and current.wanted:
+                        record_direct(self.A, answer, X, factor)
                     return answer
+
+        def check(Y: Array, info: Info) -> Info:
+            return check_solution(self.A, Y, X, info)
+
         if current is None:
             # outermost: run the question so that a missed tolerance is reported
-            return SOLVE.run(self.A, X, alg=self.alg)
+            return SOLVE.run(self.A, X, alg=self.alg, check=check)
+        if current.wanted and current.recorder is None:
+            return SOLVE.run(self.A, X, alg=self.alg, return_info=True, check=check)[0]
         return ask(SOLVE, (self.A, X), self.alg)
 
     def _rmatmat(self, X: Array) -> Array:
@@ -151,12 +163,13 @@ def _keepable(be: Any, A: LinearOperator) -> bool:
 INV = Question("inv", abstract=lambda A: A, doc="inverse as an operator")
 
 
-def inv(A: Any, alg: Any = Auto()) -> LinearOperator:
+def inv(A: Any, alg: Any = Auto(), *, return_info: bool = False, on_failure: str = "warn") -> Any:
     """The inverse of a square operator, as an operator of the same structure where there is one.
 
     Lazy: nothing is factorised before the first product. Kronecker, block-diagonal, diagonal, permutation,
     product and unitary operators invert part by part; everything else becomes ``Inverse``, whose products
-    solve. Raises NonSquareError for rectangular operators.
+    solve. Raises NonSquareError for rectangular operators. return_info: also return an Info of what has been
+    computed so far; how well a product went is told by ``inv(A).apply(b, return_info=True)``.
 
     >>> import numpy as np, cola_core as cola
     >>> K = cola.kron(np.diag([1.0, 2.0]), np.array([[2.0, 1.0], [1.0, 3.0]]))
@@ -165,7 +178,7 @@ def inv(A: Any, alg: Any = Auto()) -> LinearOperator:
     True
     """
     A = square(A, "inv")
-    return INV.run(A, alg=as_algorithm(alg, "solve"))
+    return INV.run(A, alg=as_algorithm(alg, "solve"), return_info=return_info, on_failure=on_failure)
 
 
 inv.question = INV  # type: ignore[attr-defined]

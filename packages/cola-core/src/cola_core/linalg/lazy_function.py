@@ -9,8 +9,8 @@ from typing import Any
 
 from ..backends.base import Array
 from ..cost import Cost
-from ..dispatch.session import SESSION, Session
-from ..info import combine, report
+from ..dispatch.question import reporting
+from ..dispatch.session import SESSION
 from ..operators import LinearOperator, operator, static
 from ..properties import SelfAdjoint
 from .scalar_function import ScalarFunction
@@ -80,15 +80,7 @@ def announced(name: str, A: Any, run: Callable[[], Array]) -> Array:
     """``run()``, with a warning where it says that it failed and no question is there to say so."""
     if SESSION.get() is not None:
         return run()
-    inner = Session()
-    token = SESSION.set(inner)
-    try:
-        out = run()
-    finally:
-        SESSION.reset(token)
-    if inner.infos:
-        report(combine(inner.infos), "warn", name, repr(A))
-    return out
+    return reporting(name, A, run)
 
 
 def as_columns(A: Any, X: Array, run: Callable[[Array], Array]) -> Array:

@@ -5,12 +5,13 @@ from __future__ import annotations
 from typing import Any
 
 from ..algorithms.base import Algorithm, Auto
+from ..algorithms.factor import record_direct
 from ..algorithms.lstsq import cutoff, reciprocals
 from ..backends.base import Array
 from ..cost import Cost
 from ..dispatch.choose import ask, choose_algorithm
-from ..dispatch.question import Question
-from ..dispatch.session import SESSION, record
+from ..dispatch.question import Question, reporting
+from ..dispatch.session import COLLECTED, SESSION, record
 from ..info import Info
 from ..operators import (
     Diagonal,
@@ -111,7 +112,14 @@ def check_least_squares(A: LinearOperator, X: Array, B: Array, info: Info) -> In
     return info.replace(residual=be.number(worst) if be.is_concrete(worst) else worst, residuals=relative)
 
 
-def pinv(A: Any, alg: Any = Auto(), *, rcond: float | None = None) -> LinearOperator:
+def pinv(
+    A: Any,
+    alg: Any = Auto(),
+    *,
+    rcond: float | None = None,
+    return_info: bool = False,
+    on_failure: str = "warn",
+) -> Any:
     """The Moore-Penrose inverse of an operator of any shape, as an operator.
 
     Singular values of at most ``rcond * s_max`` (default rcond ``max(m, n) * eps``) count as zero. For
@@ -124,7 +132,13 @@ def pinv(A: Any, alg: Any = Auto(), *, rcond: float | None = None) -> LinearOper
     [0.0, 0.5]
     """
     A = as_operator(A)
-    return PINV.run(A, _positive(rcond, "pinv"), alg=as_algorithm(alg, "lstsq"))
+    return PINV.run(
+        A,
+        _positive(rcond, "pinv"),
+        alg=as_algorithm(alg, "lstsq"),
+        return_info=return_info,
+        on_failure=on_failure,
+    )
 
 
 pinv.question = PINV  # type: ignore[attr-defined]
@@ -154,6 +168,8 @@ class PseudoInverse(LinearOperator):
     def _matmat(self, X: Array) -> Array:
         current = SESSION.get()
         args = (self.A, X, self.rcond)
+        if current is None and COLLECTED.get() is not None:
+            return reporting("lstsq", self.A, lambda: self._matmat(X))
         if current is not None and current.recorder is not None:
             return ask(LEAST_SQUARES, args, self.alg)
         factor = self.__dict__.get("_factor")
@@ -167,7 +183,10 @@ class PseudoInverse(LinearOperator):
             from ..algorithms.cholesky import check_finite
 
             check_finite(self.A, X)
-            return factor.solve(X)
+            answer = factor.solve(X)
+            if current is not None and current.wanted:
+                record_direct(self.A, answer, X, factor)
+            return answer
         if current is None:
             return LEAST_SQUARES.run(*args, alg=self.alg)
         return ask(LEAST_SQUARES, args, self.alg)

@@ -13,6 +13,7 @@ from ..algorithms.base import Auto
 from ..algorithms.spectrum import nonnegative
 from ..dispatch.choose import ask
 from ..dispatch.question import Question
+from ..info import Info
 from ..operators import (
     BlockDiag,
     Diagonal,
@@ -56,18 +57,28 @@ LONGEST_PRODUCT = 64  # powers beyond it go through eigenvalues or a dense matri
 APPLY_UNARY = Question("apply_unary", abstract=lambda A, f: A, doc="f(A) as an operator")
 
 
-def apply_unary(f: Any, A: Any, alg: Any = Auto()) -> LinearOperator:
+def apply_unary(
+    f: Any, A: Any, alg: Any = Auto(), *, return_info: bool = False, on_failure: str = "warn"
+) -> Any:
     """``f(A)`` as an operator, for f acting on arrays of eigenvalues (``lambda w: w**3``)
-    or a ``ScalarFunction``."""
+    or a ``ScalarFunction``.
+
+    return_info: also return an ``Info`` of what has been computed so far; the products of a lazy answer have
+    one of their own, see ``LinearOperator.apply``. on_failure: "warn", "raise" or "ignore" a missed
+    tolerance. Both are the same for ``exp``, ``log``, ``sqrt``, ``isqrt``, ``sin``, ``cos``, ``sign`` and
+    ``pow``.
+    """
     A = square(A, "apply_unary")
     if not isinstance(f, ScalarFunction):
         user = f
         name = getattr(user, "__name__", "f")
         f = ScalarFunction(name, lambda xp, w: user(w), real=_real_valued(user, A))
-    return APPLY_UNARY.run(A, f, alg=as_algorithm(alg, "apply_unary"))
+    return APPLY_UNARY.run(
+        A, f, alg=as_algorithm(alg, "apply_unary"), return_info=return_info, on_failure=on_failure
+    )
 
 
-def exp(A: Any, alg: Any = Auto()) -> LinearOperator:
+def exp(A: Any, alg: Any = Auto(), *, return_info: bool = False, on_failure: str = "warn") -> Any:
     """The exponential of a square operator, as an operator: ``exp(A) @ v``.
 
     >>> import numpy as np, cola_core as cola
@@ -75,19 +86,19 @@ def exp(A: Any, alg: Any = Auto()) -> LinearOperator:
     >>> [round(float(x), 6) for x in cola.diag(E)] == [round(float(np.exp(x)), 6) for x in (0, 2, 1, 3)]
     True
     """
-    return apply_unary(EXP, A, alg)
+    return apply_unary(EXP, A, alg, return_info=return_info, on_failure=on_failure)
 
 
-def log(A: Any, alg: Any = Auto()) -> LinearOperator:
+def log(A: Any, alg: Any = Auto(), *, return_info: bool = False, on_failure: str = "warn") -> Any:
     """The principal logarithm of a regular operator.
 
     No eigenvalue may be zero; a real operator with negative eigenvalues has no real logarithm and is refused
     (a complex dtype gives the principal branch).
     """
-    return apply_unary(LOG, A, alg)
+    return apply_unary(LOG, A, alg, return_info=return_info, on_failure=on_failure)
 
 
-def sqrt(A: Any, alg: Any = Auto()) -> LinearOperator:
+def sqrt(A: Any, alg: Any = Auto(), *, return_info: bool = False, on_failure: str = "warn") -> Any:
     """The principal square root; real of a real operator, whose eigenvalues must then not be negative.
 
     >>> import numpy as np, cola_core as cola
@@ -95,25 +106,25 @@ def sqrt(A: Any, alg: Any = Auto()) -> LinearOperator:
     >>> [[round(float(x), 6) for x in row] for row in R.to_dense()]
     [[2.0, 0.25], [0.0, 2.0]]
     """
-    return apply_unary(SQRT, A, alg)
+    return apply_unary(SQRT, A, alg, return_info=return_info, on_failure=on_failure)
 
 
-def isqrt(A: Any, alg: Any = Auto()) -> LinearOperator:
+def isqrt(A: Any, alg: Any = Auto(), *, return_info: bool = False, on_failure: str = "warn") -> Any:
     """``A^{-1/2}``, the inverse of the principal square root."""
-    return apply_unary(ISQRT, A, alg)
+    return apply_unary(ISQRT, A, alg, return_info=return_info, on_failure=on_failure)
 
 
-def sin(A: Any, alg: Any = Auto()) -> LinearOperator:
+def sin(A: Any, alg: Any = Auto(), *, return_info: bool = False, on_failure: str = "warn") -> Any:
     """The sine of a square operator, as an operator."""
-    return apply_unary(SIN, A, alg)
+    return apply_unary(SIN, A, alg, return_info=return_info, on_failure=on_failure)
 
 
-def cos(A: Any, alg: Any = Auto()) -> LinearOperator:
+def cos(A: Any, alg: Any = Auto(), *, return_info: bool = False, on_failure: str = "warn") -> Any:
     """The cosine of a square operator, as an operator."""
-    return apply_unary(COS, A, alg)
+    return apply_unary(COS, A, alg, return_info=return_info, on_failure=on_failure)
 
 
-def sign(A: Any, alg: Any = Auto()) -> LinearOperator:
+def sign(A: Any, alg: Any = Auto(), *, return_info: bool = False, on_failure: str = "warn") -> Any:
     """The matrix sign function: eigenvalues become +1 or -1 by the sign of their real part.
 
     General operators: none may lie on the imaginary axis (PropertyError). Self-adjoint ones are taken through
@@ -124,10 +135,12 @@ def sign(A: Any, alg: Any = Auto()) -> LinearOperator:
     >>> bool(np.allclose(S @ S.to_dense(), np.eye(2)))
     True
     """
-    return apply_unary(SIGN, A, alg)
+    return apply_unary(SIGN, A, alg, return_info=return_info, on_failure=on_failure)
 
 
-def pow(A: Any, alpha: float, alg: Any = Auto()) -> LinearOperator:
+def pow(
+    A: Any, alpha: float, alg: Any = Auto(), *, return_info: bool = False, on_failure: str = "warn"
+) -> Any:
     """``A^alpha`` for a real exponent.
 
     A whole alpha multiplies the expression by repeated squaring, so that structure simplifies as it does when
@@ -150,8 +163,12 @@ def pow(A: Any, alpha: float, alg: Any = Auto()) -> LinearOperator:
     if float(alpha).is_integer() and abs(alpha) <= LONGEST_PRODUCT:
         from .inverse import inv
 
-        return operator_power(inv(A, alg) if alpha < 0 else A, abs(int(alpha)))
-    return apply_unary(power(alpha), A, alg)
+        base, info = A, Info(method="product")
+        if alpha < 0:
+            base, info = inv(A, alg, return_info=True, on_failure=on_failure)
+        out = operator_power(base, abs(int(alpha)))
+        return (out, info) if return_info else out
+    return apply_unary(power(alpha), A, alg, return_info=return_info, on_failure=on_failure)
 
 
 funm = apply_unary  # SciPy's name

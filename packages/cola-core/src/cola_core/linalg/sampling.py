@@ -60,7 +60,7 @@ ROOT = Question("root", abstract=_abstract_root, doc="F with A = F F^H")
 SAMPLE = Question("sample", abstract=_abstract_sample, doc="normal vectors with covariance A")
 
 
-def root(A: Any, alg: Any = Auto()) -> LinearOperator:
+def root(A: Any, alg: Any = Auto(), *, return_info: bool = False, on_failure: str = "warn") -> Any:
     """An operator F (n x r) with ``A = F F^H``, for a positive semidefinite A.
 
     Cholesky factors at the leaves, eigenvectors where those come from structure, the factor itself where A is
@@ -74,13 +74,23 @@ def root(A: Any, alg: Any = Auto()) -> LinearOperator:
     >>> bool(np.allclose((F @ F.H).to_dense(), np.kron(A.to_dense(), A.to_dense())))
     True
     """
-    return ROOT.run(_claimed(A, "root"), alg=as_algorithm(alg, "root"))
+    return ROOT.run(
+        _claimed(A, "root"), alg=as_algorithm(alg, "root"), return_info=return_info, on_failure=on_failure
+    )
 
 
 root.question = ROOT  # type: ignore[attr-defined]
 
 
-def sample(A: Any, key: Any, shape: tuple[int, ...] | int = (), alg: Any = Auto()) -> Any:
+def sample(
+    A: Any,
+    key: Any,
+    shape: tuple[int, ...] | int = (),
+    alg: Any = Auto(),
+    *,
+    return_info: bool = False,
+    on_failure: str = "warn",
+) -> Any:
     """Independent normal vectors of mean zero and covariance A, of shape ``(*shape, *batch, n)``.
 
     key: an int seed (or a JAX key), always given: there is no global random state. Complex operators:
@@ -95,7 +105,9 @@ def sample(A: Any, key: Any, shape: tuple[int, ...] | int = (), alg: Any = Auto(
     shape = (shape,) if isinstance(shape, int) else tuple(shape)
     if any(not isinstance(s, int) or s < 0 for s in shape):
         raise ShapeError(f"sample({A!r}, shape={shape}): the shape is made of whole numbers >= 0.")
-    return SAMPLE.run(A, key, shape, alg=as_algorithm(alg, "root"))
+    return SAMPLE.run(
+        A, key, shape, alg=as_algorithm(alg, "root"), return_info=return_info, on_failure=on_failure
+    )
 
 
 sample.question = SAMPLE  # type: ignore[attr-defined]

@@ -418,6 +418,14 @@ class LinearOperator:
             return be.conj(self._rmatmat(be.conj(other)[:, None])[..., 0])  # type: ignore[union-attr]
         return be.adjoint(self._rmatmat(be.adjoint(other)))  # type: ignore[union-attr]
 
+    def apply(self, X: Any, *, return_info: bool = False, on_failure: str = "warn") -> Any:
+        """``A @ X``; with return_info also the ``Info`` of what had to be computed for it (the solve behind
+        ``inv(A)``, the iteration behind ``exp(A)``). on_failure: what a missed tolerance in there does,
+        "warn", "raise" or "ignore"."""
+        from ..dispatch.question import reporting
+
+        return reporting("product", self, lambda: self._apply(X), return_info, on_failure, stacklevel=4)
+
     # SciPy's names, so that its solvers take an operator of NumPy arrays as it is (aslinearoperator)
     def matvec(self, x: Array) -> Array:
         """``A @ x``."""
