@@ -17,7 +17,7 @@ from ..backends.base import Array
 from ..cost import Cost
 from ..reasons import BREAKDOWN, CONVERGED, NONFINITE, RUNNING, STAGNATED
 from .base import question_memory
-from .columns import better, first_residual, negligible, quotient, smoothing_step
+from .columns import Best, first_residual, negligible, quotient, smoothing_step
 from .krylov_solver import KrylovSolver
 from .progress import Watch, observe
 
@@ -39,13 +39,13 @@ def _iterate(
     code = xp.where(rnorm <= target, CONVERGED, RUNNING)
     rho = be.inner(R, R)
     none = xp.zeros_like(code)
-    state = (0, X, R, R + 0, R + 0, rho, none, none, X + 0, rnorm, code)
+    state = (0, X, R, R + 0, R + 0, rho, none, none, Best(X + 0, rnorm, rnorm), rnorm, code)
 
     def running(state: Any) -> Any:
         return (state[0] < limit) & xp.any(state[-1] == RUNNING)
 
     def body(state: Any) -> Any:
-        step, X, R, S, D, rho, broken, idle, best, least, code = state
+        step, X, R, S, D, rho, broken, idle, best, _, code = state
         live = code == RUNNING
         Y = D if P is None else P @ D
         V = A @ Y
@@ -53,15 +53,15 @@ def _iterate(
         snorm = be.norm(S)
         failed = negligible(be, sv, snorm * be.norm(V))
         alpha = quotient(be, rho, sv, live & ~failed)
-        X = X + alpha[..., None, :] * Y
-        H = R - alpha[..., None, :] * V
+        X = be.axpy(alpha, Y, X)
+        H = be.axpy(-alpha, V, R)
         Y = H if P is None else P @ H
         T = A @ Y
         omega = smoothing_step(be, T, H, live & (be.norm(H) > target))
-        X = X + omega[..., None, :] * Y
-        R = H - omega[..., None, :] * T
+        X = be.axpy(omega, Y, X)
+        R = be.axpy(-omega, T, H)
         rnorm = be.norm(R)
-        best, least, new = better(be, X, rnorm, best, least, live)
+        best, new = best.seen(be, X, rnorm, live)
         code = xp.where(live & ~xp.isfinite(rnorm), NONFINITE, code)
         code = xp.where((code == RUNNING) & (rnorm <= target), CONVERGED, code)
         following = be.inner(S, R)
@@ -72,16 +72,16 @@ def _iterate(
         code = xp.where((code == RUNNING) & (idle > PATIENCE), STAGNATED, code)
         live = (code == RUNNING) & ~failed
         beta = quotient(be, following * alpha, rho * omega, live)
-        D = R + beta[..., None, :] * (D - omega[..., None, :] * V)
+        D = be.xpay(R, beta, be.axpy(-omega, V, D))
         again = failed[..., None, :]
         fresh = be.is_concrete(failed) and not bool(xp.any(failed))
         S, D = (S, D) if fresh else (xp.where(again, R, S), xp.where(again, R, D))
         rho = xp.where(failed, be.inner(R, R), following)
         code = observe(be, watch, step + 1, rnorm, code)
-        return step + 1, X, R, S, D, rho, broken, idle, best, least, code
+        return step + 1, X, R, S, D, rho, broken, idle, best, rnorm, code
 
-    state = be.while_loop(running, body, state)
-    return state[-3], state[0], 2 * state[0] + products, state[-1]
+    step, X, *_, best, rnorm, code = be.while_loop(running, body, state)
+    return best.or_last(be, X, rnorm), step, 2 * step + products, code
 
 
 @dataclass(frozen=True)

@@ -7,14 +7,30 @@ is returned is its best iterate, so that a product that gave NaN in one column s
 
 from __future__ import annotations
 
-from typing import Any
+import math
+from typing import Any, NamedTuple
 
 from ..backends.base import Array, Backend
 
-__all__ = ["better", "first_residual", "negligible", "quotient", "smoothing_step"]
+__all__ = ["Best", "Single", "first_residual", "negligible", "quotient", "smoothing_step"]
 
 # Sleijpen & van der Vorst, Numer. Algorithms 10 (1995) 203: the least cosine that a smoothing step may have
 LEAST_COSINE = 0.7
+
+
+class Single:
+    """The functions of an array library that recurrences use, for Python's numbers."""
+
+    hypot, sqrt, isfinite = math.hypot, math.sqrt, math.isfinite
+    abs, maximum, minimum = abs, max, min
+
+    @staticmethod
+    def where(condition: bool, x: float, y: float) -> float:
+        return x if condition else y
+
+    @staticmethod
+    def ones_like(x: float) -> float:
+        return 1.0
 
 
 def first_residual(A: Any, B: Array, X: Array | None, be: Backend) -> tuple[Array, Array, int]:
@@ -53,15 +69,25 @@ def smoothing_step(be: Backend, T: Array, S: Array, live: Array) -> Array:
     return xp.where(negligible(be, ts, tnorm * snorm), plain, lengthened)
 
 
-def better(
-    be: Backend, X: Array, rnorm: Array, best: Array, least: Array, live: Array
-) -> tuple[Array, Array, Array]:
-    """The best iterate, its residual's norm, and in which columns it is new."""
-    xp = be.xp
-    new = live & (rnorm < least)
-    if be.is_concrete(new):
-        if bool(xp.all(new)):
-            return X + 0, rnorm, new
-        if not bool(xp.any(new)):
-            return best, least, new
-    return xp.where(new[..., None, :], X, best), xp.where(new, rnorm, least), new
+class Best(NamedTuple):
+    """The best iterate to within a factor of two (so that few are copied): X, its residual's norm, and the
+    least norm there has been."""
+
+    X: Array
+    norm: Array
+    least: Array
+
+    def seen(self, be: Backend, X: Array, rnorm: Array, live: Array) -> tuple[Best, Array]:
+        """With one more iterate, and in which columns it is the best so far."""
+        xp = be.xp
+        new = live & (rnorm < self.least)
+        keep = live & (rnorm < 0.5 * self.norm)
+        least = xp.where(new, rnorm, self.least)
+        if be.is_concrete(keep) and not bool(xp.any(keep)):
+            return Best(self.X, self.norm, least), new
+        kept = xp.where(keep[..., None, :], X, self.X)
+        return Best(kept, xp.where(keep, rnorm, self.norm), least), new
+
+    def or_last(self, be: Backend, X: Array, rnorm: Array) -> Array:
+        """The last iterate, where it is no worse."""
+        return be.xp.where((rnorm <= self.norm)[..., None, :], X, self.X)

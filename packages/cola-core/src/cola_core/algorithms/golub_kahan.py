@@ -46,6 +46,10 @@ def rotation(xp: Any, a: Array, b: Array) -> tuple[Array, Array, Array]:
 def _normalized(be: Backend, X: Array, size: Array) -> Array:
     """``X / size``, zero where the size is zero; X may be overwritten."""
     xp = be.xp
+    if be.name == "numpy" and size.shape == (1,):
+        if size[0] != 0:
+            X *= 1 / size[0]
+        return X
     factor = 1 / xp.where(size > 0, size, xp.ones_like(size))
     factor = be.astype(xp.where(xp.isfinite(size), factor, size), X.dtype)
     if be.name == "numpy":

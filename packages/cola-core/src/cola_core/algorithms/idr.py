@@ -18,7 +18,7 @@ from ..backends.base import Array
 from ..cost import Cost
 from ..reasons import BREAKDOWN, CONVERGED, NONFINITE, RUNNING, STAGNATED
 from .base import question_memory
-from .columns import better, first_residual, negligible, quotient, smoothing_step
+from .columns import Best, first_residual, negligible, quotient, smoothing_step
 from .krylov_solver import KrylovSolver
 from .progress import Watch, observe
 
@@ -56,30 +56,31 @@ def _iterate(
     U = tuple(xp.zeros_like(B) for _ in range(s))
     # M[j][i] = <shadow i, G[j]>, lower triangular in exact arithmetic
     M = tuple(tuple(one if i == j else zero for i in range(s)) for j in range(s))
-    state = (0, X, R, G, U, M, one, xp.zeros_like(code), X + 0, rnorm, code)
+    state = (0, X, R, G, U, M, one, xp.zeros_like(code), Best(X + 0, rnorm, rnorm), rnorm, code)
 
     def running(state: Any) -> Any:
         return (state[0] < limit) & xp.any(state[-1] == RUNNING)
 
     def combined(weights: Any, vectors: Any, start: Array) -> Array:
+        """start, which may be overwritten, and a combination of vectors."""
         for w, v in zip(weights, vectors, strict=True):
-            start = start + w[..., None, :] * v
+            start = be.axpy(w, v, start)
         return start
 
-    def after(step: Any, X: Array, R: Array, idle: Array, best: Array, least: Array, code: Array) -> Any:
+    def after(step: Any, X: Array, R: Array, idle: Array, best: Best, code: Array) -> Any:
         """Bookkeeping after each product."""
         live = code == RUNNING
         rnorm = be.norm(R)
-        best, least, new = better(be, X, rnorm, best, least, live)
+        best, new = best.seen(be, X, rnorm, live)
         code = xp.where(live & ~xp.isfinite(rnorm), NONFINITE, code)
         code = xp.where((code == RUNNING) & (rnorm <= target), CONVERGED, code)
         idle = xp.where(new, xp.zeros_like(idle), idle + 1)
         code = xp.where((code == RUNNING) & (idle > PATIENCE), STAGNATED, code)
         code = observe(be, watch, step, rnorm, code)
-        return idle, best, least, code
+        return idle, best, rnorm, code
 
     def body(state: Any) -> Any:
-        step, X, R, G, U, M, omega, idle, best, least, code = state
+        step, X, R, G, U, M, omega, idle, best, rnorm, code = state
         G, U, M = list(G), list(U), [list(row) for row in M]
         f = _dots(be, shadow, R)
         for j in range(s):
@@ -92,15 +93,15 @@ def _iterate(
                 for p, weight in enumerate(c):
                     rest = rest - M[j + p][i] * weight
                 c.append(quotient(be, rest, M[i][i], live))
-            V = combined([-w for w in c], G[j:], R)
+            V = combined([-w for w in c], G[j:], R + 0)
             V = V if P is None else P @ V
             Y = combined(c, U[j:], omega[..., None, :] * V)
-            W = A @ Y
+            W = A @ Y + 0
             m = _dots(be, shadow, W)
             for i in range(j):  # bi-orthogonal: no component along the shadow vectors before this one
                 weight = quotient(be, m[i], M[i][i], live)
-                W = W - weight[..., None, :] * G[i]
-                Y = Y - weight[..., None, :] * U[i]
+                W = be.axpy(-weight, G[i], W)
+                Y = be.axpy(-weight, U[i], Y)
                 m = [a - weight * b for a, b in zip(m, M[i], strict=True)]
             G[j], U[j] = W, Y
             M[j] = [zero] * j + m[j:]
@@ -108,25 +109,25 @@ def _iterate(
             failed = live & negligible(be, m[j], size)
             code = xp.where(failed, xp.where(xp.isfinite(size), BREAKDOWN, NONFINITE), code)
             beta = quotient(be, f[j], m[j], live & ~failed)
-            X = X + beta[..., None, :] * Y
-            R = R - beta[..., None, :] * W
+            X = be.axpy(beta, Y, X)
+            R = be.axpy(-beta, W, R)
             f = [a - beta * b for a, b in zip(f, M[j], strict=True)]
             step = step + xp.any(live) if not be.is_concrete(live) else step + 1
-            idle, best, least, code = after(step, X, R, idle, best, least, code)
+            idle, best, rnorm, code = after(step, X, R, idle, best, code)
         live = (code == RUNNING) & (step < limit)
         if not be.is_concrete(live) or bool(xp.any(live)):
             V = R if P is None else P @ R
             T = A @ V
             omega = smoothing_step(be, T, R, live)
-            X = X + omega[..., None, :] * V
-            R = R - omega[..., None, :] * T
+            X = be.axpy(omega, V, X)
+            R = be.axpy(-omega, T, R)
             code = xp.where(live & (omega == 0), BREAKDOWN, code)
             step = step + xp.any(live) if not be.is_concrete(live) else step + 1
-            idle, best, least, code = after(step, X, R, idle, best, least, code)
-        return step, X, R, tuple(G), tuple(U), tuple(map(tuple, M)), omega, idle, best, least, code
+            idle, best, rnorm, code = after(step, X, R, idle, best, code)
+        return step, X, R, tuple(G), tuple(U), tuple(map(tuple, M)), omega, idle, best, rnorm, code
 
-    state = be.while_loop(running, body, state)
-    return state[-3], state[0], state[0] + products, state[-1]
+    step, X, *_, best, rnorm, code = be.while_loop(running, body, state)
+    return best.or_last(be, X, rnorm), step, step + products, code
 
 
 @dataclass(frozen=True)

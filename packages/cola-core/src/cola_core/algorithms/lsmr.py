@@ -14,6 +14,7 @@ from typing import Any, ClassVar
 from ..backends import backend_of
 from ..backends.base import Array
 from ..reasons import RUNNING
+from .columns import Single
 from .golub_kahan import advance, begin, rotation
 from .least_squares_solver import LeastSquaresSolver, Outcome, first_code, next_code
 from .progress import Watch, observe
@@ -31,22 +32,29 @@ def _iterate(
     U, V, alpha, beta = begin(be, A, AH, B)
     one, zero = xp.ones_like(alpha), xp.zeros_like(alpha)
     code = first_code(be, bnorm, alpha, beta, tol)
+    # one column of NumPy: Python's numbers, since fifty operations on arrays of length one cost more
+    single = be.name == "numpy" and alpha.shape == (1,)
+    ns = Single if single else xp
+    first = (lambda x: float(x[0])) if single else (lambda x: x)
+    column = (lambda x: xp.asarray([x], dtype=zero.dtype)) if single else (lambda x: x)
+    a, b, units, nothing = first(alpha), first(beta), first(one), first(zero)
     scalars = {
-        "alpha": alpha, "zetabar": alpha * beta, "alphabar": alpha, "rho": one, "rhobar": one,
-        "cbar": one, "sbar": zero, "zeta": zero, "betadd": beta, "betad": zero, "rhodold": one,
-        "tau": zero, "theta": zero, "square": alpha * alpha, "most": zero,
-        "least": one * float(xp.finfo(alpha.dtype).max), "condition": one,
+        "zetabar": a * b, "alphabar": a, "rho": units, "rhobar": units, "cbar": units, "sbar": nothing,
+        "zeta": nothing, "betadd": b, "betad": nothing, "rhodold": units, "tau": nothing, "theta": nothing,
+        "square": a * a, "most": nothing, "least": units * float(xp.finfo(alpha.dtype).max),
     }  # fmt: skip
     X = be.zeros((*B.shape[:-2], A.shape[-1], B.shape[-1]), B.dtype, be.device(B))
-    state = (0, X, U, V, V + 0, X + 0, scalars, code)
+    state = (0, X, U, V, V + 0, X + 0, alpha, scalars, first(one), code)
 
     def running(state: Any) -> Any:
         return (state[0] < limit) & xp.any(state[-1] == RUNNING)
 
     def body(state: Any) -> Any:
-        step, X, U, V, H, Hbar, was, code = state
-        U, V, alpha, beta = advance(be, A, AH, U, V, was["alpha"])
-        now, back, along, forth, rnorm, snorm = _scalars(xp, was, alpha, beta)
+        step, X, U, V, H, Hbar, alpha, was, _, code = state
+        U, V, alpha, beta = advance(be, A, AH, U, V, alpha)
+        now, steps, norms, condition = _rotations(ns, was, first(alpha), first(beta))
+        back, along, forth = map(column, steps)
+        rnorm, snorm, norm = map(column, norms)
         live = code == RUNNING
         usual = be.is_concrete(alpha) and bool(xp.all(xp.isfinite(alpha)))
         along = be.astype(xp.where(live, along, zero), X.dtype)
@@ -57,15 +65,13 @@ def _iterate(
             good = (live & xp.isfinite(alpha))[..., None, :]
             X = X + xp.where(good, along[..., None, :] * Hbar, xp.zeros_like(X))
         H = be.xpay(V, be.astype(-forth, X.dtype), H)
-        code = next_code(be, code, bnorm, rnorm, snorm, xp.sqrt(now["square"]), now["condition"], tol, conlim)
+        code = next_code(be, code, bnorm, rnorm, snorm, norm, column(condition), tol, conlim)
         code = observe(be, watch, step + 1, rnorm, code)
-        return step + 1, X, U, V, H, Hbar, now, code
+        return step + 1, X, U, V, H, Hbar, alpha, now, condition, code
 
-    state = be.while_loop(running, body, state)
-    last = state[6]
-    return Outcome(
-        state[1], state[0], 2 * state[0] + 1, state[-1], xp.sqrt(last["square"]), last["condition"]
-    )
+    step, X, *_, last, condition, code = be.while_loop(running, body, state)
+    norm = column(ns.sqrt(last["square"]))
+    return Outcome(X, step, 2 * step + 1, code, norm, column(condition))
 
 
 @dataclass(frozen=True)
@@ -89,18 +95,17 @@ class LSMR(LeastSquaresSolver):
     _iterate = staticmethod(_iterate)
 
 
-def _scalars(xp: Any, was: dict[str, Array], alpha: Array, beta: Array) -> Any:
-    """The rotations of one step: the new numbers, the coefficients of hbar, x and h, ``|r|`` and ``|A^H
-    r|``."""
+def _rotations(xp: Any, was: dict[str, Any], alpha: Any, beta: Any) -> Any:
+    """One step of both QR factorisations: the new numbers; the coefficients of hbar, x and h; the norms of r,
+    A^H r and A; the condition number."""
     c, s, rho = rotation(xp, was["alphabar"], beta)
     theta = s * alpha
     thetabar = was["sbar"] * rho
     reduced = was["cbar"] * rho
     cbar, sbar, rhobar = rotation(xp, reduced, theta)
     zeta, zetabar = cbar * was["zetabar"], -sbar * was["zetabar"]
-    back = thetabar * rho / (was["rho"] * was["rhobar"])
-    along = zeta / _nonzero(xp, rho * rhobar)
-    forth = theta / _nonzero(xp, rho)
+    safe, safebar = _nonzero(xp, rho), _nonzero(xp, rhobar)
+    steps = (thetabar / was["rho"]) * (rho / was["rhobar"]), zeta / safe / safebar, theta / safe
     # the norm of the residual: a QR factorisation one step behind (sec. 5 of the paper)
     betahat, betadd = c * was["betadd"], -s * was["betadd"]
     ctilde, stilde, rhotilde = rotation(xp, was["rhodold"], thetabar)
@@ -108,22 +113,20 @@ def _scalars(xp: Any, was: dict[str, Array], alpha: Array, beta: Array) -> Any:
     betad = ctilde * betahat - stilde * was["betad"]
     tau = (was["zeta"] - was["theta"] * was["tau"]) / _nonzero(xp, rhotilde)
     taud = (zeta - thetatilde * tau) / _nonzero(xp, rhod)
-    rnorm = xp.hypot(betad - taud, betadd)
     # Frobenius norm of the bidiagonal matrix, and the extreme diagonal entries of its second factor, the last
     # of which is not rotated yet
     square = was["square"] + beta * beta
-    most = xp.maximum(was["most"], rhobar)
-    least = xp.minimum(was["least"], xp.where(rhobar > 0, rhobar, was["least"]))
+    norms = xp.hypot(betad - taud, betadd), xp.abs(zetabar), xp.sqrt(square)
     last = xp.where(reduced > 0, reduced, rhobar)
     condition = xp.maximum(was["most"], last) / _nonzero(xp, xp.minimum(was["least"], last))
     now = {
-        "alpha": alpha, "zetabar": zetabar, "alphabar": c * alpha, "rho": _nonzero(xp, rho),
-        "rhobar": _nonzero(xp, rhobar), "cbar": cbar, "sbar": sbar, "zeta": zeta, "betadd": betadd,
-        "betad": betad, "rhodold": rhod, "tau": tau, "theta": thetatilde,
-        "square": square + alpha * alpha, "most": most, "least": least, "condition": condition,
+        "zetabar": zetabar, "alphabar": c * alpha, "rho": safe, "rhobar": safebar, "cbar": cbar, "sbar": sbar,
+        "zeta": zeta, "betadd": betadd, "betad": betad, "rhodold": rhod, "tau": tau, "theta": thetatilde,
+        "square": square + alpha * alpha, "most": xp.maximum(was["most"], rhobar),
+        "least": xp.minimum(was["least"], xp.where(rhobar > 0, rhobar, was["least"])),
     }  # fmt: skip
-    return now, back, along, forth, rnorm, xp.abs(zetabar)
+    return now, steps, norms, condition
 
 
-def _nonzero(xp: Any, x: Array) -> Array:
+def _nonzero(xp: Any, x: Any) -> Any:
     return xp.where(x != 0, x, xp.ones_like(x))
