@@ -12,6 +12,7 @@ def all_benches() -> list[Bench]:
     from . import (
         blocks,
         dense,
+        general_solvers,
         importing,
         iterative,
         kronecker,
@@ -34,6 +35,7 @@ def all_benches() -> list[Bench]:
             blocks,
             paper,
             iterative,
+            general_solvers,
             preconditioned,
             toeplitz,
             peers,

@@ -73,19 +73,20 @@ def sweep(be: Backend, basis: Array, w: Array, count: Any = None) -> tuple[Array
 
     from ..backends.numpy_backend import _blas
 
-    xp = be.xp
     m, n = basis.shape[-2:]
     count = m if count is None else count
     axpy, dot = _blas("axpy", w), _blas("dotc" if be.is_complex(w) else "dot", w)
-    before = xp.linalg.vector_norm(w, axis=-1)
     flat = np.array(w, order="C").reshape(-1, n)  # a copy: the caller's array may be the operator's
-    c = be.zeros((flat.shape[0], count), w.dtype)
-    for one, rows, x in zip(c, xp.reshape(basis, (-1, m, n)), flat, strict=True):
+    c = np.zeros((len(flat), count), w.dtype)
+    squares = np.zeros((2, len(flat)), w.real.dtype)
+    for one, square, rows, x in zip(c, squares.T, basis.reshape(-1, m, n), flat, strict=True):
+        square[0] = dot(x, x).real
         for i in range(count):
             one[i] = dot(rows[i], x)
             axpy(rows[i], x, a=-one[i])
-    w = xp.reshape(flat, w.shape)
-    return w, xp.reshape(c, (*w.shape[:-1], count)), xp.linalg.vector_norm(w, axis=-1), before
+        square[1] = dot(x, x).real
+    before, after = np.sqrt(squares).reshape(2, *w.shape[:-1])
+    return flat.reshape(w.shape), c.reshape(*w.shape[:-1], count), after, before
 
 
 def normalize(be: Backend, w: Array, norm: Array, size: Array) -> tuple[Array, Array]:
@@ -99,4 +100,6 @@ def normalize(be: Backend, w: Array, norm: Array, size: Array) -> tuple[Array, A
     norm = xp.where(alive, norm, xp.zeros_like(norm))
     scale = xp.where(alive, 1 / xp.where(alive, norm, xp.ones_like(norm)), xp.zeros_like(norm))
     q = w * be.astype(scale, w.dtype)[..., None]
+    if be.is_concrete(alive) and bool(xp.all(alive)):
+        return q, norm
     return xp.where(alive[..., None], q, xp.zeros_like(q)), norm
