@@ -14,6 +14,7 @@ __all__ = [
     "INCONSISTENT",
     "INDEFINITE",
     "NONFINITE",
+    "OUTSIDE",
     "REASONS",
     "RUNNING",
     "SINGULAR",
@@ -39,8 +40,9 @@ __all__ = [
     INDEFINITE,
     BAD_PRECONDITIONER,
     UNDERFLOW,
+    OUTSIDE,
     NONFINITE,
-) = range(15)
+) = range(16)
 
 REASONS: dict[int, str] = {
     RUNNING: "iteration limit reached",
@@ -58,6 +60,7 @@ REASONS: dict[int, str] = {
     BAD_PRECONDITIONER: "the preconditioner is not positive definite",
     UNDERFLOW: "the squares of the right-hand side underflow; scale it, or use a higher precision",
     NONFINITE: "a product with the operator gave NaN or infinity",
+    OUTSIDE: "an eigenvalue lies outside of the interval: give wider bounds",
 }
 
 TRACED = "unknown under a trace"

@@ -12,7 +12,9 @@ from .block_cg import BlockCG
 from .block_krylov_svd import BlockKrylovSVD
 from .cg import CG
 from .cgls import CGLS
+from .chebyshev import Chebyshev
 from .cholesky import Cholesky
+from .contour import ContourQuadrature
 from .davidson import Davidson
 from .dense_exp import ScalingSquaring
 from .eigh import Eig, Eigh
@@ -85,7 +87,9 @@ __all__ = [
     "BandedCholesky",
     "BandedEigh",
     "BandedLU",
+    "Chebyshev",
     "Cholesky",
+    "ContourQuadrature",
     "DenmanBeavers",
     "DenseSVD",
     "Eig",

@@ -131,6 +131,8 @@ def cola_register(registrar: Any, trigger: str) -> None:
     }.items():
         for cls in classes:
             registrar.algorithm(question, cls, automatic=False)
+    for cls in (a.Chebyshev, a.ContourQuadrature):
+        registrar.algorithm(q.APPLY_UNARY, cls, automatic=False)
     for question in (q.EIGSH, q.EIGS):
         registrar.algorithm(question, a.PowerIteration, automatic=False)
     registrar.algorithm(q.EIGS, a.KrylovSchur, automatic=False)

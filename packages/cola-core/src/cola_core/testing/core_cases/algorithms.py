@@ -155,6 +155,28 @@ def algorithm_cases() -> list[Case]:
                 batch=one_by_one, starved=closed("answers lazily: its products report")
             ),
         ),
+        _algorithm(
+            "chebyshev",
+            lambda: a.Chebyshev(),
+            ("exp", "cube"),
+            "selfadjoint",
+            accuracy=1e-6,
+            max_condition=1e4,
+            capabilities=Capabilities(
+                batch=one_by_one, starved=closed("answers lazily: its products report")
+            ),
+        ),
+        _algorithm(
+            "contour-quadrature",
+            lambda: a.ContourQuadrature(),
+            ("sqrt", "log"),
+            "psd",
+            accuracy=1e-6,
+            max_condition=1e4,
+            capabilities=Capabilities(
+                batch=one_by_one, starved=closed("answers lazily: its products report")
+            ),
+        ),
         _algorithm("exact", lambda: a.Exact(bs=3), (*traces, "norm-fro", "norm-1", "norm-inf"), "general"),
         _algorithm(
             "exp-action",

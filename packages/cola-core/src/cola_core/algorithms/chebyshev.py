@@ -1,0 +1,297 @@
+"""``f(A) b`` by a Chebyshev expansion of f on an interval that holds the spectrum: products only, no inner
+products, three vectors. Druskin & Knizhnerman 1989; coefficients by interpolation (Trefethen, Approximation
+Theory and Approximation Practice, ch. 3-4).
+
+With ``|x| <= 1`` on the scaled spectrum, ``|T_j(x)| <= 1``: the omitted coefficients bound the error, and a
+term larger than b proves an eigenvalue outside of the interval, which is flagged.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any, ClassVar
+
+import numpy as np
+
+from ..backends.base import Array, Backend
+from ..cost import Cost
+from ..errors import PropertyError
+from ..properties import SelfAdjoint
+from ..pytree import tree_leaves
+from ..reasons import OUTSIDE, RUNNING
+from .base import question_memory, refuse_batches
+from .cholesky import check_finite
+from .function_algorithm import FunctionAlgorithm, finish_product
+from .spectral_bounds import spectral_bounds
+
+__all__ = ["Chebyshev"]
+
+TRACED_DEGREE = 128
+EVERY = 8  # terms between looks at the error
+GROWN = 1.01  # a term this much larger than b is no rounding error
+
+
+@dataclass(frozen=True)
+class Chebyshev(FunctionAlgorithm):
+    """f(A) of a self-adjoint A by a polynomial of f on ``bounds``; f must be smooth there.
+
+    tol: of the answer (default 1e-8, 1e-5 in single). max_iters: largest degree (default 2000). degree: this
+    one, instead of one chosen from the coefficients. bounds: ``(low, high)`` around all eigenvalues; by
+    default from a few Lanczos steps, with a margin, and wider where growth shows that they were too narrow.
+    key: seed of those steps. Compiled code cannot choose: degree 128 unless given.
+
+    >>> import numpy as np, cola_core as cola
+    >>> A = cola.SelfAdjoint(np.diag(np.linspace(-1.0, 1.0, 50)))
+    >>> y = cola.exp(cola.no_dispatch(A), cola.Chebyshev(bounds=(-1, 1))) @ np.ones(50)
+    >>> bool(np.allclose(y, np.exp(np.linspace(-1, 1, 50))))
+    True
+    """
+
+    degree: int | None = None
+    bounds: tuple[float, float] | None = None
+    key: Any = field(default=0, kw_only=True)
+
+    kind: ClassVar[str] = "iterative"
+
+    def applicable(self, question: str, A: Any, *operands: Any) -> bool | str:
+        if not A.isa(SelfAdjoint):
+            return "the operator is not declared SelfAdjoint or PSD"
+        if A.batch_shape:
+            return "batches of operators are not supported"
+        return True
+
+    def cost(self, question: str, A: Any, *operands: Any) -> Cost:
+        n = A.shape[-1]
+        terms = 80 if self.degree is None else self.degree
+        one = A.matvec_cost + Cost(6 * n, 8 * A.itemsize * n, 0, 0, 6)
+        total = one * (terms + (0 if self.bounds else 30))
+        return Cost(total.flops, total.bytes, question_memory(A, 5), total.matvecs or terms, total.calls)
+
+    def check(self, A: Any, f: Any) -> None:
+        refuse_batches(A, f"Chebyshev {f.name}", "Eigh()")
+        if not A.isa(SelfAdjoint):
+            raise PropertyError(
+                f"Chebyshev({f.name}) of {A!r} needs a real spectrum: declare the operator SelfAdjoint or "
+                "PSD, or use Arnoldi()."
+            )
+        if self.bounds is not None and not self.bounds[0] < self.bounds[1]:
+            raise ValueError(
+                f"Chebyshev(bounds={self.bounds!r}): the lower bound must be below the upper one."
+            )
+
+    def function_times(self, A: Any, f: Any, X: Array) -> Array:
+        be = A._concrete_backend()
+        xp = be.xp
+        tol = self.tolerance(A.dtype)
+        positive = f.needs_positive or f.needs_nonzero and f.positive
+        concrete = be.is_concrete(X, *tree_leaves(A))
+        if concrete:
+            check_finite(A, X)
+        low, high, made = self._interval(be, A, f, positive)
+        method = f"Chebyshev {f.name}"
+        with self.watched(method, self.max_iters, be, X) as watch:
+            for _ in range(8):
+                if concrete:
+                    c, tails = _chosen(
+                        be, A, f, be.number(low), be.number(high), tol, self.degree, self._most()
+                    )
+                    stop = 0.5 * tol if self.degree is None else 0.0
+                    Y, error, grown, steps, code = _run(be, A, X, low, high, c, tails, stop, watch)
+                else:
+                    c, tails = _traced_coefficients(be, A, f, low, high, self.degree or TRACED_DEGREE)
+                    Y, error, grown, steps = _fixed(be, A, X, low, high, c, tails)
+                    code = RUNNING
+                made = made + steps * X.shape[-1]
+                if not concrete or self.bounds is not None or not bool(xp.any(grown)) or code != RUNNING:
+                    break
+                middle, half = (low + high) / 2, (high - low) / 2
+                high = middle + 1.2 * half
+                low = low / 10 if positive else middle - 1.2 * half
+        codes = xp.where(grown, OUTSIDE, code)
+        return finish_product(be, method, Y, error, codes, tol, steps, made)
+
+    def _most(self) -> int:
+        return 2000 if self.max_iters is None else int(self.max_iters)
+
+    def _interval(self, be: Backend, A: Any, f: Any, positive: bool) -> tuple[Array, Array, int]:
+        real = be.real_dtype(A.dtype)
+        if self.bounds is not None:
+            return *(be.asarray(float(x), dtype=real, device=A.device) for x in self.bounds), 0
+        low, high, made = spectral_bounds(A, positive, self.key)
+        if positive and be.is_concrete(low) and be.number(low) <= 0:
+            raise PropertyError(
+                f"{f.name} of {A!r}, which has a Ritz value of {be.number(low):.3g}, is not real or not "
+                "defined. Shift it by a multiple of the identity, or use another algorithm."
+            )
+        same = high <= low  # c I
+        high = be.xp.where(same, low + be.xp.where(low == 0, be.xp.ones_like(low), abs(low)), high)
+        return low, high, made
+
+
+def _chosen(
+    be: Backend, A: Any, f: Any, low: float, high: float, tol: float, degree: int | None, most: int
+) -> tuple[Any, Any]:
+    """Coefficients on the host, and for each degree a bound of what is left out; as many as rounding allows
+    and no more than asked for."""
+    from scipy.fft import dct
+
+    from .small_function import on_host
+
+    host = on_host(be, A, f)
+    numpy = _numpy()
+
+    def at(count: int) -> Any:
+        x = np.cos(np.pi * (np.arange(count) + 0.5) / count)
+        values = np.asarray(host.on(numpy, (high + low) / 2 + (high - low) / 2 * x))
+        parts = [values.real, values.imag] if np.iscomplexobj(values) else [values]
+        made = [dct(v, type=2) / count for v in parts]
+        c = made[0] if len(made) == 1 else made[0] + 1j * made[1]
+        c[0] /= 2
+        return c
+
+    count = 32 if degree is None else 2 * (degree + 1)
+    c = at(count)
+    while degree is None and count < 2 * most:
+        top = np.abs(c).max()
+        if np.abs(c[-(count // 8) :]).max() <= 1e-15 * top:
+            break
+        count *= 2
+        c = at(count)
+    size = np.abs(c)
+    tails = np.append(np.cumsum(size[::-1])[::-1][1:], 0.0)
+    if degree is None:
+        # coefficients at the level of rounding say nothing
+        keep = int(np.max(np.nonzero(size > 1e-16 * size.max())[0], initial=0)) + 1
+        keep = min(keep, most + 1)
+        tails[-1] = max(tails[-1], size[-1])
+    else:
+        keep = degree + 1
+    return c[:keep], tails[:keep]
+
+
+def _scaled(A: Any, X: Array, middle: Array, half: Array) -> Array:
+    return (A._matmat(X) - middle * X) / half
+
+
+def _run(
+    be: Backend, A: Any, X: Array, low: Array, high: Array, c: Any, tails: Any, stop: float, watch: Any
+) -> tuple[Array, Array, Array, int, int]:
+    """The expansion, until what is left out is small: answer, error, columns with growth, degree, verdict."""
+    xp = be.xp
+    wide = np.iscomplexobj(c) and not be.is_complex(X)
+    dtype = xp.result_type(X.dtype, xp.complex64) if wide else X.dtype
+    real = be.real_dtype(X.dtype)
+    middle, half = be.astype((high + low) / 2, X.dtype), be.astype((high - low) / 2, X.dtype)
+    size = be.norm(be.constant(X))
+    if be.name == "jax":
+        room = 1 << max(int(np.ceil(np.log2(c.size))), 4)
+        coefficients = be.asarray(np.pad(c, (0, room - c.size)), dtype=dtype)
+        rest = be.asarray(np.pad(tails, (0, room - c.size)), dtype=real)
+        Y, last, top = be.jit(_loop)(A, X, middle, half, coefficients, rest, size, stop, c.size)
+        last = int(last)
+        return Y, float(tails[last]) * size, top > GROWN * size, last, RUNNING
+    before, T = None, X
+    Y = X * complex(c[0]) if wide else X * _plain(c[0])
+    if not wide:
+        Y = be.astype(Y, X.dtype)
+    top, code, last = size, RUNNING, 0
+    for j in range(1, c.size):
+        if before is None:
+            before, T = T, _scaled(A, T, middle, half)
+        else:
+            before, T = T, 2 * _scaled(A, T, middle, half) - before
+        Y = Y + T * _plain(c[j])
+        last = j
+        if j % EVERY == 0 or j + 1 == c.size:
+            quiet = be.constant(T)
+            top = xp.maximum(top, be.norm(quiet))
+            answer = be.norm(be.constant(Y))
+            if watch is not None:
+                code = watch(
+                    j, be.number(xp.max(tails[j] * size / xp.where(answer > 0, answer, 1 + 0 * answer)))
+                )
+            if code != RUNNING or bool(xp.all(float(tails[j]) * size <= stop * answer)):
+                break
+            if bool(xp.any(top > 1e8 * size)):
+                break
+    return Y, float(tails[last]) * size, top > GROWN * size, last, code
+
+
+def _loop(
+    A: Any, X: Array, middle: Array, half: Array, c: Array, tails: Array, size: Array, stop: Any, count: Any
+) -> tuple[Array, Any, Array]:
+    """The same, compiled."""
+    import jax
+
+    be: Any = A._concrete_backend()
+    xp = be.xp
+    first = _scaled(A, X, middle, half)
+    state = (xp.asarray(1), X, first, c[0] * X + c[1] * first, xp.maximum(size, be.norm(first)))
+
+    def running(state: Any) -> Any:
+        j, _, _, Y, top = state
+        open_ = tails[j] * size > stop * be.norm(Y)
+        return (j + 1 < count) & xp.any(open_) & ~xp.any(top > 1e8 * size)
+
+    def body(state: Any) -> Any:
+        j, before, T, Y, top = state
+        following = 2 * _scaled(A, T, middle, half) - before
+        return j + 1, T, following, Y + c[j + 1] * following, xp.maximum(top, be.norm(following))
+
+    j, _, _, Y, top = jax.lax.while_loop(running, body, state)
+    return Y, j, top
+
+
+def _traced_coefficients(
+    be: Backend, A: Any, f: Any, low: Array, high: Array, degree: int
+) -> tuple[Array, Array]:
+    """Coefficients inside a trace, from twice as many points; the tail as one number."""
+    xp = be.xp
+    count = 2 * (degree + 1)
+    angle = np.pi * (np.arange(count) + 0.5) / count
+    real = be.real_dtype(A.dtype)
+    table = 2 / count * np.cos(np.arange(count)[:, None] * angle)
+    table[0] /= 2
+    x = be.asarray(np.cos(angle), dtype=real, device=A.device)
+    values = f.on(be, (high + low) / 2 + (high - low) / 2 * x)
+    c = xp.sum(be.asarray(table, dtype=real, device=A.device) * values[None, :], axis=-1)
+    return c[: degree + 1], be.constant(xp.sum(xp.abs(c[degree + 1 :])))
+
+
+def _fixed(
+    be: Backend, A: Any, X: Array, low: Array, high: Array, c: Array, tail: Array
+) -> tuple[Array, Array, Array, int]:
+    """All terms of a given degree, differentiable in both modes."""
+    xp = be.xp
+    count = int(c.shape[0])
+    middle, half = be.astype((high + low) / 2, X.dtype), be.astype((high - low) / 2, X.dtype)
+    size = be.norm(be.constant(X))
+    before, T = X, _scaled(A, X, middle, half)
+    Y = c[0] * before + (c[1] * T if count > 1 else 0)
+    top = xp.maximum(size, be.norm(be.constant(T)))
+    if be.name == "jax":
+        import jax
+
+        def body(state: Any, coefficient: Any) -> Any:
+            before, T, Y, top = state
+            following = 2 * _scaled(A, T, middle, half) - before
+            top = xp.maximum(top, be.norm(be.constant(following)))
+            return (T, following, Y + coefficient * following, top), None
+
+        (_, _, Y, top), _ = jax.lax.scan(body, (before, T, Y, top), c[2:])
+    else:
+        for j in range(2, count):
+            before, T = T, 2 * _scaled(A, T, middle, half) - before
+            Y = Y + c[j] * T
+            top = xp.maximum(top, be.norm(be.constant(T)))
+    return Y, tail * size, top > GROWN * size, count - 1
+
+
+def _plain(c: Any) -> Any:
+    return complex(c) if isinstance(c, complex) or np.iscomplexobj(c) else float(c)
+
+
+def _numpy() -> Any:
+    from ..backends import get_backend
+
+    return get_backend("numpy")
