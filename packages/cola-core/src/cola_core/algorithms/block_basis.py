@@ -11,7 +11,7 @@ from typing import Any
 
 from ..backends.base import Array, Backend
 
-__all__ = ["against", "alive", "independent", "ritz"]
+__all__ = ["against", "alive", "extend", "finite", "independent", "ritz"]
 
 
 def independent(be: Backend, W: Array, M: Any = None) -> Array:
@@ -33,7 +33,7 @@ def independent(be: Backend, W: Array, M: Any = None) -> Array:
         s = xp.where(d > 0, 1 / xp.sqrt(xp.where(d > 0, d, xp.ones_like(d))), xp.zeros_like(d))
         s = be.astype(s, W.dtype)
         G = s[:, None] * G * s
-        w, U = be.eigh((G + be.adjoint(G)) / 2)
+        w, U = be.eigh(finite(be, (G + be.adjoint(G)) / 2))
         keep = w > 10 * eps * b * xp.max(xp.abs(w))
         scale = xp.where(keep, 1 / xp.sqrt(xp.where(keep, w, xp.ones_like(w))), xp.zeros_like(w))
         W = be.matmul(W, s[:, None] * U * be.astype(scale, W.dtype))
@@ -46,6 +46,27 @@ def against(be: Backend, basis: Array, W: Array, image: Array | None = None) -> 
     for _ in range(2):
         W = W - be.matmul(basis, be.matmul(be.adjoint(image), W))
     return W
+
+
+def extend(be: Backend, basis: Array, W: Array, image: Array | None = None, M: Any = None) -> Array:
+    """An orthonormal block of what W adds to an orthonormal basis; zero columns for what it does not."""
+    eps = float(be.xp.finfo(be.real_dtype(W.dtype)).eps)
+    before = be.norm(W)
+    W = against(be, basis, W, image)
+    W = independent(be, _without(be, W, be.norm(W) > 10 * eps * before), M)
+    before = be.norm(W)
+    W = against(be, basis, W, image)
+    # a unit vector that loses most of itself was rounding error: the space is full
+    return independent(be, _without(be, W, be.norm(W) > 0.5 * before), M)
+
+
+def _without(be: Backend, W: Array, keep: Array) -> Array:
+    return be.xp.where(keep, W, be.xp.zeros_like(W))
+
+
+def finite(be: Backend, G: Array) -> Array:
+    """G, or zeros where it has NaN: LAPACK would fail on that, and residuals show it all the same."""
+    return be.xp.where(be.xp.all(be.xp.isfinite(G)), G, be.xp.zeros_like(G))
 
 
 def alive(be: Backend, S: Array) -> Array:
@@ -64,7 +85,7 @@ def ritz(be: Backend, S: Array, AS: Array, live: Array, largest: bool) -> tuple[
     beyond = xp.where(live, xp.zeros_like(size), 4 * size * (-1 if largest else 1))
     mask = be.astype(live, G.dtype)
     G = mask[:, None] * G * mask + be.matrix_diag(be.astype(beyond, G.dtype))
-    w, C = be.eigh(G)
+    w, C = be.eigh(finite(be, G))
     order = xp.arange(w.shape[-1], device=None if be.name == "jax" else be.device(w))
     order = xp.flip(order) if largest else order
     return w[order], C[:, order]

@@ -15,7 +15,7 @@ from ..cost import Cost
 from ..pytree import tree_leaves
 from ..reasons import CONVERGED, NONFINITE, RUNNING
 from .base import question_memory, refuse_batches
-from .block_basis import against, independent
+from .block_basis import against, extend, independent
 from .eigenpairs import PairIteration
 from .progress import observe
 from .randomized_svd import _other, wrapped
@@ -121,8 +121,7 @@ def _space(A: Any, Z: Array, *, k: int, depth: int) -> tuple[Array, Array, Array
 
     def body(state: Any) -> Any:
         j, basis, W = state
-        W = independent(be, against(be, basis, A @ (AH @ W)))
-        W = independent(be, against(be, basis, W))
+        W = extend(be, basis, A @ (AH @ W))
         return j + 1, put(basis, j, W), W
 
     basis = put(basis, 0, W)

@@ -17,7 +17,7 @@ from ..properties import SelfAdjoint, Stiefel
 from ..pytree import tree_leaves
 from ..reasons import CONVERGED, NONFINITE, RUNNING
 from .base import Auto, question_memory, refuse_batches
-from .block_basis import against, alive, independent, ritz
+from .block_basis import alive, extend, independent, ritz
 from .eigenpairs import PairIteration, pair_tolerance, refuse_function_transforms, report_pairs
 from .iteration import as_preconditioner
 from .lobpcg import extreme, first_block
@@ -181,8 +181,7 @@ def _iterate(
             S, AS = restarted(S, AS, C)
             filled = 2 * b
         active = be.astype(norms > 0.1 * tol * scale, S.dtype)
-        W = independent(be, against(be, S, corrected(R, w) * active))
-        W = independent(be, against(be, S, W))
+        W = extend(be, S, corrected(R, w) * active)
         AW = A @ W
         scale = xp.maximum(scale, xp.max(be.norm(AW)))
         if be.name == "jax":

@@ -66,9 +66,7 @@ def krylov_pairs(
     n = A.shape[-1]
     tol = pair_tolerance(be, A.dtype, settings.tol)
     m = basis_size(k, n, settings.basis)
-    limit = max(20 * k, 1000) if settings.max_iters is None else int(settings.max_iters)
-    if not hermitian and settings.max_iters is None:
-        limit = max(100 * m, 3000)
+    limit = max(100 * m, 3000) if settings.max_iters is None else int(settings.max_iters)
     if k < n and m > limit:
         m = max(limit, k + 2)
     start = first_vector(A, settings.start_vector, settings.key, n, method)

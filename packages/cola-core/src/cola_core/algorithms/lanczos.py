@@ -25,8 +25,8 @@ class Lanczos(PairIteration):
     """Thick-restart Lanczos with full reorthogonalisation.
 
     tol: relative to the largest Ritz value found (default 1e-10 in double, 1e-5 in single). max_iters:
-    products in all (default ``max(20 k, 1000)``). basis: vectors kept (default ``max(2 k + 1, 30)``). key:
-    seed of the start vector. start_vector: (n,) to use instead of a random one. pbar: show progress.
+    products in all (default ``max(100 basis, 3000)``). basis: vectors kept (default ``max(2 k + 1, 30)``).
+    key: seed of the start vector. start_vector: (n,) to use instead of a random one. pbar: show progress.
     Copies of a multiple eigenvalue are looked for by starting again beside the vectors found, which can
     double the products; behind a tight cluster one may still be missed.
     """

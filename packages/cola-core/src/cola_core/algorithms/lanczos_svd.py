@@ -1,28 +1,31 @@
 """The largest singular triples of an operator known by its products: Golub-Kahan-Lanczos bidiagonalisation
-with thick restart. Golub & Kahan 1965; Hernández, Román & Tomás, Electron. Trans. Numer. Anal. 31 (2008) 68.
+with thick restart. Golub & Kahan 1965; Baglama & Reichel, SISC 27 (2005) 19; Hernández, Román & Tomás,
+Electron. Trans. Numer. Anal. 31 (2008) 68. On JAX the iteration is one compiled loop of fixed shapes.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any
 
 from ..backends.base import Array
 from ..cost import Cost
-from ..dispatch.session import record
-from ..errors import NonFiniteError, NoRuleError, UnknownNameError
-from ..info import Info
-from ..properties import Stiefel
+from ..errors import UnknownNameError
 from ..pytree import tree_leaves
-from .base import Algorithm, question_memory, refuse_batches
+from ..reasons import CONVERGED, NONFINITE, RUNNING
+from .base import question_memory, refuse_batches
+from .eigenpairs import PairIteration, basis_size, pair_tolerance
 from .krylov import first_vector
-from .progress import ProgressBar
+from .orthogonal import orthogonalize, project
+from .progress import observe
+from .randomized_svd import wrapped
+from .triples import refuse, report_triples, triple_residuals
 
 __all__ = ["LanczosSVD"]
 
 
 @dataclass(frozen=True)
-class LanczosSVD(Algorithm):
+class LanczosSVD(PairIteration):
     """The k largest singular triples by products with A and its adjoint, fully reorthogonalised. Works on A
     itself, not on ``A^H A``, so that singular values far below the largest keep their digits.
 
@@ -40,8 +43,6 @@ class LanczosSVD(Algorithm):
     key: Any = 0
     basis: int | None = None
 
-    kind: ClassVar[str] = "iterative"
-
     def applicable(self, question: str, A: Any, *operands: Any) -> bool | str:
         if A.batch_shape:
             return "batches of operators are not supported"
@@ -56,22 +57,21 @@ class LanczosSVD(Algorithm):
                 return "the smallest singular values are out of reach of products alone"
         if 4 * k >= least:
             return f"{k} of {least} singular values is a large part of them"
-        be = A._concrete_backend()
-        if be.name != "abstract" and not _undifferentiated(be, A):
-            return "under a trace or differentiation the number of steps must not depend on values"
+        be, leaves = A._concrete_backend(), tree_leaves(A)
+        if any(getattr(x, "requires_grad", False) for x in leaves):
+            return "it has no derivatives"
+        if be.name != "abstract" and not be.is_concrete(*leaves):
+            return "it has no derivatives, and under a trace they may be wanted"
         return True
 
     def cost(self, question: str, A: Any, *operands: Any) -> Cost:
         m, n = A.shape[-2:]
         k = 1 if question == "norm" else operands[0]
-        width = self._basis(k, min(m, n))
+        width = basis_size(k, min(m, n), self.basis)
         steps = min(min(m, n), 10 * width)
         one = 2 * A.matvec_cost + Cost(4 * width * (m + n), 2 * width * A.itemsize * (m + n), 0, 0, 20)
         total = one * steps
         return Cost(total.flops, total.bytes, 2 * question_memory(A, width + 2), 2 * steps, total.calls)
-
-    def _basis(self, k: int, least: int) -> int:
-        return min(least, max(2 * k + 1, 30) if self.basis is None else max(int(self.basis), k + 2))
 
     def norm(self, A: Any, ord: Any) -> Array:
         if ord != 2:
@@ -79,139 +79,129 @@ class LanczosSVD(Algorithm):
         return self.svds(A, 1, "LM")[1][0]
 
     def svds(self, A: Any, k: int, which: str) -> tuple[Any, Array, Any]:
-        from ..operators import Dense
-
         refuse_batches(A, "LanczosSVD", "SVD()")
-        if which != "LM":
-            raise UnknownNameError(
-                f"LanczosSVD(which={which!r}): only the largest singular values come from products alone. "
-                "Use SVD(), or svd(inv(A)) for the smallest."
-            )
         be = A._concrete_backend()
-        if not _undifferentiated(be, A):
-            raise NoRuleError(
-                f"LanczosSVD of {A!r} cannot be traced or differentiated: the number of restarts depends on "
-                "values. Use alg=SVD() under a transformation."
-            )
+        refuse(be, A, which, "LanczosSVD")
         m, n = A.shape[-2:]
-        if m < n:
-            V, s, U = self._run(be, A.H, k)
-        else:
-            U, s, V = self._run(be, A, k)
-        some = frozenset({Stiefel})
-        return Dense(U, declared=some), s, Dense(V, declared=some)
-
-    def _run(self, be: Any, A: Any, k: int) -> tuple[Array, Array, Array]:
-        """For at least as many rows as columns."""
-        import numpy as np
-
-        xp = be.xp
-        m, n = A.shape[-2:]
-        real = be.real_dtype(A.dtype)
-        eps = float(xp.finfo(real).eps)
-        tol = max(1e-10, 100 * eps) if self.tol is None else float(self.tol)
+        tall = A if m >= n else A.H
+        tol = pair_tolerance(be, A.dtype, self.tol)
         limit = max(20 * k, 1000) if self.max_iters is None else int(self.max_iters)
-        width = min(self._basis(k, n), max(limit, k + 1))
-        AH = A.H
-        U = be.zeros((width, m), A.dtype, A.device)
-        V = be.zeros((width + 1, n), A.dtype, A.device)
-        V = be.put(V, 0, _unit(be, first_vector(A, self.start_vector, self.key, n, "LanczosSVD")))
-        B = np.zeros((width, width), np.complex128 if be.is_complex(A.dtype) else np.float64)
-        kept, products, scale, last = 0, 0, 0.0, 0.0
-        reason, found = "iteration limit reached", None
+        least = min(m, n)
+        width = basis_size(k, least, self.basis)
+        if k < least and width > limit:
+            width = max(limit, k + 2)
+        width = min(width, least)
+        start = first_vector(A, self.start_vector, self.key, least, "LanczosSVD")
+        concrete = be.is_concrete(*tree_leaves(A))
+        f = be.jit(_iterate, static=("k", "width", "watch")) if concrete else _iterate
+        with self.watched("LanczosSVD", be, start, *tree_leaves(A)) as watch:
+            U, s, V, made, code = f(tall, start, tol, limit, k=k, width=width, watch=watch)
+        U, V = (U, V) if m >= n else (V, U)
+        residuals = triple_residuals(be, A, U, s, V)
+        # the iteration's own bound was met with the tolerance; what rounding adds is allowed for
+        report_triples(be, A, "LanczosSVD", residuals, s, tol, made, 2 * made + 2 * k, code)
+        return wrapped(be, A, "LanczosSVD", U, s, V)
 
-        def fresh(basis: Array, seed: int) -> Array:
-            w = be.normal(seed, (basis.shape[-1],), A.dtype, A.device)
-            return _unit(be, _against(be, basis, w)[1])
 
-        bar = ProgressBar("LanczosSVD") if self.pbar else None
-        while True:
-            for j in range(kept, width):
-                c, u = _against(be, U[:j], A @ V[j])
-                products += 1
-                a = be.number(xp.linalg.vector_norm(u))
-                B[:j, j] = be.to_numpy(c)
-                scale = max(scale, a, float(np.abs(B[:j, j]).max(initial=0.0)))
-                if not a < float("inf"):
-                    raise NonFiniteError(f"a product with {A!r} gave NaN or infinity in step {products}.")
-                # A v_j lies in the span of what there is: go on with a direction that A V does not need
-                lost = a <= 10 * eps * m**0.5 * scale
-                B[j, j] = 0.0 if lost else a
-                U = be.put(U, j, fresh(U[:j], products + 7) if lost else u / a)
-                _, w = _against(be, V[: j + 1], AH @ U[j])
-                last = be.number(xp.linalg.vector_norm(w))
-                scale = max(scale, last)
-                if last <= 10 * eps * m**0.5 * scale:
-                    last = 0.0
-                    if j + 1 < n:
-                        V = be.put(V, j + 1, fresh(V[: j + 1], products + 3))
-                else:
-                    V = be.put(V, j + 1, w / last)
-            P, s, Qh = np.linalg.svd(B)
-            largest = max(float(s[0]), 1e-300)
-            error = last * np.abs(P[-1, :])
-            if bar is not None:
-                bar(products, float(error[:k].max(initial=0.0)))
-            if products >= limit or width == n:
-                break
-            keep, again = min(k + max((width - k) // 2, 1), width - 1), False
-            if (error[:k] <= tol * largest).all():
-                # one start vector meets one vector of each singular space: start again beside those found,
-                # until nothing new is wanted and the next value is known well enough to stay behind
-                same = found is not None and bool((np.abs(s[:k] - found) <= 10 * tol * largest).all())
-                if same and error[k] <= max(0.01 * (s[k - 1] - s[k]), tol * largest):
-                    break
-                if not same:
-                    found, keep, again = s[:k], k, True
-            rotate_u = be.asarray(np.ascontiguousarray(P[:, :keep].T), dtype=A.dtype, device=A.device)
-            rotate_v = be.asarray(np.ascontiguousarray(Qh[:keep].conj()), dtype=A.dtype, device=A.device)
-            V = be.put(V, slice(0, keep), rotate_v @ V[:width])
-            V = be.put(V, keep, V[width] + 0)
-            U = be.put(U, slice(0, keep), rotate_u @ U)
-            if again:
-                V = be.put(V, keep, fresh(V[:keep], products + 11))
-            B[:] = 0
-            B[range(keep), range(keep)] = s[:keep]
-            kept = keep
-        if bar is not None:
-            bar.close()
-        left = be.asarray(np.ascontiguousarray(P[:, :k].T), dtype=A.dtype, device=A.device) @ U
-        right = be.asarray(np.ascontiguousarray(Qh[:k].conj()), dtype=A.dtype, device=A.device) @ V[:width]
-        values = be.asarray(s[:k].copy(), dtype=real, device=A.device)
-        X, Y = left.T, right.T
-        weights = be.astype(values, A.dtype)
-        gap = xp.maximum(xp.max(be.norm(A @ Y - X * weights)), xp.max(be.norm(AH @ X - Y * weights)))
-        residual = be.number(gap) / largest
-        converged = residual <= max(10 * tol, 100 * eps * m**0.5)
-        record(
-            Info(
-                method="LanczosSVD",
-                converged=converged,
-                reason="converged" if converged else reason,
-                iterations=products,
-                matvecs=2 * products + 2 * k,
-                residual=residual,
-                tolerance=tol,
-                error_estimate=residual * largest,
+def _iterate(
+    A: Any, start: Array, tol: Any, limit: Any, *, k: int, width: int, watch: Any = None
+) -> tuple[Array, Array, Array, Any, Array]:
+    """U, s, V of the k largest triples, steps made, and why they ended; at least as many rows as columns."""
+    be = A._concrete_backend()
+    xp = be.xp
+    m, n = A.shape[-2:]
+    real = be.real_dtype(A.dtype)
+    eps = float(xp.finfo(real).eps)
+    fixed = be.name == "jax"
+    device = be.device(start)
+    AH = A.H
+    usual = min(k + max((width - k) // 2, 1), width)
+    zero = be.zeros((), real, device)
+    U = be.zeros((width, m), start.dtype, device)
+    V = be.zeros((width + 1, n), start.dtype, device)
+    V = be.put(V, 0, start / xp.linalg.vector_norm(start))
+    B = be.zeros((width, width), start.dtype, device)
+
+    def fresh(basis: Array, count: Any, seed: Any) -> Array:
+        w = be.normal(seed, (basis.shape[-1],), start.dtype, device)
+        for _ in range(3):
+            w, _ = project(be, basis, w, count)
+            w = w / xp.linalg.vector_norm(w)
+        return w
+
+    def following(basis: Array, count: Any, w: Array, norm: Array, lost: Any, room: Any, seed: Any) -> Array:
+        """``w / norm``, or a fresh direction where w is lost and there is room for one."""
+        if fixed:
+            import jax
+
+            return jax.lax.cond(
+                lost & room,
+                lambda: fresh(basis, count, seed),
+                lambda: xp.where(lost, 0 * w, w / xp.where(lost, xp.ones_like(norm), norm)),
             )
+        if bool(lost):
+            return fresh(basis, count, seed) if room else xp.zeros_like(w)
+        return w / norm
+
+    def step(state: Any) -> Any:
+        j, U, V, B, scale, _, made = state
+        u, c, a, _ = orthogonalize(be, U, A @ V[j], j)
+        scale = xp.maximum(scale, a)
+        if fixed:
+            B = be.put(B, (slice(None), j), c)
+        elif j:
+            B = be.put(B, (slice(0, j), j), c)
+            scale = xp.maximum(scale, xp.max(xp.abs(c)))
+        # A v_j lies in the span of what there is: go on with a direction that A V does not need
+        lost = a <= 10 * eps * m**0.5 * scale
+        U = be.put(U, j, following(U, j, u, a, lost, True, made + 7))
+        B = be.put(B, (j, j), be.astype(xp.where(lost, zero, a), B.dtype))
+        w, _, b, _ = orthogonalize(be, V, AH @ U[j], j + 1)
+        scale = xp.maximum(scale, b)
+        lost = b <= 10 * eps * m**0.5 * scale
+        V = be.put(V, j + 1, following(V, j + 1, w, b, lost, j + 1 < n, made + 3))
+        return j + 1, U, V, B, scale, xp.where(lost, zero, b), made + 1
+
+    def cycle(state: Any) -> Any:
+        U, V, B, kept, made, scale, found, *_ = state
+        _, U, V, B, scale, last, made = be.while_loop(
+            lambda s: s[0] < width, step, (kept, U, V, B, scale, zero, made)
         )
-        return X, values, Y
+        finite = xp.all(xp.isfinite(xp.abs(B))) & xp.isfinite(last)
+        P, s, Q = be.svd(xp.where(finite, B, xp.zeros_like(B)))
+        error = last * xp.abs(P[-1])
+        done = xp.all(error[:k] <= tol * s[0])
+        same = xp.all(xp.abs(s[:k] - found) <= 10 * tol * s[0])
+        behind = error[k] <= xp.maximum(0.01 * (s[k - 1] - s[k]), tol * s[0]) if k < width else done
+        over = done & ((same & behind) if width < n else True)
+        code = xp.where(finite, xp.where(over, CONVERGED, RUNNING), NONFINITE)
+        # one start vector meets one vector of each singular space: start again beside those found, until
+        # nothing new is wanted and the next value is known well enough to stay behind
+        again = done & ~same
+        found = xp.where(again, s[:k], found)
+        code = be.astype(observe(be, watch, made, xp.max(error[:k]), code), "int32")
+        if fixed:
+            import jax
 
+            keep = xp.where(again, k, usual)
+            rest = jax.lax.cond(again, lambda: fresh(Q.T @ V[:width], k, made + 11), lambda: V[width] + 0)
+            V = be.put(V, slice(0, width), Q.T @ V[:width])
+            U = P.T @ U
+        else:
+            keep = k if bool(again) else usual
+            V = be.put(V, slice(0, keep), Q[:, :keep].T @ V[:width])
+            U = be.put(U, slice(0, keep), P[:, :keep].T @ U)
+            rest = fresh(V, keep, made + 11) if bool(again) and keep < n else V[width] + 0
+        V = be.put(V, keep, rest)
+        inside = xp.arange(width, device=None if fixed else device) < keep
+        B = be.matrix_diag(be.astype(xp.where(inside, s, xp.zeros_like(s)), B.dtype))
+        return U, V, B, keep, made, scale, found, s[:k], code
 
-def _undifferentiated(be: Any, A: Any) -> bool:
-    leaves = tree_leaves(A)
-    return bool(be.is_concrete(*leaves)) and not any(getattr(x, "requires_grad", False) for x in leaves)
+    def running(state: Any) -> Any:
+        return (state[8] == RUNNING) & (state[4] < limit)
 
-
-def _against(be: Any, basis: Array, w: Array) -> tuple[Array, Array]:
-    """Coefficients of w in orthonormal rows, and what is left (classical Gram-Schmidt twice)."""
-    total: Any = 0
-    for _ in range(2):
-        c = be.conj(basis) @ w
-        w = w - basis.T @ c
-        total = total + c
-    return total, w
-
-
-def _unit(be: Any, w: Array) -> Array:
-    return w / be.xp.linalg.vector_norm(w)
+    nothing = be.zeros((k,), real, device)
+    code = be.astype(zero, "int32") + RUNNING
+    state: Any = (U, V, B, 0, 0, zero, nothing + float("inf"), nothing, be.astype(code, "int32"))
+    U, V, _, _, made, _, _, s, code = be.while_loop(running, cycle, state)
+    return U[:k].T, s, V[:k].T, made, code

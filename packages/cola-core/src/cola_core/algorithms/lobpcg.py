@@ -18,7 +18,7 @@ from ..properties import PSD, SelfAdjoint, Stiefel
 from ..pytree import tree_leaves
 from ..reasons import CONVERGED, NONFINITE, RUNNING
 from .base import question_memory, refuse_batches
-from .block_basis import against, alive, independent, ritz
+from .block_basis import against, alive, extend, independent, ritz
 from .eigenpairs import PairIteration, pair_tolerance, refuse_function_transforms, report_pairs
 from .iteration import as_preconditioner
 from .progress import observe
@@ -152,7 +152,6 @@ def _iterate(
     w, C = ritz(be, X, AX, alive(be, X), largest)
     X, AX = be.matmul(X, C), be.matmul(AX, C)
     D, AD = xp.zeros_like(X), xp.zeros_like(X)
-    nothing = be.zeros((), be.real_dtype(A.dtype), be.device(X))
 
     def residual(X: Array, AX: Array, w: Array) -> tuple[Array, Array]:
         R = AX - metric(X) * be.astype(w, X.dtype)
@@ -162,7 +161,7 @@ def _iterate(
         worst = xp.max(norms[:k])
         code = xp.where(worst <= tol * scale, CONVERGED, RUNNING)
         code = xp.where(xp.isfinite(xp.max(norms)), code, NONFINITE)
-        return observe(be, watch, step, worst, code)
+        return be.astype(observe(be, watch, step, worst, code), "int32")
 
     def running(state: Any) -> Any:
         return (state[-1] == RUNNING) & (state[0] < limit)
@@ -174,8 +173,7 @@ def _iterate(
         W = (R if P is None else P @ R) * active
         S = xp.concat([X, D], axis=-1)
         image = None if B is None else metric(S)
-        W = independent(be, against(be, S, W, image), B)
-        W = independent(be, against(be, S, W, image), B)
+        W = extend(be, S, W, image, B)
         AW = A @ W
         scale = xp.maximum(scale, xp.max(be.norm(AW) / _safe(be, be.norm(W))))
         S, AS = xp.concat([X, D, W], axis=-1), xp.concat([AX, AD, AW], axis=-1)
@@ -192,9 +190,7 @@ def _iterate(
 
     R, norms = residual(X, AX, w)
     code = xp.where(xp.max(norms[:k]) <= tol * scale, CONVERGED, RUNNING)
-    code = xp.where(xp.isfinite(xp.max(norms) + nothing), code, NONFINITE)
-    if not isinstance(limit, int) or be.name == "jax":
-        code = be.astype(code, "int32")
+    code = be.astype(xp.where(xp.isfinite(xp.max(norms)), code, NONFINITE), "int32")
     state = be.while_loop(running, body, (0, X, AX, D, AD, R, w, norms, scale, code))
     return state[6][:k], state[1][:, :k], state[0], state[8], state[9]
 

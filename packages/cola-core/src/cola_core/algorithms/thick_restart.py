@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ..backends.base import Array
+from .block_basis import finite
 from .iteration import CONVERGED, NONFINITE, RUNNING
 from .orthogonal import orthogonalize, project
 from .progress import observe
@@ -121,7 +122,7 @@ def thick_restart(
         V, H, kept, made, scale, found, *_ = state
         _, V, H, scale, last, made = loop(lambda s: s[0] < m, step, (kept, V, H, scale, zero, made))
         if hermitian:
-            theta, S = be.eigh(be.adjoint(H[:m]))
+            theta, S = be.eigh(finite(be, be.adjoint(H[:m])))
             order = order_by(be, theta, m, which)
             theta, S = theta[order], S[:, order]
             T, weight, small, condition = None, xp.abs(S[m - 1]), None, None
@@ -139,7 +140,7 @@ def thick_restart(
             behind = done
         over = done & ((same & behind) if m < n else True)
         code = xp.where(
-            xp.isfinite(last) & xp.isfinite(largest), xp.where(over, CONVERGED, RUNNING), NONFINITE
+            xp.all(xp.isfinite(H)) & xp.isfinite(largest), xp.where(over, CONVERGED, RUNNING), NONFINITE
         )
         again = done & ~same
         found = xp.where(again, key[:k], found)
