@@ -63,8 +63,8 @@ def lstsq(
     b: (m,) or (*batch, m, k). rcond: singular values of at most ``rcond * s_max`` count as zero (default
     ``max(m, n) * eps``), judged on the whole operator also where it is composed. The Info has the numerical
     rank and the relative residual ``|b - A x| / |b|`` (which a least-squares solution need not make small).
-    Operators too large for a dense factorisation are answered by conjugate gradients on the normal
-    equations, whose condition number is that of A squared; the Info then says how far it came.
+    Large operators with a fast product are answered by ``LSMR``, whose Info says by ``normal_residual`` how
+    nearly the residual is orthogonal to the range.
 
     >>> import numpy as np, cola_core as cola
     >>> A = np.array([[1.0, 0.0], [1.0, 1.0], [1.0, 2.0]])
