@@ -7,7 +7,7 @@ from typing import Any
 
 from ..backends.base import Array, Backend
 from ..dispatch.session import aside, record
-from ..errors import ShapeError
+from ..errors import ColaError, ShapeError
 from ..info import Info, failed
 from ..pytree import tree_leaves
 from ..reasons import (
@@ -47,6 +47,7 @@ __all__ = [
     "UNDERFLOW",
     "as_preconditioner",
     "column_scale",
+    "diagnosed",
     "differentiated",
     "finish",
     "first_guess",
@@ -137,6 +138,38 @@ def true_residual(be: Backend, A: Any, X: Array, B: Array) -> Array:
             if failed(info):
                 record(info)
     return be.frobenius(R, axis=-2)
+
+
+def diagnosed(
+    be: Backend, A: Any, X: Array, B: Array, rnorm: Array, codes: Array, tol: float, self_adjoint: bool
+) -> tuple[Array, int]:
+    """Codes, those of columns that failed for no known reason examined: is the operator singular?
+
+    Of a least-squares solution of an inconsistent system the residual r is orthogonal to the range,
+    ``A^H r = 0``; an iteration that grows in a null direction ends with ``|A| |x| eps`` of the size of b.
+    Both are told relative to ``|A|``, of which the products give a lower bound. Also returned: products made.
+    """
+    xp = be.xp
+    size = be.norm(B)
+    open_ = (rnorm > 1.1 * tol * size) & xp.isfinite(rnorm) & (codes != STOPPED) & (codes != TIMEOUT)
+    open_ = open_ & (codes != BAD_PRECONDITIONER) & (codes != NONFINITE)
+    if not bool(xp.any(open_)):
+        return codes, 0
+    eps = float(xp.finfo(be.real_dtype(B.dtype)).eps)
+    with aside():
+        R = B - A @ X
+        unit = relative_to(be, R, be.norm(R)[..., None, :])
+        try:
+            S = A @ unit if self_adjoint else A.H @ unit
+        except (NotImplementedError, ColaError):  # no products with the adjoint
+            return codes, 1
+    length = be.norm(X)
+    norm = xp.maximum(be.norm(B - R) / xp.where(length > 0, length, xp.ones_like(length)), be.norm(S))
+    grown = norm * length * eps > 0.01 * size
+    codes = xp.where(open_ & grown, SINGULAR, codes)
+    # a curvature that was not positive, and be it by rounding, is evidence of its own
+    orthogonal = be.norm(S) <= xp.where(codes == INDEFINITE, eps**0.5, eps**0.75) * norm
+    return xp.where(open_ & orthogonal, INCONSISTENT, codes), 2
 
 
 def relative_to(be: Backend, norms: Array, sizes: Array) -> Array:

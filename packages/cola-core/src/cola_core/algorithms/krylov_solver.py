@@ -20,6 +20,7 @@ from .base import Iterative, question_memory
 from .iteration import (
     as_preconditioner,
     column_scale,
+    diagnosed,
     differentiated,
     finish,
     first_guess,
@@ -78,6 +79,9 @@ class KrylovSolver(Iterative):
         if differentiated(be, A, B):
             return self._implicit(be, A, P, B, X0, tol, limit, vector)
         X, steps, products, codes, rnorm, facts = self._restarted(be, A, P, B, X0, tol, limit)
+        if rnorm is not None and be.is_concrete(rnorm, codes):
+            codes, made = diagnosed(be, A, X, B, rnorm, codes, tol, self._self_adjoint)
+            products = products + made
         return finish(be, A, self._method, X, B, vector, tol, steps, products, codes, rnorm, **facts)
 
     def _restarted(
