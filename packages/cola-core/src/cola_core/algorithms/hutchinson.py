@@ -3,7 +3,8 @@ Hutchinson 1990; Bekas et al. 2007."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
 from ..backends.base import Array
@@ -11,9 +12,10 @@ from ..cost import Cost
 from ..dispatch.session import record
 from ..errors import UnknownNameError
 from ..info import Info
-from .base import Algorithm, question_memory
-from .progress import ProgressBar
-from .sketch import FEWEST, next_key
+from ..pytree import tree_leaves
+from ..reasons import CONVERGED, REASONS, RUNNING
+from .base import Algorithm, Iterative, question_memory
+from .sketch import FEWEST, look, next_key
 
 __all__ = ["Hutchinson"]
 
@@ -35,8 +37,13 @@ class Hutchinson(Algorithm):
     rand: str = "rademacher"
     pbar: bool = False
     key: Any = 0
+    progress: bool = field(default=False, kw_only=True)
+    callback: Callable[[int, float], Any] | None = field(default=None, kw_only=True)
+    max_seconds: float | None = field(default=None, kw_only=True)
 
     kind: ClassVar[str] = "stochastic"
+
+    watched = Iterative.watched
 
     def __post_init__(self) -> None:
         if self.rand not in ("rademacher", "normal"):
@@ -58,7 +65,7 @@ class Hutchinson(Algorithm):
             one.calls * probes / self.bs,
         )
 
-    def _sample(self, A: Any, per_probe: Any, size: Any) -> tuple[Array, Array, int, bool]:
+    def _sample(self, A: Any, per_probe: Any, size: Any) -> tuple[Array, Array, int, int]:
         """Running mean and standard error of ``per_probe(Z, A Z)`` (last axis:
         probes) until ``tol`` is met."""
         be = A._concrete_backend()
@@ -68,47 +75,44 @@ class Hutchinson(Algorithm):
         mean = error = origin = None
         batches = 0
         draw = getattr(be, self.rand)
-        bar = ProgressBar("Hutchinson") if self.pbar else None
-        while count < self.max_iters:
-            s = min(self.bs, self.max_iters - count)
-            Z = draw(next_key(be, self.key, batches), (n, s), A.dtype, A.device)
-            values = per_probe(Z, A @ Z)
-            batches += 1
-            count += s
-            # deviations from the first mean: squares of the values themselves would cancel to a false zero
-            origin = xp.mean(values, axis=-1) if origin is None else origin
-            values = values - origin[..., None]
-            total = total + xp.sum(values, axis=-1)
-            squares = squares + xp.sum(xp.abs(values) ** 2, axis=-1)
-            mean = origin + total / count
-            variance = xp.maximum(squares / count - xp.abs(total / count) ** 2, xp.zeros_like(squares)) * (
-                count / max(count - 1, 1)
-            )
-            # one probe has no spread
-            error = xp.sqrt(variance / count) if count > 1 else variance + float("inf")
-            if bar is not None:
-                be.report(bar, count, size(error))
-            if not be.is_concrete(mean):
-                # under a trace the number of probes cannot depend on values: take what the tolerance asks for
-                if count >= min(self.max_iters, int(1 / self.tol**2)):
-                    return mean, error, count, False
-                continue
-            if count >= FEWEST and bool(size(error) <= self.tol * size(xp.abs(mean))):
-                if bar is not None:
-                    bar.close()
-                return mean, error, count, True
-        if bar is not None:
-            bar.close()
+        with self.watched("Hutchinson", self.max_iters, be, *tree_leaves(A)) as watch:
+            while count < self.max_iters:
+                s = min(self.bs, self.max_iters - count)
+                Z = draw(next_key(be, self.key, batches), (n, s), A.dtype, A.device)
+                values = per_probe(Z, A @ Z)
+                batches += 1
+                count += s
+                # deviations from the first mean: squares of the values themselves cancel to a false zero
+                origin = xp.mean(values, axis=-1) if origin is None else origin
+                values = values - origin[..., None]
+                total = total + xp.sum(values, axis=-1)
+                squares = squares + xp.sum(xp.abs(values) ** 2, axis=-1)
+                mean = origin + total / count
+                variance = xp.maximum(
+                    squares / count - xp.abs(total / count) ** 2, xp.zeros_like(squares)
+                ) * (count / max(count - 1, 1))
+                # one probe has no spread
+                error = xp.sqrt(variance / count) if count > 1 else variance + float("inf")
+                verdict = look(be, watch, count, size(error))
+                if not be.is_concrete(mean):
+                    # under a trace the number of probes cannot depend on values: what the tolerance asks for
+                    if count >= min(self.max_iters, int(1 / self.tol**2)):
+                        return mean, error, count, RUNNING
+                    continue
+                if count >= FEWEST and bool(size(error) <= self.tol * size(xp.abs(mean))):
+                    return mean, error, count, CONVERGED
+                if verdict != RUNNING:
+                    return mean, error, count, verdict
         assert mean is not None and error is not None
-        return mean, error, count, False
+        return mean, error, count, RUNNING
 
     def trace(self, A: Any) -> Array:
         be = A._concrete_backend()
         xp = be.xp
         if A.shape[-1] == 0:
             return be.zeros(A.batch_shape, A.dtype, A.device)
-        mean, error, count, met = self._sample(A, lambda Z, AZ: be.inner(Z, AZ), lambda x: xp.max(x))
-        self._report(be, xp.max(error), count, met, xp.max(xp.abs(mean)))
+        mean, error, count, code = self._sample(A, lambda Z, AZ: be.inner(Z, AZ), lambda x: xp.max(x))
+        self._report(be, xp.max(error), count, code, xp.max(xp.abs(mean)))
         return mean
 
     def diag(self, A: Any, k: int) -> Array:
@@ -124,17 +128,18 @@ class Hutchinson(Algorithm):
             # E[(A z)_i conj(z_j)] = A_ij
             return be.conj(Z[..., col : col + size, :]) * AZ[..., row : row + size, :]
 
-        mean, error, count, met = self._sample(A, products, lambda x: norm(x))
-        self._report(be, norm(error), count, met, norm(mean))
+        mean, error, count, code = self._sample(A, products, lambda x: norm(x))
+        self._report(be, norm(error), count, code, norm(mean))
         return mean
 
-    def _report(self, be: Any, error: Array, count: int, met: bool, size: Array) -> None:
+    def _report(self, be: Any, error: Array, count: int, code: int, size: Array) -> None:
         concrete = be.is_concrete(error)
+        reason = "probe limit reached" if code == RUNNING else REASONS[code]
         record(
             Info(
                 method="Hutchinson",
-                converged=met if concrete else error <= self.tol * size,
-                reason="converged" if met else "probe limit reached",
+                converged=code == CONVERGED if concrete else error <= self.tol * size,
+                reason=reason if concrete else "see converged",
                 iterations=count,
                 matvecs=count,
                 tolerance=self.tol,

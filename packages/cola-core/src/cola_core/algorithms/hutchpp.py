@@ -9,7 +9,8 @@ does not bias them.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
 from ..backends.base import Array
@@ -18,9 +19,9 @@ from ..dispatch.session import record
 from ..errors import UnknownNameError
 from ..info import Info
 from ..pytree import tree_leaves
-from .base import Algorithm, question_memory
-from .progress import progress
-from .sketch import FEWEST, NONFINITE, next_key, spread
+from ..reasons import NONFINITE, REASONS, RUNNING
+from .base import Algorithm, Iterative, question_memory
+from .sketch import FEWEST, look, next_key, spread
 
 __all__ = ["HutchPP"]
 
@@ -47,8 +48,13 @@ class HutchPP(Algorithm):
     rand: str = "rademacher"
     pbar: bool = False
     key: Any = 0
+    progress: bool = field(default=False, kw_only=True)
+    callback: Callable[[int, float], Any] | None = field(default=None, kw_only=True)
+    max_seconds: float | None = field(default=None, kw_only=True)
 
     kind: ClassVar[str] = "stochastic"
+
+    watched = Iterative.watched
 
     def __post_init__(self) -> None:
         if self.rand not in ("rademacher", "normal"):
@@ -77,8 +83,9 @@ class HutchPP(Algorithm):
         if n == 0:
             return be.zeros(A.batch_shape, A.dtype, A.device)
         concrete = be.is_concrete(*tree_leaves(A))
-        with progress("HutchPP", self.max_iters, self.pbar) as bar:
-            low, Q, Z, made, drawn, finite = self._basis(A, concrete, bar)
+        verdict = RUNNING
+        with self.watched("HutchPP", self.max_iters, be, *tree_leaves(A)) as watch:
+            low, Q, Z, made, drawn, finite = self._basis(A, concrete, watch)
             if Q.shape[-1] >= n:
                 self._tell(True, "exact", made, 0.0)
                 return low
@@ -101,21 +108,21 @@ class HutchPP(Algorithm):
                 enough = values.shape[-1] >= FEWEST
                 met = xp.all(error <= self.tol * xp.abs(mean)) & enough
                 concrete = be.is_concrete(error)
-                if bar is not None:
-                    be.report(bar, made, xp.max(error))
+                verdict = look(be, watch, made, error)
                 if not concrete:
                     if values.shape[-1] >= min(64, self.max_iters // 3):
                         break
-                elif bool(met) or not be.all_finite(mean):
+                elif bool(met) or verdict != RUNNING or not be.all_finite(mean):
                     break
         worst = xp.max(error)
         if concrete:
             met, worst, finite = bool(met), be.number(worst), finite and be.all_finite(mean)
-        reason = NONFINITE if not finite else "converged" if met is True else "product limit reached"
+        reason = "product limit reached" if verdict == RUNNING else REASONS[verdict]
+        reason = REASONS[NONFINITE] if not finite else "converged" if met is True else reason
         self._tell(met, reason if concrete else "see converged", made, worst)
         return mean
 
-    def _basis(self, A: Any, concrete: bool, bar: Any) -> tuple[Array, Array, Array, int, int, bool]:
+    def _basis(self, A: Any, concrete: bool, watch: Any) -> tuple[Array, Array, Array, int, int, bool]:
         """``tr(Q^H A Q)``, Q, A Q, and how many products and blocks of test vectors it took."""
         be = A._concrete_backend()
         xp = be.xp
@@ -159,9 +166,8 @@ class HutchPP(Algorithm):
                 Z = A @ Q
             made += b
             low = xp.sum(be.inner(Q, Z), axis=-1)
-            if bar is not None:
-                be.report(bar, made, xp.max(xp.abs(low)) * 0 + float("inf"))
-            if not concrete or made + 3 * b > self.max_iters or Q.shape[-1] >= 512:
+            stop = look(be, watch, made, xp.abs(low) * 0 + float("inf")) != RUNNING
+            if stop or not concrete or made + 3 * b > self.max_iters or Q.shape[-1] >= 512:
                 return low, Q, Z, made, drawn, True
 
     def _draw(self, be: Any, A: Any, i: int, b: int) -> Array:

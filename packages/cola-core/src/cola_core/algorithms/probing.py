@@ -17,17 +17,18 @@ from ..cost import Cost
 from ..dispatch.session import record
 from ..errors import ShapeError
 from ..info import Info
-from .base import Algorithm, question_memory
+from ..pytree import tree_leaves
+from ..reasons import NONFINITE, REASONS, RUNNING
+from .base import Iterative, question_memory
 from .coloring import graph_colors, graph_of
 from .exact import Exact
-from .progress import progress
-from .sketch import NONFINITE, next_key
+from .sketch import look, next_key
 
 __all__ = ["Probing"]
 
 
 @dataclass(frozen=True)
-class Probing(Algorithm):
+class Probing(Iterative):
     """Trace and main diagonal of a sparse or banded operator, or of an inverse or another function of one.
 
     tol: standard error relative to the estimate (default 1e-3; norms for the diagonal). max_iters: products
@@ -49,7 +50,6 @@ class Probing(Algorithm):
 
     tol: float = 1e-3
     max_iters: int = 4096
-    pbar: bool = False
     key: Any = 0
     distance: int | None = None
     samples: int = 2
@@ -124,7 +124,7 @@ class Probing(Algorithm):
         made = stage = 0
         distance = 1 if self.distance is None else max(int(self.distance), 0)
         found: Any = None
-        with progress("Probing", self.max_iters, self.pbar) as bar:
+        with self.watched("Probing", self.max_iters, be, *tree_leaves(A)) as watch:
             while True:
                 colors = self._coloring(A, distance)
                 count = int(colors.max()) + 1
@@ -143,10 +143,9 @@ class Probing(Algorithm):
                 _, error, size = found
                 met = xp.all(error <= self.tol * size)
                 concrete = be.is_concrete(error)
-                if bar is not None:
-                    be.report(bar, made, xp.max(error))
+                verdict = look(be, watch, made, error)
                 fixed = self.distance is not None or self.colors is not None
-                if not concrete or bool(met) or fixed or not be.all_finite(error):
+                if not concrete or bool(met) or fixed or verdict != RUNNING or not be.all_finite(error):
                     break
                 distance *= 2
         value, error, _ = found
@@ -154,7 +153,8 @@ class Probing(Algorithm):
             self._tell(be, met, "see converged", made, xp.max(error))
             return value  # type: ignore[no-any-return]
         reason = "product limit reached" if not fixed else "neighbours beyond the distance are too large"
-        reason = "converged" if bool(met) else reason if be.all_finite(error) else NONFINITE
+        reason = reason if verdict == RUNNING else REASONS[verdict]
+        reason = "converged" if bool(met) else reason if be.all_finite(error) else REASONS[NONFINITE]
         self._tell(be, bool(met), reason, made, be.number(xp.max(error)))
         return value  # type: ignore[no-any-return]
 

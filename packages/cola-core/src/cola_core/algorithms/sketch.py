@@ -18,14 +18,13 @@ from ..cost import Cost
 from ..dispatch.session import record
 from ..info import Info
 from ..pytree import tree_leaves
-from .base import Algorithm, question_memory
+from ..reasons import NONFINITE, REASONS, RUNNING
+from .base import Iterative, question_memory
 from .exact import Exact
-from .progress import progress
 
-__all__ = ["Sketch", "Sketching", "believable", "grow", "left_out", "next_key", "spread"]
+__all__ = ["Sketch", "Sketching", "believable", "grow", "left_out", "look", "next_key", "spread"]
 
 FEWEST = 8  # probes before their spread is believed
-NONFINITE = "a product with the operator gave NaN or infinity"
 
 
 class Sketch(NamedTuple):
@@ -44,6 +43,17 @@ def next_key(be: Backend, key: Any, i: int) -> Any:
     import jax
 
     return jax.random.fold_in(key, i)
+
+
+def look(be: Backend, watch: Any, done: int, error: Array) -> int:
+    """RUNNING, or why the watch of a run ends it (``progress.Watch``); under a trace it is only told."""
+    if watch is None:
+        return RUNNING
+    worst = be.xp.max(error)
+    if be.is_concrete(worst):
+        return int(watch(done, be.number(worst)))
+    be.report(watch, done, worst)
+    return RUNNING
 
 
 def grow(A: Any, old: Sketch | None, omega: Array, right: Any) -> Sketch:
@@ -106,7 +116,7 @@ def believable(be: Backend, error: Array, pairs: Array) -> Array:
 
 
 @dataclass(frozen=True)
-class Sketching(Algorithm):
+class Sketching(Iterative):
     """Base of XTrace, XNysTrace and XDiag: double the sketch until the error meets the tolerance.
 
     Under a trace (``jax.jit``) the size cannot depend on values: there it is 64, or what ``samples`` asks for
@@ -115,7 +125,6 @@ class Sketching(Algorithm):
 
     tol: float = 1e-3
     max_iters: int = 512
-    pbar: bool = False
     key: Any = 0
     samples: int = 16
 
@@ -163,8 +172,9 @@ class Sketching(Algorithm):
         if not be.is_concrete(*tree_leaves(A)):
             s = max(s, min(self.compiled, self.max_iters))
         known = stage = 0
+        verdict = RUNNING
         sketch: Any = None
-        with progress(type(self).__name__, self.passes * self.max_iters, self.pbar) as bar:
+        with self.watched(type(self).__name__, self.passes * self.max_iters, be, *tree_leaves(A)) as watch:
             while True:
                 if self.passes * s >= n:
                     self._tell(be, True, "exact", self.passes * known + n, 0.0, 0.0)
@@ -174,20 +184,20 @@ class Sketching(Algorithm):
                 concrete = be.is_concrete(sketch.Y)
                 if concrete and not be.all_finite(sketch.Y):
                     nan = float("nan")
-                    self._tell(be, False, NONFINITE, self.passes * s, nan, nan)
+                    self._tell(be, False, REASONS[NONFINITE], self.passes * s, nan, nan)
                     spoiled = xp.sum(sketch.Y, axis=(-2, -1)) * nan
                     if question == "diag":
                         spoiled = spoiled[..., None] + be.zeros((max(n - abs(k[0]), 0),), A.dtype, A.device)
                     return spoiled
                 value, error, rounding, size = self._estimate(be, sketch, *k)
-                if bar is not None:
-                    be.report(bar, self.passes * s, xp.max(error))
+                verdict = look(be, watch, self.passes * s, error)
                 met = xp.all(error <= self.tol * size)
-                if not concrete or bool(met) or s >= self.max_iters:
+                if not concrete or bool(met) or s >= self.max_iters or verdict != RUNNING:
                     break
                 s, stage = min(2 * s, self.max_iters), stage + 1
-        reason = "see converged" if not concrete else "converged" if bool(met) else "sketch limit reached"
+        reason = "sketch limit reached" if verdict == RUNNING else REASONS[verdict]
         met = bool(met) if concrete else met
+        reason = "see converged" if not concrete else "converged" if met else reason
         self._tell(be, met, reason, self.passes * s, xp.max(error), xp.max(rounding))
         return value
 

@@ -139,7 +139,8 @@ def cola_register(registrar: Any, trigger: str) -> None:
     for cls in (a.SVRG, a.StochasticDualDescent, a.AlternatingProjections):
         registrar.algorithm(q.SOLVE, cls, automatic=False)
     registrar.algorithm(q.EIGSH, a.SVRG, automatic=False)
-    registrar.algorithm(q.TRACE, a.HutchPP, automatic=False)
+    for cls in (a.SLQ, a.HutchPP):
+        registrar.algorithm(q.TRACE, cls, automatic=False)
     for question in (q.TRACE, q.DIAG):
         registrar.algorithm(question, a.Probing, automatic=False)
     registrar.algorithm(q.EIGSH, a.Davidson, automatic=False)
