@@ -1,4 +1,4 @@
-"""`python -m benchmarks [--short] [--out DIR] [--list] [NAME ...]`"""
+"""`python -m benchmarks [--short] [--out DIR] [--list] [NAME ...]`, `python -m benchmarks grid`"""
 
 from __future__ import annotations
 
@@ -13,6 +13,11 @@ from .machine import describe, single_threaded
 
 def main(argv: list[str] | None = None) -> int:
     """Run the chosen benches; exit status 1 if one that is due misses its goal (never with --short)."""
+    argv = sys.argv[1:] if argv is None else argv
+    if argv[:1] == ["grid"]:
+        from .grid.run import main as grid
+
+        return grid(argv[1:])
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
     parser.add_argument(
         "names", nargs="*", metavar="NAME", help="benches whose name starts so (default: all)"

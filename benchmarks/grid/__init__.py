@@ -1,0 +1,1 @@
+"""A grid of problems on which ``Auto()`` is compared with every algorithm that applies."""
