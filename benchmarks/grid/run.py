@@ -2,8 +2,8 @@
 
 Contenders are every registered algorithm of the question that says it applies, on the operator (structure
 first, then the algorithm at the leaves) and on the same operator with its structure hidden. A contender
-counts where its answer reaches the accuracy of the cell. One that is estimated at forty times Auto's time, or that
-needs more than ten times it, is given up: it cannot be the best.
+counts where its answer reaches the accuracy of the cell. One that is estimated at forty times Auto's time, or
+that needs more than ten times it, is given up: it cannot be the best.
 """
 
 from __future__ import annotations
@@ -116,6 +116,9 @@ def measure(cell: Any, short: bool) -> Outcome:
     first = Contender("Auto", lambda: problem.ask(problem.A, auto))
     outcome = Outcome(cell.title(short), [first], taken)
     _try(first, problem, cell, 120.0)
+    if not first.problem and first.time < 1.0:
+        first.times.clear()  # what is imported and compiled at the first use is not the algorithm's time
+        _try(first, problem, cell, 120.0)
     if first.problem:
         return outcome
     best = first.time
@@ -125,11 +128,14 @@ def measure(cell: Any, short: bool) -> Outcome:
             contender.problem = f"not run: estimated {seconds(estimate)}"
             continue
         _try(contender, problem, cell, 10 * best + 0.5)
+        if not contender.problem and contender.time < 0.5:
+            contender.times.clear()
+            _try(contender, problem, cell, 10 * best + 0.5)
         best = min(best, contender.time)
     rounds = 1 if short else 3
     for _ in range(rounds):
         for c in outcome.contenders:
-            if not c.problem and c.time < 4 * best:
+            if not c.problem and (c is first or c.time < 4 * best):
                 c.times += _repeat(c.run, 1 if short else max(1, min(20, int(0.03 / max(c.time, 1e-6)))))
     return outcome
 
@@ -163,8 +169,6 @@ def _public_operands(problem: Any) -> tuple[Any, ...]:
     """What the public function takes after the operator."""
     if problem.question == "lstsq":
         return problem.operands[:1]
-    if problem.question == "apply_unary":
-        return ()
     return problem.operands
 
 

@@ -8,6 +8,7 @@ estimates from static facts.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field, fields
@@ -187,6 +188,10 @@ class Auto(Algorithm):
         """The risk of a candidate. Where the entries are at hand, a product is as dear as it can be and a
         factorisation has all it needs: an iteration is then weighed by the steps it may take, one per row."""
         factor = self.risk(candidate.kind)
+        if candidate.kind == "stochastic" and self.accuracy is not None:
+            factor = min(factor, RISK["iterative"])  # an error of that size has been accepted
+        if question in ("eigsh", "eigs", "svds"):
+            factor = min(factor, 2.0)  # the ends of a spectrum converge first
         if candidate.kind == "iterative" and factor > 1 and question in ("solve", "lstsq"):
             if cost.matvecs and not A.dense_cost.memory:
                 factor = max(factor, min(A.shape[-2:]) / cost.matvecs)
@@ -226,6 +231,13 @@ def machine_epsilon(dtype: Any) -> float:
     return {"float64": 2.2e-16, "complex128": 2.2e-16, "float32": 1.2e-7, "complex64": 1.2e-7}.get(
         dtype_name(dtype), 1e-3
     )
+
+
+def typical_steps(n: int, tol: float | None = None, dtype: Any = "float64") -> float:
+    """Steps of a Krylov solver with the condition number unknown: those of a Laplacian on a plane mesh of n
+    points, ``2.5 sqrt(n)`` to 1e-8, in proportion to the digits asked for; at most n."""
+    tol = default_tol(dtype) if tol is None else min(max(float(tol), 1e-16), 0.1)
+    return min(float(n), (20.0 + 2.5 * n**0.5) * math.log10(tol) / -8.0)
 
 
 def question_memory(A: Any, columns: int) -> float:

@@ -16,14 +16,13 @@ from ..backends import backend_of
 from ..backends.base import Array
 from ..cost import Cost
 from ..reasons import BREAKDOWN, CONVERGED, NONFINITE, RUNNING, STAGNATED
-from .base import question_memory
+from .base import question_memory, typical_steps
 from .columns import Best, first_residual, negligible, quotient, smoothing_step
 from .krylov_solver import KrylovSolver
 from .progress import Watch, observe
 
 __all__ = ["BiCGStab"]
 
-TYPICAL_STEPS = 300
 PATIENCE = 500  # steps without a better iterate
 
 
@@ -104,7 +103,7 @@ class BiCGStab(KrylovSolver):
     def cost(self, question: str, A: Any, *operands: Any) -> Cost:
         n = A.shape[-1]
         k = operands[0].shape[-1] if operands and len(operands[0].shape) > 1 else 1
-        steps = min(n, TYPICAL_STEPS)
+        steps = typical_steps(n, self.tol, A.dtype)
         one = A.matmat_cost(k) * 2 + Cost(24 * n * k, 30 * A.itemsize * n * k, 0, 0, 20)
         total = one * steps
         return Cost(total.flops, total.bytes, question_memory(A, 9 * k), 2 * steps, total.calls)

@@ -16,14 +16,13 @@ from ..backends import backend_of
 from ..backends.base import Array, Backend
 from ..cost import Cost
 from ..properties import PSD
+from .base import typical_steps
 from .iteration import BAD_PRECONDITIONER, CONVERGED, INDEFINITE, NONFINITE, RUNNING, observe
 from .krylov_solver import KrylovSolver
 from .progress import Watch
 
 __all__ = ["CG"]
 
-# with the condition number unknown; sqrt(kappa) = 1e2 at tol 1e-8 needs about this many
-TYPICAL_ITERATIONS = 300
 LEAST_FOR_NORMAL_EQUATIONS = 2000
 
 
@@ -120,7 +119,7 @@ class CG(KrylovSolver):
     def cost(self, question: str, A: Any, *operands: Any) -> Cost:
         n = A.shape[-1]
         k = operands[0].shape[-1] if operands and len(operands[0].shape) > 1 else 1
-        steps = min(n, TYPICAL_ITERATIONS)
+        steps = typical_steps(n, self.tol, A.dtype)
         one = A.matmat_cost(k) + Cost(10 * n * k, 12 * A.itemsize * n * k, 0, 0, 8)
         total = one * steps
         return Cost(total.flops, total.bytes, self._memory(A, 6, operands), steps, total.calls)

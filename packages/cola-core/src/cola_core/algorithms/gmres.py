@@ -12,12 +12,11 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from ..cost import Cost
+from .base import typical_steps
 from .gmres_cycles import cycles
 from .krylov_solver import KrylovSolver
 
 __all__ = ["GMRES"]
-
-TYPICAL_STEPS = 300
 
 
 @dataclass(frozen=True)
@@ -41,7 +40,7 @@ class GMRES(KrylovSolver):
     def cost(self, question: str, A: Any, *operands: Any) -> Cost:
         n = A.shape[-1]
         k = operands[0].shape[-1] if operands and len(operands[0].shape) > 1 else 1
-        steps, m = min(n, TYPICAL_STEPS), self._cycle_length(n)
+        steps, m = typical_steps(n, self.tol, A.dtype), self._cycle_length(n)
         # on average half of the basis is there, and it is read twice for each pass of Gram-Schmidt
         one = A.matmat_cost(k) + Cost(6 * m * n * k, 3 * m * A.itemsize * n * k, 0, 0, 30)
         total = one * steps

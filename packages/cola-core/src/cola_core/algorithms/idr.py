@@ -17,14 +17,13 @@ from ..backends import backend_of
 from ..backends.base import Array
 from ..cost import Cost
 from ..reasons import BREAKDOWN, CONVERGED, NONFINITE, RUNNING, STAGNATED
-from .base import question_memory
+from .base import question_memory, typical_steps
 from .columns import Best, first_residual, negligible, quotient, smoothing_step
 from .krylov_solver import KrylovSolver
 from .progress import Watch, observe
 
 __all__ = ["IDR"]
 
-TYPICAL_STEPS = 400
 PATIENCE = 1000  # products without a better iterate
 
 
@@ -165,7 +164,7 @@ class IDR(KrylovSolver):
     def cost(self, question: str, A: Any, *operands: Any) -> Cost:
         n, s = A.shape[-1], self.s
         k = operands[0].shape[-1] if operands and len(operands[0].shape) > 1 else 1
-        steps = min(2 * n, TYPICAL_STEPS)
+        steps = 1.3 * typical_steps(n, self.tol, A.dtype)
         one = A.matmat_cost(k) + Cost(
             (6 * s + 8) * n * k, (4 * s + 12) * A.itemsize * n * k, 0, 0, 10 + 12 * s
         )

@@ -28,12 +28,11 @@ from ..reasons import (
     RUNNING,
     TRACED,
 )
-from .base import Iterative, question_memory
+from .base import Iterative, question_memory, typical_steps
 from .iteration import as_preconditioner, column_scale, differentiated, finish, first_guess, prepare
 
 __all__ = ["LeastSquaresSolver", "Outcome", "first_code", "next_code"]
 
-TYPICAL_STEPS = 300
 MOST_RESTARTS = 5
 LEAST_ENTRIES = 4_000_000  # fewer are factorised in a second, and the factorisation finds the rank
 
@@ -115,7 +114,7 @@ class LeastSquaresSolver(Iterative):
     def cost(self, question: str, A: Any, *operands: Any) -> Cost:
         m, n = A.shape[-2:]
         k = operands[0].shape[-1] if operands and len(operands[0].shape) > 1 else 1
-        steps = min(m, n, TYPICAL_STEPS)
+        steps = typical_steps(min(m, n), self.tol, A.dtype)
         vectors = Cost(4 * (m + 2 * n) * k, 8 * A.itemsize * (m + 2 * n) * k, 0, 0, 25)
         total = (A.matmat_cost(k) * 2 + vectors) * steps
         return Cost(

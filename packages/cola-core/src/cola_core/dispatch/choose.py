@@ -14,6 +14,7 @@ from typing import Any
 from ..backends.base import dtype_name
 from ..errors import AmbiguousRuleError, NoRuleError, UnknownNameError
 from ..profile import profile
+from .facts import facts
 from .registry import REGISTRY, AlgorithmEntry
 from .rule import Provenance, Rule
 from .session import SESSION, array_library
@@ -171,7 +172,6 @@ def seconds(cost: Any, A: Any) -> float:
     return profile().seconds(cost, dtype_name(A.dtype), array_library(A))
 
 
-KNOWN_BY_SHAPE = ("Dense", "Sparse")
 _CHOICES: dict[tuple[Any, ...], tuple[int, Any]] = {}
 
 
@@ -187,13 +187,10 @@ def choose_algorithm(
             return found
         # a rule asks its own question (eigenvalues, say) of a part: the explicit choice is not for that
         alg = Auto()
-    A = args[0]
-    if node is None and type(A).__name__ in KNOWN_BY_SHAPE and not alg.advice:
-        # such a matrix has no facts but these, so the same choice serves every matrix that shares them
-        facts = tuple(getattr(x, "shape", x) for x in args[1:])
-        stored = getattr(A, "nnz", None)
-        key = (question.name, type(A), A.shape, stored, A.dtype, A.properties, A.backend, alg, facts)
+    if node is None and not alg.advice:
+        # the choice rests on static facts, so that it serves all operands that share them
         try:
+            key = (question.name, alg, *map(facts, args))
             generation, choice = _CHOICES.get(key, (-1, None))
         except TypeError:  # a setting that cannot be hashed, such as a JAX key
             return _cheapest(question, args, alg, node)

@@ -1,0 +1,31 @@
+"""The static facts of operands as a key: what guards and estimates may look at, and what a choice rests on.
+
+Two operators with the same key have the same classes, structure, settings, shapes, dtypes and properties all
+the way down; values are no part of it.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ..backends import backend_of_type
+
+__all__ = ["facts"]
+
+
+def facts(x: Any) -> Any:
+    """A hashable key; raises TypeError where there is none. Kept with the operator, which never changes."""
+    d = getattr(x, "__dict__", None)
+    if d is not None and hasattr(type(x), "_child_fields"):
+        known = d.get("_facts")
+        if known is None:
+            cls = type(x)
+            children = tuple([facts(d[name]) for name in cls._child_fields])
+            metadata = tuple([d[name] for name in cls._static_fields])
+            known = d["_facts"] = (cls, metadata, getattr(x, "properties", None), children)
+        return known
+    shape = getattr(x, "shape", None)
+    if shape is not None and backend_of_type(type(x)) is not None:
+        # a derivative that is wanted, or a trace, is a fact, too
+        return (type(x), tuple(shape), x.dtype, getattr(x, "requires_grad", False))
+    return tuple([facts(part) for part in x]) if isinstance(x, tuple) else x
