@@ -2,8 +2,8 @@
 
 Contenders are every registered algorithm of the question that says it applies, on the operator (structure
 first, then the algorithm at the leaves) and on the same operator with its structure hidden. A contender
-counts where its answer reaches the accuracy of the cell. One that is estimated at forty times Auto's time, or
-that needs more than ten times it, is given up: it cannot be the best.
+counts where its answer reaches the accuracy of the cell. One that is estimated at 25 times the best so
+far, or that needs more than five times it, is given up: it cannot be the best.
 """
 
 from __future__ import annotations
@@ -124,13 +124,13 @@ def measure(cell: Any, short: bool) -> Outcome:
     best = first.time
     for contender, estimate in _others(problem, cell):
         outcome.contenders.append(contender)
-        if estimate is not None and estimate > 40 * best + 1:
+        if estimate is not None and estimate > 25 * best + 0.5:
             contender.problem = f"not run: estimated {seconds(estimate)}"
             continue
-        _try(contender, problem, cell, 10 * best + 0.5)
+        _try(contender, problem, cell, 5 * best + 0.2)
         if not contender.problem and contender.time < 0.5:
             contender.times.clear()
-            _try(contender, problem, cell, 10 * best + 0.5)
+            _try(contender, problem, cell, 5 * best + 0.2)
         best = min(best, contender.time)
     rounds = 1 if short else 3
     for _ in range(rounds):

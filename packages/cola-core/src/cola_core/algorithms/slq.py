@@ -64,16 +64,13 @@ class SLQ(Iterative):
     def cost(self, question: str, A: Any, *operands: Any) -> Cost:
         inside = _behind(A) if question == "trace" else (A, None)
         A = A if isinstance(inside, str) else inside[0]
-        n, m, s = A.shape[-1], min(64, A.shape[-1]), 4 * self.samples
+        # a loose tolerance is met by the first round; a common one takes a few, of longer recurrences
+        loose = self.tol >= 3e-2
+        n, m, s = A.shape[-1], min(32 if loose else 64, A.shape[-1]), self.samples * (1 if loose else 4)
         one = A.matmat_cost(s) + Cost(8 * m * n * s, 4 * m * A.itemsize * n * s, 0, 0, 10)
         total = one * m
-        return Cost(
-            total.flops,
-            total.bytes,
-            question_memory(A, min(self.max_iters, n) * self.samples),
-            m * s,
-            total.calls,
-        )
+        held = question_memory(A, min(self.max_iters, n) * self.samples)
+        return Cost(total.flops, total.bytes, held, m * s, total.calls)
 
     def slogdet(self, A: Any) -> tuple[Array, Array]:
         refuse_batches(A, "SLQ", "Cholesky() or LU()")
