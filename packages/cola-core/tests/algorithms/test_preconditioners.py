@@ -148,6 +148,25 @@ class TestEveryOne:
         _, info = cola.solve(A, np.ones(144), alg(P=P.operator), return_info=True)
         assert info.converged and P.calls >= info.iterations
 
+    def test_its_shape_is_looked_at(self):
+        A = plus_noise(gaussian(30), 0.1)
+        for P in (np.eye(29), lambda A: ops.Identity(3)):
+            with pytest.raises(ShapeError, match="preconditioner"):
+                cola.solve(A, np.ones(30), CG(P=P))
+        x = cola.solve(A, np.ones(30), CG(P=Jacobi))  # the class stands for its default settings
+        np.testing.assert_allclose(A @ x, np.ones(30), atol=1e-6)
+
+    def test_pickles_and_reports_its_settings(self):
+        import pickle
+
+        S = PSD(ops.Sparse.from_scipy(poisson(6, 6)))
+        for P in (Jacobi(), BlockJacobi(6), IncompleteCholesky(), IncompleteLU(), Nystrom(rank=5), AMG()):
+            again = pickle.loads(pickle.dumps(P))
+            assert again == P
+            M = P(S)
+            if not isinstance(P, AMG):
+                np.testing.assert_allclose(pickle.loads(pickle.dumps(M)).to_dense(), M.to_dense(), atol=1e-12)
+
     def test_one_of_the_wrong_sign_is_flagged(self):
         A = plus_noise(gaussian(30), 0.1)
         _, info = cola.solve(A, np.ones(30), CG(P=-Jacobi()(A)), return_info=True, on_failure="ignore")

@@ -27,7 +27,9 @@ from ..properties import Congruence
 from ..pytree import flatten, node, register_pytrees, static, tree_leaves, unflatten
 from .random_blocks import largest_eigenvalue
 
-__all__ = ["SampledSum", "sampled_sum"]
+__all__ = ["NORM_STEPS", "SampledSum", "sampled_sum"]
+
+NORM_STEPS = 4  # products with each term for the estimate of its norm
 
 
 @node
@@ -51,8 +53,8 @@ class SampledSum:
             return sizes * self.scale
         v = be.normal(2, (n, 1), dtype, device)
         if len(self.terms) < self.count:
-            return be.vmap(lambda M: largest_eigenvalue(be, M._matmat, v, 6))(self.terms[0])
-        return xp.stack([largest_eigenvalue(be, M._matmat, v, 6) for M in self.terms])
+            return be.vmap(lambda M: largest_eigenvalue(be, M._matmat, v, NORM_STEPS))(self.terms[0])
+        return xp.stack([largest_eigenvalue(be, M._matmat, v, NORM_STEPS) for M in self.terms])
 
     def product(self, be: Any, index: Array, weights: Array, X: Array) -> Array:
         """``sum_j weights[j] A_index[j] X``, and C X."""
