@@ -165,8 +165,8 @@ class SVRG(PiecewiseSolver):
     columns, with diagonal terms or without. max_iters: anchors (default 1000); each costs one product with A
     and ``inner`` steps. bs: terms in a step (default a tenth of all). inner: default so many that three
     times the terms are used between anchors. rate: step size; default from estimates of the norms, and halved
-    where the residual grows. key: seed. Between terms of very different condition CG needs fewer passes; SVRG is
-    for terms too many or too large to go through often. ``Info.matvecs`` counts in products with all terms.
+    where the residual grows. key: seed. Between terms of very different condition CG needs fewer passes; SVRG
+    is for terms too many or too large to go through often. ``Info.matvecs`` counts in products with all terms.
 
     >>> import numpy as np, cola_core as cola
     >>> rng = np.random.default_rng(0)
