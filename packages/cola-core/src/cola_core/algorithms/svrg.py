@@ -57,7 +57,7 @@ def _iterate(
     bnorm = be.norm(B)
     target = tol * bnorm
     first = X is None
-    X = xp.zeros_like(B) if first else X + 0
+    X = xp.zeros_like(B) if X is None else X + 0
     G = -B if first else A @ X - B
     rnorm = be.norm(G)
     code = xp.where(rnorm <= target, CONVERGED, RUNNING)
@@ -166,7 +166,7 @@ class SVRG(PiecewiseSolver):
     and ``inner`` steps. bs: terms in a step (default a tenth of all). inner: default so many that three
     times the terms are used between anchors. rate: step size; default from estimates of the norms, and halved
     where the residual grows. key: seed. Between terms of very different condition CG needs fewer passes; SVRG
-    is for terms too many or too large to go through often. ``Info.matvecs`` counts in products with all terms.
+    is for terms too many or too large to go through often. ``Info.matvecs`` counts products with all terms.
 
     >>> import numpy as np, cola_core as cola
     >>> rng = np.random.default_rng(0)

@@ -103,7 +103,7 @@ def spiked(A: LinearOperator, U: Array, inside: Array, outside: Array) -> Linear
     gain = xp.maximum(inside, 10 * eps * outside) - outside
     n = A.shape[-1]
     value = float(outside) if be.name == "numpy" else be.astype(outside, A.dtype)
-    out = ScalarMul(value, n, declared=frozenset({PSD}))
+    out: LinearOperator = ScalarMul(value, n, declared=frozenset({PSD}))
     if U.shape[-1]:
         out = add(out, LowRank(U * be.astype(gain, U.dtype), U))
     made: LinearOperator = out.replace(declared=out.declared | {PSD})
