@@ -71,12 +71,13 @@ class Algorithm:
 class Iterative(Algorithm):
     """Base of everything that makes steps until a tolerance is met.
 
-    tol: the tolerance (default by dtype). max_iters: budget of steps. pbar, or ``progress``: show a progress
-    bar (tqdm). callback: called as ``callback(step, error)`` after every step (every cycle of methods that
-    restart); an answer that is true ends the iteration. max_seconds: budget of time, looked at between steps;
-    the time to compile (JAX) is not counted. A budget that is used up, or a callback that stops, leaves the
-    answer found so far, with ``Info.converged`` False unless it meets the tolerance. All of it works in
-    compiled loops (under ``jax.jit``, too), where each look costs a call to the host.
+    tol: the tolerance (default by dtype). max_iters: budget of steps. pbar, or ``progress``: show a
+    progress bar (tqdm). callback: called as ``callback(step, error)`` after every step (every restart of
+    eigensolvers and the like); an answer that is true ends the iteration. max_seconds: budget of time,
+    looked at between steps; the time to compile (JAX) is not counted. A budget that is used up, or a
+    callback that stops, leaves the answer found so far, with ``Info.converged`` False unless it meets the
+    tolerance. All of it works in compiled loops (under ``jax.jit``, too), where each look costs a call to
+    the host.
     """
 
     tol: float | None = None

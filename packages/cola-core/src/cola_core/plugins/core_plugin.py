@@ -85,7 +85,7 @@ def cola_register(registrar: Any, trigger: str) -> None:
     for book in (periodic, toeplitz, transforms):
         registrar.include(book)
     direct = (a.Cholesky, a.LU, a.BandedCholesky, a.BandedLU, a.SparseLU, a.Levinson)
-    for question, classes in {
+    chosen: dict[Any, tuple[type, ...]] = {
         q.SOLVE: (*direct, a.ToeplitzCG, a.CG, a.BlockCG, a.MINRES, a.GMRES),
         q.SLOGDET: (*direct, a.SLQ),
         q.DIAG: (a.Exact, a.XDiag, a.Hutchinson),
@@ -122,32 +122,25 @@ def cola_register(registrar: Any, trigger: str) -> None:
         q.SCHUR: (a.Schur,),
         q.LEAST_SQUARES: (a.LSTSQ, a.LSMR),
         q.NORM: (a.Exact, a.SVD, a.LanczosSVD),
-    }.items():
-        for cls in classes:
-            registrar.algorithm(question, cls)
-    for question, classes in {
-        q.SOLVE: (a.MINRESQLP, a.FGMRES, a.BiCGStab, a.IDR, a.LSMR, a.LSQR, a.CGLS),
+    }
+    on_request: dict[Any, tuple[type, ...]] = {
+        q.SOLVE: (
+            *(a.MINRESQLP, a.FGMRES, a.BiCGStab, a.IDR, a.LSMR, a.LSQR, a.CGLS),
+            *(a.SVRG, a.StochasticDualDescent, a.AlternatingProjections),
+        ),
         q.LEAST_SQUARES: (a.LSQR, a.CGLS, a.CG),
-    }.items():
-        for cls in classes:
-            registrar.algorithm(question, cls, automatic=False)
-    for cls in (a.Chebyshev, a.ContourQuadrature):
-        registrar.algorithm(q.APPLY_UNARY, cls, automatic=False)
-    for question in (q.EIGSH, q.EIGS):
-        registrar.algorithm(question, a.PowerIteration, automatic=False)
-    registrar.algorithm(q.EIGS, a.KrylovSchur, automatic=False)
-    for cls in (a.SVRG, a.StochasticDualDescent, a.AlternatingProjections):
-        registrar.algorithm(q.SOLVE, cls, automatic=False)
-    registrar.algorithm(q.EIGSH, a.SVRG, automatic=False)
-    for cls in (a.SLQ, a.HutchPP):
-        registrar.algorithm(q.TRACE, cls, automatic=False)
-    for question in (q.TRACE, q.DIAG):
-        registrar.algorithm(question, a.Probing, automatic=False)
-    registrar.algorithm(q.EIGSH, a.Davidson, automatic=False)
-    for cls in (a.RandomizedSVD, a.BlockKrylovSVD):
-        registrar.algorithm(q.SOME_SINGULAR, cls, automatic=False)
-    for question in (q.EIGSH, q.GEIGSH):
-        registrar.algorithm(question, a.LOBPCG, automatic=False)
+        q.APPLY_UNARY: (a.Chebyshev, a.ContourQuadrature),
+        q.EIGSH: (a.PowerIteration, a.SVRG, a.Davidson, a.LOBPCG),
+        q.GEIGSH: (a.LOBPCG,),
+        q.EIGS: (a.PowerIteration, a.KrylovSchur),
+        q.TRACE: (a.SLQ, a.HutchPP, a.Probing),
+        q.DIAG: (a.Probing,),
+        q.SOME_SINGULAR: (a.RandomizedSVD, a.BlockKrylovSVD),
+    }
+    for choice, automatic in ((chosen, True), (on_request, False)):
+        for question, classes in choice.items():
+            for cls in classes:
+                registrar.algorithm(question, cls, automatic=automatic)
 
 
 @hookimpl
