@@ -12,6 +12,7 @@ def all_benches() -> list[Bench]:
     from . import (
         blocks,
         dense,
+        eigen,
         general_solvers,
         importing,
         iterative,
@@ -29,6 +30,7 @@ def all_benches() -> list[Bench]:
         for m in (
             importing,
             dense,
+            eigen,
             kronecker,
             kronsum,
             low_rank,

@@ -84,11 +84,28 @@ def krylov_pairs(
         residuals = be.norm(product(be, operator, X) - X * be.astype(w, X.dtype))
         return w, X, (made, largest, code, condition, residuals)
 
-    w, X, (made, largest, code, condition, residuals) = be.eigenpairs(A, run) if hermitian else run(A)
+    w, X, (made, largest, code, condition, residuals) = (
+        be.eigenpairs(A, run) if hermitian else without_derivative(be, A, run, method)
+    )
     columns = 2 if be.is_complex(start) and not A._is_complex() else 1
     condition = None if hermitian else condition
     report_pairs(be, A, method, residuals, largest, tol, made, columns * (made + k), code, condition)
     return w, X
+
+
+def without_derivative(be: Backend, A: Any, run: Callable[[Any], Any], method: str) -> Any:
+    """``run(A)``; a derivative of it on JAX is an error by name."""
+    if be.name != "jax" or be.is_concrete(*tree_leaves(A)):
+        return run(A)
+    import jax
+
+    found = jax.custom_jvp(run)
+
+    @found.defjvp
+    def refused(primals: Any, tangents: Any) -> Any:
+        raise NoRuleError(f"{method} eigenpairs have no derivatives; use alg=Eig().")
+
+    return found(A)
 
 
 def refuse_function_transforms(be: Backend, A: Any, method: str, instead: str) -> None:

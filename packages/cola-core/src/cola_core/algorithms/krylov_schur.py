@@ -12,7 +12,6 @@ from typing import Any
 
 from ..backends.base import Array
 from ..cost import Cost
-from ..errors import NoRuleError
 from ..properties import SelfAdjoint
 from ..pytree import tree_leaves
 from .base import question_memory, refuse_batches
@@ -77,8 +76,6 @@ class KrylovSchur(PairIteration):
                 f"{method} eigenpairs of {A!r} have no derivatives; use alg=Eig(), or detach it."
             )
         w, X = krylov_pairs(A, self, k, which, hermitian=False, method=method)
-        if be.name == "jax" and not be.is_concrete(*tree_leaves(A)):
-            w, X = _without_derivative(method)(w, X)
         if A.isa(SelfAdjoint):
             w = be.xp.real(w)
             X = X if A._is_complex() else X
@@ -86,17 +83,3 @@ class KrylovSchur(PairIteration):
             w = be.astype(w, complex_dtype(A))
         return w, Dense(X)
 
-
-def _without_derivative(method: str) -> Any:
-    """The identity on traced pairs, whose derivative is an error by name."""
-    import jax
-
-    @jax.custom_jvp
-    def pairs(w: Array, X: Array) -> Any:
-        return w, X
-
-    @pairs.defjvp
-    def refuse(primals: Any, tangents: Any) -> Any:
-        raise NoRuleError(f"{method} eigenpairs have no derivatives; use alg=Eig().")
-
-    return pairs

@@ -7,7 +7,7 @@ the scale of the spectrum matters.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any
 
 from ..backends.base import Array
 from ..cost import Cost
@@ -15,13 +15,17 @@ from ..dispatch.session import record
 from ..errors import ShapeError
 from ..info import Info
 from ..properties import PSD, SelfAdjoint, Stiefel
-from .base import Algorithm, default_tol, question_memory, refuse_batches
+from ..pytree import tree_leaves
+from ..reasons import CONVERGED, NONFINITE, REASONS, RUNNING, TRACED
+from .base import default_tol, question_memory, refuse_batches
+from .eigenpairs import PairIteration
+from .progress import observe
 
 __all__ = ["PowerIteration"]
 
 
 @dataclass(frozen=True)
-class PowerIteration(Algorithm):
+class PowerIteration(PairIteration):
     """The eigenvalue of largest modulus (k = 1); of a self-adjoint operator also the largest or smallest.
 
     tol: of the residual, relative to the eigenvalue (default by dtype, 1e-8 in double). max_iter: products
@@ -33,8 +37,6 @@ class PowerIteration(Algorithm):
     max_iter: int = 10_000
     pbar: bool = False
     key: Any = 0
-
-    kind: ClassVar[str] = "iterative"
 
     def cost(self, question: str, A: Any, *operands: Any) -> Cost:
         n = A.shape[-1]
@@ -82,7 +84,8 @@ class PowerIteration(Algorithm):
         tol = default_tol(A.dtype) if self.tol is None else float(self.tol)
         v = be.normal(self.key, (A.shape[-1],), A.dtype, A.device)
         v = v / xp.linalg.vector_norm(v)
-        i, r, v, gap = be.jit(_iterate)(A, v, tol, self.max_iter)
+        with self.watched("PowerIteration", be, v, *tree_leaves(A)) as watch:
+            i, r, v, gap, code = be.jit(_iterate, static=("watch",))(A, v, tol, self.max_iter, watch=watch)
         size = xp.abs(r)
         relative = xp.where(size > 0, gap / xp.where(size > 0, size, xp.ones_like(size)), gap)
         concrete = be.is_concrete(relative)
@@ -92,7 +95,8 @@ class PowerIteration(Algorithm):
                 Info(
                     method="power iteration",
                     converged=good,
-                    reason="converged" if good is True else "step limit reached",
+                    reason=("converged" if good else REASONS[int(code)]) if concrete else TRACED,
+                    codes=code[None],
                     iterations=int(i) if concrete else i,
                     matvecs=int(i) + 1 if concrete else i + 1,
                     residual=be.number(relative) if concrete else relative,
@@ -103,8 +107,8 @@ class PowerIteration(Algorithm):
         return r, v
 
 
-def _iterate(A: Any, v: Array, tol: Any, limit: Any) -> Any:
-    """Steps, Rayleigh quotient, unit vector and residual norm."""
+def _iterate(A: Any, v: Array, tol: Any, limit: Any, *, watch: Any = None) -> Any:
+    """Steps, Rayleigh quotient, unit vector, residual norm, and why it ended."""
     be = A._concrete_backend()
     xp = be.xp
 
@@ -113,17 +117,21 @@ def _iterate(A: Any, v: Array, tol: Any, limit: Any) -> Any:
         r = xp.sum(be.conj(v) * y)
         return y, r, xp.linalg.vector_norm(y - r * v)
 
+    def verdict(i: Any, r: Array, gap: Array) -> Array:
+        code = xp.where(gap <= tol * xp.abs(r), CONVERGED, RUNNING)
+        code = xp.where(xp.isfinite(gap), code, NONFINITE)
+        return be.astype(observe(be, watch, i, gap, code), "int32")
+
     def running(state: Any) -> Any:
-        i, _, _, r, gap = state
-        return (i < limit) & (gap > tol * xp.abs(r))
+        return (state[0] < limit) & (state[-1] == RUNNING)
 
     def body(state: Any) -> Any:
-        i, v, y, _, _ = state
+        i, v, y, _, _, _ = state
         size = xp.linalg.vector_norm(y)
         v = y / xp.where(size > 0, size, xp.ones_like(size))
         y, r, gap = measure(v)
-        return i + 1, v, y, r, gap
+        return i + 1, v, y, r, gap, verdict(i + 1, r, gap)
 
     y, r, gap = measure(v)
-    i, v, y, r, gap = be.while_loop(running, body, (0, v, y, r, gap))
-    return i, r, v, gap
+    i, v, y, r, gap, code = be.while_loop(running, body, (0, v, y, r, gap, verdict(0, r, gap)))
+    return i, r, v, gap, code

@@ -101,7 +101,7 @@ def thick_restart(
         # an invariant subspace: the Ritz pairs are exact, and the space goes on with a fresh direction
         lost = b <= 10 * eps * n**0.5 * scale
         seed = made + 1
-        if fixed:
+        if fixed and not eager:
             import jax
 
             following = jax.lax.cond(
@@ -147,7 +147,7 @@ def thick_restart(
         if k:
             code = observe(be, watch, made, xp.max(error[:k]), code)
         # compress to the wanted part; beside the found pairs alone where copies are looked for
-        if fixed:
+        if fixed and not eager:
             import jax
 
             keep = xp.where(again, k, usual)
