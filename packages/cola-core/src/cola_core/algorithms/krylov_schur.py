@@ -82,4 +82,3 @@ class KrylovSchur(PairIteration):
         else:
             w = be.astype(w, complex_dtype(A))
         return w, Dense(X)
-
