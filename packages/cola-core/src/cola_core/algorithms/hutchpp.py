@@ -83,16 +83,15 @@ class HutchPP(Algorithm):
         if n == 0:
             return be.zeros(A.batch_shape, A.dtype, A.device)
         concrete = be.is_concrete(*tree_leaves(A))
-        verdict = RUNNING
         with self.watched("HutchPP", self.max_iters, be, *tree_leaves(A)) as watch:
-            low, Q, Z, made, drawn, finite = self._basis(A, concrete, watch)
+            low, Q, Z, made, drawn, verdict = self._basis(A, concrete, watch)
             if Q.shape[-1] >= n:
                 self._tell(True, "exact", made, 0.0)
                 return low
             values = None
             met: Any = False
             mean, error = low, xp.abs(low) * 0 + float("inf")
-            while finite and (made < self.max_iters or values is None):
+            while verdict != NONFINITE and (made < self.max_iters or values is None):
                 # two probes at least: one has no spread
                 b = max(min(self.bs, self.max_iters - made), 1 if values is not None else 2)
                 omega = self._draw(be, A, drawn, b)
@@ -108,7 +107,7 @@ class HutchPP(Algorithm):
                 enough = values.shape[-1] >= FEWEST
                 met = xp.all(error <= self.tol * xp.abs(mean)) & enough
                 concrete = be.is_concrete(error)
-                verdict = look(be, watch, made, error)
+                verdict = look(be, watch, made, error) if verdict == RUNNING else verdict
                 if not concrete:
                     if values.shape[-1] >= min(64, self.max_iters // 3):
                         break
@@ -116,13 +115,14 @@ class HutchPP(Algorithm):
                     break
         worst = xp.max(error)
         if concrete:
-            met, worst, finite = bool(met), be.number(worst), finite and be.all_finite(mean)
+            met, worst = bool(met), be.number(worst)
+            verdict = verdict if be.all_finite(mean) else NONFINITE
         reason = "product limit reached" if verdict == RUNNING else REASONS[verdict]
-        reason = REASONS[NONFINITE] if not finite else "converged" if met is True else reason
+        reason = "converged" if met is True else reason
         self._tell(met, reason if concrete else "see converged", made, worst)
         return mean
 
-    def _basis(self, A: Any, concrete: bool, watch: Any) -> tuple[Array, Array, Array, int, int, bool]:
+    def _basis(self, A: Any, concrete: bool, watch: Any) -> tuple[Array, Array, Array, int, int, int]:
         """``tr(Q^H A Q)``, Q, A Q, and how many products and blocks of test vectors it took."""
         be = A._concrete_backend()
         xp = be.xp
@@ -138,7 +138,7 @@ class HutchPP(Algorithm):
             if Q.shape[-1] + b >= n:
                 Q = be.eye(n, A.dtype, A.device)
                 Z = A @ Q
-                return xp.sum(xp.linalg.diagonal(Z), axis=-1), Q, Z, made + n, drawn, True
+                return xp.sum(xp.linalg.diagonal(Z), axis=-1), Q, Z, made + n, drawn, RUNNING
             omega = self._draw(be, A, drawn, b)
             rest = omega - Q @ (be.adjoint(Q) @ omega)
             Y = A @ rest
@@ -146,15 +146,16 @@ class HutchPP(Algorithm):
             Yc = be.constant(Y)
             concrete = be.is_concrete(Yc)
             if concrete and not be.all_finite(Yc):
-                return low + float("nan"), Q, Z, made, drawn, False
+                return low + float("nan"), Q, Z, made, drawn, NONFINITE
             Yc = Yc - Q @ (be.adjoint(Q) @ Yc)
             if concrete and Q.shape[-1]:
                 # |E|_F^2 of what is left, E = (I - QQ^H) A (I - QQ^H); a probe's variance is at most twice it
                 left = 2 * xp.sum(xp.abs(Yc) ** 2, axis=(-2, -1)) / b
-                wanted = xp.maximum((self.tol * xp.abs(low)) ** 2, be.norm(Yc)[..., 0] * 0 + 1e-300)
+                whole = low + xp.mean(be.inner(rest, Yc), axis=-1)
+                wanted = xp.maximum((self.tol * xp.abs(whole)) ** 2, be.norm(Yc)[..., 0] * 0 + 1e-300)
                 predicted = 2 * Q.shape[-1] + be.number(xp.max(left / wanted))
                 if predicted >= cheapest or predicted - 2 * Q.shape[-1] <= b or made + 3 * b > self.max_iters:
-                    return low, Q, Z, made, drawn, True
+                    return low, Q, Z, made, drawn, RUNNING
                 cheapest = predicted
             known = Q.shape[-1]
             if known:
@@ -166,9 +167,9 @@ class HutchPP(Algorithm):
                 Z = A @ Q
             made += b
             low = xp.sum(be.inner(Q, Z), axis=-1)
-            stop = look(be, watch, made, xp.abs(low) * 0 + float("inf")) != RUNNING
-            if stop or not concrete or made + 3 * b > self.max_iters or Q.shape[-1] >= 512:
-                return low, Q, Z, made, drawn, True
+            verdict = look(be, watch, made, xp.abs(low) * 0 + float("inf"))
+            if verdict != RUNNING or not concrete or made + 3 * b > self.max_iters or Q.shape[-1] >= 512:
+                return low, Q, Z, made, drawn, verdict
 
     def _draw(self, be: Any, A: Any, i: int, b: int) -> Array:
         shape = (A.shape[-1], b)

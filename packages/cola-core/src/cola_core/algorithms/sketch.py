@@ -133,12 +133,17 @@ class Sketching(Iterative):
     compiled: ClassVar[int] = 64  # test vectors where the error cannot be looked at
 
     def applicable(self, question: str, A: Any, *operands: Any) -> bool | str:
-        return True if A.is_square else "the operator is not square"
+        if not A.is_square:
+            return "the operator is not square"
+        return True if self._expected() < A.shape[-1] else "as many products give the exact answer"
+
+    def _expected(self) -> float:
+        """Products to be expected of spectra that decay."""
+        return self.passes * float(min(self.max_iters, max(4 * self.samples, 0.1 / max(self.tol, 1e-6))))
 
     def cost(self, question: str, A: Any, *operands: Any) -> Cost:
         n = A.shape[-1]
-        s = float(min(self.max_iters, max(4 * self.samples, 0.1 / max(self.tol, 1e-6))))
-        products = min(self.passes * s, float(n))
+        products = min(self._expected(), float(n))
         s = products / self.passes
         work = A.matmat_cost(products)
         batch = 1

@@ -34,8 +34,9 @@ class XDiag(Sketching):
     tol: float = 1e-2
 
     def applicable(self, question: str, A: Any, *operands: Any) -> bool | str:
-        if not A.is_square:
-            return "the operator is not square"
+        known = super().applicable(question, A, *operands)
+        if known is not True:
+            return known
         try:
             _ = A if A.isa(SelfAdjoint) else A.H
         except NotImplementedError:

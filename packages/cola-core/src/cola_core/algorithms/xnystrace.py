@@ -42,7 +42,9 @@ class XNysTrace(Sketching):
     passes: ClassVar[int] = 1
 
     def applicable(self, question: str, A: Any, *operands: Any) -> bool | str:
-        return True if A.isa(PSD) else "the operator is not declared PSD"
+        return (
+            super().applicable(question, A, *operands) if A.isa(PSD) else "the operator is not declared PSD"
+        )
 
     def trace(self, A: Any) -> Array:
         if A.shape[-1] == 0:
