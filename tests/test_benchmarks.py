@@ -28,3 +28,25 @@ def test_they_run(tmp_path):
     assert text == done.stdout.rstrip("\n") + "\n"
     for private in (os.uname().nodename, str(ROOT), str(Path.home())):
         assert private not in text or len(private) < 4
+
+
+def test_the_grid_runs(tmp_path):
+    """Every cell in its small size, with every algorithm that applies; the answers are checked, no times."""
+    done = subprocess.run(
+        [sys.executable, "-m", "benchmarks", "grid", "--short", "--out", str(tmp_path)],
+        cwd=ROOT,
+        env={k: v for k, v in os.environ.items() if not k.startswith("COLA_")},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=300,
+    )
+    assert done.returncode == 0, done.stderr
+    found = json.loads((tmp_path / "grid.json").read_text())
+    cells = found["cells"]
+    assert len(cells) >= 60 and len({c["cell"].split(" | ")[1] for c in cells}) >= 12
+    assert len({c["cell"].split(" | ")[0] for c in cells}) >= 8
+    for cell in cells:
+        assert cell["contenders"][0]["name"] == "Auto" and not cell["contenders"][0]["problem"], cell
+        assert not cell["taken"].startswith("?"), cell
+    assert sum(len(c["contenders"]) for c in cells) > 3 * len(cells)

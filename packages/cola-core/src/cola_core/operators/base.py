@@ -322,14 +322,27 @@ class LinearOperator:
 
     @property
     def matvec_cost(self) -> Cost:
-        """Estimated cost of ``A @ v`` for one vector."""
-        return self._matvec_cost()
+        """Estimated cost of ``A @ v`` for one vector (one for each matrix of a batch)."""
+        return self._over_batch(self._matvec_cost())
+
+    def _over_batch(self, one: Cost) -> Cost:
+        """The cost of a leaf for its whole batch; the parts of a composition count theirs."""
+        batch = math.prod(self.shape[:-2])
+        if batch == 1:
+            return one
+        for name in self._child_fields:
+            part = self.__dict__[name]
+            if isinstance(part, LinearOperator) or isinstance(part, tuple):
+                return one
+        return Cost(one.flops * batch, one.bytes * batch, one.memory * batch, one.matvecs, one.calls)
 
     def matmat_cost(self, k: float) -> Cost:
         """Estimated cost of ``A @ X`` for k columns at once: the operator's own data are read only once."""
         one = self._matvec_cost()
         vectors = self.itemsize * (self.shape[-1] + self.shape[-2])
-        return Cost(one.flops * k, one.bytes + (k - 1) * vectors, one.memory * k, k, one.calls)
+        return self._over_batch(
+            Cost(one.flops * k, one.bytes + (k - 1) * vectors, one.memory * k, k, one.calls)
+        )
 
     @property
     def dense_cost(self) -> Cost:
