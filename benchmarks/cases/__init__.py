@@ -19,6 +19,7 @@ def all_benches() -> list[Bench]:
         kronecker,
         kronsum,
         low_rank,
+        matrix_functions,
         paper,
         peers,
         preconditioned,
@@ -39,6 +40,7 @@ def all_benches() -> list[Bench]:
             iterative,
             general_solvers,
             preconditioned,
+            matrix_functions,
             toeplitz,
             peers,
         )

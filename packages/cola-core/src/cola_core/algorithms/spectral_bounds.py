@@ -10,6 +10,7 @@ from __future__ import annotations
 from typing import Any
 
 from ..backends.base import Array
+from ..properties import PSD
 from ..pytree import tree_leaves
 from .krylov import lanczos
 
@@ -65,4 +66,5 @@ def spectral_bounds(A: Any, positive: bool, key: Any = 0) -> tuple[Array, Array,
         low = xp.where(lowest > 0, below, lowest)
     else:
         low = low - margin
+        low = xp.maximum(low, 0 * low) if A.isa(PSD) else low
     return be.constant(low), be.constant(high), products

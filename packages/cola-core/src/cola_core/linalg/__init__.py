@@ -62,7 +62,7 @@ from .determinant import SLOGDET, det, logdet, slogdet
 from .diagonal import DIAG, diag
 from .eigen import EIG, EIGH, EIGS, EIGSH, EIGVALS, eig, eigh, eigmax, eigmin, eigvals, eigvalsh
 from .elementwise import hadamard
-from .exponential import ExponentialAction
+from .exponential import ExponentialAction, expm_multiply
 from .factorizations import CHOLESKY, cholesky
 from .generalized_eigen import GEIG, GEIGH, GEIGS, GEIGSH
 from .inverse import INV, Inverse, inv
@@ -197,6 +197,7 @@ __all__ = [
     "eigvals",
     "eigvalsh",
     "exp",
+    "expm_multiply",
     "funm",
     "hadamard",
     "inv",
