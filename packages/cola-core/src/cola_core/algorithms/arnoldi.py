@@ -17,7 +17,9 @@ from ..dispatch.session import array_library, record
 from ..errors import ConvergenceError, NonFiniteError, NoRuleError, ShapeError
 from ..info import Info
 from ..pytree import tree_leaves
+from ..reasons import CONVERGED
 from .base import Algorithm, question_memory, refuse_batches
+from .eigenpairs import report_pairs
 from .krylov_function import krylov_times
 from .krylov_schur import KrylovSchur
 from .spectrum import order_by
@@ -110,22 +112,13 @@ class Arnoldi(Algorithm):
         w, X = w[order], X[:, order]
         X = X / np.linalg.norm(X, axis=0)
         dtype = "complex64" if dtype_name(A.dtype) in ("float32", "complex64") else "complex128"
-        residual = float(np.linalg.norm(product.block(X) - X * w, axis=0).max()) / product.scale
+        residuals = np.linalg.norm(product.block(X) - X * w, axis=0).astype(product.real)
         product.close()
-        tol = self._tol(product.real)
-        good = residual <= max(10 * tol, 100 * float(np.finfo(product.real).eps) * n**0.5)
-        record(
-            Info(
-                method="Arnoldi (ARPACK)",
-                converged=good,
-                reason="converged" if good else "the residuals are larger than the tolerance",
-                iterations=product.count,
-                matvecs=product.count,
-                residual=residual,
-                tolerance=tol,
-                error_estimate=residual * product.scale,
-            )
-        )
+        # left eigenvectors of the matrix projected to what was found are the rows of X's pseudoinverse
+        condition = np.linalg.norm(np.linalg.pinv(X), axis=1).astype(product.real)
+        scale = np.asarray(product.scale, product.real)
+        tol, count = self._tol(product.real), product.count
+        report_pairs(host, A, "Arnoldi (ARPACK)", residuals, scale, tol, count, count, CONVERGED, condition)
         return (
             be.asarray(w, dtype=dtype, device=A.device),
             Dense(be.asarray(np.ascontiguousarray(X), dtype=dtype, device=A.device)),

@@ -18,9 +18,9 @@ from ..pytree import tree_leaves
 from ..reasons import CONVERGED, NONFINITE, RUNNING
 from .base import Auto, question_memory, refuse_batches
 from .block_basis import alive, extend, independent, ritz
-from .eigenpairs import PairIteration, pair_tolerance, refuse_function_transforms, report_pairs
+from .eigenpairs import PairIteration, pair_tolerance, quietly, refuse_function_transforms, report_pairs
 from .iteration import as_preconditioner
-from .lobpcg import extreme, first_block
+from .lobpcg import extreme, first_block, ready
 from .progress import observe
 
 __all__ = ["Davidson"]
@@ -85,13 +85,15 @@ class Davidson(PairIteration):
         X = first_block(be, A, self.x0, self.key, self._width(k, A.shape[-1]), "Davidson")
         P = as_preconditioner(self.P, A)
         plain = be.is_concrete(*tree_leaves(A)) and P is None
+        with quietly(be):
+            ready(be, P, X)
 
         def run(operator: Any) -> Any:
             d, asked = None, 0
             if P is None:
                 d, asked = _diagonal(operator)
             f = be.jit(_iterate, static=("k", "largest", "watch")) if plain else _iterate
-            with self.watched("Davidson", be, X, *tree_leaves(operator)) as watch:
+            with self.watched("Davidson", be, X, *tree_leaves(operator)) as watch, quietly(be):
                 w, Y, steps, scale, code = f(operator, P, d, X, tol, limit, k=k, largest=largest, watch=watch)
             return w, Y, (be.norm(operator @ Y - Y * be.astype(w, Y.dtype)), steps, scale, code, asked)
 

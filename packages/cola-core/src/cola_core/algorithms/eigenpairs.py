@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
 from ..backends.base import Array, Backend, dtype_name
-from ..dispatch.session import record
+from ..dispatch.session import SESSION, Session, record
 from ..errors import NonFiniteError, NoRuleError
 from ..info import Info
 from ..pytree import tree_leaves
@@ -18,7 +18,14 @@ from .krylov import first_vector
 from .progress import Watch, watching
 from .thick_restart import product, thick_restart
 
-__all__ = ["basis_size", "krylov_pairs", "pair_tolerance", "refuse_function_transforms", "report_pairs"]
+__all__ = [
+    "basis_size",
+    "krylov_pairs",
+    "pair_tolerance",
+    "quietly",
+    "refuse_function_transforms",
+    "report_pairs",
+]
 
 
 def pair_tolerance(be: Backend, dtype: Any, given: float | None, default: float = 1e-10) -> float:
@@ -75,13 +82,14 @@ def krylov_pairs(
     statics = ("k", "m", "which", "hermitian", "watch")
 
     def run(operator: Any) -> tuple[Array, Array, Any]:
-        with settings.watched(method, be, start, *tree_leaves(operator)) as watch:
-            f = be.jit(thick_restart, static=statics) if compile_ else thick_restart
-            more = {} if compile_ else {"eager": eager}
+        f = be.jit(thick_restart, static=statics) if compile_ else thick_restart
+        more = {} if compile_ else {"eager": eager}
+        watched = settings.watched(method, be, start, *tree_leaves(operator))
+        with watched as watch, nullcontext() if eager else quietly(be):
             w, X, made, largest, code, condition = f(
                 operator, start, tol, limit, k=k, m=m, which=which, hermitian=hermitian, watch=watch, **more
             )
-        residuals = be.norm(product(be, operator, X) - X * be.astype(w, X.dtype))
+            residuals = be.norm(product(be, operator, X) - X * be.astype(w, X.dtype))
         return w, X, (made, largest, code, condition, residuals)
 
     w, X, (made, largest, code, condition, residuals) = (
@@ -91,6 +99,19 @@ def krylov_pairs(
     condition = None if hermitian else condition
     report_pairs(be, A, method, residuals, largest, tol, made, columns * (made + k), code, condition)
     return w, X
+
+
+@contextmanager
+def quietly(be: Backend) -> Iterator[None]:
+    """Nothing that solves inside a compiled loop reports, as its numbers do not leave the loop (JAX)."""
+    if be.name != "jax":
+        yield
+        return
+    token = SESSION.set(Session(question="product"))
+    try:
+        yield
+    finally:
+        SESSION.reset(token)
 
 
 def without_derivative(be: Backend, A: Any, run: Callable[[Any], Any], method: str) -> Any:

@@ -62,7 +62,7 @@ class KrylovSchur(PairIteration):
         return Cost(total.flops, total.bytes, question_memory(A, 2 * m + 8), steps, total.calls)
 
     def eigs(self, A: Any, k: int, which: str) -> tuple[Array, Any]:
-        return self.pairs(A, k, which, "Krylov-Schur")
+        return self.pairs(A, k, which, "KrylovSchur")
 
     def pairs(self, A: Any, k: int, which: str, method: str) -> tuple[Array, Any]:
         """``eigs`` under the name it is to report."""

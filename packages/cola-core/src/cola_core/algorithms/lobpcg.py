@@ -19,11 +19,11 @@ from ..pytree import tree_leaves
 from ..reasons import CONVERGED, NONFINITE, RUNNING
 from .base import question_memory, refuse_batches
 from .block_basis import against, alive, extend, independent, ritz
-from .eigenpairs import PairIteration, pair_tolerance, refuse_function_transforms, report_pairs
+from .eigenpairs import PairIteration, pair_tolerance, quietly, refuse_function_transforms, report_pairs
 from .iteration import as_preconditioner
 from .progress import observe
 
-__all__ = ["LOBPCG", "extreme", "first_block"]
+__all__ = ["LOBPCG", "extreme", "first_block", "ready"]
 
 
 @dataclass(frozen=True)
@@ -91,11 +91,13 @@ class LOBPCG(PairIteration):
         X = first_block(be, A, self.x0, self.key, self._width(k, A.shape[-1]), "LOBPCG")
         P = as_preconditioner(self.P, A)
         plain = be.is_concrete(*tree_leaves((A, B))) and P is None
+        with quietly(be):
+            ready(be, P, X)
 
         def run(operator: Any) -> Any:
             # a preconditioner may hold what cannot be compiled as an argument; inside the loop it is constant
             f = be.jit(_iterate, static=("k", "largest", "watch")) if plain else _iterate
-            with self.watched("LOBPCG", be, X, *tree_leaves(operator)) as watch:
+            with self.watched("LOBPCG", be, X, *tree_leaves(operator)) as watch, quietly(be):
                 w, Y, steps, scale, code = f(operator, B, P, X, tol, limit, k=k, largest=largest, watch=watch)
             if B is None:
                 gap = be.norm(operator @ Y - Y * be.astype(w, Y.dtype))
@@ -135,6 +137,19 @@ def first_block(be: Any, A: Any, x0: Any, key: Any, width: int, method: str) -> 
         raise ShapeError(f"{method}(x0=...) has shape {tuple(given.shape)}; {n} rows are needed for {A!r}.")
     given = be.astype(given, A.dtype)[:, :width]
     return be.xp.concat([given, X[:, given.shape[1] :]], axis=-1)
+
+
+def ready(be: Any, P: Any, X: Array) -> None:
+    """Let a preconditioner that solves make its factorisation before the compiled loop, not inside."""
+    if P is None or be.name != "jax":
+        return
+    from ..linalg.inverse import KEEP_FACTORS
+
+    token = KEEP_FACTORS.set(True)
+    try:
+        P @ X
+    finally:
+        KEEP_FACTORS.reset(token)
 
 
 def _iterate(

@@ -188,7 +188,7 @@ class ShiftInvert(PairIteration):
         if any(f.name == "tol" for f in fields(solver)) and getattr(solver, "tol", None) is None:
             solver = replace(solver, tol=0.1 * tol)  # type: ignore[call-arg]
         inverse = ask(INV, (A,), solver)
-        method = "Lanczos" if hermitian else "Krylov-Schur"
+        method = "Lanczos" if hermitian else "KrylovSchur"
 
         def pairs(operator: Any, count: int) -> tuple[Array, Array]:
             return krylov_pairs(operator, self, count, which, hermitian=hermitian, method=method, eager=True)
@@ -218,7 +218,7 @@ class ShiftInvert(PairIteration):
         xp = be.xp
         probe = be.normal(self.key, (A.shape[-1],), A.dtype, A.device)
         size = xp.linalg.vector_norm(A @ probe) / xp.linalg.vector_norm(probe)
-        made = [i for i in infos if i.method in ("Lanczos", "Krylov-Schur")]
+        made = [i for i in infos if i.method in ("Lanczos", "KrylovSchur")]
         condition = made[-1].condition if made else None
         good = all(i.converged for i in made)
         report_pairs(
