@@ -36,7 +36,8 @@ class Info:
     tolerance: what the residual was to meet. error_estimate: of the answer, absolute, in the norm its
     algorithm names, without the part that rounding adds. standard_error: one standard deviation of a
     stochastic answer, including the deterministic part (truncation) where it is estimated. parts: Infos of
-    the leaves of a composed answer. rank: the numerical rank a least-squares answer rests on. norm,
+    the leaves of a composed answer. rank: the numerical rank a least-squares answer rests on.
+    jitter: the multiple of the identity that was added (only on request). norm,
     condition: estimates for the operator. normal_residual: of a least-squares answer, ``|A^H r| / (|A| |r|)``
     with ``r = b - A x``, recomputed at exit.
     """
@@ -56,6 +57,7 @@ class Info:
     norm: Any = None
     normal_residual: Any = None
     rank: Any = None
+    jitter: Any = None
     rule: str = static(default="")
     plugin: str = static(default="")
     seconds: float | None = static(default=None)
@@ -168,6 +170,7 @@ def combine(parts: Sequence[Info], **changes: Any) -> Info:
     for p in parts:
         converged = p.converged if converged is True else (converged & p.converged)
     errors = [p.standard_error for p in parts if p.standard_error is not None]
+    jitters = [p.jitter for p in parts if p.jitter is not None]
     ranks = [p.rank for p in parts if p.rank is not None]
     tolerances = [p.tolerance for p in parts if p.tolerance is not None]
     merged = Info(
@@ -186,6 +189,7 @@ def combine(parts: Sequence[Info], **changes: Any) -> Info:
         condition=first.condition if len(parts) == 1 else None,
         norm=first.norm if len(parts) == 1 else None,
         normal_residual=first.normal_residual if len(parts) == 1 else None,
+        jitter=max(jitters) if len(jitters) > 1 else jitters[0] if jitters else None,
         rank=ranks[0] if len(ranks) == 1 else None,
         rule=first.rule if len(parts) == 1 else "",
         plugin=first.plugin if len(parts) == 1 else "",

@@ -29,6 +29,7 @@ from .krylov_schur import KrylovSchur
 from .krylov_solver import KrylovSolver
 from .lanczos import Lanczos
 from .lanczos_svd import LanczosSVD
+from .ldl import LDL
 from .levinson import Levinson
 from .lobpcg import LOBPCG
 from .lsmr import LSMR
@@ -44,6 +45,7 @@ from .power import PowerIteration
 from .probing import Probing
 from .qr import LQ, QR
 from .randomized_svd import RandomizedSVD
+from .refinement import IterativeRefinement
 from .schur import Schur
 from .shift_invert import ShiftInvert
 from .slq import SLQ
@@ -71,6 +73,7 @@ __all__ = [
     "FGMRES",
     "CGLS",
     "BiCGStab",
+    "LDL",
     "LQ",
     "LOBPCG",
     "LSTSQ",
@@ -101,6 +104,7 @@ __all__ = [
     "Hutchinson",
     "InverseScalingSquaring",
     "Iterative",
+    "IterativeRefinement",
     "KrylovSolver",
     "KrylovSchur",
     "Davidson",

@@ -3,16 +3,19 @@ Golub & Van Loan, 4th ed., sec. 4.2."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from ..backends.base import Array
 from ..cost import Cost
+from ..dispatch.session import record, wanted
 from ..errors import NonFiniteError, NotPositiveDefiniteError
+from ..info import Info
 from ..properties import PSD, SelfAdjoint
 from .base import Algorithm
+from .condition import inverse_norm1
 from .dense_cost import batch_size, dense_memory, with_entries
-from .factor import CholeskyFactor, dense_entries, warn_if_singular
+from .factor import CholeskyFactor, dense_entries, record_direct, warn_if_singular
 
 __all__ = ["Cholesky"]
 
@@ -21,8 +24,12 @@ __all__ = ["Cholesky"]
 class Cholesky(Algorithm):
     """``A = L L^H``: ``n^3/3`` flops once, ``2 n^2`` per right-hand side. Reads the lower triangle.
 
-    No jitter is ever added: an operator that is not positive definite raises ``NotPositiveDefiniteError``.
+    An operator that is not positive definite raises ``NotPositiveDefiniteError``: nothing is added to it
+    unless jitter asks for it. jitter: relative to the mean of the diagonal (of each matrix of a batch); the
+    factors are then those of ``A + s I`` with ``s = jitter mean(diag A)``, and ``Info.jitter`` says so.
     """
+
+    jitter: float | None = None
 
     def applicable(self, question: str, A: Any, *operands: Any) -> bool | str:
         return True if A.isa(PSD) else "the operator is not declared PSD"
@@ -48,17 +55,43 @@ class Cholesky(Algorithm):
         be = A._concrete_backend()
         M = dense_entries(A)
         look_for_asymmetry(be, A, M)
+        if self.jitter is not None and M.shape[-1]:
+            M = self._lifted(be, A, M)
         L = be.cholesky(M)
         if be.is_concrete(M) and M.ndim == 2 and M.shape[0]:
             d = be.xp.abs(be.xp.linalg.diagonal(L))
             # (min L_ii / max L_ii)^2 bounds the reciprocal condition number from
             # above (Higham 2002, sec. 8.3)
             warn_if_singular(be.number(be.xp.min(d) / be.xp.max(d)) ** 2, A, "Cholesky")
-        return CholeskyFactor(be, L)
+        factor = CholeskyFactor(be, L)
+        if M.ndim != 2 or not M.shape[0] or not wanted():
+            return factor
+        norm1 = be.constant(be.xp.max(be.xp.sum(be.xp.abs(M), axis=-2)))
+        inverse = inverse_norm1(be, factor.solve, factor.solve, M.shape[-1], M.dtype, be.device(M))
+        condition = be.constant(norm1 * inverse)
+        return replace(
+            factor, condition=be.number(condition) if be.is_concrete(condition) else condition, norm1=norm1
+        )
+
+    def _lifted(self, be: Any, A: Any, M: Array) -> Array:
+        xp = be.xp
+        d = xp.linalg.diagonal(M)
+        d = xp.real(d) if be.is_complex(d) else d
+        s = float(self.jitter) * xp.mean(d, axis=-1)  # type: ignore[arg-type]
+        if be.is_concrete(s) and bool(xp.any(s < 0)):
+            raise NotPositiveDefiniteError(f"Cholesky of {A!r}: the mean of its diagonal is negative.")
+        added = be.constant(xp.max(s))
+        record(Info(method="Cholesky", jitter=be.number(added) if be.is_concrete(added) else added))
+        eye = be.eye(M.shape[-1], M.dtype, be.device(M))
+        return M + be.astype(s, M.dtype)[..., None, None] * eye
 
     def solve(self, A: Any, b: Array) -> Array:
         check_finite(A, b)
-        return self.factor(A).solve(b)
+        factor = self.factor(A)
+        X = factor.solve(b)
+        if wanted() and not A.batch_shape:
+            record_direct(A, X, b, factor)
+        return X
 
     def slogdet(self, A: Any) -> tuple[Array, Array]:
         return self.factor(A).slogdet()
@@ -96,10 +129,19 @@ def look_for_asymmetry(be: Any, A: Any, M: Array) -> None:
     """
     if A.isa(SelfAdjoint) or not be.is_concrete(M) or 0 in M.shape:
         return
-    xp = be.xp
-    gap, size = be.number(xp.max(xp.abs(M - be.adjoint(M)))), be.number(xp.max(xp.abs(M)))
-    if gap > 100 * float(xp.finfo(M.dtype).eps) * size:
+    gap = asymmetry(be, M)
+    if gap is not None:
         raise NotPositiveDefiniteError(
             f"Cholesky of {A!r}: the matrix is not self-adjoint (|A - A^H| reaches {gap:.3g}, entries "
-            f"{size:.3g}), so it is not positive definite. Use LU(), or symmetrise it."
+            f"{be.number(be.xp.max(be.xp.abs(M))):.3g}), so it is not positive definite. Use LU(), or "
+            "symmetrise it."
         )
+
+
+def asymmetry(be: Any, M: Array) -> float | None:
+    """The largest entry of ``M - M^H`` if it is more than rounding, else None."""
+    xp = be.xp
+    if 0 in M.shape:
+        return None
+    gap, size = be.number(xp.max(xp.abs(M - be.adjoint(M)))), be.number(xp.max(xp.abs(M)))
+    return gap if gap > 100 * float(xp.finfo(M.dtype).eps) * size else None

@@ -150,7 +150,7 @@ def diagnosed(
     Both are told relative to ``|A|``, of which the products give a lower bound. Also returned: products made.
     """
     xp = be.xp
-    size = be.norm(B)
+    size = be.frobenius(B, axis=-2)
     open_ = (rnorm > 1.1 * tol * size) & xp.isfinite(rnorm) & (codes != STOPPED) & (codes != TIMEOUT)
     open_ = open_ & (codes != BAD_PRECONDITIONER) & (codes != NONFINITE)
     if not bool(xp.any(open_)):
@@ -158,17 +158,20 @@ def diagnosed(
     eps = float(xp.finfo(be.real_dtype(B.dtype)).eps)
     with aside():
         R = B - A @ X
-        unit = relative_to(be, R, be.norm(R)[..., None, :])
+        unit = relative_to(be, R, be.frobenius(R, axis=-2)[..., None, :])
         try:
             S = A @ unit if self_adjoint else A.H @ unit
         except (NotImplementedError, ColaError):  # no products with the adjoint
             return codes, 1
-    length = be.norm(X)
-    norm = xp.maximum(be.norm(B - R) / xp.where(length > 0, length, xp.ones_like(length)), be.norm(S))
+    length = be.frobenius(X, axis=-2)
+    norm = xp.maximum(
+        be.frobenius(B - R, axis=-2) / xp.where(length > 0, length, xp.ones_like(length)),
+        be.frobenius(S, axis=-2),
+    )
     grown = norm * length * eps > 0.01 * size
     codes = xp.where(open_ & grown, SINGULAR, codes)
     # a curvature that was not positive, and be it by rounding, is evidence of its own
-    orthogonal = be.norm(S) <= xp.where(codes == INDEFINITE, eps**0.5, eps**0.75) * norm
+    orthogonal = be.frobenius(S, axis=-2) <= xp.where(codes == INDEFINITE, eps**0.5, eps**0.75) * norm
     return xp.where(open_ & orthogonal, INCONSISTENT, codes), 2
 
 
@@ -204,7 +207,7 @@ def finish(
     # rounding in the recomputed residual itself may add a little to a residual that met the tolerance
     good = relative <= 1.1 * tol
     codes = xp.where(codes == CONVERGED, DRIFTED, codes)
-    codes = xp.where(~xp.isfinite(relative) & (codes <= DRIFTED), NONFINITE, codes)
+    codes = xp.where(~xp.isfinite(relative) & (codes <= BREAKDOWN), NONFINITE, codes)
     codes = xp.where(good, CONVERGED, codes)
     info = Info(
         method=method,

@@ -91,7 +91,7 @@ class KrylovSolver(Iterative):
         X, steps, products, codes, facts = self._run(be, A, P, B, X, tol, limit)
         if not be.is_concrete(X):
             return X, steps, products, codes, None, facts
-        rnorm, target = true_residual(be, A, X, B), 1.1 * tol * be.norm(B)
+        rnorm, target = true_residual(be, A, X, B), 1.1 * tol * be.frobenius(B, axis=-2)
         for _ in range(MOST_RESTARTS):
             claimed = (codes == CONVERGED) & (rnorm > target)
             if not bool(be.xp.any(claimed)) or steps >= limit:

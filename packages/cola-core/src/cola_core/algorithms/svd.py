@@ -10,8 +10,9 @@ from ..backends.base import Array
 from ..cost import Cost
 from ..properties import Stiefel, Unitary
 from .base import Algorithm
+from .cholesky import check_finite
 from .dense_cost import batch_size, dense_memory, with_entries
-from .factor import dense_entries
+from .factor import dense_entries, warn_if_singular
 from .spectrum import singular_order
 
 __all__ = ["SVD"]
@@ -44,6 +45,17 @@ class SVD(Algorithm):
         if question == "norm" and operands and operands[0] not in (2, "nuc"):
             return f"the norm of order {operands[0]!r} needs no singular values"
         return True
+
+    def solve(self, A: Any, b: Array) -> Array:
+        """``x = V (U^H b / s)``; the condition number is known exactly."""
+        be = A._concrete_backend()
+        check_finite(A, b)
+        U, s, V = be.svd(dense_entries(A))
+        if be.is_concrete(s) and 0 not in s.shape:
+            top = s[..., :1]
+            warn_if_singular(be.number(be.xp.min(s / be.xp.where(top > 0, top, 1 + top))), A, "SVD")
+        inner = be.matmul(be.adjoint(U), be.astype(b, be.xp.result_type(b.dtype, U.dtype)))
+        return be.matmul(V, inner / s[..., :, None])
 
     def svd(self, A: Any) -> tuple[Any, Array, Any]:
         from ..operators import Dense

@@ -252,6 +252,18 @@ class Backend:
         """Reciprocal 1-norm condition estimate, or None where it is not available (tracing)."""
         return None
 
+    def ldl_factor(self, A: Array) -> Any:
+        """``L D L^H`` with symmetric pivoting of (n, n), reading the lower triangle, as a pair: L below and D
+        on and just below the diagonal, and LAPACK's pivots (negative for blocks of two rows)."""
+        raise NotImplementedError(f"backend {self.name} has no LDL factorisation; use LU().")
+
+    def ldl_solve(self, factors: Any, B: Array) -> Array:
+        raise NotImplementedError(f"backend {self.name} has no LDL factorisation; use LU().")
+
+    def ldl_rcond(self, factors: Any, norm1: Array) -> Any:
+        """As ``lu_rcond``."""
+        return None
+
     def eigh(self, A: Array) -> tuple[Array, Array]:
         w, V = self.xp.linalg.eigh(A)
         return w, V

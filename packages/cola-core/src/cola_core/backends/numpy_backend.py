@@ -210,6 +210,35 @@ class NumpyBackend(Backend):
         gecon = _lapack("gecon", lu)
         return gecon(lu, norm1, norm="I" if transposed else "1")[0]
 
+    def ldl_factor(self, A: Array) -> Any:
+        if not A.shape[-1]:
+            return A, np.zeros(0, np.int32)
+        name = "hetrf" if A.dtype.kind == "c" else "sytrf"
+        work = int(_lapack(name + "_lwork", A)(A.shape[-1], lower=1)[0].real)
+        LD, pivots, info = _lapack(name, A)(A, lower=1, lwork=work)
+        if info > 0:
+            raise SingularMatrixError(
+                f"matrix of shape {A.shape} is singular: a pivot of its LDL factorisation is exactly zero. "
+                "Regularise it (A + s*I), or use lstsq."
+            )
+        return LD, pivots
+
+    def ldl_solve(self, factors: Any, B: Array) -> Array:
+        LD, pivots = factors
+        if not LD.size or not B.size:
+            return np.zeros(B.shape, np.result_type(LD, B))
+        if B.ndim > 2:
+            flat = np.moveaxis(B, -2, 0)
+            X = self.ldl_solve(factors, flat.reshape(len(flat), -1))
+            return np.moveaxis(X.reshape(flat.shape), 0, -2)
+        LD, B = _common(LD, B)
+        return _lapack("hetrs" if LD.dtype.kind == "c" else "sytrs", LD)(LD, pivots, B, lower=1)[0]
+
+    def ldl_rcond(self, factors: Any, norm1: Array) -> Any:
+        LD, pivots = factors
+        name = "hecon" if LD.dtype.kind == "c" else "sycon"
+        return _lapack(name, LD)(LD, pivots, norm1, lower=1)[0]
+
     def eigh(self, A: Array) -> tuple[Array, Array]:
         w, V = np.linalg.eigh(A)
         return w, V

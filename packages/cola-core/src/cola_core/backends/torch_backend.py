@@ -135,6 +135,26 @@ class TorchBackend(Backend):
         gecon = _lapack("gecon", host)
         return gecon(host, self.number(norm1), norm="1")[0]
 
+    def ldl_factor(self, A: Array) -> Any:
+        LD, pivots, info = torch.linalg.ldl_factor_ex(A, hermitian=True)
+        if info.numel() and self.is_concrete(info) and bool((info > 0).any()):
+            raise SingularMatrixError(
+                f"matrix of shape {tuple(A.shape)} is singular: a pivot of its LDL factorisation is exactly "
+                "zero. Regularise it (A + s*I), or use lstsq."
+            )
+        return LD, pivots
+
+    def ldl_solve(self, factors: Any, B: Array) -> Array:
+        LD, pivots = factors
+        dtype = torch.promote_types(LD.dtype, B.dtype)
+        if not LD.numel() or not B.numel():
+            return torch.zeros(B.shape, dtype=dtype, device=B.device)
+        if B.dim() > 2:
+            flat = B.movedim(-2, 0)
+            X = self.ldl_solve(factors, flat.reshape(flat.shape[0], -1))
+            return X.reshape(flat.shape).movedim(0, -2)
+        return torch.linalg.ldl_solve(LD.to(dtype), pivots, B.to(dtype), hermitian=True)
+
     def eig(self, A: Array) -> tuple[Array, Array]:
         w, V = torch.linalg.eig(A)
         return w, V

@@ -127,7 +127,9 @@ def cola_register(registrar: Any, trigger: str) -> None:
         q.SOLVE: (
             *(a.MINRESQLP, a.FGMRES, a.BiCGStab, a.IDR, a.LSMR, a.LSQR, a.CGLS),
             *(a.SVRG, a.StochasticDualDescent, a.AlternatingProjections),
+            *(a.LDL, a.QR, a.LQ, a.SVD, a.IterativeRefinement),
         ),
+        q.SLOGDET: (a.LDL,),
         q.LEAST_SQUARES: (a.LSQR, a.CGLS, a.CG),
         q.APPLY_UNARY: (a.Chebyshev, a.ContourQuadrature),
         q.EIGSH: (a.PowerIteration, a.SVRG, a.Davidson, a.LOBPCG),

@@ -30,8 +30,20 @@ def algorithm_cases() -> list[Case]:
     return [
         _algorithm("cholesky", lambda: a.Cholesky(), ("solve", "slogdet", "cholesky"), "psd"),
         _algorithm("lu", lambda: a.LU(), ("solve", "slogdet", "lu"), "general"),
-        _algorithm("qr", lambda: a.QR(), ("qr",), "general"),
-        _algorithm("lq", lambda: a.LQ(), ("lq",), "general"),
+        _algorithm(
+            "ldl",
+            lambda: a.LDL(),
+            ("solve", "slogdet"),
+            "selfadjoint",
+            capabilities=Capabilities(
+                backends=only("numpy", "torch", reason="JAX has no LDL factorisation"), batch=one_by_one
+            ),
+        ),
+        _algorithm(
+            "iterative-refinement", lambda: a.IterativeRefinement(), ("solve",), "general", max_condition=1e4
+        ),
+        _algorithm("qr", lambda: a.QR(), ("qr", "solve"), "general"),
+        _algorithm("lq", lambda: a.LQ(), ("lq", "solve"), "general"),
         _algorithm(
             "svd",
             lambda: a.SVD(),
