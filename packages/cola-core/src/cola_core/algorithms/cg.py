@@ -9,6 +9,7 @@ restarts from the current point.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -46,25 +47,34 @@ def _iterate(
     code = xp.where(rnorm <= target, CONVERGED, RUNNING)
     if P is not None:
         code = xp.where((code == RUNNING) & ~(rho > 0), BAD_PRECONDITIONER, code)
+    # where values can be looked at: whether every column still runs, so that none needs to be held back
+    concrete, inf, single = be.is_concrete(code), float("inf"), tuple(rnorm.shape) == (1,)
+    bound = target.item() if concrete and single else target
+    everyone = concrete and bool(xp.all(code == RUNNING))
     state = (0, X, R, Z + 0, rho, code)
 
     def running(state: Any) -> Any:
         step, code = state[0], state[-1]
-        return (step < limit) & xp.any(code == RUNNING)
+        return (step < limit) & (everyone or xp.any(code == RUNNING))
+
+    def above(norms: Any) -> Any:
+        return norms > bound
 
     def body(state: Any) -> Any:
+        nonlocal everyone
         step, X, R, D, rho, code = state
         Q = A @ D
         curvature = _real(be, be.inner(D, Q))
-        finite, positive = xp.isfinite(curvature), curvature > 0
-        concrete = be.is_concrete(Q)
-        usual = concrete and bool(xp.all(finite & positive))
+        usual = concrete and _every(xp, curvature, single, lambda c: (c > 0) & (c < inf))
         if not usual:
-            live = code == RUNNING
+            finite, positive, live = xp.isfinite(curvature), curvature > 0, code == RUNNING
             code = xp.where(live & ~finite, NONFINITE, code)
             code = xp.where(live & finite & ~positive, INDEFINITE, code)
-        live = code == RUNNING
-        alpha = xp.where(live, rho / xp.where(live, curvature, one), zero)
+        if usual and everyone:
+            alpha = rho / curvature
+        else:
+            live = code == RUNNING
+            alpha = xp.where(live, rho / xp.where(live, curvature, one), zero)
         alpha = be.astype(alpha, B.dtype)
         if usual or not concrete or bool(xp.all(finite)):
             X = be.axpy(alpha, D, X)
@@ -78,15 +88,25 @@ def _iterate(
             Z = P @ R
             new, rnorm = _real(be, be.inner(R, Z)), be.norm(R)
             code = xp.where((code == RUNNING) & ~(new > 0) & (rnorm > target), BAD_PRECONDITIONER, code)
-        code = xp.where((code == RUNNING) & (rnorm <= target), CONVERGED, code)
-        live = code == RUNNING
-        ratio = xp.where(live, new / xp.where(rho != 0, rho, one), zero)
+        if usual and everyone and P is None and watch is None and _every(xp, rnorm, single, above):
+            ratio = new / rho
+        else:
+            code = xp.where((code == RUNNING) & (rnorm <= target), CONVERGED, code)
+            live = code == RUNNING
+            ratio = xp.where(live, new / xp.where(rho != 0, rho, one), zero)
+            new = xp.where(live, new, rho)
+            code = observe(be, watch, step + 1, rnorm, code)
+            everyone = concrete and bool(xp.all(code == RUNNING))
         D = be.xpay(Z, be.astype(ratio, B.dtype), D)
-        code = observe(be, watch, step + 1, rnorm, code)
-        return step + 1, X, R, D, xp.where(live, new, rho), code
+        return step + 1, X, R, D, new, code
 
     state = be.while_loop(running, body, state)
     return state[1], state[0], state[0] + products, state[-1]
+
+
+def _every(xp: Any, x: Array, single: bool, test: Callable[[Any], Any]) -> bool:
+    """Whether all entries pass a test; a single one is looked at as a number, which is cheaper."""
+    return bool(test(x.item())) if single else bool(xp.all(test(x)))
 
 
 def _real(be: Backend, x: Array) -> Array:

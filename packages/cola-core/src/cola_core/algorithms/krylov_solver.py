@@ -15,6 +15,7 @@ from typing import Any, ClassVar
 
 from ..backends.base import Array, Backend
 from ..dispatch.session import aside
+from ..operators.sparse_rows import loop_form
 from ..reasons import CONVERGED
 from .base import Iterative, question_memory
 from .iteration import (
@@ -115,6 +116,8 @@ class KrylovSolver(Iterative):
             B = B / scale
             X = None if X is None else X / scale
         static = self._static(A.shape[-1], limit)
+        if be.name == "jax":
+            A = loop_form(A)
         # the products of the iteration, those with a preconditioner that solves too, are not the answer
         with aside(), self.watched(self._method, limit, be, B) as watch:
             run = be.jit(type(self)._iterate, static=("watch", *static))

@@ -70,6 +70,35 @@ class TorchBackend(Backend):
             a, b = a.to(dtype), b.to(dtype)
         return torch.matmul(a, b)
 
+    def inner(self, x: Array, y: Array) -> Array:
+        if x.ndim == 2 and x.shape[1] == 1 and x.dtype == y.dtype:  # one pass, no temporary
+            return torch.vdot(x[:, 0], y[:, 0])[None]
+        return super().inner(x, y)
+
+    def axpy(self, a: Array, x: Array, y: Array) -> Array:
+        if self._mine(y, x, a):
+            return y.addcmul_(x, a[..., None, :])
+        return super().axpy(a, x, y)
+
+    def xpay(self, x: Array, a: Array, y: Array) -> Array:
+        if self._mine(y, x, a):
+            return torch.addcmul(x, y, a[..., None, :], out=y)
+        return super().xpay(x, a, y)
+
+    def matmul_add(self, y: Array, x: Array, a: Array) -> Array:
+        if y.dim() == 2 and x.dim() == 2 and y.dtype == a.dtype and self._mine(y, y, x):
+            return y.addmm_(x, a)
+        return super().matmul_add(y, x, a)
+
+    def _mine(self, y: Array, x: Array, a: Array) -> bool:
+        """Whether y can be overwritten: nothing is differentiated or traced, and nothing is converted."""
+        if torch.is_grad_enabled() and (y.requires_grad or x.requires_grad or a.requires_grad):
+            return False
+        if x.shape != y.shape or not x.dtype == y.dtype == a.dtype or torch.compiler.is_compiling():
+            return False
+        wrapped = torch._C._functorch.is_functorch_wrapped_tensor
+        return not (wrapped(y) or wrapped(x) or wrapped(a))
+
     def put(self, x: Array, index: Any, value: Array) -> Array:
         differentiated = x.requires_grad or getattr(value, "requires_grad", False)
         if differentiated or not self.is_concrete(x, value):

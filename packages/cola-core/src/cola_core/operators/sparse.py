@@ -146,8 +146,8 @@ class Sparse(LinearOperator):
         if be.name == "numpy" and self.data.ndim == 1:
             return _scipy_product(self._csr, X)
         fast = self._fast(be, X)
-        if fast is not None:
-            return fast @ X
+        if fast is not None:  # PyTorch's product with one vector is faster than that with one column
+            return (fast @ X[:, 0])[:, None] if X.shape[1] == 1 else fast @ X
         return be.index_add(self.rows, self.data[..., None] * X[..., self.cols, :], self.size[0])
 
     def _matvec(self, x: Array) -> Array:
@@ -167,7 +167,13 @@ class Sparse(LinearOperator):
         if made is None:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")  # that CSR is in beta state
-                made = self.__dict__["_torch_csr"] = self.to_torch()
+                made = self.to_torch()
+                if max(self.nnz, *self.size) < 2**31:  # half the traffic for the positions
+                    import torch
+
+                    starts, cols = made.crow_indices().to(torch.int32), made.col_indices().to(torch.int32)
+                    made = torch.sparse_csr_tensor(starts, cols, self.data, self.size, check_invariants=False)
+            self.__dict__["_torch_csr"] = made
         return made
 
     def _rmatmat(self, X: Array) -> Array:
