@@ -23,6 +23,7 @@ def all_benches() -> list[Bench]:
         paper,
         peers,
         preconditioned,
+        symmetric,
         toeplitz,
     )
 
@@ -41,6 +42,7 @@ def all_benches() -> list[Bench]:
             general_solvers,
             preconditioned,
             matrix_functions,
+            symmetric,
             toeplitz,
             peers,
         )
