@@ -41,6 +41,7 @@ def _iterate(
     else:
         X, products = X + 0, 1
         R = B - A @ X
+    eps = float(xp.finfo(target.dtype).eps)
     rnorm = be.norm(R)
     code = xp.where(rnorm <= target, CONVERGED, RUNNING)
     code = xp.where(xp.isfinite(rnorm), code, NONFINITE)
@@ -75,6 +76,8 @@ def _iterate(
             lengths = be.inner(S, be.matmul(be.matmul(be.adjoint(Q), Q), S))
             rnorm = xp.sqrt(xp.abs(lengths))
         code = xp.where((code == RUNNING) & (rnorm <= 1), CONVERGED, code)
+        # residuals may grow with the root of the condition number, not beyond all digits
+        code = xp.where((code == RUNNING) & (rnorm * tol > 1 / eps), BREAKDOWN, code)
         D = be.matmul(_masked(be, D, stopped), be.cholesky_solve(L, K))
         D += Z
         code = observe(be, watch, step + 1, rnorm * xp.abs(unit), code)
