@@ -19,7 +19,7 @@ from ..cost import Cost
 from ..operators.selection import columns_times, diagonal_blocks, has_cheap_rows
 from ..properties import PSD
 from .iteration import CONVERGED, INDEFINITE, NONFINITE, RUNNING, observe
-from .piecewise_solver import PiecewiseSolver
+from .piecewise_solver import PiecewiseSolver, negative_curvature
 from .progress import Watch
 
 __all__ = ["AlternatingProjections"]
@@ -60,7 +60,8 @@ def _iterate(
         R = R - columns_times(A, index, change, self_adjoint=True)
         rnorm = be.norm(R)
         code = xp.where((code == RUNNING) & (rnorm <= target), CONVERGED, code)
-        code = xp.where((code == RUNNING) & (rnorm > most), INDEFINITE, code)
+        bent = negative_curvature(be, X, B - R) | (rnorm > most)
+        code = xp.where((code == RUNNING) & bent, INDEFINITE, code)
         code = xp.where((code == RUNNING) & ~xp.isfinite(rnorm), NONFINITE, code)
         return step + 1, X, R, observe(be, watch, step + 1, rnorm, code)
 

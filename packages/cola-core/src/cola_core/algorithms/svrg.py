@@ -34,8 +34,9 @@ POOL = 16  # times the number of terms: so many draws are made before the loop; 
 MOST_HALVINGS = 40
 # the step is 1 / (|A| + NOISE * norm of a sample): longer than the proofs allow (4), found to be faster on
 # sums of dense terms, and taken back where a residual grows
-NOISE = 1.0
-PASSES = 3  # times the number of terms: so many are used between anchors
+NOISE = 2.0
+MOST_PASSES = 8  # over all terms between two anchors
+SLOW = 0.5  # a residual that falls by less than this asks for more steps between anchors
 PATIENCE = 20  # anchors without a smaller residual, after which the step is halved
 
 
@@ -49,10 +50,11 @@ def _iterate(
     *,
     watch: Watch | None = None,
 ) -> tuple[Array, Any, Any, Array]:
-    """Anchors, each followed by ``inner`` cheap steps. The residual is that of the anchor, so it is exact."""
+    """Anchors, each followed by ``inner`` cheap steps, twice as many where that gained little. The residual
+    is that of the anchor, so it is exact."""
     be: Any = backend_of(B)
     xp = be.xp
-    terms, draws, weights, rate, inner = data
+    terms, draws, weights, rate, inner, most = data
     pool, size = draws.shape
     bnorm = be.norm(B)
     target = tol * bnorm
@@ -64,21 +66,21 @@ def _iterate(
     code = xp.where(xp.isfinite(rnorm + rate), code, NONFINITE)
 
     def running(state: Any) -> Any:
-        return (state[0] < limit) & xp.any(state[-1] == RUNNING)
+        return (state[0] < limit) & xp.any(state[8] == RUNNING)
 
     def body(state: Any) -> Any:
-        step, anchor, G, best, least, rate, stalled, halvings, code = state
+        step, anchor, G, best, least, rate, stalled, halvings, code, inner, made = state
 
         def cheap(inside: Any) -> Any:
             t, D = inside
-            j = (step * inner + t) % pool
+            j = (made + t) % pool
             slope = terms.product(be, draws[j], weights[j], D) + G
             return t + 1, D - be.astype(rate, B.dtype) * slope
 
         _, D = be.while_loop(lambda s: s[0] < inner, cheap, (0, xp.zeros_like(anchor)))
         X = anchor + D
         new = A @ X - B
-        rnorm = be.norm(new)
+        rnorm, before = be.norm(new), be.norm(G)
         better = rnorm < least
         best = xp.where(better[None, :], X, best)
         least = xp.where(better, rnorm, least)
@@ -94,13 +96,16 @@ def _iterate(
         code = xp.where((code == RUNNING) & negative_curvature(be, X, new + B), INDEFINITE, code)
         code = xp.where((code == RUNNING) & (halvings > MOST_HALVINGS), DIVERGED, code)
         code = observe(be, watch, step + 1, least, code)
-        return step + 1, anchor, G, best, least, rate, stalled, halvings, code
+        slow = xp.any((code == RUNNING) & ~lost & (rnorm > SLOW * before))
+        longer = xp.where(slow & (2 * inner <= most), 2 * inner, inner)
+        longer = longer if be.name == "jax" else int(longer)
+        return step + 1, anchor, G, best, least, rate, stalled, halvings, code, longer, made + inner
 
     none = xp.zeros_like(code)
-    state = (0, X, G, X + 0, rnorm, rate + xp.zeros_like(rnorm), none, none, code)
+    state = (0, X, G, X + 0, rnorm, rate + xp.zeros_like(rnorm), none, none, code, inner, 0)
     state = be.while_loop(running, body, state)
-    steps, X, code = state[0], state[3], state[-1]
-    sampled = -(-(steps * inner * size) // max(terms.count, 1))
+    steps, X, code, made = state[0], state[3], state[8], state[10]
+    sampled = -(-(made * size) // max(terms.count, 1))
     return X, steps, (0 if first else 1) + steps + sampled, code
 
 
@@ -110,7 +115,7 @@ def _leading(
     """Orthonormal W (n, k) towards the leading eigenvectors: values, vectors, anchors, residuals, code."""
     be: Any = backend_of(W)
     xp = be.xp
-    terms, draws, weights, rate, inner = data
+    terms, draws, weights, rate, inner, _ = data
     pool = draws.shape[0]
 
     def measured(W: Array) -> tuple[Array, Array, Array, Array]:
@@ -163,10 +168,11 @@ class SVRG(PiecewiseSolver):
 
     A: an ``ops.Sum`` of many operators, or a Gram matrix (``LowRank(U)``, ``B.H @ B``) whose terms are its
     columns, with diagonal terms or without. max_iters: anchors (default 1000); each costs one product with A
-    and ``inner`` steps. bs: terms in a step (default a tenth of all). inner: default so many that three
-    times the terms are used between anchors. rate: step size; default from estimates of the norms, and halved
-    where the residual grows. key: seed. Between terms of very different condition CG needs fewer passes; SVRG
-    is for terms too many or too large to go through often. ``Info.matvecs`` counts products with all terms.
+    and ``inner`` steps. bs: terms in a step (default a tenth of all). inner: default so many that all
+    terms are used once between anchors, and up to eight times where that is too few. rate: step size; default
+    from estimates of the norms, and halved where the residual grows. key: seed. Between terms of very
+    different condition CG needs fewer passes; SVRG is for terms too many or too large to go through often.
+    ``Info.matvecs`` counts products with all terms.
 
     >>> import numpy as np, cola_core as cola
     >>> rng = np.random.default_rng(0)
@@ -218,14 +224,15 @@ class SVRG(PiecewiseSolver):
         return NORM_STEPS + (12 if self.rate is None else 0)
 
     def _data(self, be: Backend, A: Any, dtype: Any, device: Any) -> Any:
-        """Terms, draws, weights, step size, and the steps between anchors."""
+        """Terms, draws, weights, step size, and the steps between anchors, at first and at most."""
         xp = be.xp
         n = A.shape[-1]
         real = be.real_dtype(dtype)
         terms = sampled_sum(A, "SVRG")
         N = terms.count
         size = max(min(N, -(-N // 10) if self.bs is None else int(self.bs)), 1)
-        inner = -(-PASSES * N // size) if self.inner is None else max(int(self.inner), 1)
+        inner = -(-N // size) if self.inner is None else max(int(self.inner), 1)
+        most = MOST_PASSES * inner if self.inner is None else inner
         norms = be.astype(terms.norms(be, n, dtype, device), real)
         total = xp.sum(norms)
         # no term is drawn less often than a tenth of its even share: its norm is an estimate
@@ -246,7 +253,7 @@ class SVRG(PiecewiseSolver):
         else:
             whole = 1.1 * largest_eigenvalue(be, A._matmat, be.normal(3, (n, 1), dtype, device), 12)
             rate = 1 / (whole + NOISE * total / size)
-        return terms, draws, be.astype(weights, real), be.astype(rate, real), inner
+        return terms, draws, be.astype(weights, real), be.astype(rate, real), inner, most
 
     def eigsh(self, A: Any, k: int, which: str) -> tuple[Array, Any]:
         """The k largest eigenvalues of a positive semidefinite A."""
