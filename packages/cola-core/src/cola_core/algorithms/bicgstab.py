@@ -17,7 +17,7 @@ from ..backends.base import Array
 from ..cost import Cost
 from ..reasons import BREAKDOWN, CONVERGED, NONFINITE, RUNNING, STAGNATED
 from .base import question_memory, typical_steps
-from .columns import Best, first_residual, negligible, quotient, smoothing_step
+from .columns import Best, diverged, first_residual, negligible, quotient, smoothing_step
 from .krylov_solver import KrylovSolver
 from .progress import Watch, observe
 
@@ -33,24 +33,27 @@ def _iterate(
     be: Any = backend_of(B)
     xp = be.xp
     target = tol * be.norm(B)
+    first = X
     X, R, products = first_residual(A, B, X, be)
-    rnorm = be.norm(R)
+    began = rnorm = be.norm(R)
     code = xp.where(rnorm <= target, CONVERGED, RUNNING)
     rho = be.inner(R, R)
     none = xp.zeros_like(code)
-    state = (0, X, R, R + 0, R + 0, rho, none, none, Best(X + 0, rnorm, rnorm), rnorm, code)
+    state = (0, X, R, R + 0, R + 0, rho, 0 * rnorm, none, none, Best(X + 0, rnorm, rnorm), rnorm, code)
 
     def running(state: Any) -> Any:
         return (state[0] < limit) & xp.any(state[-1] == RUNNING)
 
     def body(state: Any) -> Any:
-        step, X, R, S, D, rho, broken, idle, best, _, code = state
+        step, X, R, S, D, rho, norm, broken, idle, best, _, code = state
         live = code == RUNNING
         Y = D if P is None else P @ D
         V = A @ Y
         sv = be.inner(S, V)
         snorm = be.norm(S)
-        failed = negligible(be, sv, snorm * be.norm(V))
+        vnorm, ynorm = be.norm(V), be.norm(Y)
+        failed = negligible(be, sv, snorm * vnorm) | negligible(be, vnorm, norm * ynorm)  # A y is zero, too
+        norm = xp.maximum(norm, quotient(be, vnorm, ynorm, live))
         alpha = quotient(be, rho, sv, live & ~failed)
         X = be.axpy(alpha, Y, X)
         H = be.axpy(-alpha, V, R)
@@ -67,7 +70,8 @@ def _iterate(
         failed = failed | (omega == 0) | negligible(be, following, snorm * rnorm)
         broken = xp.where(failed, broken + 1, xp.zeros_like(broken))
         idle = xp.where(new, xp.zeros_like(idle), idle + 1)
-        code = xp.where((code == RUNNING) & (broken >= 2), BREAKDOWN, code)
+        lost = (broken >= 2) | diverged(be, rnorm, best.least)
+        code = xp.where((code == RUNNING) & lost, BREAKDOWN, code)
         code = xp.where((code == RUNNING) & (idle > PATIENCE), STAGNATED, code)
         live = (code == RUNNING) & ~failed
         beta = quotient(be, following * alpha, rho * omega, live)
@@ -77,10 +81,11 @@ def _iterate(
         S, D = (S, D) if fresh else (xp.where(again, R, S), xp.where(again, R, D))
         rho = xp.where(failed, be.inner(R, R), following)
         code = observe(be, watch, step + 1, rnorm, code)
-        return step + 1, X, R, S, D, rho, broken, idle, best, rnorm, code
+        return step + 1, X, R, S, D, rho, norm, broken, idle, best, rnorm, code
 
     step, X, *_, best, rnorm, code = be.while_loop(running, body, state)
-    return best.or_last(be, X, rnorm), step, 2 * step + products, code
+    X = best.answer(be, A, B, X, rnorm, first, began)
+    return X, step, 2 * step + products + 1, code
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ from typing import Any, ClassVar
 
 from ..backends import backend_of
 from ..backends.base import Array
-from ..reasons import RUNNING
+from ..reasons import RUNNING, STAGNATED
 from .columns import quotient
 from .least_squares_solver import LeastSquaresSolver, Outcome, first_code, next_code
 from .progress import Watch, observe
@@ -34,13 +34,13 @@ def _iterate(
     code = first_code(be, bnorm, snorm, be.norm(R), tol)
     zero = xp.zeros_like(snorm)
     X = be.zeros((*B.shape[:-2], A.shape[-1], B.shape[-1]), B.dtype, be.device(B))
-    state = (0, X, R, S + 0, snorm, zero, zero, zero, xp.ones_like(zero), code)
+    state = (0, X, R, S + 0, snorm, be.norm(R), zero, zero, zero, xp.ones_like(zero), code)
 
     def running(state: Any) -> Any:
         return (state[0] < limit) & xp.any(state[-1] == RUNNING)
 
     def body(state: Any) -> Any:
-        step, X, R, D, snorm, carried, square, inverse, condition, code = state
+        step, X, R, D, snorm, before, carried, square, inverse, condition, code = state
         live = code == RUNNING
         Q = A @ D
         qnorm, dnorm = be.norm(Q), be.norm(D)
@@ -61,10 +61,14 @@ def _iterate(
         square = square + back * back + carried
         inverse = inverse + quotient(be, dnorm, qnorm, live) ** 2
         condition = xp.sqrt(square * inverse)
-        code = next_code(be, code, bnorm, be.norm(R), following, xp.sqrt(square), condition, tol, conlim)
+        rnorm = be.norm(R)
+        # it never grows but by rounding, in directions that A nearly annihilates
+        code = xp.where((code == RUNNING) & (rnorm > 1.01 * before), STAGNATED, code)
+        code = next_code(be, code, bnorm, rnorm, following, xp.sqrt(square), condition, tol, conlim)
         code = observe(be, watch, step + 1, following, code)
         D = be.xpay(S, be.astype(beta, X.dtype), D)
-        return step + 1, X, R, D, following, beta * back * back, square, inverse, condition, code
+        carried = beta * back * back
+        return step + 1, X, R, D, following, rnorm, carried, square, inverse, condition, code
 
     step, X, *_, square, _, condition, code = be.while_loop(running, body, state)
     return Outcome(X, step, 2 * step + 1, code, xp.sqrt(square), condition)

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 from ..backends.base import Array, Backend
 
-__all__ = ["Best", "Single", "first_residual", "negligible", "quotient", "smoothing_step"]
+__all__ = ["Best", "Single", "diverged", "first_residual", "negligible", "quotient", "smoothing_step"]
 
 # Sleijpen & van der Vorst, Numer. Algorithms 10 (1995) 203: the least cosine that a smoothing step may have
 LEAST_COSINE = 0.7
@@ -88,6 +88,17 @@ class Best(NamedTuple):
         kept = xp.where(keep[..., None, :], X, self.X)
         return Best(kept, xp.where(keep, rnorm, self.norm), least), new
 
-    def or_last(self, be: Backend, X: Array, rnorm: Array) -> Array:
-        """The last iterate, where it is no worse."""
-        return be.xp.where((rnorm <= self.norm)[..., None, :], X, self.X)
+    def answer(
+        self, be: Backend, A: Any, B: Array, X: Array, rnorm: Array, first: Array | None, began: Array
+    ) -> Array:
+        """The last iterate where it is no worse; and the first one (None: zero), whose residual has the norm
+        ``began``, where rounding has spoiled both. One product."""
+        xp = be.xp
+        X = xp.where((rnorm <= self.norm)[..., None, :], X, self.X)
+        first = xp.zeros_like(X) if first is None else first
+        return xp.where((be.norm(B - A @ X) <= began)[..., None, :], X, first)
+
+
+def diverged(be: Backend, rnorm: Array, least: Array) -> Array:
+    """Whether a residual has grown so much that no digit of the best one is left."""
+    return float(be.xp.finfo(rnorm.dtype).eps) * rnorm > least

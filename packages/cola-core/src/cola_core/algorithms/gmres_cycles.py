@@ -13,7 +13,6 @@ from typing import Any
 
 from ..backends import backend_of
 from ..backends.base import Array
-from ..dispatch.session import SESSION, Session
 from ..reasons import CONVERGED, NONFINITE, RUNNING, STAGNATED
 from .columns import first_residual
 from .orthogonal import normalize, sweep
@@ -117,7 +116,7 @@ def _cycle(
     def step(state: Any) -> Any:
         j, V, Z, rotations, T, rest, code = state
         v = row(V[..., j, :])
-        y = _applied(P, v, flexible)
+        y = v if P is None else P @ v
         w, h, after, before = sweep(be, V, row(A @ y), j + 1)
         q, norm = normalize(be, w, after, before)
         norm = be.astype(norm, R.dtype)
@@ -169,17 +168,3 @@ def _triangular_solve(be: Any, T: Array, g: Array) -> Array:
     T = T + be.matrix_diag(be.astype(out, T.dtype) - be.astype(out, T.dtype) * xp.linalg.diagonal(T))
     g = xp.where(out, xp.zeros_like(g), g)
     return be.solve_triangular(T, g[..., None], lower=False)[..., 0]
-
-
-def _applied(P: Any, v: Array, flexible: bool) -> Array:
-    """The preconditioner. One that may change, an inner iteration say, need not converge: what it reports of
-    itself is not a report on the answer."""
-    if P is None:
-        return v
-    if not flexible:
-        return P @ v
-    token = SESSION.set(Session())
-    try:
-        return P @ v
-    finally:
-        SESSION.reset(token)

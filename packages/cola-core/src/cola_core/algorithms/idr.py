@@ -18,7 +18,7 @@ from ..backends.base import Array
 from ..cost import Cost
 from ..reasons import BREAKDOWN, CONVERGED, NONFINITE, RUNNING, STAGNATED
 from .base import question_memory, typical_steps
-from .columns import Best, first_residual, negligible, quotient, smoothing_step
+from .columns import Best, diverged, first_residual, negligible, quotient, smoothing_step
 from .krylov_solver import KrylovSolver
 from .progress import Watch, observe
 
@@ -45,8 +45,9 @@ def _iterate(
     n = B.shape[-2]
     s = min(s, n)
     target = tol * be.norm(B)
+    first = X
     X, R, products = first_residual(A, B, X, be)
-    rnorm = be.norm(R)
+    began = rnorm = be.norm(R)
     code = xp.where(rnorm <= target, CONVERGED, RUNNING)
     shadow = be.adjoint(be.qr(be.normal(key, (n, s), B.dtype, be.device(B)))[0])  # (s, n)
     one, zero = xp.ones_like(rnorm), xp.zeros_like(rnorm)
@@ -55,7 +56,7 @@ def _iterate(
     U = tuple(xp.zeros_like(B) for _ in range(s))
     # M[j][i] = <shadow i, G[j]>, lower triangular in exact arithmetic
     M = tuple(tuple(one if i == j else zero for i in range(s)) for j in range(s))
-    state = (0, X, R, G, U, M, one, xp.zeros_like(code), Best(X + 0, rnorm, rnorm), rnorm, code)
+    state = (0, X, R, G, U, M, one, 0 * rnorm, xp.zeros_like(code), Best(X + 0, rnorm, rnorm), rnorm, code)
 
     def running(state: Any) -> Any:
         return (state[0] < limit) & xp.any(state[-1] == RUNNING)
@@ -75,11 +76,12 @@ def _iterate(
         code = xp.where((code == RUNNING) & (rnorm <= target), CONVERGED, code)
         idle = xp.where(new, xp.zeros_like(idle), idle + 1)
         code = xp.where((code == RUNNING) & (idle > PATIENCE), STAGNATED, code)
+        code = xp.where((code == RUNNING) & diverged(be, rnorm, best.least), BREAKDOWN, code)
         code = observe(be, watch, step, rnorm, code)
         return idle, best, rnorm, code
 
     def body(state: Any) -> Any:
-        step, X, R, G, U, M, omega, idle, best, rnorm, code = state
+        step, X, R, G, U, M, omega, norm, idle, best, rnorm, code = state
         G, U, M = list(G), list(U), [list(row) for row in M]
         f = _dots(be, shadow, R)
         for j in range(s):
@@ -97,6 +99,7 @@ def _iterate(
             Y = combined(c, U[j:], omega[..., None, :] * V)
             W = A @ Y + 0
             m = _dots(be, shadow, W)
+            size, length = be.norm(W), be.norm(Y)
             for i in range(j):  # bi-orthogonal: no component along the shadow vectors before this one
                 weight = quotient(be, m[i], M[i][i], live)
                 W = be.axpy(-weight, G[i], W)
@@ -104,9 +107,10 @@ def _iterate(
                 m = [a - weight * b for a, b in zip(m, M[i], strict=True)]
             G[j], U[j] = W, Y
             M[j] = [zero] * j + m[j:]
-            size = be.norm(W)
-            failed = live & negligible(be, m[j], size)
-            code = xp.where(failed, xp.where(xp.isfinite(size), BREAKDOWN, NONFINITE), code)
+            failed = live & (negligible(be, m[j], size) | negligible(be, size, norm * length))
+            norm = xp.maximum(norm, quotient(be, size, length, live))
+            code = xp.where(failed, BREAKDOWN, code)
+            code = xp.where(live & ~xp.isfinite(size) & xp.isfinite(length), NONFINITE, code)
             beta = quotient(be, f[j], m[j], live & ~failed)
             X = be.axpy(beta, Y, X)
             R = be.axpy(-beta, W, R)
@@ -123,10 +127,11 @@ def _iterate(
             code = xp.where(live & (omega == 0), BREAKDOWN, code)
             step = step + xp.any(live) if not be.is_concrete(live) else step + 1
             idle, best, rnorm, code = after(step, X, R, idle, best, code)
-        return step, X, R, tuple(G), tuple(U), tuple(map(tuple, M)), omega, idle, best, rnorm, code
+        return step, X, R, tuple(G), tuple(U), tuple(map(tuple, M)), omega, norm, idle, best, rnorm, code
 
     step, X, *_, best, rnorm, code = be.while_loop(running, body, state)
-    return best.or_last(be, X, rnorm), step, step + products, code
+    X = best.answer(be, A, B, X, rnorm, first, began)
+    return X, step, step + products + 1, code
 
 
 @dataclass(frozen=True)

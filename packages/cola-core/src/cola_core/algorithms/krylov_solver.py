@@ -13,6 +13,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
+import numpy as np
+
 from ..backends.base import Array, Backend
 from ..dispatch.session import aside
 from ..operators.sparse_rows import loop_form
@@ -119,7 +121,9 @@ class KrylovSolver(Iterative):
         if be.name == "jax":
             A = loop_form(A)
         # the products of the iteration, those with a preconditioner that solves too, are not the answer
-        with aside(), self.watched(self._method, limit, be, B) as watch:
+        # numbers that overflow on the way are found and reported; NumPy need not warn of each
+        quiet = np.errstate(over="ignore", invalid="ignore", divide="ignore")
+        with aside(), quiet, self.watched(self._method, limit, be, B) as watch:
             run = be.jit(type(self)._iterate, static=("watch", *static))
             X, steps, products, codes, *facts = run(A, P, B, X, tol, limit, watch=watch, **static)
             if watch is not None and be.name == "jax" and be.is_concrete(B):

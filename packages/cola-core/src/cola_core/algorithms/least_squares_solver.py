@@ -13,9 +13,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, ClassVar, NamedTuple
 
+import numpy as np
+
 from ..backends.base import Array, Backend
 from ..cost import Cost
-from ..dispatch.session import record
+from ..dispatch.session import aside, record
 from ..info import Info
 from ..operators import Concatenated, LinearOperator, Product, ScalarMul, operator
 from ..properties import Property, SelfAdjoint
@@ -201,14 +203,16 @@ class LeastSquaresSolver(Iterative):
         eps = float(be.xp.finfo(be.real_dtype(B.dtype)).eps)
         conlim = 1 / eps if self.conlim is None else float(self.conlim)
         M = A if P is None else Product(A, P)
-        with self.watched(self._method, limit, be, B) as watch:
+        quiet = np.errstate(over="ignore", invalid="ignore", divide="ignore")
+        with aside(), quiet, self.watched(self._method, limit, be, B) as watch:
             out = be.jit(type(self)._iterate, static=("watch",))(
                 M, rest, bnorm, tol, limit, conlim, watch=watch
             )
             if watch is not None and be.name == "jax" and be.is_concrete(B):
                 be.to_numpy(out.codes)  # the loop runs on its own: wait for it
         Y = out.X if scale is None else out.X * scale
-        Y = Y if P is None else P @ Y
+        with aside():
+            Y = Y if P is None else P @ Y
         made = out.products + (0 if X is None else 1)
         return (Y if X is None else X + Y), out._replace(products=made)
 
@@ -367,7 +371,8 @@ def _norms(be: Backend, A: Any, P: Any, X: Array, B: Array) -> tuple[Array, Arra
     """``|b - A x|`` and ``|(A P)^H (b - A x)|``."""
     R = B - A @ X
     S = A.H @ R
-    return be.norm(R), be.norm(S if P is None else P.H @ S)
+    with aside():
+        return be.norm(R), be.norm(S if P is None else P.H @ S)
 
 
 def _orthogonal(
