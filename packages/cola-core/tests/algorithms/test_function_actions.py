@@ -211,6 +211,19 @@ def test_misses_are_announced(rng):
             cola.exp(bad, alg) @ np.ones(5)
 
 
+def test_underflow_is_no_convergence(rng):
+    """The first Ritz values are far below the largest eigenvalue, and their exponentials are zero."""
+    w = -np.linspace(0, 1e4, 300)
+    A = cola.no_dispatch(SelfAdjoint(ops.Diagonal(w)))
+    b = rng.normal(size=(300, 1))
+    for alg in (Lanczos(), Arnoldi()):
+        y, info = run(cola.exp(A, alg), b)
+        assert info.converged and relative(y, np.exp(w)[:, None] * b) < 1e-8, (alg, info)
+    y, info = run(cola.exp(A, Chebyshev()), b)
+    error = relative(y, np.exp(w)[:, None] * b)
+    assert error < 1e-8 if info.converged else not info.error_estimate < error
+
+
 def test_columns_stop_on_their_own(rng):
     n = 100
     A = cola.no_dispatch(PSD(ops.Diagonal(np.linspace(0.01, 1, n))))

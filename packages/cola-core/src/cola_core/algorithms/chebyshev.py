@@ -108,6 +108,7 @@ class Chebyshev(FunctionAlgorithm):
                 high = middle + 1.2 * half
                 low = low / 10 if positive else middle - 1.2 * half
         codes = xp.where(grown, OUTSIDE, code)
+        error = xp.where(grown, xp.full_like(error, float("inf")), error)  # f outside of it is unknown
         return finish_product(be, method, Y, error, codes, tol, steps, made)
 
     def _most(self) -> int:

@@ -112,8 +112,8 @@ class ContourQuadrature(FunctionAlgorithm):
             if traced:
                 rule = _Rule.make(be, A, f, low, high, orders)
             else:  # in double precision on the host
-                ends = (np.asarray(be.number(x)) for x in (low, high))
-                rule = _Rule.make(_numpy(), A, on_host(be, A, f), *ends, orders).on(be, A)
+                least, most = np.asarray(be.number(low)), np.asarray(be.number(high))
+                rule = _Rule.make(_numpy(), A, on_host(be, A, f), least, most, orders).on(be, A)
             if differentiated or self.solver is not None:
                 sums, error, steps, codes, found, products = self._each(be, A, rule, X, tol)
             else:

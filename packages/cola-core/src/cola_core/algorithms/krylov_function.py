@@ -275,26 +275,27 @@ class _Run:
         size = float(np.linalg.norm(new))
         finite = bool(np.isfinite(new).all())
         old = np.zeros(m, new.dtype)
-        old[: c.coefficients.size] = c.coefficients
+        old[: c.coefficients.size] = np.where(np.isfinite(c.coefficients), c.coefficients, 0)
         change, steps = float(np.linalg.norm(new - old)), m - c.coefficients.size
         previous, before = c.change, c.length
-        c.coefficients, c.change, c.length = new, change, steps
+        c.coefficients, c.change, c.length = new, change if finite else None, steps
         if c.exact:
             c.done, c.error = True, self.eps
             return
-        error = float("inf")
+        estimate = float("inf")
         if finite and previous is not None:
-            error = change
+            estimate = change
             if previous > 0 and change > 0:
                 rate = min((change / previous) ** (2 / (before + steps)), 0.9999) ** steps
-                error = max(change, change * rate / (1 - rate))
+                estimate = max(change, change * rate / (1 - rate))
         if bound is not None and finite:
-            reliable = self.f.needs_nonzero or not np.isfinite(error)
-            error = bound if reliable else min(bound, error)
+            reliable = self.f.needs_nonzero or not np.isfinite(estimate)
+            estimate = bound if reliable else min(bound, estimate)
         if restarted:
-            error *= 2
-        c.error = error / size if size > 0 else (0.0 if error == 0 else float("inf"))
-        c.done = error <= self.tol * size
+            estimate *= 2
+        # coefficients that are all zero have underflown, or not begun: no sign of convergence
+        c.error = estimate / size if size > 0 else float("inf")
+        c.done = size > 0 and estimate <= self.tol * size
 
     # -- answers ---------------------------------------------------------------------------------------------
     def _combined(self, Q: Array, offsets: list[int]) -> Array:
@@ -324,7 +325,9 @@ class _Run:
             Q[:, j],
             be.asarray(lasts, dtype=be.real_dtype(self.A.dtype), device=be.device(Q)),
         )
-        state, done, alphas, betas = start, 0, [], []
+        alphas: list[Any] = []
+        betas: list[Any] = []
+        state, done = start, 0
         target = max(2, j // 4)
         while self.steps < self.limit:
             target = min(target, self.limit - self.steps)

@@ -111,7 +111,7 @@ def shifted_minres(
         return j + 1, following, v, b, scale, c, s, c1, s1, phi, d, d1, Y, alphas, betas, error, code
 
     ones = be.astype(real_one, wide)
-    state = (0, v, xp.zeros_like(v), zero, zero, ones, flat, ones, flat, phi)
+    state: Any = (0, v, xp.zeros_like(v), zero, zero, ones, flat, ones, flat, phi)
     state = (*state, directions, directions, Y, alphas, betas, zero, code)
     state = be.while_loop(running, body, state)
     return state[12], state[15], state[0], state[16], state[13], state[14]
