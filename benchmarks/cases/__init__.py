@@ -23,6 +23,7 @@ def all_benches() -> list[Bench]:
         paper,
         peers,
         preconditioned,
+        stochastic,
         symmetric,
         toeplitz,
     )
@@ -43,6 +44,7 @@ def all_benches() -> list[Bench]:
             preconditioned,
             matrix_functions,
             symmetric,
+            stochastic,
             toeplitz,
             peers,
         )
