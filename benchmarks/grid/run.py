@@ -314,6 +314,7 @@ def as_json(outcomes: list[Outcome], machine: dict[str, Any]) -> str:
                     "problem": c.problem,
                 }
                 for c in o.contenders
+                if not c.problem.startswith("does not apply")
             ],
         }
         for o in outcomes

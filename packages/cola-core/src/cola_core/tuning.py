@@ -7,6 +7,7 @@ import platform
 import time
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from importlib.util import find_spec
 from typing import Any
 
@@ -33,9 +34,9 @@ def measure(quick: bool = False, say: Callable[[str], None] = lambda text: None)
         say(f"matrix products and factorisations, {dtype}")
         M = rng.standard_normal((n, n)).astype(dtype)
         S = M + M.conj().T
-        product[dtype] = 2.0 * n**3 / _least(lambda M=M: M @ M, budget)
-        factor[dtype] = 2.0 * n**3 / 3 / _least(lambda M=M: sla.lu_factor(M, check_finite=False), budget)
-        eigen[dtype] = 9.0 * n**3 / _least(lambda S=S: np.linalg.eigh(S), budget)
+        product[dtype] = 2.0 * n**3 / _least(partial(np.matmul, M, M), budget)
+        factor[dtype] = 2.0 * n**3 / 3 / _least(partial(sla.lu_factor, M, check_finite=False), budget)
+        eigen[dtype] = 9.0 * n**3 / _least(partial(np.linalg.eigh, S), budget)
     say("memory traffic")
     x = np.ones((1 << 16) if quick else (1 << 22))
     y = x.copy()

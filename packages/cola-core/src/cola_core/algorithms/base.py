@@ -24,9 +24,11 @@ __all__ = ["Algorithm", "Auto", "Iterative", "default_tol", "question_memory", "
 
 @dataclass(frozen=True)
 class Algorithm:
-    """Base of all algorithms. kind: "exact", "iterative" or "stochastic"."""
+    """Base of all algorithms. kind: "exact", "iterative" or "stochastic". doubt: how many times longer than
+    estimated ``Auto`` takes it to be at most, where that is less than usual for its kind."""
 
     kind: ClassVar[str] = "exact"
+    doubt: ClassVar[float | None] = None
     rules: ClassVar[tuple[str, ...]] = ()  # pinned rules; a setting of Auto only
 
     def applicable(self, question: str, A: Any, *operands: Any) -> bool | str:
@@ -189,6 +191,8 @@ class Auto(Algorithm):
         """The risk of a candidate. Where the entries are at hand, a product is as dear as it can be and a
         factorisation has all it needs: an iteration is then weighed by the steps it may take, one per row."""
         factor = self.risk(candidate.kind)
+        if candidate.doubt is not None:
+            factor = min(factor, candidate.doubt)
         if candidate.kind == "stochastic" and self.accuracy is not None:
             factor = min(factor, RISK["iterative"])  # an error of that size has been accepted
         if question in ("eigsh", "eigs", "svds"):

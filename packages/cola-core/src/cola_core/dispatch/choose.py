@@ -255,8 +255,8 @@ def _cheapest(question: Any, args: tuple[Any, ...], alg: Any, node: Any) -> tupl
                 continue
         reasons.append(f"{entry.name}: {verdict}")
         if node is not None:
-            estimate = None if cost is None else machine.seconds(cost, dtype, library)
-            node.refused(entry.id, str(verdict), entry.provenance, cost, estimate)
+            taken = None if cost is None else machine.seconds(cost, dtype, library)
+            node.refused(entry.id, str(verdict), entry.provenance, cost, taken)
     if not candidates:
         why = "; ".join(reasons) or "no algorithm is registered"
         raise NoRuleError(
