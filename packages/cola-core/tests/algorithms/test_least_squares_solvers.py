@@ -74,6 +74,14 @@ class TestLeastSquares:
             [info.norm / factor, info.condition], [plain.norm, plain.condition], rtol=0.1
         )
 
+    def test_small_entries_in_single_precision(self, alg):
+        D = matrix(30, 30, 30, 3.0)
+        b = np.random.default_rng(0).normal(size=(30, 2))
+        B, tiny = b.astype(np.float32), (D * 1e-9).astype(np.float32)
+        x, info = cola.solve(cola.no_dispatch(ops.Dense(tiny)), B, alg, return_info=True)
+        assert info.converged and info.iterations < 60
+        np.testing.assert_allclose(x * 1e-9, np.linalg.solve(D, b), atol=1e-3)
+
     def test_norm_and_condition_number(self, alg):
         D = matrix(60, 30, 30, 100.0)
         _, info = least(ops.Dense(D), np.random.default_rng(0).normal(size=60), replace(alg, tol=1e-12))

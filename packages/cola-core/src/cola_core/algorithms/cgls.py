@@ -15,6 +15,7 @@ from ..backends import backend_of
 from ..backends.base import Array
 from ..reasons import RUNNING, STAGNATED
 from .columns import quotient
+from .golub_kahan import normalized
 from .least_squares_solver import LeastSquaresSolver, Outcome, first_code, next_code
 from .progress import Watch, observe
 
@@ -34,7 +35,20 @@ def _iterate(
     code = first_code(be, bnorm, snorm, be.norm(R), tol)
     zero = xp.zeros_like(snorm)
     X = be.zeros((*B.shape[:-2], A.shape[-1], B.shape[-1]), B.dtype, be.device(B))
-    state = (0, X, R, S + 0, snorm, be.norm(R), zero, zero, zero, xp.ones_like(zero), code)
+    # directions are kept at the size of S / |S|: a product of theirs has no squares that underflow before A's
+    state = (
+        0,
+        X,
+        R,
+        normalized(be, S + 0, snorm),
+        snorm,
+        be.norm(R),
+        zero,
+        zero,
+        zero,
+        xp.ones_like(zero),
+        code,
+    )
 
     def running(state: Any) -> Any:
         return (state[0] < limit) & xp.any(state[-1] == RUNNING)
@@ -44,8 +58,7 @@ def _iterate(
         live = code == RUNNING
         Q = A @ D
         qnorm, dnorm = be.norm(Q), be.norm(D)
-        ratio = quotient(be, snorm, qnorm, live)
-        alpha = be.astype(ratio * ratio, X.dtype)
+        alpha = be.astype(quotient(be, quotient(be, snorm, qnorm, live), qnorm, live), X.dtype)
         if be.is_concrete(qnorm) and bool(xp.all(xp.isfinite(qnorm))):
             X, R = be.axpy(alpha, D, X), be.axpy(-alpha, Q, R)
         else:  # 0 * NaN would spread to a column that has stopped
@@ -55,10 +68,8 @@ def _iterate(
         S = AH @ R
         following = xp.where(xp.isfinite(qnorm), be.norm(S), qnorm)
         root = quotient(be, following, snorm, live)
-        beta = root * root
         # 1/alpha_k + beta_k/alpha_(k-1): the diagonal of the tridiagonal matrix of A^H A
-        back = quotient(be, qnorm, snorm, live)
-        square = square + back * back + carried
+        square = square + qnorm * qnorm + carried
         inverse = inverse + quotient(be, dnorm, qnorm, live) ** 2
         condition = xp.sqrt(square * inverse)
         rnorm = be.norm(R)
@@ -66,8 +77,8 @@ def _iterate(
         code = xp.where((code == RUNNING) & (rnorm > 1.01 * before), STAGNATED, code)
         code = next_code(be, code, bnorm, rnorm, following, xp.sqrt(square), condition, tol, conlim)
         code = observe(be, watch, step + 1, following, code)
-        D = be.xpay(S, be.astype(beta, X.dtype), D)
-        carried = beta * back * back
+        D = be.xpay(normalized(be, S + 0, following), be.astype(root, X.dtype), D)
+        carried = root * root * qnorm * qnorm
         return step + 1, X, R, D, following, rnorm, carried, square, inverse, condition, code
 
     step, X, *_, square, _, condition, code = be.while_loop(running, body, state)

@@ -12,16 +12,16 @@ from typing import Any
 
 from ..backends.base import Array, Backend
 
-__all__ = ["advance", "begin", "rotation"]
+__all__ = ["advance", "begin", "normalized", "rotation"]
 
 
 def begin(be: Backend, A: Any, AH: Any, B: Array) -> tuple[Array, Array, Array, Array]:
     """``u, v, alpha, beta`` of the first step; one product with A^H."""
     beta = be.norm(B)
-    U = _normalized(be, B + 0, beta)
+    U = normalized(be, B + 0, beta)
     V = AH @ U + 0
     alpha = be.norm(V)
-    return U, _normalized(be, V, alpha), alpha, beta
+    return U, normalized(be, V, alpha), alpha, beta
 
 
 def advance(
@@ -30,10 +30,10 @@ def advance(
     """The next ``u, v, alpha, beta``; one product with A, one with A^H. U and V may be overwritten."""
     U = be.xpay(A @ V, be.astype(-alpha, U.dtype), U)
     beta = be.norm(U)
-    U = _normalized(be, U, beta)
+    U = normalized(be, U, beta)
     V = be.xpay(AH @ U, be.astype(-beta, V.dtype), V)
     alpha = be.norm(V)
-    return U, _normalized(be, V, alpha), alpha, beta
+    return U, normalized(be, V, alpha), alpha, beta
 
 
 def rotation(xp: Any, a: Array, b: Array) -> tuple[Array, Array, Array]:
@@ -43,7 +43,7 @@ def rotation(xp: Any, a: Array, b: Array) -> tuple[Array, Array, Array]:
     return xp.where(r > 0, a / safe, xp.ones_like(r)), b / safe, r
 
 
-def _normalized(be: Backend, X: Array, size: Array) -> Array:
+def normalized(be: Backend, X: Array, size: Array) -> Array:
     """``X / size``, zero where the size is zero; X may be overwritten."""
     xp = be.xp
     if be.name == "numpy" and size.shape == (1,):
