@@ -284,6 +284,17 @@ def test_non_normal_matrices_report_more_than_the_residual():
     assert not info.converged or info.condition > 1e3
 
 
+def test_condition_numbers_of_eigenvalues():
+    import scipy.linalg as sl
+
+    for M, which in ((problems.convection_diffusion(12).toarray(), "LR"), (np.diag(np.arange(60.0)), "LM")):
+        every, L, R = sl.eig(M, left=True, right=True)
+        exact = 1 / np.abs((L.conj() * R).sum(axis=0))
+        (w, _), info = cola.eig(cola.no_dispatch(ops.Dense(M)), 3, which, KrylovSchur(), return_info=True)
+        worst = max(exact[np.argmin(np.abs(every - x))] for x in w)
+        assert worst / 30 <= info.condition <= 30 * worst
+
+
 def test_breakdowns_of_general_operators():
     for M, want in ((2 * np.eye(30), [2, 2]), (np.diag(np.r_[np.zeros(38), 5.0, 7]), [7, 5])):
         (w, _), info = cola.eig(cola.no_dispatch(ops.Dense(M)), 2, "LM", KrylovSchur(), return_info=True)
@@ -313,6 +324,8 @@ def test_inside_jit_and_grad():
         jax.grad(lambda a: top(a)[1].sum())(M)
     w = jax.jit(lambda a: cola.eig(a, 2, "LM", KrylovSchur())[0])(M)
     np.testing.assert_allclose(w, [3, 2], atol=1e-9)
+    solve = jax.jit(lambda a: cola.eigh(cola.PSD(a + 0.1 * np.eye(32)), 2, "SA", LOBPCG(P=cola.inv))[0])
+    np.testing.assert_allclose(solve(M), np.linalg.eigvalsh(M)[:2] + 0.1, atol=1e-9)
     with pytest.raises(NoRuleError, match="derivatives"):
         jax.grad(lambda a: abs(cola.eig(a, 2, "LM", KrylovSchur())[0]).sum())(M)
 
