@@ -20,6 +20,7 @@ from .condition import inverse_norm1
 from .dense_cost import dense_memory, with_entries
 from .factor import dense_entries, record_direct, refined, warn_if_singular
 from .iteration import differentiated
+from .lu import LU
 
 __all__ = ["LDL", "LDLFactor"]
 
@@ -27,7 +28,8 @@ __all__ = ["LDL", "LDLFactor"]
 @dataclass(frozen=True)
 class LDL(Algorithm):
     """``P A P^T = L D L^H``: ``n^3/3`` flops once, half of LU's, ``2 n^2`` per right-hand side; for
-    self-adjoint operators, definite or not. Reads the lower triangle. NumPy and PyTorch (JAX has none: LU).
+    self-adjoint operators, definite or not. Reads the lower triangle. NumPy and PyTorch (JAX has none: LU). A
+    solve has implicit derivatives; a determinant that is differentiated is LU's.
 
     >>> import numpy as np, cola_core as cola
     >>> A = cola.SelfAdjoint(np.array([[0.0, 2.0], [2.0, 0.0]]))
@@ -98,9 +100,7 @@ class LDL(Algorithm):
     def slogdet(self, A: Any) -> tuple[Array, Array]:
         be = A._concrete_backend()
         if differentiated(be, A, be.zeros((), A.dtype, A.device)):
-            raise NotImplementedError(
-                f"the determinant of {A!r} by LDL has no derivative; use slogdet(A, alg=LU())."
-            )
+            return LU().slogdet(A)  # the libraries do not differentiate these factors
         # a determinant is well defined however ill-conditioned the matrix
         return self._factor(A, dense_entries(A), singular_ok=True).slogdet()
 
