@@ -16,6 +16,7 @@ from .chebyshev import Chebyshev
 from .cholesky import Cholesky
 from .contour import ContourQuadrature
 from .davidson import Davidson
+from .deflated_cg import DeflatedCG, Recycle
 from .dense_exp import ScalingSquaring
 from .eigh import Eig, Eigh
 from .exact import Exact
@@ -83,6 +84,8 @@ __all__ = [
     "SVD",
     "Algorithm",
     "BlockCG",
+    "DeflatedCG",
+    "Recycle",
     "MINRES",
     "MINRESQLP",
     "Arnoldi",
