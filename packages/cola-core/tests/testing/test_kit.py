@@ -188,7 +188,8 @@ def test_every_core_operator_and_algorithm_has_a_case():
         if isinstance(getattr(ops, n), type) and issubclass(getattr(ops, n), LinearOperator)
     }
     assert wanted - {"LinearOperator"} <= found
-    named = {n for n in algorithms.__all__ if isinstance(getattr(algorithms, n), type)}
+    classes = ((n, getattr(algorithms, n)) for n in algorithms.__all__)
+    named = {n for n, c in classes if isinstance(c, type) and issubclass(c, algorithms.Algorithm)}
     assert named - {"Algorithm", "Auto", "DenseSVD", "Hutch", "Iterative", "KrylovSolver"} <= algs
 
 
