@@ -43,7 +43,7 @@ class Hutchinson(Algorithm):
 
     kind: ClassVar[str] = "stochastic"
 
-    watched = Iterative.watched
+    watched: ClassVar[Any] = Iterative.watched
 
     def __post_init__(self) -> None:
         if self.rand not in ("rademacher", "normal"):

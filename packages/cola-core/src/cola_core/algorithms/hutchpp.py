@@ -54,7 +54,7 @@ class HutchPP(Algorithm):
 
     kind: ClassVar[str] = "stochastic"
 
-    watched = Iterative.watched
+    watched: ClassVar[Any] = Iterative.watched
 
     def __post_init__(self) -> None:
         if self.rand not in ("rademacher", "normal"):

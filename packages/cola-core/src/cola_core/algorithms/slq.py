@@ -92,7 +92,7 @@ class SLQ(Iterative):
             raise NotImplementedError(f"SLQ of the trace of {A!r}: {found}. Use XTrace() or Hutchinson().")
         if A.shape[-1] == 0:
             return be.zeros((), A.dtype, A.device)
-        return be.astype(self._estimate(*found, 0.0), A.dtype)
+        return be.astype(self._estimate(found[0], found[1], 0.0), A.dtype)
 
     def _estimate(self, A: Any, f: Any, least: float, known: Any = 0.0) -> Array:
         """``known + tr f(A)``; tol is relative to the larger of it and ``least``."""
