@@ -31,7 +31,6 @@ class XTrace(Sketching):
     >>> A = cola.no_dispatch(np.diag(0.5 ** np.arange(200.0)))
     >>> t, info = cola.trace(A, cola.XTrace(), return_info=True)
     >>> bool(abs(t - 2) < 3 * info.standard_error), info.matvecs, info.converged
-    >>> bool(abs(t - 2) < 1e-3), info.matvecs, info.converged
     (True, 32, True)
     """
 
