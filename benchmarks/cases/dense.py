@@ -34,14 +34,40 @@ def _setup(backend: str) -> Callable[[bool], tuple[list[Contender], Callable[[An
     return setup
 
 
+def _solve(short: bool) -> tuple[list[Contender], Callable[[Any], None]]:
+    import scipy.linalg as sl
+
+    n = 101 if short else 1001
+    rng = np.random.default_rng(0)
+    M, b = rng.standard_normal((n, n)), rng.standard_normal(n)
+
+    def check(answer: Any) -> None:
+        assert np.linalg.norm(b - M @ answer) <= 1e-9 * np.linalg.norm(b)
+
+    return [
+        Contender("solve(A, b)", lambda: cola.solve(M, b)),
+        Contender("scipy.linalg.solve", lambda: sl.solve(M, b)),
+        Contender("numpy.linalg.solve", lambda: np.linalg.solve(M, b)),
+    ], check
+
+
 BENCHES = [
     Bench(
-        f"dense-{name}",
-        f"Dense {N}x{N} @ v, {name}",
-        _setup(name),
-        Goal("above", 4e-6, "A @ v"),
-        needs=(name,),
-        rounds=31,
-    )
-    for name in ("numpy", "torch", "jax")
+        "dense-solve",
+        "Solve, dense non-symmetric 1001 x 1001",
+        _solve,
+        Goal("ratio", 1.2, "scipy.linalg.solve"),
+        rounds=9,
+    ),
+    *(
+        Bench(
+            f"dense-{name}",
+            f"Dense {N}x{N} @ v, {name}",
+            _setup(name),
+            Goal("above", 4e-6, "A @ v"),
+            needs=(name,),
+            rounds=31,
+        )
+        for name in ("numpy", "torch", "jax")
+    ),
 ]

@@ -96,7 +96,7 @@ class Iterative(Algorithm):
         return default_tol(dtype) if self.tol is None else float(self.tol)
 
     def watched(
-        self, title: str, total: int | None, be: Any = None, *arrays: Any
+        self: Any, title: str, total: int | None, be: Any = None, *arrays: Any
     ) -> AbstractContextManager[Watch | None]:
         """A ``Watch`` for one run, None where none of the settings wants one; ``observe`` tells it the steps.
 

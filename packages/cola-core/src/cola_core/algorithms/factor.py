@@ -114,7 +114,7 @@ def backward_error(be: Any, R: Array, X: Array, B: Array, norm1: Any) -> Array:
     return xp.max(_norm1(xp, R) / xp.where(total > 0, total, xp.ones_like(total)))
 
 
-def refined(be: Any, A: Any, M: Array, B: Array, X: Array, factor: LUFactor) -> Array:
+def refined(be: Any, A: Any, M: Array, B: Array, X: Array, factor: Any) -> Array:
     """X, or a better one where its backward error shows that the factorisation was unstable: one step of
     iterative refinement, and if that is not enough, a solution by QR, which is stable always.
 

@@ -175,7 +175,7 @@ class PseudoInverse(LinearOperator):
         factor = self.__dict__.get("_factor")
         if factor is None:
             chosen = self.leaf()
-            if hasattr(chosen, "factor"):
+            if chosen is not None and hasattr(chosen, "factor"):
                 factor = chosen.factor(self.A, self.rcond)
                 if _keepable(self.A._concrete_backend(), self.A):
                     self.__dict__["_factor"] = factor
