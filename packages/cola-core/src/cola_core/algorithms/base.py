@@ -187,7 +187,7 @@ class Auto(Algorithm):
         an unknown condition number can make an iteration much slower than hoped."""
         return 1.0 if self.prefer == "speed" else RISK.get(kind, 3.0)
 
-    def weight(self, candidate: Any, cost: Cost, question: str, A: Any) -> float:
+    def weight(self, candidate: Any, cost: Cost, question: str, A: Any, *operands: Any) -> float:
         """The risk of a candidate. Where the entries are at hand, a product is as dear as it can be and a
         factorisation has all it needs: an iteration is then weighed by the steps it may take, one per row."""
         factor = self.risk(candidate.kind)
@@ -197,6 +197,8 @@ class Auto(Algorithm):
             factor = min(factor, RISK["iterative"])  # an error of that size has been accepted
         if question in ("eigsh", "eigs", "svds"):
             factor = min(factor, 2.0)  # the ends of a spectrum converge first
+        if question == "apply_unary" and getattr(operands[0], "kind", "") == "exp":
+            factor = min(factor, 2.0)  # an entire function: faster than geometrically, whatever the condition
         if candidate.kind == "iterative" and factor > 1 and question in ("solve", "lstsq"):
             if cost.matvecs and not A.dense_cost.memory:
                 factor = max(factor, min(A.shape[-2:]) / cost.matvecs)

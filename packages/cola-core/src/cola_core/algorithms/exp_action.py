@@ -60,9 +60,8 @@ class ExpAction(Algorithm):
     krylov: bool | None = None
 
     kind: ClassVar[str] = "iterative"
-    doubt: ClassVar[float | None] = (
-        2.0  # its error is bounded beforehand: only the number of products is a guess
-    )
+    # its error is bounded beforehand: only the number of products is a guess
+    doubt: ClassVar[float | None] = 2.0
 
     def applicable(self, question: str, A: Any, *operands: Any) -> bool | str:
         if operands[0].kind != "exp":

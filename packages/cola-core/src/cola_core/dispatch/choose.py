@@ -248,7 +248,7 @@ def _cheapest(question: Any, args: tuple[Any, ...], alg: Any, node: Any) -> tupl
             else:
                 estimate = machine.seconds(cost, dtype, library)
                 if candidate.kind != "exact":
-                    estimate *= alg.weight(candidate, cost, question.name, A)
+                    estimate *= alg.weight(candidate, cost, question.name, *args)
                 candidates.append(
                     Candidate(entry.name, entry.provenance.plugin, estimate, candidate, entry, cost)
                 )
@@ -273,19 +273,18 @@ def _cheapest(question: Any, args: tuple[Any, ...], alg: Any, node: Any) -> tupl
         for c in candidates:
             if c is not best:
                 estimate = machine.seconds(c.cost, dtype, library)
-                node.refused(
-                    c.entry.id, _lost(c, best, alg, question.name, A), c.entry.provenance, c.cost, estimate
-                )
+                why = _lost(c, best, alg, question.name, args)
+                node.refused(c.entry.id, why, c.entry.provenance, c.cost, estimate)
     return best.algorithm, best.entry
 
 
-def _lost(c: Candidate, best: Candidate, alg: Any, question: str, A: Any) -> str:
+def _lost(c: Candidate, best: Candidate, alg: Any, question: str, args: tuple[Any, ...]) -> str:
     """Why another candidate was taken."""
     if alg.rank(c) < alg.rank(best):
         return "cola_choose advised another"
     if alg.prefer == "memory" and c.cost.memory > best.cost.memory:
         return f"holds more ({c.cost.memory / 2**20:.3g} MiB against {best.cost.memory / 2**20:.3g} MiB)"
-    risk = alg.weight(c.algorithm, c.cost, question, A)
+    risk = alg.weight(c.algorithm, c.cost, question, *args)
     weighed = f", weighed {risk:.3g} times as {c.algorithm.kind}" if risk != 1 else ""
     return f"costs more ({c.seconds:.2g} s{weighed}, against {best.seconds:.2g} s)"
 
