@@ -12,7 +12,7 @@ from compare import close
 
 import cola_core as cola
 from cola_core import ops
-from cola_core.algorithms import BandedCholesky, BandedLU
+from cola_core.algorithms import BandedCholesky, BandedEigh, BandedLU
 from cola_core.algorithms.band_scan import cholesky_bands, lu_slogdet, lu_solve
 from cola_core.errors import (
     IllConditionedWarning,
@@ -263,3 +263,25 @@ def test_derivatives(backend, rng):
     else:
         got = want
     np.testing.assert_allclose(got, want, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    "ask",
+    [
+        lambda A: cola.solve(A, np.ones(4), BandedLU()),
+        lambda A: cola.solve(A, np.ones(4), BandedCholesky()),
+        lambda A: cola.slogdet(A, BandedLU()),
+        lambda A: cola.cholesky(A, BandedCholesky()),
+        lambda A: cola.eigh(A, alg=BandedEigh()),
+        lambda A: cola.eigh(A, 2, alg=BandedEigh()),
+        lambda A: cola.eigvalsh(A, BandedEigh()),
+    ],
+)
+def test_a_matrix_without_bands_is_refused_by_name(ask):
+    with pytest.raises(NotImplementedError, match=r"Banded.*Dense\[4x4\].*ops\.Banded"):
+        ask(cola.PSD(cola.ops.Dense(2 * np.eye(4))))
+
+
+def test_a_plan_says_that_there_are_no_bands():
+    plan = cola.explain(cola.solve, ops.Dense(2 * np.eye(4)), np.ones(4), alg=BandedLU())
+    assert "BandedLU works on Banded and Tridiagonal operators" in str(plan)

@@ -33,6 +33,15 @@ def _is_band(A: Any) -> bool | str:
     return True if isinstance(A, (Banded, Tridiagonal)) else "not a band matrix"
 
 
+def _require_band(A: Any, algorithm: str, instead: str) -> None:
+    """A clear error for an operator without bands, asked for by name."""
+    if _is_band(A) is not True:
+        raise NotImplementedError(
+            f"{algorithm} works on Banded and Tridiagonal operators, not on {A!r}. Use {instead}, or write "
+            "the matrix as ops.Banded(bands, widths)."
+        )
+
+
 def _concrete(A: Any, *more: Any) -> bool:
     be = A._concrete_backend()
     leaves = (*tree_leaves(A), *more)
@@ -107,6 +116,7 @@ class BandedLU(Algorithm):
         return _is_band(A)
 
     def cost(self, question: str, A: Any, *operands: Any) -> Cost:
+        _require_band(A, "BandedLU", "LU()")
         n, b, (l, u) = A.shape[-1], batch_size(A), A.widths  # noqa: E741
         k = operands[0].shape[-1] if operands and len(operands[0].shape) > 1 else 1
         size = A.itemsize * b * n
@@ -120,6 +130,7 @@ class BandedLU(Algorithm):
 
     def factor(self, A: Any, singular_ok: bool = False) -> BandFactor:
         """Factor once for several solves and the determinant."""
+        _require_band(A, "BandedLU", "LU()")
         if not A.shape[-1] or not _concrete(A):
             return BandFactor(A, None)
         host = HostLU.of(A)
@@ -144,6 +155,7 @@ class BandedCholesky(Algorithm):
         return band if band is not True or A.isa(PSD) else "the operator is not declared PSD"
 
     def cost(self, question: str, A: Any, *operands: Any) -> Cost:
+        _require_band(A, "BandedCholesky", "Cholesky()")
         n, b, l = A.shape[-1], batch_size(A), A.widths[0]  # noqa: E741
         k = operands[0].shape[-1] if operands and len(operands[0].shape) > 1 else 1
         size = A.itemsize * b * n
@@ -152,6 +164,7 @@ class BandedCholesky(Algorithm):
 
     def factor(self, A: Any) -> BandFactor:
         """Factor once for several solves and the determinant."""
+        _require_band(A, "BandedCholesky", "Cholesky()")
         made = A.shape[-1] and _concrete(A)
         return BandFactor(A, HostCholesky.of(A) if made else None)
 
@@ -165,6 +178,7 @@ class BandedCholesky(Algorithm):
         from ..operators import Banded
         from .band_scan import cholesky_bands
 
+        _require_band(A, "BandedCholesky", "Cholesky()")
         be, l = A._concrete_backend(), A.widths[0]  # noqa: E741
         if not A.shape[-1]:
             return A
@@ -193,6 +207,7 @@ class BandedEigh(Algorithm):
         return True
 
     def cost(self, question: str, A: Any, *operands: Any) -> Cost:
+        _require_band(A, "BandedEigh", "Eigh()")
         n, b, l = A.shape[-1], batch_size(A), A.widths[0]  # noqa: E741
         if question == "eigvals":
             return Cost(b * 6.0 * n**2 * (l + 1), 0, A.itemsize * b * n * (l + 2), 0, 4)
@@ -221,6 +236,7 @@ class BandedEigh(Algorithm):
     def eigh(self, A: Any) -> tuple[Array, Any]:
         from ..operators import Dense
 
+        _require_band(A, "BandedEigh", "Eigh()")
         bands = host_bands(A)[..., A.widths[1] :, :]
         pairs = [self._one(bands[i]) for i in np.ndindex(*A.batch_shape)]
         w = np.asarray([w for w, _ in pairs]).reshape(A.shape[:-1])
@@ -233,6 +249,7 @@ class BandedEigh(Algorithm):
     def eigsh(self, A: Any, k: int, which: str) -> tuple[Array, Any]:
         from ..operators import Dense
 
+        _require_band(A, "BandedEigh", "Eigh()")
         refuse_batches(A, "BandedEigh", "Eigh()")
         be, n = A._concrete_backend(), A.shape[-1]
         bands = host_bands(A)[A.widths[1] :, :]
@@ -250,6 +267,7 @@ class BandedEigh(Algorithm):
         """Eigenvalues only: O(n^2) times the bandwidth."""
         from scipy.linalg import eigvals_banded
 
+        _require_band(A, "BandedEigh", "Eigh()")
         require_self_adjoint(A, "BandedEigh")
         be = A._concrete_backend()
         if not A.shape[-1]:

@@ -28,6 +28,9 @@ from ..algorithms import (
     AlternatingProjections,
     Arnoldi,
     Auto,
+    BandedCholesky,
+    BandedEigh,
+    BandedLU,
     BiCGStab,
     BlockCG,
     BlockKrylovSVD,
@@ -44,6 +47,7 @@ from ..algorithms import (
     ExpAction,
     Hutch,
     Hutchinson,
+    HutchPP,
     InverseScalingSquaring,
     IterativeRefinement,
     KrylovSchur,
@@ -52,6 +56,7 @@ from ..algorithms import (
     Levinson,
     NewtonSign,
     PowerIteration,
+    Probing,
     RandomizedSVD,
     Recycle,
     ScalingSquaring,
@@ -60,6 +65,9 @@ from ..algorithms import (
     SparseLU,
     StochasticDualDescent,
     ToeplitzCG,
+    XDiag,
+    XNysTrace,
+    XTrace,
     circulant_preconditioner,
 )
 from .determinant import SLOGDET, det, logdet, slogdet
@@ -99,6 +107,14 @@ from .sylvester import lyapunov, sylvester
 from .trace import TRACE, trace
 
 __all__ = [
+    "BandedCholesky",
+    "BandedEigh",
+    "BandedLU",
+    "HutchPP",
+    "Probing",
+    "XDiag",
+    "XNysTrace",
+    "XTrace",
     "AlternatingProjections",
     "SVRG",
     "StochasticDualDescent",
