@@ -6,6 +6,7 @@ import inspect
 
 import numpy as np
 import pytest
+from zoo import installed
 from zoo.common import spd
 
 import cola_core as cola
@@ -129,3 +130,24 @@ def test_infos_leave_compiled_functions():
     x, info = solve(a, jax.numpy.zeros(N), 3)
     assert bool(info.converged) and info.reason == "converged"
     assert info.as_dict()["reason"] == "converged"
+
+
+@pytest.mark.skipif(not installed("jax"), reason="jax is not installed")
+@pytest.mark.parametrize("alg", [cola.LU(), cola.CG()], ids=["direct", "iterative"])
+def test_what_a_preconditioner_solves_in_a_compiled_loop_is_not_reported(rng, alg):
+    import jax
+    import jax.numpy as jnp
+
+    jax.clear_caches()  # what a program reports, it reports while it is traced
+    A = cola.PSD(ops.Dense(jnp.asarray(spd(rng, N))))
+    b = jnp.asarray(rng.normal(size=N))
+    settings = cola.CG(P=cola.inv(A, alg))
+    with jax.checking_leaks(), cola.infos() as found:
+        x = settings.solve(A, b)
+        y = jax.jit(settings.solve)(A, b)
+    assert found == []
+    np.testing.assert_allclose(A @ x, b, atol=1e-8)
+    np.testing.assert_allclose(A @ y, b, atol=1e-8)
+    with cola.infos() as found:
+        cola.solve(A, b, settings)
+    assert [info.method for info in found] == ["CG"] and found[0].converged and found[0].matvecs < 8

@@ -209,6 +209,25 @@ def test_inside_jit(rng):
         jax.jit(lambda r: ops.Sparse(data, r, cols, (N, N)) @ put)(rows)
 
 
+def test_a_loop_on_jax_factors_its_preconditioner_once_for_all_steps(monkeypatch):
+    jnp = pytest.importorskip("jax").numpy
+    n, made, factor = 40, [], SparseLU._factor
+    monkeypatch.setattr(SparseLU, "_factor", lambda alg, A: (made.append(A), factor(alg, A))[1])
+    i, j = np.arange(n), np.arange(n - 1)
+    rows, cols = np.concatenate([i, i[1:], j]), np.concatenate([i, j, i[1:]])
+
+    def mesh(scale):
+        data = np.concatenate([3 + scale * np.cos(i), np.full(2 * n - 2, -1.0)])
+        return cola.PSD(ops.Sparse(jnp.asarray(data), rows, cols, (n, n)))
+
+    A = mesh(0.0)
+    for scale in (0.6, 0.5):  # other entries in the same program are other factors
+        x, info = cola.solve(A, jnp.ones(n), cola.CG(P=cola.inv(mesh(scale), SparseLU())), return_info=True)
+        assert info.converged and 4 < info.iterations < 15
+        np.testing.assert_allclose(A @ x, np.ones(n), atol=1e-6)
+    assert len(made) <= 4
+
+
 def test_nothing_of_size_n_by_n():
     n = 10_000  # dense: 800 MB
     i = np.arange(n)

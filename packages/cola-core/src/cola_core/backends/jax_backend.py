@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import wraps
 from typing import Any
 
 import jax
@@ -237,7 +238,7 @@ class JaxBackend(Backend):
 
     # -- control flow and randomness -------------------------------------------------------------------------
     def while_loop(self, cond: Callable[[Any], Any], body: Callable[[Any], Any], state: Any) -> Any:
-        return jax.lax.while_loop(cond, body, state)
+        return jax.lax.while_loop(_unheard(cond), _unheard(body), state)
 
     def report(self, listener: Callable[..., None], *values: Any) -> None:
         jax.debug.callback(listener, *values, ordered=False)
@@ -253,7 +254,7 @@ class JaxBackend(Backend):
         try:
             return _COMPILED[fn, static]
         except KeyError:
-            return _COMPILED.setdefault((fn, static), jax.jit(fn, static_argnames=static))
+            return _COMPILED.setdefault((fn, static), jax.jit(_unheard(fn), static_argnames=static))
 
     def implicit_solve(
         self, A: Any, solve: Callable[[Any, Any], Any], b: Array, solve_adjoint: Any = None
@@ -264,7 +265,11 @@ class JaxBackend(Backend):
             return self.conj(x), aux
 
         return jax.lax.custom_linear_solve(
-            lambda v: A @ v, b, lambda _, rhs: solve(A, rhs), transposed, has_aux=True
+            _unheard(lambda v: A @ v),
+            b,
+            _unheard(lambda _, rhs: solve(A, rhs)),
+            _unheard(transposed),
+            has_aux=True,
         )
 
     def eigenpairs(self, A: Any, run: Callable[[Any], Any]) -> Any:
@@ -332,6 +337,19 @@ def _expm(A: Array) -> Array:
 
 
 _COMPILED: dict[Any, Callable[..., Any]] = {}
+
+
+def _unheard(fn: Callable[..., Any]) -> Callable[..., Any]:
+    """``fn``, to be traced: what solves in it reports goes nowhere, as its numbers do not leave the trace."""
+
+    @wraps(fn)
+    def traced(*args: Any, **kwargs: Any) -> Any:
+        from ..dispatch.session import aside
+
+        with aside(always=True):
+            return fn(*args, **kwargs)
+
+    return traced
 
 
 def _outside_traces() -> bool:

@@ -90,7 +90,7 @@ def _of_trace_and_log(alg: Any, log_alg: Any, trace_alg: Any) -> Any:
         return alg  # a factorisation, or Auto, needs no estimate of the trace
     trace_alg = as_algorithm(trace_alg, "trace")
     if isinstance(trace_alg, Hutchinson):
-        steps = {} if alg.max_iters is None else {"max_iters": alg.max_iters}
+        steps: dict[str, Any] = {} if alg.max_iters is None else {"max_iters": alg.max_iters}
         return SLQ(
             tol=trace_alg.tol,
             max_samples=min(trace_alg.max_iters, SLQ.max_samples),
