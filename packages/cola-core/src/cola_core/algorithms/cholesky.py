@@ -50,28 +50,36 @@ class Cholesky(Algorithm):
             ),
         )
 
-    def factor(self, A: Any) -> CholeskyFactor:
-        """Factor once for several solves and the determinant."""
+    def factor(self, A: Any, look: bool = False) -> CholeskyFactor:
+        """Factor once for several solves and the determinant; look: estimate a doubtful condition number."""
         be = A._concrete_backend()
         M = dense_entries(A)
         look_for_asymmetry(be, A, M)
         if self.jitter is not None and M.shape[-1]:
             M = self._lifted(be, A, M)
         L = be.cholesky(M)
-        if be.is_concrete(M) and M.ndim == 2 and M.shape[0]:
-            d = be.xp.abs(be.xp.linalg.diagonal(L))
-            # (min L_ii / max L_ii)^2 bounds the reciprocal condition number from
-            # above (Higham 2002, sec. 8.3)
-            warn_if_singular(be.number(be.xp.min(d) / be.xp.max(d)) ** 2, A, "Cholesky")
         factor = CholeskyFactor(be, L)
-        if M.ndim != 2 or not M.shape[0] or not wanted():
+        if M.ndim != 2 or not M.shape[0]:
+            return factor
+        doubtful = False
+        if be.is_concrete(M):
+            d = be.xp.abs(be.xp.linalg.diagonal(L))
+            # (min L_ii / max L_ii)^2 bounds the reciprocal condition number from above (Higham 2002, sec.
+            # 8.3), usually within a factor of the size
+            bound = be.number(be.xp.min(d) / be.xp.max(d)) ** 2
+            doubtful = look and not bound > 10 * M.shape[-1] * float(be.xp.finfo(M.dtype).eps)
+            if not doubtful:
+                warn_if_singular(bound, A, "Cholesky")
+        if not wanted() and not doubtful:
             return factor
         norm1 = be.constant(be.xp.max(be.xp.sum(be.xp.abs(M), axis=-2)))
         inverse = inverse_norm1(be, factor.solve, factor.solve, M.shape[-1], M.dtype, be.device(M))
-        condition = be.constant(norm1 * inverse)
-        return replace(
-            factor, condition=be.number(condition) if be.is_concrete(condition) else condition, norm1=norm1
-        )
+        condition: Any = be.constant(norm1 * inverse)
+        if be.is_concrete(condition):
+            condition = be.number(condition)
+        if doubtful:
+            warn_if_singular(1 / condition, A, "Cholesky")
+        return replace(factor, condition=condition, norm1=norm1)
 
     def _lifted(self, be: Any, A: Any, M: Array) -> Array:
         xp = be.xp
@@ -87,7 +95,7 @@ class Cholesky(Algorithm):
 
     def solve(self, A: Any, b: Array) -> Array:
         check_finite(A, b)
-        factor = self.factor(A)
+        factor = self.factor(A, look=True)
         X = factor.solve(b)
         if wanted() and not A.batch_shape:
             record_direct(A, X, b, factor)

@@ -133,7 +133,11 @@ def thick_restart(
         largest = xp.max(xp.abs(theta))
         key = rank_key(be, theta, which)
         done = xp.all(error[:k] <= tol * largest)
-        same = xp.all(xp.abs(key[:k] - found) <= 10 * tol * largest)
+        # what a residual says of an eigenvalue: as much less as its condition number is larger
+        wobble = 10 * tol * largest + 0 * error[:k]
+        if condition is not None:
+            wobble = xp.maximum(wobble, xp.minimum(wobble * condition, 1e-3 * largest + 0 * wobble))
+        same = xp.all(xp.isfinite(found) & (xp.abs(key[:k] - found) <= wobble))
         if k < m:
             behind = error[k] <= xp.maximum(0.01 * xp.abs(key[k] - key[k - 1]), tol * largest)
         else:

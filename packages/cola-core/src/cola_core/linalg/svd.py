@@ -104,7 +104,7 @@ def svd(
     [10.0, 6.0, 5.0, 3.0]
     """
     A = as_operator(A)
-    alg = as_algorithm(alg, "svd")
+    alg = as_algorithm(alg, "svd" if k is None else "svds")
     if k is None:
         out = SINGULAR.run(A, alg=alg, return_info=return_info, on_failure=on_failure)
     else:
