@@ -15,9 +15,9 @@ from typing import Any
 
 from .errors import ConvergenceError, ConvergenceWarning
 from .pytree import node, static
-from .reasons import CONVERGED, REASONS, TRACED
+from .reasons import CONVERGED, REASONS, RUNNING, TRACED
 
-__all__ = ["Info", "combine", "failed", "report"]
+__all__ = ["Info", "combine", "failed", "report", "worst_code"]
 
 
 NUMBERS = (
@@ -125,6 +125,12 @@ class _Reason:
 
 
 Info.reason = _Reason()  # type: ignore[assignment]
+
+
+def worst_code(info: Info) -> int:
+    """The code of what is worth telling first among the columns; RUNNING where an Info has none to show."""
+    codes = _ints(info.codes)
+    return RUNNING if codes is None else _worst(codes)
 
 
 def _worst(codes: list[int]) -> int:

@@ -9,7 +9,7 @@ until nothing wanted remains. Residuals are recomputed at exit.
 from __future__ import annotations
 
 from dataclasses import dataclass, fields
-from typing import Any, ClassVar
+from typing import Any
 
 from ..backends.base import Array, dtype_name
 from ..cost import Cost
@@ -18,8 +18,8 @@ from ..errors import ConvergenceError, NonFiniteError, NoRuleError, ShapeError
 from ..info import Info
 from ..pytree import tree_leaves
 from ..reasons import CONVERGED
-from .base import Algorithm, question_memory, refuse_batches
-from .eigenpairs import report_pairs
+from .base import question_memory, refuse_batches
+from .eigenpairs import PairIteration, report_pairs
 from .krylov_function import krylov_times
 from .krylov_schur import KrylovSchur
 from .spectrum import order_by
@@ -30,13 +30,15 @@ DENSE_FUNCTION = 5000  # up to this size functions of general matrices are compu
 
 
 @dataclass(frozen=True)
-class Arnoldi(Algorithm):
+class Arnoldi(PairIteration):
     """k eigenpairs of a general operator (k at most a quarter of n; more are found densely).
 
     start_vector: (n,) to use instead of a random one. max_iters: products in all (default
     ``max(100 basis, 3000)``). tol: relative accuracy of each eigenvalue (default 1e-10 in double, 1e-5 in
-    single). key: seed. basis: vectors kept (default ``max(2 k + 1, 30)``). Raises ConvergenceError where
-    fewer than k pairs converge. No derivatives.
+    single). key: seed. basis: vectors kept (default ``max(2 k + 1, 30)``). ARPACK tells nothing while it
+    runs: with a callback or max_seconds ``KrylovSchur`` runs in its place, and after it where it gave up,
+    for as many products again. Of a generalised problem fewer than k pairs are a ConvergenceError. No
+    derivatives.
 
     Also ``f(A)`` by its products (``krylov_function``): tol relative to the answer (default 1e-10, 50 units
     of roundoff in single), max_iters steps (default 1000), basis vectors kept a column, beyond which the
@@ -49,8 +51,6 @@ class Arnoldi(Algorithm):
     pbar: bool = False
     key: Any = 0
     basis: int | None = None
-
-    kind: ClassVar[str] = "iterative"
 
     def applicable(self, question: str, A: Any, *operands: Any) -> bool | str:
         if A.batch_shape:
@@ -98,15 +98,19 @@ class Arnoldi(Algorithm):
 
         refuse_batches(A, "Arnoldi", "Eig()")
         n = A.shape[-1]
-        if array_library(A) != "numpy" and k < n - 2:
-            settings = {f.name: getattr(self, f.name) for f in fields(self)}
-            return KrylovSchur(**settings).pairs(A, k, which, "Arnoldi (Krylov-Schur)")
         if k >= n - 2:
             return Eig().eigs(A, k, which)
+        settings: dict[str, Any] = {f.name: getattr(self, f.name) for f in fields(self)}
+        if array_library(A) != "numpy" or self._asked_to_tell():
+            return KrylovSchur(**settings).pairs(A, k, which, "Arnoldi (Krylov-Schur)")
         refuse_transformations("Arnoldi", "Eig()", A)
         be = A._concrete_backend()
-        product = HostProduct(A, complex_vectors=which[1] == "I", pbar=self.pbar)
-        w, X = self._several(product, k, which)
+        product = HostProduct(A, complex_vectors=which[1] == "I", pbar=self.pbar or self.progress)
+        try:
+            w, X = self._several(product, k, which)
+        except ConvergenceError:
+            product.close()
+            return KrylovSchur(**settings).pairs(A, k, which, "Arnoldi (Krylov-Schur)", product.count)
         host = _numpy()
         order = order_by(host, w, k, which)
         w, X = w[order], X[:, order]
@@ -136,12 +140,17 @@ class Arnoldi(Algorithm):
 
         refuse_batches(A, "Arnoldi", "Eigh()")
         refuse_transformations("Arnoldi", "Eigh()", A, B)
+        if self._asked_to_tell():
+            raise NotImplementedError(
+                "Arnoldi(callback=..., max_seconds=...) of a generalised problem: ARPACK tells nothing while "
+                "it runs; use LOBPCG()."
+            )
         be, n = A._concrete_backend(), A.shape[-1]
         if k >= n - 1:
             from .eigh import Eigh
 
             return Eigh().geigsh(A, B, k, which)
-        a, b = HostProduct(A, pbar=self.pbar), HostProduct(B)
+        a, b = HostProduct(A, pbar=self.pbar or self.progress), HostProduct(B)
         settings: dict[str, Any] = self._settings(a, k)
         if which == "SM":
             inverse = HostProduct(ask(INV, (A,), Auto()))
@@ -186,6 +195,9 @@ class Arnoldi(Algorithm):
             mu, V = self.eigs(matmul(ask(INV, (A,), Auto()), B), k, "LM")
             return 1 / mu, V
         return self.eigs(matmul(ask(INV, (B,), Auto()), A), k, which)
+
+    def _asked_to_tell(self) -> bool:
+        return self.callback is not None or self.max_seconds is not None
 
     def _tol(self, real: Any) -> float:
         import numpy as np
@@ -295,7 +307,7 @@ class HostProduct:
 
         self.count += X.shape[1]
         if self.bar is not None:
-            self.bar(self.count, 0.0)
+            self.bar(self.count, None)
         given = self.be.asarray(np.ascontiguousarray(X), dtype=self.A.dtype, device=self.A.device)
         return np.asarray(self.be.to_numpy(self.A @ given)).astype(
             np.result_type(self.mine, X.dtype), copy=False

@@ -22,6 +22,7 @@ from ..reasons import OUTSIDE, RUNNING
 from .base import question_memory, refuse_batches
 from .cholesky import check_finite
 from .function_algorithm import FunctionAlgorithm, finish_product
+from .progress import observe
 from .spectral_bounds import spectral_bounds
 
 __all__ = ["Chebyshev"]
@@ -188,9 +189,10 @@ def _run(
         room = 1 << max(int(np.ceil(np.log2(c.size))), 4)
         coefficients = be.asarray(np.pad(c, (0, room - c.size)), dtype=dtype)
         rest = be.asarray(np.pad(tails, (0, room - c.size)), dtype=real)
-        Y, last, top = be.jit(_loop)(A, X, middle, half, coefficients, rest, size, stop, c.size)
+        loop = be.jit(_loop, static=("watch",))
+        Y, last, top, code = loop(A, X, middle, half, coefficients, rest, size, stop, c.size, watch=watch)
         last = int(last)
-        return Y, float(tails[last]) * size, top > GROWN * size, last, RUNNING
+        return Y, float(tails[last]) * size, top > GROWN * size, last, int(code)
     before, T = None, X
     Y = X * complex(c[0]) if wide else X * _plain(c[0])
     if not wide:
@@ -219,28 +221,48 @@ def _run(
 
 
 def _loop(
-    A: Any, X: Array, middle: Array, half: Array, c: Array, tails: Array, size: Array, stop: Any, count: Any
-) -> tuple[Array, Any, Array]:
+    A: Any,
+    X: Array,
+    middle: Array,
+    half: Array,
+    c: Array,
+    tails: Array,
+    size: Array,
+    stop: Any,
+    count: Any,
+    *,
+    watch: Any = None,
+) -> tuple[Array, Any, Array, Any]:
     """The same, compiled."""
     import jax
 
     be: Any = A._concrete_backend()
     xp = be.xp
     first = _scaled(A, X, middle, half)
-    state = (xp.asarray(1), X, first, c[0] * X + c[1] * first, xp.maximum(size, be.norm(first)))
+    Y = c[0] * X + c[1] * first
+
+    def verdict(j: Any, Y: Array) -> Array:
+        if watch is None:
+            return xp.asarray(RUNNING)
+        answer = be.norm(Y)
+        error = tails[j] * size / xp.where(answer > 0, answer, xp.ones_like(answer))
+        return observe(be, watch, j, error, xp.asarray(RUNNING))
+
+    state = (xp.asarray(1), X, first, Y, xp.maximum(size, be.norm(first)), verdict(xp.asarray(1), Y))
 
     def running(state: Any) -> Any:
-        j, _, _, Y, top = state
+        j, _, _, Y, top, code = state
         open_ = tails[j] * size > stop * be.norm(Y)
-        return (j + 1 < count) & xp.any(open_) & ~xp.any(top > 1e8 * size)
+        return (j + 1 < count) & xp.any(open_) & ~xp.any(top > 1e8 * size) & (code == RUNNING)
 
     def body(state: Any) -> Any:
-        j, before, T, Y, top = state
+        j, before, T, Y, top, _ = state
         following = 2 * _scaled(A, T, middle, half) - before
-        return j + 1, T, following, Y + c[j + 1] * following, xp.maximum(top, be.norm(following))
+        Y = Y + c[j + 1] * following
+        return j + 1, T, following, Y, xp.maximum(top, be.norm(following)), verdict(j + 1, Y)
 
-    j, _, _, Y, top = jax.lax.while_loop(running, body, state)
-    return Y, j, top
+    j, _, _, Y, top, code = jax.lax.while_loop(running, body, state)
+    return Y, j, top, code
 
 
 def _traced_coefficients(

@@ -66,9 +66,20 @@ class PairIteration(Algorithm):
 
 
 def krylov_pairs(
-    A: Any, settings: Any, k: int, which: str, *, hermitian: bool, method: str, eager: bool = False
+    A: Any,
+    settings: Any,
+    k: int,
+    which: str,
+    *,
+    hermitian: bool,
+    method: str,
+    eager: bool = False,
+    spent: int = 0,
 ) -> tuple[Array, Array]:
-    """k eigenpairs by the restarted Krylov iteration, reported; w most wanted first, X (n, k)."""
+    """k eigenpairs by the restarted Krylov iteration, reported; w most wanted first, X (n, k).
+
+    spent: products made before, to be counted with the others.
+    """
     be = A._concrete_backend()
     n = A.shape[-1]
     tol = pair_tolerance(be, A.dtype, settings.tol)
@@ -97,7 +108,8 @@ def krylov_pairs(
     )
     columns = 2 if be.is_complex(start) and not A._is_complex() else 1
     condition = None if hermitian else condition
-    report_pairs(be, A, method, residuals, largest, tol, made, columns * (made + k), code, condition)
+    matvecs = spent + columns * (made + k)
+    report_pairs(be, A, method, residuals, largest, tol, made, matvecs, code, condition)
     return w, X
 
 

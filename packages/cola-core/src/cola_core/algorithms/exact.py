@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from ..backends.base import Array
@@ -14,10 +14,12 @@ __all__ = ["Exact"]
 
 @dataclass(frozen=True)
 class Exact(Algorithm):
-    """``e_i^H A e_i`` for every i: n products, ``bs`` columns at a time. pbar: show progress."""
+    """``e_i^H A e_i`` for every i: n products, ``bs`` columns at a time. pbar, or ``progress``: show a
+    progress bar."""
 
     bs: int = 128
     pbar: bool = False
+    progress: bool = field(default=False, kw_only=True)
 
     def applicable(self, question: str, A: Any, *operands: Any) -> bool | str:
         if question == "norm" and operands and operands[0] in (2, "nuc"):
@@ -47,7 +49,7 @@ class Exact(Algorithm):
         row0, col0 = max(-k, 0), max(k, 0)
         pieces = []
         starts: Any = range(0, length, self.bs)
-        if self.pbar:
+        if self.pbar or self.progress:
             from tqdm import tqdm
 
             starts = tqdm(starts, desc="Exact")

@@ -23,8 +23,10 @@ from ..dispatch.session import record
 from ..info import Info
 from ..properties import SelfAdjoint
 from ..pytree import tree_leaves
-from .base import Algorithm, question_memory
+from ..reasons import CONVERGED, REASONS, RUNNING, TRACED
+from .base import Iterative, question_memory
 from .cholesky import check_finite
+from .progress import Watch, observe
 
 __all__ = ["ExpAction"]
 
@@ -46,16 +48,17 @@ TRACED_DEGREE, TRACED_STEPS = 40, 1024  # under a trace: enough for 1-norms up t
 
 
 @dataclass(frozen=True)
-class ExpAction(Algorithm):
+class ExpAction(Iterative):
     """``exp(A)`` as a lazy operator whose products cost about ``6 |A - mu I|_1`` products with A, at least
     some tens, where mu is about the mean of A's diagonal.
 
-    tol: backward error (default: unit roundoff). steps: the number s, instead of one chosen from norms;
-    needed where values cannot be looked at (``torch.func`` transformations). krylov: whether to use a Krylov
-    space instead of the Taylor series; None chooses by cost.
+    tol: backward error (default: unit roundoff). max_iters: products with A at most. steps: the number s,
+    instead of one chosen from norms; needed where values cannot be looked at (``torch.func``
+    transformations). krylov: whether to use a Krylov space instead of the Taylor series; None chooses by
+    cost. A callback is told of each of the s steps; where a budget or a callback ends them early, the answer
+    is ``exp(A t / s) b`` after t of them, and ``Info.converged`` is False.
     """
 
-    tol: float | None = None
     steps: int | None = None
     krylov: bool | None = None
 
@@ -119,22 +122,24 @@ class ExpAction(Algorithm):
                 if Y is not None:
                     return Y
             made, doublings = norms.spent(), 0
-            out, tail, peak, products = _steps(be, A, X, norms.mu, t, m, s, tol)
-            while self.steps is None and be.is_concrete(tail, peak):
+            out, tail, peak, products, code = self._watched_steps(be, A, X, norms.mu, t, m, s, tol)
+            while self.steps is None and be.is_concrete(tail, peak) and int(code) == CONVERGED:
                 unfinished = 10 * tol < be.number(tail) < float("inf")
                 cancelling = LARGEST_PEAK < be.number(peak) < float("inf") and doublings < 6
                 if not (unfinished or cancelling):
                     break
                 s, made, doublings = 2 * s, made + products, doublings + 1
-                out, tail, peak, products = _steps(be, A, X, norms.mu, t, 55, s, tol)
+                out, tail, peak, products, code = self._watched_steps(be, A, X, norms.mu, t, 55, s, tol)
             products = (products + made) * X.shape[-1]
         elif self.steps is not None:
             m, s = 55, int(self.steps)
-            out, tail, peak, products = _steps(be, A, X, norms.mu, t, m, s, tol)
+            out, tail, peak, products, code = self._watched_steps(be, A, X, norms.mu, t, m, s, tol)
         elif be.name == "jax":
             m, norm = TRACED_DEGREE, 2 * abs(t) * _norm_estimate(be, A, norms.mu, 1)[0]
             s, products = be.xp.ceil(norm / table[m]), None
-            out, tail, peak = _traced(A, X, norms.mu, t, s, m)
+            most = self._most(TRACED_STEPS, m)
+            with self.watched("Taylor exp", most, be, X, *tree_leaves(A)) as watch:
+                out, tail, peak, code = _traced(A, X, norms.mu, t, s, m, most, watch)
         else:
             raise NotImplementedError(
                 f"the number of Taylor steps for exp({A!r}) depends on values, which this transformation "
@@ -144,11 +149,20 @@ class ExpAction(Algorithm):
         lost = unit * s * peak  # what cancellation costs
         error = be.number(tail + lost) if concrete else tail + lost
         met = (be.number(tail) if concrete else tail) <= 10 * tol
+        reason = TRACED
+        if concrete and be.is_concrete(code):
+            ended = int(code)
+            if ended != CONVERGED:
+                met, reason = False, REASONS[ended]
+            else:
+                reason = "converged" if met else "the series has not converged: the norm is too large"
+        else:
+            met = met & (code == CONVERGED)
         record(
             Info(
                 method="Taylor exp",
                 converged=met,
-                reason="converged" if met is True else "the series has not converged: the norm is too large",
+                reason=reason,
                 iterations=int(s) if isinstance(s, int) else s,
                 matvecs=products,
                 tolerance=tol,
@@ -156,6 +170,17 @@ class ExpAction(Algorithm):
             )
         )
         return out
+
+    def _most(self, s: int, m: int) -> int:
+        """Steps of m products that the budget allows of s."""
+        return s if self.max_iters is None else min(s, max(int(self.max_iters) // m, 1))
+
+    def _watched_steps(
+        self, be: Backend, A: Any, X: Array, mu: Any, t: float, m: int, s: int, tol: float
+    ) -> tuple[Array, Array, Array, int, Any]:
+        most = self._most(s, m)
+        with self.watched("Taylor exp", most, be, X, *tree_leaves(A)) as watch:
+            return _steps(be, A, X, mu, t, m, s, tol, most, watch)
 
     def _plan(self, norms: _Norms, t: float, table: dict[int, float]) -> tuple[int, int]:
         """Degree and steps. Fragment 3.1 of the paper."""
@@ -203,8 +228,11 @@ class ExpAction(Algorithm):
         limit = X.shape[-2] if self.krylov else 2 * _krylov_steps(A, size)
         tol = max(tol, 4 * unit * max(size, 10.0))
         S = A if t == 1.0 else scale(t, A)
-        Y, info = krylov_function(S, EXP, X, A.isa(SelfAdjoint), tol, limit, None)
-        if not info.converged and not self.krylov:
+        if self.max_iters is not None:
+            limit = min(limit, int(self.max_iters))
+        with self.watched("Krylov exp", limit) as watch:
+            Y, info = krylov_function(S, EXP, X, A.isa(SelfAdjoint), tol, limit, None, watch)
+        if info.reason == REASONS[RUNNING] and not self.krylov:
             norms.made += int(info.matvecs) // X.shape[-1]
             return None
         record(info.replace(method=f"{info.method} (for its Taylor series: {taylor} products)"))
@@ -353,18 +381,21 @@ def _largest(be: Any, X: Array) -> Array:
 
 
 def _steps(
-    be: Any, A: Any, X: Array, mu: Any, t: float, m: int, s: int, tol: float
-) -> tuple[Array, Array, Array, int]:
-    """The s steps with degree m: the answer; the sizes of the last and the largest terms relative to
-    their sum; products made."""
+    be: Any, A: Any, X: Array, mu: Any, t: float, m: int, s: int, tol: float, most: int, watch: Watch | None
+) -> tuple[Array, Array, Array, int, Any]:
+    """The first ``most`` of s steps with degree m: the answer; the sizes of the last and the largest terms
+    relative to their sum; products made; CONVERGED, or why the steps ended early."""
     xp = be.xp
     if be.name == "jax":
-        return *be.jit(_compiled, static=("m", "s"))(A, X, mu, t, m=m, s=s), m * s
+        run = be.jit(_compiled, static=("m", "s", "most", "watch"))
+        *found, code = run(A, X, mu, t, m=m, s=s, most=most, watch=watch)
+        return *found, m * most, code
     if be.name == "numpy" and X.ndim == 2 and not A.batch_shape:
-        return _steps_in_place(A, X, complex(mu), t, m, s, tol)
+        return _steps_in_place(A, X, complex(mu), t, m, s, tol, most, watch)
     tail, products = 0 * _largest(be, X), 0
     peak = tail
-    for _ in range(s):
+    code = CONVERGED if most == s else RUNNING
+    for step in range(1, most + 1):
         term = X
         before = _largest(be, term)
         last = top = before
@@ -379,12 +410,16 @@ def _steps(
         size = _safe(be, _largest(be, X))
         tail, peak = xp.maximum(tail, last / size), xp.maximum(peak, top / size)
         X = X * xp.exp(mu * (t / s))[..., None, None]
-    return X, tail, peak, products
+        verdict = RUNNING if watch is None else watch(step, be.number(tail) if be.is_concrete(tail) else 0.0)
+        if verdict != RUNNING and step < s:
+            code = verdict
+            break
+    return X, tail, peak, products, code
 
 
 def _steps_in_place(
-    A: Any, X: Array, mu: complex, t: float, m: int, s: int, tol: float
-) -> tuple[Array, Any, Any, int]:
+    A: Any, X: Array, mu: complex, t: float, m: int, s: int, tol: float, most: int, watch: Watch | None
+) -> tuple[Array, Any, Any, int, int]:
     """The same with NumPy, in three passes over memory a term."""
     from scipy.linalg import blas
 
@@ -406,7 +441,8 @@ def _steps_in_place(
         return float(abs(x[amax(x)]))
 
     growth = np.exp(mu * (t / s))
-    for _ in range(s):
+    code = CONVERGED if most == s else RUNNING
+    for step in range(1, most + 1):
         term: Any = total
         before = last = top = largest(flat)
         for j in range(1, m + 1):
@@ -427,10 +463,14 @@ def _steps_in_place(
         tail, peak = max(tail, last / size), max(peak, top / size)
         if growth != 1:
             scal(growth, flat)
+        verdict = RUNNING if watch is None else watch(step, tail)
+        if verdict != RUNNING and step < s:
+            code = verdict
+            break
     if not np.isfinite(np.vdot(flat, flat)) and not np.isfinite(flat).all():
         tail = float("nan")
     out = total[:, None] if single else total
-    return out, np.asarray(tail), np.asarray(peak), products
+    return out, np.asarray(tail), np.asarray(peak), products, code
 
 
 def _safe(be: Any, size: Array) -> Array:
@@ -460,31 +500,54 @@ def _start(be: Any, A: Any, X: Array, mu: Any) -> Array:
     return X + 0 * _shifted(be, A, mu, X)
 
 
-def _compiled(A: Any, X: Array, mu: Any, t: Any, *, m: int, s: int) -> tuple[Array, Array, Array]:
+def _compiled(
+    A: Any, X: Array, mu: Any, t: Any, *, m: int, s: int, most: int, watch: Watch | None
+) -> tuple[Array, Array, Array, Array]:
     import jax
 
-    be = A._concrete_backend()
+    be: Any = A._concrete_backend()
+    xp = be.xp
     X = _start(be, A, X, mu)
     none = 0 * _largest(be, X)
+    whole = xp.asarray(CONVERGED if most == s else RUNNING)
     step = jax.checkpoint(lambda state: _taylor(be, A, state, mu, t, s, m))
-    return jax.lax.fori_loop(0, s, lambda _, state: step(state), (X, none, none))
+    if watch is None:
+        return *jax.lax.fori_loop(0, most, lambda _, state: step(state), (X, none, none)), whole
+
+    def turn(i: Any, state: Any) -> Any:
+        def made(state: Any) -> Any:
+            Y, tail, peak = step(state[:3])
+            return Y, tail, peak, observe(be, watch, i + 1, tail, state[3])
+
+        return jax.lax.cond(state[3] == RUNNING, made, lambda state: state, state)
+
+    *found, code = jax.lax.fori_loop(0, most, turn, (X, none, none, xp.asarray(RUNNING)))
+    return *found, xp.where(code == RUNNING, whole, code)
 
 
-def _traced(A: Any, X: Array, mu: Any, t: float, s: Array, m: int) -> tuple[Array, Array, Array]:
+def _traced(
+    A: Any, X: Array, mu: Any, t: float, s: Array, m: int, most: int, watch: Watch | None
+) -> tuple[Array, Array, Array, Array]:
     """A number of steps that is itself traced: a fixed number of turns, most of them skipped, so that
     reverse-mode differentiation works; NaN where they do not suffice."""
     import jax
 
-    be = A._concrete_backend()
-    s = be.xp.maximum(s, 1)
+    be: Any = A._concrete_backend()
+    xp = be.xp
+    s = xp.maximum(s, 1)
     X = _start(be, A, X, mu)
     none = 0 * _largest(be, X)
     step = jax.checkpoint(lambda state: _taylor(be, A, state, mu, t, s, m))
 
     def turn(i: Any, state: Any) -> Any:
-        return jax.lax.cond(i < s, step, lambda state: state, state)
+        def made(state: Any) -> Any:
+            Y, tail, peak = step(state[:3])
+            return Y, tail, peak, observe(be, watch, i + 1, tail, state[3])
 
-    out, tail, peak = jax.lax.fori_loop(0, TRACED_STEPS, turn, (X, none, none))
+        return jax.lax.cond((i < s) & (state[3] == RUNNING), made, lambda state: state, state)
+
+    out, tail, peak, code = jax.lax.fori_loop(0, most, turn, (X, none, none, xp.asarray(RUNNING)))
+    code = xp.where((code == RUNNING) & (s <= most), CONVERGED, code)
     enough = s <= TRACED_STEPS
-    tail = be.xp.where(enough, tail, float("inf"))
-    return be.xp.where(enough, out, be.xp.full_like(out, float("nan"))), tail, peak
+    tail = xp.where(enough, tail, float("inf"))
+    return xp.where(enough, out, xp.full_like(out, float("nan"))), tail, peak, code

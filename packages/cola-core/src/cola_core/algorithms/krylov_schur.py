@@ -64,8 +64,8 @@ class KrylovSchur(PairIteration):
     def eigs(self, A: Any, k: int, which: str) -> tuple[Array, Any]:
         return self.pairs(A, k, which, "KrylovSchur")
 
-    def pairs(self, A: Any, k: int, which: str, method: str) -> tuple[Array, Any]:
-        """``eigs`` under the name it is to report."""
+    def pairs(self, A: Any, k: int, which: str, method: str, spent: int = 0) -> tuple[Array, Any]:
+        """``eigs`` under the name it is to report, with the products spent before."""
         from ..operators import Dense
 
         refuse_batches(A, method, "Eig()")
@@ -75,7 +75,7 @@ class KrylovSchur(PairIteration):
             raise NotImplementedError(
                 f"{method} eigenpairs of {A!r} have no derivatives; use alg=Eig(), or detach it."
             )
-        w, X = krylov_pairs(A, self, k, which, hermitian=False, method=method)
+        w, X = krylov_pairs(A, self, k, which, hermitian=False, method=method, spent=spent)
         if A.isa(SelfAdjoint):
             w = be.xp.real(w)
             X = X if A._is_complex() else X

@@ -29,14 +29,15 @@ class ProgressBar:
         self.done = 0
 
     def __call__(self, done: Any, error: Any) -> None:
-        """Show that ``done`` steps are made and what the error (a residual, a standard error) is now."""
+        """Show that ``done`` steps are made and what the error (a residual, a standard error) is, or None."""
         done = int(done)
         if self.bar is None or done < self.done:
             self.close()
             from tqdm import tqdm
 
             self.bar = tqdm(total=self.total, desc=self.title, leave=True)
-        self.bar.set_postfix_str(f"error {float(error):.2e}", refresh=False)
+        if error is not None:
+            self.bar.set_postfix_str(f"error {float(error):.2e}", refresh=False)
         self.bar.update(done - self.done)
         self.done = done
 

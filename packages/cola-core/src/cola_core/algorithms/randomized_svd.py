@@ -122,7 +122,8 @@ def _iterate(
         return be.matmul(Q, C)[:, :k], s, V, W
 
     def running(state: Any) -> Any:
-        return (state[0] < least) | ((state[-1] == RUNNING) & (state[0] < limit))
+        going = (state[-1] == RUNNING) | ((state[-1] == CONVERGED) & (state[0] < least))
+        return going & (state[0] < limit)
 
     def body(state: Any) -> Any:
         step, U, s, V, _ = state

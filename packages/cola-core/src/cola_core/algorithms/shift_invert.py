@@ -16,7 +16,7 @@ from ..backends.base import Array
 from ..cost import Cost
 from ..dispatch.session import SESSION, Session
 from ..errors import IllConditionedWarning, NoRuleError, SingularMatrixError
-from ..info import Info
+from ..info import Info, worst_code
 from ..properties import PSD, SelfAdjoint
 from ..pytree import tree_leaves
 from .base import Algorithm, Auto, question_memory, refuse_batches
@@ -230,7 +230,7 @@ class ShiftInvert(PairIteration):
             tol,
             sum(int(i.iterations or 0) for i in made),
             k + 1 + sum(int(i.matvecs or 0) for i in infos if i not in made),
-            CONVERGED if good else RUNNING,
+            CONVERGED if good else max((worst_code(i) for i in made), default=RUNNING),
             None if condition is None else xp.ones_like(residuals) * condition,
         )
 

@@ -125,7 +125,7 @@ def cola_register(registrar: Any, trigger: str) -> None:
     }
     on_request: dict[Any, tuple[type, ...]] = {
         q.SOLVE: (
-            *(a.MINRESQLP, a.FGMRES, a.BiCGStab, a.IDR, a.LSMR, a.LSQR, a.CGLS),
+            *(a.DeflatedCG, a.MINRESQLP, a.FGMRES, a.BiCGStab, a.IDR, a.LSMR, a.LSQR, a.CGLS),
             *(a.SVRG, a.StochasticDualDescent, a.AlternatingProjections),
             *(a.LDL, a.QR, a.LQ, a.SVD, a.IterativeRefinement),
         ),

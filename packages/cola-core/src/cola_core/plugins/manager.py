@@ -326,12 +326,12 @@ class PluginManager:
     # -- names -----------------------------------------------------------------------------------------------
     def algorithm(self, question: str, name: str) -> type:
         """The algorithm class called ``name`` (or ``distribution:name``) for a question,
-        loading its plugin."""
+        loading its plugin. Hyphens, underscores and capitals of the core's names are free: ``block-cg``."""
         from ..algorithms.base import Algorithm
 
         self.load("core", "always", explicit=True)
         published = self._published("algorithms", f"{question}.", name)
-        entry = REGISTRY.algorithm(question, name)
+        entry = REGISTRY.algorithm(question, name) or REGISTRY.algorithm(question, _plain(name))
         if entry is not None and (entry.provenance.plugin == "core" or not published):
             return entry.cls
         return self._named(
@@ -423,3 +423,8 @@ def _core_version() -> str:
 
 
 MANAGER = PluginManager()
+
+
+def _plain(name: str) -> str:
+    """A name of an algorithm as the registry writes it."""
+    return name.lower().replace("-", "").replace("_", "")
