@@ -59,7 +59,7 @@ def _iterate(
     def body(state: Any) -> Any:
         step, X, Q, S, D, L, alive, code = state
         V = A @ D
-        inverse, code = _curvature(be, be.matmul(be.adjoint(D), V), alive, code)
+        inverse, code = _curvature(be, be.gram(D, V), alive, code)
         live = code == RUNNING
         if be.is_concrete(live) and not bool(xp.any(live)):
             return step + 1, X, Q, S, D, L, alive, code
@@ -73,13 +73,12 @@ def _iterate(
         if P is None:
             rnorm = be.norm(be.matmul(be.adjoint(after), S))
         else:
-            lengths = be.inner(S, be.matmul(be.matmul(be.adjoint(Q), Q), S))
+            lengths = be.inner(S, be.matmul(be.gram(Q, Q), S))
             rnorm = xp.sqrt(xp.abs(lengths))
         code = xp.where((code == RUNNING) & (rnorm <= 1), CONVERGED, code)
         # residuals may grow with the root of the condition number, not beyond all digits
         code = xp.where((code == RUNNING) & (rnorm * tol > 1 / eps), BREAKDOWN, code)
-        D = be.matmul(_masked(be, D, stopped), be.cholesky_solve(L, K))
-        D += Z
+        D = be.add_matmul(Z, _masked(be, D, stopped), be.cholesky_solve(L, K))
         code = observe(be, watch, step + 1, rnorm * xp.abs(unit), code)
         return step + 1, X, Q, S, D, after, alive, code
 
@@ -132,7 +131,7 @@ def _orthonormal(be: Any, P: Any, Q: Array, S: Array, alive: Array, code: Array)
         return _accurate(be, P, Q, S, code)  # most columns are done: a smaller block serves the rest
     Z = Q if P is None else P @ Q
     ones = be.eye(Q.shape[-1], Q.dtype, be.device(Q))
-    M = be.matmul(be.adjoint(Q), Z)
+    M = be.gram(Q, Z)
     finite = xp.all(xp.isfinite(xp.sum(M, axis=-1)), axis=-1)[..., None, None]
     M = xp.where(alive[..., :, None] & finite, M, ones)
     L, definite = _cholesky(be, M)

@@ -152,6 +152,16 @@ class Backend:
         """``y + x @ a``; y may be overwritten."""
         return y + self.matmul(x, a)
 
+    def add_matmul(self, x: Array, y: Array, a: Array) -> Array:
+        """``x + y @ a`` with square a; y may be overwritten."""
+        out = self.matmul(y, a)
+        out += x
+        return out
+
+    def gram(self, x: Array, y: Array) -> Array:
+        """``x^H y`` of tall matrices, all inner products of their columns."""
+        return self.matmul(self.adjoint(x), y)
+
     def put(self, x: Array, index: Any, value: Array) -> Array:
         """``x`` with ``x[index] = value``; the argument may be reused."""
         x[index] = value

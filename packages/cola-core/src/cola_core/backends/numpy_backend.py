@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -85,12 +86,30 @@ class NumpyBackend(Backend):
         return x + a[..., None, :] * y
 
     def matmul_add(self, y: Array, x: Array, a: Array) -> Array:
-        plain = y.ndim == x.ndim == a.ndim == 2 and y.dtype == x.dtype == a.dtype and 0 not in y.shape
-        if plain and x.shape[1] and y.flags.c_contiguous and x.flags.c_contiguous and y.flags.writeable:
-            # rows are BLAS's columns: y^T + a^T x^T, into y itself
-            _blas("gemm", y)(1.0, a.T, x.T, 1.0, y.T, overwrite_c=1)
+        if y.dtype == x.dtype == a.dtype and _tall(y, x) and a.ndim == 2 and y.flags.writeable:
+            gemm, a = _blas("gemm", y), a.T
+            for rows in _pieces(x):  # rows are BLAS's columns: y^T + a^T x^T, into y itself
+                gemm(1.0, a, x[rows].T, 1.0, y[rows].T, overwrite_c=1)
             return y
         return y + x @ a
+
+    def add_matmul(self, x: Array, y: Array, a: Array) -> Array:
+        if y.dtype == x.dtype == a.dtype and _tall(y, x) and a.shape == y.shape[1:] * 2 and y.flags.writeable:
+            space: Any = None  # one for all pieces: it stays in the cache
+            for rows in _pieces(y):
+                part = y[rows]
+                space = np.empty_like(part) if space is None else space[: len(part)]
+                np.add(np.matmul(part, a, out=space), x[rows], out=part)
+            return y
+        return super().add_matmul(x, y, a)
+
+    def gram(self, x: Array, y: Array) -> Array:
+        if x.dtype != y.dtype or not _tall(x, y) or (x is y and x.dtype.kind == "f"):
+            return self.adjoint(x) @ y  # x^T x takes half the work
+        gemm, out = _blas("gemm", x), np.zeros((y.shape[1], x.shape[1]), x.dtype, order="F")
+        for rows in _pieces(x):  # no conjugated copy of x either
+            out = gemm(1.0, y[rows].T, x[rows].T, 1.0, out, trans_b=2, overwrite_c=1)
+        return out.T
 
     def all_finite(self, x: Array) -> bool:
         if x.dtype.kind in "fc" and x.size > 64 and (x.flags.c_contiguous or x.flags.f_contiguous):
@@ -303,7 +322,22 @@ class NumpyBackend(Backend):
         return (2 * signs - 1).astype(self.dtype(dtype))
 
 
+PIECE = 1 << 17  # bytes of a tall matrix that are multiplied at a time, so that they stay in a core's cache
+LEAST_COLUMNS = 16  # with fewer, calling for each piece costs more than the cache gives
 _LAPACK: dict[tuple[str, str], Any] = {}
+
+
+def _tall(x: Array, y: Array) -> bool:
+    """Whether both are matrices with as many rows, none of length zero, one row after the other in memory."""
+    fits = x.ndim == y.ndim == 2 and len(x) == len(y) and 0 not in x.shape and 0 not in y.shape
+    return fits and x.flags.c_contiguous and y.flags.c_contiguous and x.dtype.char in "fdFD"
+
+
+def _pieces(x: Array) -> Iterator[slice]:
+    """Rows of a matrix that fit into the cache together."""
+    n, k = x.shape
+    step = n if k < LEAST_COLUMNS else max(64, PIECE // (k * x.itemsize))
+    return (slice(i, i + step) for i in range(0, n, step))
 
 
 def _lapack(name: str, A: Array) -> Any:
