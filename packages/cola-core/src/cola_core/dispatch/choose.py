@@ -294,6 +294,7 @@ def others(question: Any, tiers: Any, taken: Rule, args: tuple[Any, ...], alg: A
     """The rules that came after the one taken, and what the algorithms would have cost instead."""
     seen = False
     for tier in tiers:
+        seen = seen or taken in tier  # of its own tier, those that hold with less precedence
         for rule in tier:
             if seen and rule is not taken:
                 try:
@@ -301,7 +302,6 @@ def others(question: Any, tiers: Any, taken: Rule, args: tuple[Any, ...], alg: A
                 except Exception as error:  # noqa: BLE001 - a guard behind one that holds may expect less
                     reason = f"{type(error).__name__}: {error}".splitlines()[0]
                 node.refused(rule.id, reason or f"holds too; {taken.id} comes first", rule.provenance)
-        seen = seen or taken in tier
     price_algorithms(question, args, node, f"not needed: rule {taken.id} answers", None)
 
 

@@ -87,12 +87,33 @@ def _squared(L: Any, z: Any) -> Any:
     return L @ (L.H @ z)
 
 
+def _pencil(A: Any, operands: Any, answer: Any) -> Any:
+    """``A V z - B V (w z)`` for a probe z, relative to the larger part."""
+    (w, V), B = answer, operands[0]
+    if A.batch_shape:
+        return None
+    be, xp = A.backend, A.xp
+    z = be.normal(0, (w.shape[-1],), V.dtype, A.device)
+    left, right = A @ (V @ z), B @ (V @ (be.astype(w, V.dtype) * z))
+    scale = xp.maximum(xp.linalg.vector_norm(left), xp.linalg.vector_norm(right))
+    return xp.linalg.vector_norm(left - right) / xp.where(scale > 0, scale, xp.ones_like(scale))
+
+
+def _unitarily(answer: Any, z: Any) -> Any:
+    T, Z = answer
+    return Z @ (T @ (Z.H @ z))
+
+
 CHECKS: dict[str, Callable[..., Any]] = {
     "solve": _solve,
     "eigh": _pairs,
     "eig": _pairs,
     "eigsh": _pairs,
     "eigs": _pairs,
+    "geigh": _pencil,
+    "geigsh": _pencil,
+    "geig": _pencil,
+    "geigs": _pencil,
     "svd": _triplets,
     "svds": _triplets,
     "cholesky": _factors(_squared),
@@ -100,4 +121,5 @@ CHECKS: dict[str, Callable[..., Any]] = {
     "qr": _factors(_of_two),
     "lq": _factors(_of_two),
     "lu": _factors(_of_three),
+    "schur": _factors(_unitarily),
 }
