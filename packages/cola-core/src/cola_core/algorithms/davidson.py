@@ -19,7 +19,7 @@ from ..reasons import CONVERGED, NONFINITE, RUNNING
 from .base import Auto, question_memory, refuse_batches
 from .block_basis import alive, extend, independent, ritz
 from .eigenpairs import PairIteration, pair_tolerance, quietly, refuse_function_transforms, report_pairs
-from .iteration import as_preconditioner
+from .iteration import as_preconditioner, extreme_scale
 from .lobpcg import extreme, first_block, ready
 from .progress import observe
 
@@ -95,7 +95,15 @@ class Davidson(PairIteration):
             f = be.jit(_iterate, static=("k", "largest", "watch")) if plain else _iterate
             with self.watched("Davidson", be, X, *tree_leaves(operator)) as watch, quietly(be):
                 w, Y, steps, scale, code = f(operator, P, d, X, tol, limit, k=k, largest=largest, watch=watch)
-            return w, Y, (be.norm(operator @ Y - Y * be.astype(w, Y.dtype)), steps, scale, code, asked)
+                size = extreme_scale(be, operator, X, scale[None])
+                if size is not None:
+                    scaled, d = operator * (1 / size), None if d is None else d / size
+                    w, Y, steps, scale, code = f(
+                        scaled, P, d, X, tol, limit, k=k, largest=largest, watch=watch
+                    )
+                    w, scale = w * size, scale * size
+            gap = be.frobenius(operator @ Y - Y * be.astype(w, Y.dtype), axis=-2)
+            return w, Y, (gap, steps, scale, code, asked)
 
         w, Y, (gap, steps, scale, code, asked) = be.eigenpairs(A, run)
         b = X.shape[-1]

@@ -14,6 +14,7 @@ from ..info import Info
 from ..pytree import tree_leaves
 from ..reasons import CONVERGED, NONFINITE, STAGNATED, TRACED
 from .base import Algorithm
+from .iteration import extreme_scale
 from .krylov import first_vector
 from .progress import Watch, watching
 from .thick_restart import product, thick_restart
@@ -91,22 +92,26 @@ def krylov_pairs(
     start = start if hermitian else be.astype(start, complex_dtype(A))
     compile_ = be.is_concrete(*tree_leaves(A)) and not eager
     statics = ("k", "m", "which", "hermitian", "watch")
+    columns = 2 if be.is_complex(start) and not A._is_complex() else 1
 
     def run(operator: Any) -> tuple[Array, Array, Any]:
         f = be.jit(thick_restart, static=statics) if compile_ else thick_restart
         more = {} if compile_ else {"eager": eager}
         watched = settings.watched(method, be, start, *tree_leaves(operator))
         with watched as watch, nullcontext() if eager else quietly(be):
-            w, X, made, largest, code, condition = f(
-                operator, start, tol, limit, k=k, m=m, which=which, hermitian=hermitian, watch=watch, **more
-            )
-            residuals = be.norm(product(be, operator, X) - X * be.astype(w, X.dtype))
+            settled = {"k": k, "m": m, "which": which, "hermitian": hermitian, "watch": watch, **more}
+            w, X, made, largest, code, condition = f(operator, start, tol, limit, **settled)
+            probe = be.xp.real(start) if columns == 2 else start
+            size = extreme_scale(be, operator, probe[:, None], largest[None])
+            if size is not None:
+                w, X, made, largest, code, condition = f(operator * (1 / size), start, tol, limit, **settled)
+                w, largest = w * size, largest * size
+            residuals = be.frobenius(product(be, operator, X) - X * be.astype(w, X.dtype), axis=-2)
         return w, X, (made, largest, code, condition, residuals)
 
     w, X, (made, largest, code, condition, residuals) = (
         be.eigenpairs(A, run) if hermitian else without_derivative(be, A, run, method)
     )
-    columns = 2 if be.is_complex(start) and not A._is_complex() else 1
     condition = None if hermitian else condition
     matvecs = spent + columns * (made + k)
     report_pairs(be, A, method, residuals, largest, tol, made, matvecs, code, condition)

@@ -3,6 +3,7 @@ operands brought into one form, stopping codes, residuals recomputed at exit."""
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 from ..backends.base import Array, Backend
@@ -49,7 +50,9 @@ __all__ = [
     "column_scale",
     "diagnosed",
     "differentiated",
+    "extreme_scale",
     "finish",
+    "finite_columns",
     "first_guess",
     "observe",
     "prepare",
@@ -127,6 +130,37 @@ def column_scale(be: Backend, B: Array, always: bool = False) -> Array | None:
     usable = (top > 0) & xp.isfinite(top)
     exponent = xp.floor(xp.log2(xp.where(usable, top, xp.ones_like(top))))
     return be.astype(xp.exp2(exponent), top.dtype)
+
+
+def finite_columns(be: Backend, X: Array, first: Array | None, codes: Array) -> tuple[Array, Array]:
+    """X and codes; a column in which anything overflowed is the first guess (None: zero) again."""
+    xp = be.xp
+    fine = xp.all(xp.isfinite(X), axis=-2)
+    if be.is_concrete(fine) and bool(xp.all(fine)):
+        return X, codes
+    first = xp.zeros_like(X) if first is None else first
+    # what had been seen before is the reason that counts
+    unseen = ~fine & ((codes == CONVERGED) | (codes == RUNNING))
+    return xp.where(fine[..., None, :], X, first), xp.where(unseen, NONFINITE, codes)
+
+
+def extreme_scale(be: Backend, A: Any, x: Array, seen: Array) -> float | None:
+    """A power of two by which A is to be divided where an iteration met norms of it (``seen``) whose squares
+    leave the range of the dtype; None where they do not. One product, with x, where they may."""
+    xp = be.xp
+    if not be.is_concrete(seen, x) or 0 in seen.shape:
+        return None
+    limits = xp.finfo(be.real_dtype(x.dtype))
+    low = float(limits.smallest_normal) ** 0.5 / float(limits.eps) ** 1.5
+    if bool(xp.all((seen > low) & (seen < 1 / low))):
+        return None
+    with aside():
+        size = be.frobenius(A @ relative_to(be, x, be.frobenius(x, axis=-2)[..., None, :]), axis=-2)
+    top = be.number(xp.max(size)) if bool(xp.all(xp.isfinite(size))) else 0.0
+    if not top > 0 or low < top < 1 / low:
+        return None
+    most = math.log2(float(limits.max)) - 2
+    return 2.0 ** max(min(math.floor(math.log2(top)), most), -most)
 
 
 def true_residual(be: Backend, A: Any, X: Array, B: Array) -> Array:

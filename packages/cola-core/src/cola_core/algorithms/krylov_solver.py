@@ -26,6 +26,7 @@ from .iteration import (
     diagnosed,
     differentiated,
     finish,
+    finite_columns,
     first_guess,
     prepare,
     true_residual,
@@ -125,11 +126,15 @@ class KrylovSolver(Iterative):
         quiet = np.errstate(over="ignore", invalid="ignore", divide="ignore")
         with aside(), quiet, self.watched(self._method, limit, be, B) as watch:
             run = be.jit(type(self)._iterate, static=("watch", *static))
+            first = X
             X, steps, products, codes, *facts = run(A, P, B, X, tol, limit, watch=watch, **static)
             if watch is not None and be.name == "jax" and be.is_concrete(B):
                 be.to_numpy(codes)  # the loop runs on its own: wait for it
+            if scale is not None:
+                X, first = X * scale, None if first is None else first * scale
+            X, codes = finite_columns(be, X, first, codes)
         told = {name: be.xp.max(be.constant(fact)) for name, fact in (facts[0] if facts else {}).items()}
-        return (X if scale is None else X * scale), steps, products, codes, told
+        return X, steps, products, codes, told
 
     def _implicit(
         self, be: Backend, A: Any, P: Any, B: Array, X0: Array | None, tol: float, limit: int, vector: bool

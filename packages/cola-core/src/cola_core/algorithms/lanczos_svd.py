@@ -15,6 +15,7 @@ from ..pytree import tree_leaves
 from ..reasons import CONVERGED, NONFINITE, RUNNING
 from .base import question_memory, refuse_batches
 from .eigenpairs import PairIteration, basis_size, pair_tolerance
+from .iteration import extreme_scale
 from .krylov import first_vector
 from .orthogonal import orthogonalize, project
 from .progress import observe
@@ -96,6 +97,10 @@ class LanczosSVD(PairIteration):
         f = be.jit(_iterate, static=("k", "width", "watch")) if concrete else _iterate
         with self.watched("LanczosSVD", be, start, *tree_leaves(A)) as watch:
             U, s, V, made, code = f(tall, start, tol, limit, k=k, width=width, watch=watch)
+            size = extreme_scale(be, tall, start[:, None], s)
+            if size is not None:
+                U, s, V, made, code = f(tall * (1 / size), start, tol, limit, k=k, width=width, watch=watch)
+                s = s * size
         U, V = (U, V) if m >= n else (V, U)
         residuals = triple_residuals(be, A, U, s, V)
         # the iteration's own bound was met with the tolerance; what rounding adds is allowed for

@@ -31,7 +31,17 @@ from ..reasons import (
     TRACED,
 )
 from .base import Iterative, question_memory, typical_steps
-from .iteration import as_preconditioner, column_scale, differentiated, finish, first_guess, prepare
+from .iteration import (
+    as_preconditioner,
+    column_scale,
+    differentiated,
+    extreme_scale,
+    finish,
+    finite_columns,
+    first_guess,
+    prepare,
+    relative_to,
+)
 
 __all__ = ["LeastSquaresSolver", "Outcome", "first_code", "next_code"]
 
@@ -138,7 +148,7 @@ class LeastSquaresSolver(Iterative):
 
             def run(P: Any, X0: Array | None) -> Any:
                 def solve(A: Any, rhs: Array) -> Any:
-                    X, out = self._once(be, A, P, rhs, X0, be.norm(rhs), tol, limit)
+                    X, out = self._once(be, A, P, rhs, X0, be.frobenius(rhs, axis=-2), tol, limit)
                     return X, out[1:]
 
                 return solve
@@ -205,14 +215,19 @@ class LeastSquaresSolver(Iterative):
         M = A if P is None else Product(A, P)
         quiet = np.errstate(over="ignore", invalid="ignore", divide="ignore")
         with aside(), quiet, self.watched(self._method, limit, be, B) as watch:
-            out = be.jit(type(self)._iterate, static=("watch",))(
-                M, rest, bnorm, tol, limit, conlim, watch=watch
-            )
+            iterate = be.jit(type(self)._iterate, static=("watch",))
+            out = iterate(M, rest, bnorm, tol, limit, conlim, watch=watch)
+            size = extreme_scale(be, M.H, rest, out.norm)
+            if size is not None:
+                out = iterate(M * (1 / size), rest, bnorm, tol, limit, conlim, watch=watch)
+                out = out._replace(X=out.X / size, norm=out.norm * size)
             if watch is not None and be.name == "jax" and be.is_concrete(B):
                 be.to_numpy(out.codes)  # the loop runs on its own: wait for it
-        Y = out.X if scale is None else out.X * scale
-        with aside():
+        with aside(), np.errstate(over="ignore", invalid="ignore"):
+            Y = out.X if scale is None else out.X * scale
             Y = Y if P is None else P @ Y
+            Y, codes = finite_columns(be, Y, None, out.codes)
+        out = out._replace(codes=codes)
         made = out.products + (0 if X is None else 1)
         return (Y if X is None else X + Y), out._replace(products=made)
 
@@ -229,7 +244,7 @@ class LeastSquaresSolver(Iterative):
     ) -> tuple[Array, Outcome, Any]:
         """Run, recompute the residuals, and run again on what is left while the recurrence had drifted."""
         xp = be.xp
-        bnorm = be.norm(B)
+        bnorm = be.frobenius(B, axis=-2)
         X, out = self._once(be, A, P, B, X, bnorm, tol, limit)
         if not be.is_concrete(X):
             return X, out, (None, None)
@@ -275,9 +290,9 @@ class LeastSquaresSolver(Iterative):
 
         def run(K: Any, rhs: Array) -> Any:
             F, G = rhs[..., :top, :], rhs[..., top:, :]
-            first, one = self._once(be, K.A.H, None, G, None, be.norm(G), tol, limit)
+            first, one = self._once(be, K.A.H, None, G, None, be.frobenius(G, axis=-2), tol, limit)
             F = F - first
-            Y, two = self._once(be, K.A, None, F, None, be.norm(F), tol, limit)
+            Y, two = self._once(be, K.A, None, F, None, be.frobenius(F, axis=-2), tol, limit)
             R = first + (F - K.A @ Y)
             lost = (one.codes == INCONSISTENT)[..., None, :]
             Y = xp.where(lost, xp.full_like(Y, float("nan")), Y)
@@ -296,14 +311,12 @@ class LeastSquaresSolver(Iterative):
         """Decide convergence from the recomputed norms and report."""
         xp = be.xp
         products = out.products
-        bnorm = be.norm(B)
+        bnorm = be.frobenius(B, axis=-2)
         if norms is None or norms[0] is None:
             norms, products = _norms(be, A, P, X, B), products + 2
         rnorm, snorm = norms
-        one, zero = xp.ones_like(bnorm), xp.zeros_like(bnorm)
-        relative = xp.where(bnorm > 0, rnorm / xp.where(bnorm > 0, bnorm, one), rnorm)
-        size = out.norm * rnorm
-        normal = xp.where(size > 0, snorm / xp.where(size > 0, size, one), zero)
+        relative = relative_to(be, rnorm, bnorm)
+        normal = relative_to(be, snorm, out.norm)
         small = relative <= 1.1 * tol
         good = small | _orthogonal(be, None if P is not None else X, bnorm, rnorm, snorm, out.norm, tol)
         codes = xp.where((out.codes == CONVERGED) | (out.codes == INCONSISTENT), DRIFTED, out.codes)
@@ -368,17 +381,23 @@ class Saddle(LinearOperator):
 
 
 def _norms(be: Backend, A: Any, P: Any, X: Array, B: Array) -> tuple[Array, Array]:
-    """``|b - A x|`` and ``|(A P)^H (b - A x)|``."""
+    """``|r|`` of ``r = b - A x``, and ``|(A P)^H r| / |r|``, however large or small r is."""
     R = B - A @ X
-    S = A.H @ R
+    rnorm = be.frobenius(R, axis=-2)
+    power = column_scale(be, R, always=True)  # exact, so that a zero stays one
+    S = A.H @ (R / power)
     with aside():
-        return be.norm(R), be.norm(S if P is None else P.H @ S)
+        snorm = be.frobenius(S if P is None else P.H @ S, axis=-2)
+    return rnorm, relative_to(be, snorm, rnorm / power[..., 0, :])
 
 
 def _orthogonal(
     be: Backend, X: Array | None, bnorm: Array, rnorm: Array, snorm: Array, norm: Array, tol: float
 ) -> Array:
-    """``|A^H r| <= tol |A| |r|``, up to the rounding with which r itself is known."""
-    eps = float(be.xp.finfo(bnorm.dtype).eps)
-    size = bnorm if X is None else bnorm + norm * be.norm(X)
-    return snorm <= 1.1 * tol * norm * rnorm + 4 * eps * norm * size
+    """``|A^H r| <= tol |A| |r|`` (snorm is ``|A^H r| / |r|``), up to the rounding with which r itself is
+    known."""
+    xp = be.xp
+    eps = float(xp.finfo(bnorm.dtype).eps)
+    size = bnorm if X is None else bnorm + norm * be.frobenius(X, axis=-2)
+    rounding = xp.where(rnorm > 0, size / xp.where(rnorm > 0, rnorm, xp.ones_like(rnorm)), size)
+    return (snorm <= norm * (1.1 * tol + 4 * eps * rounding)) & xp.isfinite(rounding) & xp.isfinite(norm)

@@ -20,7 +20,7 @@ from ..reasons import CONVERGED, NONFINITE, RUNNING
 from .base import question_memory, refuse_batches
 from .block_basis import against, alive, extend, independent, ritz
 from .eigenpairs import PairIteration, pair_tolerance, quietly, refuse_function_transforms, report_pairs
-from .iteration import as_preconditioner
+from .iteration import as_preconditioner, extreme_scale
 from .progress import observe
 
 __all__ = ["LOBPCG", "extreme", "first_block", "ready"]
@@ -99,8 +99,15 @@ class LOBPCG(PairIteration):
             f = be.jit(_iterate, static=("k", "largest", "watch")) if plain else _iterate
             with self.watched("LOBPCG", be, X, *tree_leaves(operator)) as watch, quietly(be):
                 w, Y, steps, scale, code = f(operator, B, P, X, tol, limit, k=k, largest=largest, watch=watch)
+                size = extreme_scale(be, operator, X, scale[None]) if B is None else None
+                if size is not None:
+                    scaled = operator * (1 / size)
+                    w, Y, steps, scale, code = f(
+                        scaled, B, P, X, tol, limit, k=k, largest=largest, watch=watch
+                    )
+                    w, scale = w * size, scale * size
             if B is None:
-                gap = be.norm(operator @ Y - Y * be.astype(w, Y.dtype))
+                gap = be.frobenius(operator @ Y - Y * be.astype(w, Y.dtype), axis=-2)
             else:
                 gap = be.norm(operator @ Y - (B @ Y) * be.astype(w, Y.dtype)) / be.norm(Y)
             return w, Y, (gap, steps, scale, code)

@@ -143,6 +143,8 @@ def thick_restart(
         else:
             behind = done
         over = done & ((same & behind) if m < n else True)
+        if usual == m:  # nothing would be left to make another step for
+            over = xp.ones_like(over)
         code = xp.where(
             xp.all(xp.isfinite(H)) & xp.isfinite(largest), xp.where(over, CONVERGED, RUNNING), NONFINITE
         )

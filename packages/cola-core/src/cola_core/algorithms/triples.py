@@ -53,7 +53,9 @@ def undifferentiable(be: Backend, A: Any, method: str, *arrays: Array) -> tuple[
 def triple_residuals(be: Backend, A: Any, U: Array, s: Array, V: Array) -> Array:
     """The larger of ``|A v - s u|`` and ``|A^H u - s v|`` for each triple."""
     weights = be.astype(s, U.dtype)
-    return be.xp.maximum(be.norm(A @ V - U * weights), be.norm(A.H @ U - V * weights))
+    return be.xp.maximum(
+        be.frobenius(A @ V - U * weights, axis=-2), be.frobenius(A.H @ U - V * weights, axis=-2)
+    )
 
 
 def probed_error(be: Backend, A: Any, U: Array, s: Array, V: Array, key: Any) -> Array:
@@ -64,7 +66,7 @@ def probed_error(be: Backend, A: Any, U: Array, s: Array, V: Array, key: Any) ->
     xp = be.xp
     Z = be.normal(key, (A.shape[-1], PROBES), A.dtype, A.device)
     E = A @ Z - be.matmul(U, be.astype(s, U.dtype)[:, None] * be.matmul(be.adjoint(V), Z))
-    return 10 * (2 / 3.141592653589793) ** 0.5 * xp.max(be.norm(E))
+    return 10 * (2 / 3.141592653589793) ** 0.5 * xp.max(be.frobenius(E, axis=-2))
 
 
 def report_triples(

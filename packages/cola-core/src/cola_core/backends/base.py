@@ -135,9 +135,10 @@ class Backend:
                 low = float(limits.smallest_normal) ** 0.5 / float(limits.eps)
                 if bool(xp.all((out > low) & (out < float(limits.max) ** 0.5))):
                     return out
-            top = xp.max(xp.abs(x), axis=axis, keepdims=True)
+            sizes = xp.abs(x)  # real: a complex quotient forms squares of its own
+            top = xp.max(sizes, axis=axis, keepdims=True)
             top = xp.where((top > 0) & xp.isfinite(top), top, xp.ones_like(top))
-            scaled = xp.linalg.vector_norm(x / top, axis=axis)
+            scaled = xp.linalg.vector_norm(sizes / top, axis=axis)
             return scaled * xp.reshape(top, scaled.shape)
 
     def axpy(self, a: Array, x: Array, y: Array) -> Array:
