@@ -106,9 +106,11 @@ class Arnoldi(PairIteration):
         refuse_transformations("Arnoldi", "Eig()", A)
         be = A._concrete_backend()
         product = HostProduct(A, complex_vectors=which[1] == "I", pbar=self.pbar or self.progress)
+        import scipy.sparse.linalg as spl
+
         try:
             w, X = self._several(product, k, which)
-        except ConvergenceError:
+        except (ConvergenceError, spl.ArpackError):  # or the start vector lies in the null space
             product.close()
             return KrylovSchur(**settings).pairs(A, k, which, "Arnoldi (Krylov-Schur)", product.count)
         host = _numpy()

@@ -31,6 +31,12 @@ class Cholesky(Algorithm):
 
     jitter: float | None = None
 
+    def __post_init__(self) -> None:
+        if isinstance(self.jitter, bool) or (self.jitter is not None and not self.jitter >= 0):
+            raise ValueError(
+                f"Cholesky(jitter={self.jitter!r}): a number relative to the mean diagonal, such as 1e-8."
+            )
+
     def applicable(self, question: str, A: Any, *operands: Any) -> bool | str:
         return True if A.isa(PSD) else "the operator is not declared PSD"
 

@@ -10,7 +10,7 @@ from ..backends.base import Array
 from ..cost import Cost
 from .base import Algorithm
 from .dense_cost import batch_size, dense_memory, with_entries
-from .dense_function import answer
+from .dense_function import answer, only_for
 from .factor import dense_entries
 
 __all__ = ["ScalingSquaring"]
@@ -38,6 +38,7 @@ class ScalingSquaring(Algorithm):
         return with_entries(A, work)
 
     def apply_unary(self, A: Any, f: Any) -> Any:
+        only_for(self, A, f, *KINDS)
         be = A._concrete_backend()
         M = dense_entries(A)
         return answer(A, f, be.expm(M) if f.kind == "exp" else _circular(be, M, f.kind))

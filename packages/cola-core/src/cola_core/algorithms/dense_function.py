@@ -17,6 +17,7 @@ __all__ = [
     "inverse",
     "not_real",
     "one_norm",
+    "only_for",
     "real_if",
     "repeat",
     "warn_if_nearly_singular",
@@ -37,6 +38,15 @@ def answer(A: Any, f: Any, F: Array) -> Any:
     be = A._concrete_backend()
     dtype = A.dtype if A._is_complex() or not be.is_complex(F) else be.xp.result_type(A.dtype, F.dtype)
     return Dense(be.astype(F, dtype) if F.dtype != dtype else F, declared=f.properties(A))
+
+
+def only_for(algorithm: Any, A: Any, f: Any, *kinds: str) -> None:
+    """Refuse, by name, a function that an algorithm asked for in person does not compute."""
+    if f.kind not in kinds:
+        raise PropertyError(
+            f"{type(algorithm).__name__} computes {', '.join(kinds)} only, not {f.name} of {A!r}. Leave the "
+            "algorithm out, or use Eigh(), Eig(), Lanczos() or Arnoldi()."
+        )
 
 
 def one_norm(be: Any, M: Array) -> Array:

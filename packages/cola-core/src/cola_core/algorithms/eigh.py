@@ -12,7 +12,7 @@ from ..errors import PropertyError, SingularMatrixError
 from ..properties import PSD, SelfAdjoint, Unitary
 from .base import Algorithm
 from .dense_cost import batch_size, dense_memory, with_entries
-from .dense_function import answer, real_if
+from .dense_function import answer, not_real, real_if
 from .eigenbasis import through_eigenvectors
 from .factor import dense_entries
 from .spectrum import nonnegative, order_by
@@ -185,10 +185,22 @@ class Eig(Algorithm):
     def apply_unary(self, A: Any, f: Any) -> Any:
         be = A._concrete_backend()
         M = dense_entries(A)
-        out = through_eigenvectors(be, A, f.name, M, lambda w: f.on(be, w))
+        real = f.real and not be.is_complex(M)
+
+        def values(w: Array) -> Array:
+            found = f.on(be, w)
+            if real and be.is_concrete(found) and be.is_complex(found) and 0 not in found.shape:
+                # eigenvalues of a real matrix that are no pairs are real exactly, and so f of them has to be
+                alone = be.xp.where(be.xp.imag(w) == 0, be.xp.abs(be.xp.imag(found)), 0)
+                limit = 100 * float(be.xp.finfo(alone.dtype).eps) * be.xp.abs(found)
+                if bool(be.xp.any(alone > limit)):
+                    raise not_real(A, f)
+            return found
+
+        out = through_eigenvectors(be, A, f.name, M, values)
         # real or complex is a static fact: f of a real matrix is real if f is real on the reals
         slack = 1e3 * float(be.xp.finfo(be.real_dtype(M.dtype)).eps) ** 0.5
-        return answer(A, f, real_if(be, A, f, out, f.real and not be.is_complex(M), slack))
+        return answer(A, f, real_if(be, A, f, out, real, slack))
 
 
 def _taken(w: Array, V: Any, k: int, which: str) -> tuple[Array, Any]:

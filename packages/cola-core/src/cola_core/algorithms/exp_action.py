@@ -26,6 +26,7 @@ from ..pytree import tree_leaves
 from ..reasons import CONVERGED, REASONS, RUNNING, TRACED
 from .base import Iterative, question_memory
 from .cholesky import check_finite
+from .dense_function import only_for
 from .progress import Watch, observe
 
 __all__ = ["ExpAction"]
@@ -79,6 +80,7 @@ class ExpAction(Iterative):
         return Cost(total.flops, total.bytes, question_memory(A, 4), TYPICAL_PRODUCTS, total.calls)
 
     def apply_unary(self, A: Any, f: Any) -> Any:
+        only_for(self, A, f, "exp")
         from ..linalg.exponential import ExponentialAction
 
         return ExponentialAction(A, self)

@@ -17,6 +17,7 @@ from ..backends.base import Array, Backend, dtype_name
 from ..dispatch.session import record
 from ..errors import IllConditionedWarning, NonFiniteError, SingularMatrixError
 from ..info import Info
+from ..reasons import REASONS, SINGULAR
 
 __all__ = [
     "CholeskyFactor",
@@ -104,7 +105,11 @@ def record_direct(A: Any, X: Array, B: Array, factor: Any, M: Array | None = Non
         condition=condition,
         error_estimate=estimate,
     )
-    record(info.concrete(be) if be.is_concrete(relative) else info)
+    if be.is_concrete(relative):
+        if not bool(xp.all(xp.isfinite(relative))):
+            info = info.replace(converged=False, reason=REASONS[SINGULAR])
+        info = info.concrete(be)
+    record(info)
 
 
 def backward_error(be: Any, R: Array, X: Array, B: Array, norm1: Any) -> Array:

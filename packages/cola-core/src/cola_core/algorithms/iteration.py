@@ -203,7 +203,7 @@ def diagnosed(
         be.frobenius(S, axis=-2),
     )
     grown = norm * length * eps > 0.01 * size
-    codes = xp.where(open_ & grown, SINGULAR, codes)
+    codes = xp.where(open_ & grown & (codes != INDEFINITE), SINGULAR, codes)  # the first cause stays
     # a curvature that was not positive, and be it by rounding, is evidence of its own
     orthogonal = be.frobenius(S, axis=-2) <= xp.where(codes == INDEFINITE, eps**0.5, eps**0.75) * norm
     return xp.where(open_ & orthogonal, INCONSISTENT, codes), 2

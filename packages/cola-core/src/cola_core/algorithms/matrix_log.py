@@ -15,7 +15,7 @@ from ..backends.base import Array
 from ..cost import Cost
 from ..errors import SingularMatrixError
 from .base import Algorithm
-from .dense_function import answer, dense_function_cost, inverse, one_norm, warn_if_nearly_singular
+from .dense_function import answer, dense_function_cost, inverse, one_norm, only_for, warn_if_nearly_singular
 from .factor import dense_entries
 from .matrix_root import square_roots
 
@@ -38,6 +38,7 @@ class InverseScalingSquaring(Algorithm):
         return dense_function_cost(A, 200.0)
 
     def apply_unary(self, A: Any, f: Any) -> Any:
+        only_for(self, A, f, "log", "power")
         be = A._concrete_backend()
         M = dense_entries(A)
         if 0 in M.shape or be.name == "abstract":

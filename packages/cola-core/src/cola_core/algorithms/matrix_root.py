@@ -21,6 +21,7 @@ from .dense_function import (
     inverse,
     not_real,
     one_norm,
+    only_for,
     real_if,
     repeat,
     warn_if_nearly_singular,
@@ -48,6 +49,7 @@ class DenmanBeavers(Algorithm):
         return dense_function_cost(A, 60.0)
 
     def apply_unary(self, A: Any, f: Any) -> Any:
+        only_for(self, A, f, "sqrt", "isqrt")
         be = A._concrete_backend()
         M = dense_entries(A)
         if 0 in M.shape:

@@ -8,7 +8,7 @@ from typing import Any
 from ..cost import Cost
 from ..errors import PropertyError, SingularMatrixError
 from .base import Algorithm
-from .dense_function import answer, dense_function_cost, inverse, one_norm, repeat
+from .dense_function import answer, dense_function_cost, inverse, one_norm, only_for, repeat
 from .factor import dense_entries
 
 __all__ = ["NewtonSign"]
@@ -29,6 +29,7 @@ class NewtonSign(Algorithm):
         return dense_function_cost(A, 30.0)
 
     def apply_unary(self, A: Any, f: Any) -> Any:
+        only_for(self, A, f, "sign")
         be = A._concrete_backend()
         M = dense_entries(A)
         if 0 in M.shape or be.name == "abstract":

@@ -15,7 +15,7 @@ from ..backends.base import Array, Backend, dtype_name
 from ..cost import Cost
 from ..dispatch.session import aside
 from ..errors import DTypeError
-from ..pytree import map_leaves
+from ..pytree import map_leaves, tree_leaves
 from ..reasons import CONVERGED, NONFINITE, RUNNING, STAGNATED
 from .base import Iterative
 from .iteration import column_scale, differentiated, finish, first_guess, observe, prepare
@@ -100,7 +100,7 @@ class IterativeRefinement(Iterative):
         solver = self.solver
         name = dtype_name(dtype)
         lower = self.precision is not None and (self.precision != "auto" or solver.kind == "exact")
-        small = LOWER.get(name, name) if lower else name
+        small = LOWER.get(name, name) if lower and _fits(be, A) else name
         low = A if small == name else map_leaves(lambda x: _cast(be, x), A)
         factor = solver.factor(low) if hasattr(solver, "factor") else None
 
@@ -151,6 +151,16 @@ class IterativeRefinement(Iterative):
             else:
                 state = be.while_loop(running, body, state)
         return state[1], state[0], state[-1]
+
+
+def _fits(be: Backend, A: Any) -> bool:
+    """Whether the entries are far from the ends of single precision's range, where a cast would lose them."""
+    for x in tree_leaves(A):
+        if hasattr(x, "dtype") and dtype_name(x.dtype) in LOWER and be.is_concrete(x) and 0 not in x.shape:
+            top = be.number(be.xp.max(be.xp.abs(x)))
+            if top != 0 and not 1e-25 < top < 1e25:
+                return False
+    return True
 
 
 def _cast(be: Backend, x: Any) -> Any:

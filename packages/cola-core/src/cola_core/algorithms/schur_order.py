@@ -68,7 +68,7 @@ def _on_host(H: Any, k: int, which: str) -> tuple[Any, ...]:
         j = i + int(order_by(host, np.diagonal(T)[i:], 1, which)[0])
         if j > i:
             T, Z, _ = ztrexc(T, Z, j + 1, i + 1)
-    size = max(float(np.abs(T).max()), np.finfo(float).tiny)
+    size = float(np.abs(T).max()) or 1.0
     Y = np.zeros((m, m), np.complex128)
     condition = np.ones(k)
     for i in range(m):
@@ -79,7 +79,7 @@ def _on_host(H: Any, k: int, which: str) -> tuple[Any, ...]:
                 T[i + 1 :, i + 1 :].conj().T[::-1, ::-1], np.conj(T[i, i]), -T[i, i + 1 :].conj()[::-1], size
             )
             condition[i] = np.linalg.norm(Y[: i + 1, i]) * np.hypot(1.0, np.linalg.norm(left))
-        Y[:, i] /= np.linalg.norm(Y[:, i])
+        Y[: i + 1, i] /= np.linalg.norm(Y[: i + 1, i])
     return T, Z, np.abs(Z[-1] @ Y), Y[:k, :k], condition
 
 

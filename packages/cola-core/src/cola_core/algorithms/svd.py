@@ -8,6 +8,7 @@ from typing import Any
 
 from ..backends.base import Array
 from ..cost import Cost
+from ..errors import SingularMatrixError
 from ..properties import Stiefel, Unitary
 from .base import Algorithm
 from .cholesky import check_finite
@@ -53,6 +54,11 @@ class SVD(Algorithm):
         U, s, V = be.svd(dense_entries(A))
         if be.is_concrete(s) and 0 not in s.shape:
             top = s[..., :1]
+            if bool(be.xp.any(s == 0)):
+                raise SingularMatrixError(
+                    f"{A!r} is singular: a singular value is exactly zero. Regularise it (A + s*I), or use "
+                    "lstsq."
+                )
             warn_if_singular(be.number(be.xp.min(s / be.xp.where(top > 0, top, 1 + top))), A, "SVD")
         inner = be.matmul(be.adjoint(U), be.astype(b, be.xp.result_type(b.dtype, U.dtype)))
         return be.matmul(V, inner / s[..., :, None])
