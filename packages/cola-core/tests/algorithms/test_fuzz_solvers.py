@@ -56,11 +56,15 @@ def verdict(A, B, X, info, scale, size):
     if not np.isfinite(X).all():
         return "not finite"
     true = residual(A, X, B, scale, size)
+    # of the residual that the dtype shows, this much is rounding
+    length = np.linalg.norm(wide(A) / scale) * np.linalg.norm(wide(X) / size * scale, axis=0)
+    against = np.linalg.norm(wide(B) / size, axis=0)
+    noise = 2 * np.finfo(X.dtype).eps * (length / np.where(against > 0, against, 1)).max()
     if info.reason not in reasons.REASONS.values() or (info.reason == "converged") != bool(info.converged):
         return f"reason {info.reason!r}"
-    if info.converged and not true <= 1.5 * info.tolerance:
+    if info.converged and not true <= 1.5 * info.tolerance + noise:
         return f"claims {info.residual:.1e}, is {true:.1e}"
-    if not info.converged and true <= 0.5 * info.tolerance:
+    if not info.converged and true <= 0.5 * info.tolerance - noise:
         return f"says {info.reason}, is {true:.1e}"
     return None
 
@@ -299,7 +303,7 @@ def test_direct_solvers(n):
     kinds["hollow"] = (lambda G: (G + G.T) * (1 - np.eye(n)))(rng.standard_normal((n, n)))
     for kind, M in kinds.items():
         singular = np.linalg.svd(M)[1][-1] <= 1e-14 * np.abs(M).max()
-        for scale, size in ((1.0, 1.0), (1e-150, 1.0), (1e140, 1e-150), (1e-300, 1e-300)):
+        for scale, size in ((1.0, 1.0), (1e-150, 1.0), (1e140, 1e-150), (1e-250, 1e-250)):
             for alg in (
                 cola.LU(),
                 cola.Cholesky(),

@@ -29,6 +29,7 @@ from ..operators import (
 )
 from ..plugins.rulebook import RuleBook
 from ..properties import SelfAdjoint
+from ..reasons import REASONS, SINGULAR
 from .inverse import INV, Inverse, all_square, is_unitary
 from .operands import as_algorithm, right_side, square
 from .stacked import gather, groups_of, scatter
@@ -110,6 +111,8 @@ def check_solution(A: LinearOperator, X: Array, B: Array, info: Info) -> Info:
     relative = be.constant(relative_to(be, true_residual(be, A, X, B), be.frobenius(B, axis=-2)))
     worst = xp.max(relative)
     residual = be.number(worst) if be.is_concrete(worst) else worst
+    if isinstance(residual, float) and not residual < float("inf") and info.converged is True:
+        info = info.replace(converged=False, reason=REASONS[SINGULAR])
     if info.tolerance is not None:
         # parts that meet the tolerance leave a larger residual in the whole:
         # a little is fair, their condition is not
