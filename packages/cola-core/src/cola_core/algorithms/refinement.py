@@ -158,7 +158,7 @@ def _fits(be: Backend, A: Any) -> bool:
     for x in tree_leaves(A):
         if hasattr(x, "dtype") and dtype_name(x.dtype) in LOWER and be.is_concrete(x) and 0 not in x.shape:
             top = be.number(be.xp.max(be.xp.abs(x)))
-            if top != 0 and not 1e-25 < top < 1e25:
+            if top != 0 and not 1e-32 < top < 1e36:
                 return False
     return True
 
