@@ -236,7 +236,7 @@ def test_least_squares_by_conjugate_gradients_tells_how_far_it_came(rng):
 def test_large_sparse_least_squares_chooses_products(rng):
     M = sp.random(6000, 3000, 1e-3, random_state=1) + sp.eye(6000, 3000)
     A, x = ops.Sparse.from_scipy(M), rng.normal(size=3000)
-    assert cola.explain(cola.lstsq, A, np.ones(6000)).nodes()[0].by == "core:lstsq/cg"
+    assert cola.explain(cola.lstsq, A, np.ones(6000)).nodes()[0].by in ("core:lstsq/lsmr", "core:lstsq/cg")
     np.testing.assert_allclose(cola.lstsq(A, M @ x), x, atol=1e-4)
 
 
