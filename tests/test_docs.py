@@ -212,10 +212,12 @@ def test_a_file_of_a_page_can_be_imported(tmp_path):
     )
 
 
-def test_the_page_of_rules_is_what_the_command_prints():
-    command = ["-m", "cola_core", "rules", "--plugin", "core", "--markdown"]
+@pytest.mark.parametrize("what", ["rules", "algorithms"])
+def test_a_generated_page_is_what_the_command_prints(what):
+    command = ["-m", "cola_core", what, "--plugin", "core", "--markdown"]
     printed = subprocess.run(
         [sys.executable, *command], capture_output=True, text=True, encoding="utf-8", check=True
     ).stdout
-    kept = (ROOT / "docs" / "rules.md").read_text(encoding="utf-8")
-    assert printed == kept, f"docs/rules.md is not up to date: python {' '.join(command)} > docs/rules.md"
+    kept = (ROOT / "docs" / f"{what}.md").read_text(encoding="utf-8")
+    page = f"docs/{what}.md"
+    assert printed == kept, f"{page} is not up to date: python {' '.join(command)} > {page}"

@@ -149,5 +149,7 @@ def _first(text: str | None) -> str:
 
 def _prose(text: str | None) -> str:
     """A docstring as Markdown: code in single backquotes, examples left out."""
-    lines = [line for line in (text or "").splitlines() if not line.startswith((">>>", "..."))]
-    return "\n".join(lines).replace("``", "`").strip()
+    paragraphs = (text or "").split("\n\n")
+    # an example, with what it prints, is a paragraph of its own
+    kept = [one for one in paragraphs if not one.lstrip().startswith(">>>")]
+    return "\n\n".join(kept).replace("``", "`").strip()
