@@ -228,3 +228,22 @@ def test_the_smallest_sizes(n):
     cache = cola.prepare(cola.solve, cola.PSD(cola.ops.Dense(3 * np.eye(n))), cola.CG())
     for _ in range(2):
         near(cache(np.ones((n, 2))), np.ones((n, 2)) / 3, 1e-10)
+
+
+def test_recycled_directions_shorten_a_sequence_of_nearby_systems(rng):
+    values = np.r_[np.logspace(-4, -1, 8), np.linspace(1, 2, 142)]
+    steps = {}
+    for recycle in (0, 8):
+        A = cola.no_dispatch(cola.PSD(cola.ops.Diagonal(values)))
+        cache = cola.prepare(cola.solve, A, cola.CG(), space=0, recycle=recycle)
+        made = []
+        for k in range(4):
+            b = np.random.default_rng(k).standard_normal(150)
+            x, info = cache(b, return_info=True)
+            assert info.converged and np.allclose(cache.A @ x, b, atol=1e-6)
+            made.append(info.iterations)
+            cache.update(cola.no_dispatch(cola.PSD(cola.ops.Diagonal(values * (1 + 1e-6 * k)))))
+        steps[recycle] = made
+    assert max(steps[8][1:]) < min(steps[0]) / 2
+    cache.update(cache.A, keep=())
+    assert cache(b, return_info=True)[1].iterations > max(steps[8][1:])

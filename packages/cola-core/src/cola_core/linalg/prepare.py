@@ -15,6 +15,7 @@ from typing import Any
 
 from ..algorithms.base import Algorithm, Auto
 from ..algorithms.cg import CG
+from ..algorithms.deflated_cg import DeflatedCG, Recycle
 from ..algorithms.gmres import GMRES
 from ..algorithms.iteration import as_preconditioner, differentiated
 from ..backends.base import Array, dtype_name
@@ -35,12 +36,14 @@ __all__ = ["Prepared", "prepare"]
 KEEPABLE = ("factorization", "preconditioner", "space")
 
 
-def prepare(question: Any, A: Any, alg: Any = Auto(), *, space: int = 10) -> Prepared:
+def prepare(question: Any, A: Any, alg: Any = Auto(), *, space: int = 10, recycle: int = 0) -> Prepared:
     """A solver for many right-hand sides: ``cache = prepare(solve, A)``, then ``cache(b)`` often.
 
     question: ``solve`` or ``lstsq``. alg: as for the question. space: past solutions kept for the first
     guesses of an iteration (columns; 0 keeps none; memory is twice as many vectors). Nothing is computed
-    before the first call. Derivatives and traced calls are answered by the question itself, without reuse.
+    before the first call. recycle: low eigenvectors gathered by each run of CG to shorten the next
+    (``DeflatedCG``; worth it where few small eigenvalues make many steps; 0, none). Derivatives and
+    traced calls are answered by the question itself, without reuse.
 
     >>> import numpy as np, cola_core as cola
     >>> cache = cola.prepare(cola.solve, np.array([[2.0, 1.0], [1.0, 3.0]]))
@@ -56,7 +59,7 @@ def prepare(question: Any, A: Any, alg: Any = Auto(), *, space: int = 10) -> Pre
             "keep what they computed in the operators that they return."
         )
     A = square(A, "solve") if asked is SOLVE else as_operator(A)
-    return Prepared(asked, A, as_algorithm(alg, asked.name), int(space))
+    return Prepared(asked, A, as_algorithm(alg, asked.name), int(space), int(recycle))
 
 
 class Prepared:
@@ -66,7 +69,9 @@ class Prepared:
     made. stale: what belongs to an earlier operator (see ``update``).
     """
 
-    def __init__(self, question: Any, A: LinearOperator, alg: Algorithm, space: int) -> None:
+    def __init__(
+        self, question: Any, A: LinearOperator, alg: Algorithm, space: int, recycle: int = 0
+    ) -> None:
         self.question, self.A, self.alg = question, A, alg
         self.solves = self.factorizations = 0
         self.stale: frozenset[str] = frozenset()
@@ -75,6 +80,7 @@ class Prepared:
         self._used = False  # whether the inverse has computed something
         self._preconditioner: Any = None
         self._space = SolutionSpace(space)
+        self._recycle = Recycle(recycle) if recycle else None
 
     def __repr__(self) -> str:
         kept = [name for name, there in self._kept().items() if there]
@@ -128,7 +134,8 @@ class Prepared:
         """Go over to another operator of the same shape, dtype and library.
 
         keep: what may stay from before. "space" (default): the past solutions, multiplied by the new
-        operator, so that nothing about them is stale. "preconditioner": the one that was built from the
+        operator, so that nothing about them is stale, and the vectors of recycle, which serve nearby
+        operators as they are. "preconditioner": the one that was built from the
         earlier operator. "factorization": the earlier one, which becomes the preconditioner of an iteration
         on the new operator (CG where both are PSD, else GMRES), to the algorithm's tol. Everything not named
         is made anew when it is needed; what is older than A is in ``stale``.
@@ -155,6 +162,8 @@ class Prepared:
             self._space.move(be, new)
         else:
             self._space.clear()
+        if self._recycle is not None and "space" not in names:
+            self._recycle.clear()
 
     def refresh(self) -> None:
         """Throw away what is stale; it is made anew from A when it is needed."""
@@ -217,6 +226,8 @@ class Prepared:
     def _iterate(self, be: Any, b: Array, alg: Algorithm, return_info: bool, on_failure: str) -> Any:
         public = solve if self.question is SOLVE else lstsq
         one_matrix = not self.A.batch_shape and len(b.shape) <= 2
+        if self._recycle is not None and self.question is SOLVE and type(alg) is CG and one_matrix:
+            alg = DeflatedCG(**{f.name: getattr(alg, f.name) for f in fields(alg)}, recycle=self._recycle)
         if one_matrix and getattr(alg, "x0", None) is None:
             B = be.astype(b[:, None] if len(b.shape) == 1 else b, be.xp.result_type(b.dtype, self.A.dtype))
             alg = _with(alg, x0=self._space.guess(be, B))
