@@ -384,7 +384,7 @@ def _norms(be: Backend, A: Any, P: Any, X: Array, B: Array) -> tuple[Array, Arra
     """``|r|`` of ``r = b - A x``, and ``|(A P)^H r| / |r|``, however large or small r is."""
     R = B - A @ X
     rnorm = be.frobenius(R, axis=-2)
-    power = column_scale(be, R, always=True)  # exact, so that a zero stays one
+    power: Any = column_scale(be, R, always=True)  # exact, so that a zero stays one
     S = A.H @ (R / power)
     with aside():
         snorm = be.frobenius(S if P is None else P.H @ S, axis=-2)
