@@ -180,7 +180,9 @@ def test_an_inconsistent_system_is_never_called_solved(rng, solver, scale):
     honest(M, b, x, info)
     assert not info.converged
     if solver in (CG, MINRES, MINRESQLP, *FULL):
-        assert "singular" in info.reason, info.reason
+        # whether a curvature of zero comes out positive is rounding's choice
+        also = "not positive definite" if solver is CG else "singular"
+        assert "singular" in info.reason or also in info.reason, info.reason
 
 
 @pytest.mark.parametrize("solver", FULL)

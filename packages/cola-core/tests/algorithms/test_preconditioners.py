@@ -272,7 +272,7 @@ class TestIncompleteCholesky:
     @pytest.mark.parametrize("complex_", [False, True])
     def test_equals_the_matrix_on_its_pattern(self, complex_, rng):
         for seed in range(5):
-            S = sp.random_array((60, 60), density=0.08, rng=np.random.default_rng(seed))
+            S = sp.coo_array(sp.random(60, 60, density=0.08, random_state=np.random.default_rng(seed)))
             S = S + 0.5j * S if complex_ else S
             S = sp.csr_array(S + S.conj().T + 8 * sp.eye_array(60))
             L = no_fill(S)

@@ -32,7 +32,7 @@ def asked(question, A, alg, *more):
 
 @pytest.mark.parametrize("distance", [1, 2, 3])
 def test_vertices_of_one_colour_are_apart(distance, rng):
-    random = sp.random_array((60, 60), density=0.02, rng=rng)
+    random = sp.coo_array(sp.random(60, 60, density=0.02, random_state=rng))
     for S in (poisson(8, 8), random):
         colors = graph_colors(graph_of(sparse(S)), S.shape[0], distance)
         P = (np.abs(S.toarray()) + np.abs(S.toarray()).T > 0) | np.eye(S.shape[0], dtype=bool)

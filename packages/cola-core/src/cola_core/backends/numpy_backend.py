@@ -251,7 +251,11 @@ class NumpyBackend(Backend):
             X = self.ldl_solve(factors, flat.reshape(len(flat), -1))
             return np.moveaxis(X.reshape(flat.shape), 0, -2)
         LD, B = _common(LD, B)
-        return _lapack("hetrs" if LD.dtype.kind == "c" else "sytrs", LD)(LD, pivots, B, lower=1)[0]
+        try:
+            trs = _lapack("hetrs" if LD.dtype.kind == "c" else "sytrs", LD)
+        except ValueError:  # SciPy before 1.15 does not offer it
+            return _ldl_solve(LD, pivots, B)
+        return trs(LD, pivots, B, lower=1)[0]
 
     def ldl_rcond(self, factors: Any, norm1: Array) -> Any:
         LD, pivots = factors
@@ -365,6 +369,26 @@ def _common(a: Array, b: Array) -> tuple[Array, Array]:
         return a, b
     dtype = np.result_type(a, b)
     return a.astype(dtype, copy=False), b.astype(dtype, copy=False)
+
+
+def _ldl_solve(LD: Array, pivots: Array, B: Array) -> Array:
+    """What LAPACK's sytrs and hetrs do with the lower factors of sytrf and hetrf: a positive pivot is a block
+    of one row that changed places with that row (from one), two equal negative ones a block of two rows, of
+    which the second did."""
+    n, X, k = len(LD), B.copy(), 0
+    while k < n:
+        size = 1 if pivots[k] > 0 else 2
+        end = k + size
+        X[[end - 1, abs(pivots[k]) - 1]] = X[[abs(pivots[k]) - 1, end - 1]]
+        X[end:] -= LD[end:, k:end] @ X[k:end]
+        D = np.tril(LD[k:end, k:end], -1)
+        X[k:end] = np.linalg.solve(D + D.conj().T + np.diag(LD.diagonal()[k:end].real), X[k:end])
+        k = end
+    while k > 0:
+        end, k = k, k - (1 if pivots[k - 1] > 0 else 2)
+        X[k:end] -= LD[end:, k:end].conj().T @ X[end:]
+        X[[end - 1, abs(pivots[k]) - 1]] = X[[abs(pivots[k]) - 1, end - 1]]
+    return X
 
 
 def _not_positive_definite(order: int | None) -> NotPositiveDefiniteError:
