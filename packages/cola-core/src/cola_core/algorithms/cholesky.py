@@ -78,7 +78,7 @@ class Cholesky(Algorithm):
                 warn_if_singular(bound, A, "Cholesky")
         if not wanted() and not doubtful:
             return factor
-        norm1 = be.constant(be.xp.max(be.xp.sum(be.xp.abs(M), axis=-2)))
+        norm1 = be.constant(be.norm1(M))
         inverse = inverse_norm1(be, factor.solve, factor.solve, M.shape[-1], M.dtype, be.device(M))
         condition: Any = be.constant(norm1 * inverse)
         if be.is_concrete(condition):

@@ -69,7 +69,7 @@ class LDL(Algorithm):
         n = M.shape[-1]
         if not n or singular_ok or not be.is_concrete(M):
             return LDLFactor(be, factors)
-        norm1 = be.constant(be.xp.max(be.xp.sum(be.xp.abs(M), axis=-2)))
+        norm1 = be.constant(be.norm1(M))
         condition, rcond = None, be.ldl_rcond(factors, norm1)
         if rcond is None and wanted():
             solve = LDLFactor(be, factors).solve

@@ -141,6 +141,10 @@ class Backend:
             scaled = xp.linalg.vector_norm(sizes / top, axis=axis)
             return scaled * xp.reshape(top, scaled.shape)
 
+    def norm1(self, x: Array) -> Any:
+        """The 1-norm of a matrix, the largest sum of a column."""
+        return self.xp.max(self.xp.sum(self.xp.abs(x), axis=-2), axis=-1)
+
     def axpy(self, a: Array, x: Array, y: Array) -> Array:
         """``y + a * x`` with one number per column; y may be overwritten."""
         return y + a[..., None, :] * x

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -19,11 +20,10 @@ class NumpyBackend(Backend):
 
     name = "numpy"
 
-    @property
+    @cached_property
     def xp(self) -> Any:  # type: ignore[override]
         import array_api_compat.numpy as xp
 
-        self.__dict__["xp"] = xp
         return xp
 
     def dtype(self, dtype: Any) -> Any:
@@ -64,6 +64,13 @@ class NumpyBackend(Backend):
             # nrm2 scales, so that tiny or huge entries neither underflow nor overflow
             return np.asarray([_blas("nrm2", x)(x.ravel())], dtype=x.real.dtype)
         return np.linalg.norm(x, axis=-2)
+
+    def norm1(self, x: Array) -> Any:
+        if x.ndim != 2 or not x.size or x.dtype.char not in "fdFD":
+            return super().norm1(x)
+        if x.flags.c_contiguous:  # rows are LAPACK's columns
+            return _lapack("lange", x)("I", x.T)
+        return _lapack("lange", x)("1", x)
 
     def axpy(self, a: Array, x: Array, y: Array) -> Array:
         if (

@@ -154,7 +154,7 @@ def _refuse_nan(name: str, args: tuple[Any, ...], answer: Any) -> None:
         # what a lazy answer shares with the question is looked at when it is used
         shared = {id(x) for arg in args for x in tree_leaves(arg)}
     new = [pair for part in parts for pair in _numbers(part, shared)]
-    if not any(_any(be, x, "isnan") for be, x in new):
+    if all(be.all_finite(x) or not _any(be, x, "isnan") for be, x in new):
         return
     for arg in args:
         for be, x in _numbers(arg):

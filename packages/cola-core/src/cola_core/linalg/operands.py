@@ -7,6 +7,7 @@ from typing import Any
 
 from ..algorithms.base import Algorithm, Auto
 from ..backends import backend_of_type
+from ..backends.base import dtype_name
 from ..errors import BackendError, NonSquareError, ShapeError, UnknownNameError
 from ..operators import LinearOperator, as_operator
 
@@ -51,7 +52,7 @@ def right_side(A: LinearOperator, b: Any, question: str, rows: int | None = None
         )
     if A.backend is not None and A.device is not None:
         A._check_device(b)
-    if not be.xp.isdtype(b.dtype, ("real floating", "complex floating")):
+    if not dtype_name(b.dtype).startswith(("float", "complex", "bfloat")):
         b = be.astype(b, be.default_float)
     return b
 
