@@ -1,4 +1,9 @@
-"""Estimators: what a number of products is worth to each, and a large log-determinant by SLQ."""
+"""Estimators: what a number of products is worth to each, and a large log-determinant by SLQ.
+
+What XTrace gains over Hutchinson's estimator depends on how fast the spectrum decays: with fifty test vectors
+it takes out what fifty eigenvectors hold, all but 0.5 % of the trace for 0.9^k, and all but 8 % for 0.95^k,
+where the gain is a small factor. Both are shown; five times smaller is due on the first alone.
+"""
 
 from __future__ import annotations
 
@@ -16,10 +21,12 @@ from ..harness import Bench, Contender, Goal
 PRODUCTS = 100
 
 
-def _traces(short: bool) -> tuple[list[Contender], Callable[[Any], None]]:
-    """Errors over twenty keys are compared here, before anything is timed: five times smaller is due."""
+def _traces(
+    short: bool, decay: float = 0.9, due: float = 5.0
+) -> tuple[list[Contender], Callable[[Any], None]]:
+    """Errors over twenty keys are compared here, before anything is timed: ``due`` times smaller is due."""
     n = 200 if short else 1000
-    w = 0.9 ** np.arange(n)
+    w = decay ** np.arange(n)
     Q = np.linalg.qr(np.random.default_rng(0).standard_normal((n, n)))[0]
     A = cola.PSD(cola.no_dispatch((Q * w) @ Q.T))
 
@@ -42,13 +49,18 @@ def _traces(short: bool) -> tuple[list[Contender], Callable[[Any], None]]:
 
     plain = error(hutchinson)
     found = {f.__name__: plain / error(f) for f in (xtrace, xnystrace, hutchpp)}
-    assert found["xtrace"] >= 5 and found["xnystrace"] >= 5, f"errors are smaller by {found} only"
+    assert min(found["xtrace"], found["xnystrace"]) >= due, f"errors are smaller by {found} only"
 
     def check(answer: Any) -> None:
         assert abs(answer - w.sum()) < 6 * plain
 
-    names = {f: f"{f.__name__}, error {found[f.__name__]:.0f}x smaller" for f in (xtrace, xnystrace, hutchpp)}
+    gains = {f: found[f.__name__] for f in (xtrace, xnystrace, hutchpp)}
+    names = {f: f"{f.__name__}, error {x:.{int(x < 10)}f}x smaller" for f, x in gains.items()}
     return [*(Contender(name, f) for f, name in names.items()), Contender("hutchinson", hutchinson)], check
+
+
+def _slow_traces(short: bool) -> tuple[list[Contender], Callable[[Any], None]]:
+    return _traces(short, decay=0.95, due=0.0)
 
 
 def _logdet(short: bool) -> tuple[list[Contender], Callable[[Any], None]]:
@@ -86,6 +98,12 @@ def _logdet(short: bool) -> tuple[list[Contender], Callable[[Any], None]]:
 
 BENCHES = [
     Bench("xtrace", f"trace in {PRODUCTS} products, spectrum 0.9^k, n = 1,000", _traces, rounds=5),
+    Bench(
+        "xtrace-slow",
+        f"trace in {PRODUCTS} products, spectrum 0.95^k, n = 1,000",
+        _slow_traces,
+        rounds=5,
+    ),
     Bench(
         "slq-kernel",
         "SLQ log-determinant of a kernel, n = 20,000, within its reported error",
