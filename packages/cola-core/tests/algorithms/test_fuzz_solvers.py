@@ -294,6 +294,60 @@ def test_imaginary_parts_are_not_dropped(dtype):
                 question(A, cola.Eig())
 
 
+def test_a_sign_on_the_imaginary_axis_is_refused():
+    for n, dtype in ((2, "float64"), (6, "float64"), (6, "float32")):
+        for seed in range(4):
+            G = np.random.default_rng(seed).standard_normal((n, n)).astype(dtype)
+            with pytest.raises(PropertyError, match="imaginary axis"):
+                cola.sign(cola.no_dispatch(ops.Dense(G - G.T)))
+
+
+def test_signs_off_the_axis_are_found():
+    rng = np.random.default_rng(1)
+    for dtype, near in (("float64", 1e-6), ("float32", 1e-2)):
+        for n in (2, 9, 30):
+            V = np.linalg.qr(rng.standard_normal((n, n)))[0] * np.linspace(1, 3, n)
+            signs = np.where(np.arange(n) % 2, 1.0, -1.0)
+            M = (V * (signs * np.logspace(np.log10(near), 0, n))) @ np.linalg.inv(V)
+            S = cola.sign(cola.no_dispatch(ops.Dense(M.astype(dtype)))).to_dense()
+            want = (V * signs) @ np.linalg.inv(V)
+            assert np.abs(S - want).max() < (1e-6 if dtype == "float64" else 1e-1)
+
+
+# -- estimators ----------------------------------------------------------------------------------------------
+@quiet
+@pytest.mark.parametrize("scale", [1.0, 1e-9, 1e-160, 1e200])
+def test_estimates_are_within_their_errors(scale):
+    rng = np.random.default_rng(4)
+    v = rng.standard_normal(20)
+    kinds = {
+        "decaying": with_spectrum(spectrum("decaying", 20, 1e3), 1),
+        "step": with_spectrum(spectrum("step", 20, 1e4), 1),
+        "identity": 3 * np.eye(20),
+        "rank one": np.outer(v, v),
+        "zero": np.zeros((20, 20)),
+    }
+    wrong = []
+    for kind, M in kinds.items():
+        A = cola.no_dispatch(cola.PSD(ops.Dense(M * scale)))
+        for name in ("Hutchinson", "HutchPP", "XTrace", "XNysTrace", "XDiag"):
+            question, want = (cola.diag, np.diag(M)) if name == "XDiag" else (cola.trace, np.trace(M))
+            errors = []
+            for key in range(6):
+                alg = getattr(cola, name)(key=key)
+                got, info = question(A, alg=alg, return_info=True, on_failure="ignore")
+                error = np.linalg.norm(np.asarray(got) / scale - want)
+                told = np.linalg.norm(np.asarray(info.standard_error) / scale)
+                errors.append(np.isfinite(error) and error <= 4 * told + 1e-9 * np.abs(M).max())
+            if np.mean(errors) < 0.8:
+                wrong.append(f"{name} {kind}")
+        got, info = cola.diag(A, alg=cola.Hutchinson(), return_info=True, on_failure="ignore")
+        error = np.linalg.norm(np.asarray(got) / scale - np.diag(M))
+        if not error <= 4 * float(info.standard_error) / scale + 1e-9 * np.abs(M).max():
+            wrong.append(f"diag Hutchinson {kind}")
+    assert not wrong, wrong
+
+
 # -- direct solvers ------------------------------------------------------------------------------------------
 @pytest.mark.parametrize("n", [1, 3, 30])
 def test_direct_solvers(n):

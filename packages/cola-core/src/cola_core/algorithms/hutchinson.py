@@ -72,7 +72,7 @@ class Hutchinson(Algorithm):
         xp = be.xp
         n = A.shape[-1]
         count, total, squares = 0, 0, 0
-        mean = error = origin = None
+        mean = error = origin = unit = None
         batches = 0
         draw = getattr(be, self.rand)
         with self.watched("Hutchinson", self.max_iters, be, *tree_leaves(A)) as watch:
@@ -82,6 +82,12 @@ class Hutchinson(Algorithm):
                 values = per_probe(Z, A @ Z)
                 batches += 1
                 count += s
+                if unit is None:  # a power of two, so that squares of deviations neither under- nor overflow
+                    top = xp.max(xp.abs(values))
+                    known = (top > 0) & xp.isfinite(top)
+                    unit = xp.exp2(xp.floor(xp.log2(xp.where(known, top, xp.ones_like(top)))))
+                    unit = be.constant(be.astype(unit, top.dtype))
+                values = values / unit
                 # deviations from the first mean: squares of the values themselves cancel to a false zero
                 origin = xp.mean(values, axis=-1) if origin is None else origin
                 values = values - origin[..., None]
@@ -93,18 +99,18 @@ class Hutchinson(Algorithm):
                 ) * (count / max(count - 1, 1))
                 # one probe has no spread
                 error = xp.sqrt(variance / count) if count > 1 else variance + float("inf")
-                verdict = look(be, watch, count, size(error))
+                verdict = look(be, watch, count, size(error * unit))
                 if not be.is_concrete(mean):
                     # under a trace the number of probes cannot depend on values: what the tolerance asks for
                     if count >= min(self.max_iters, int(1 / self.tol**2)):
-                        return mean, error, count, RUNNING
+                        return mean * unit, error * unit, count, RUNNING
                     continue
                 if count >= FEWEST and bool(size(error) <= self.tol * size(xp.abs(mean))):
-                    return mean, error, count, CONVERGED
+                    return mean * unit, error * unit, count, CONVERGED
                 if verdict != RUNNING:
-                    return mean, error, count, verdict
-        assert mean is not None and error is not None
-        return mean, error, count, RUNNING
+                    return mean * unit, error * unit, count, verdict
+        assert mean is not None and error is not None and unit is not None
+        return mean * unit, error * unit, count, RUNNING
 
     def trace(self, A: Any) -> Array:
         be = A._concrete_backend()
@@ -122,7 +128,9 @@ class Hutchinson(Algorithm):
         size, row, col = max(n - abs(k), 0), max(-k, 0), max(k, 0)
         if size == 0:
             return be.zeros((*A.batch_shape, 0), A.dtype, A.device)
-        norm = xp.linalg.vector_norm
+
+        def norm(x: Array) -> Array:
+            return be.frobenius(xp.reshape(x, (-1,)))
 
         def products(Z: Array, AZ: Array) -> Array:
             # E[(A z)_i conj(z_j)] = A_ij

@@ -103,7 +103,7 @@ class HutchPP(Algorithm):
                 mean, error = spread(be, values)
                 mean = low + mean
                 eps = float(xp.finfo(error.dtype).eps)
-                error = xp.sqrt(error**2 + (4 * eps * xp.sum(be.norm(Z), axis=-1)) ** 2)
+                error = xp.hypot(error, 4 * eps * xp.sum(be.norm(Z), axis=-1))
                 enough = values.shape[-1] >= FEWEST
                 met = xp.all(error <= self.tol * xp.abs(mean)) & enough
                 concrete = be.is_concrete(error)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,7 +14,8 @@ from .factor import dense_entries
 
 __all__ = ["NewtonSign"]
 
-MOST_STEPS = 50
+# in as many steps of the iteration as there are bits, rounding alone moves eigenvalues off the imaginary axis
+SHARE_OF_BITS = 0.75
 
 
 @dataclass(frozen=True)
@@ -37,6 +39,8 @@ class NewtonSign(Algorithm):
         xp, n = be.xp, M.shape[-1]
         eps = float(xp.finfo(M.dtype).eps)
 
+        most = round(-SHARE_OF_BITS * math.log2(eps)) + 2
+
         def step(state: Any) -> Any:
             X, change = state
             factors = be.lu_factor(X)
@@ -48,7 +52,7 @@ class NewtonSign(Algorithm):
 
         try:
             S, _ = repeat(
-                be, step, (M, one_norm(be, M) * 0 + 1), MOST_STEPS, lambda s: xp.all(s[1] <= 10 * n * eps)
+                be, step, (M, one_norm(be, M) * 0 + 1), most, lambda s: xp.all(s[1] <= 10 * n * eps)
             )
         except SingularMatrixError:
             raise _undefined(A) from None

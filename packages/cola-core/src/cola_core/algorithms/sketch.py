@@ -91,9 +91,8 @@ def spread(be: Backend, values: Array) -> tuple[Array, Array]:
     mean = xp.mean(values, axis=-1)
     if s < 2:
         return mean, xp.abs(mean) * 0 + float("inf")
-    squares = xp.sum(xp.abs(values - mean[..., None]) ** 2, axis=-1)
     # the variance of t with s - 1 degrees of freedom is (s - 1) / (s - 3)
-    return mean, xp.sqrt(squares / (s * max(s - 3, 0.5)))
+    return mean, be.frobenius(values - mean[..., None], axis=-1) / (s * max(s - 3, 0.5)) ** 0.5
 
 
 def believable(be: Backend, error: Array, pairs: Array) -> Array:
@@ -111,8 +110,8 @@ def believable(be: Backend, error: Array, pairs: Array) -> Array:
     off = 1 - be.eye(s, pairs.dtype, be.device(pairs))
     without = xp.sum(pairs * off, axis=-2) / (s - 1)
     center = xp.mean(without, axis=-1)[..., None]
-    jackknife = xp.sqrt((s - 1) / s * xp.sum(xp.abs(without - center) ** 2, axis=-1))
-    return xp.sqrt(error * jackknife)
+    jackknife = ((s - 1) / s) ** 0.5 * be.frobenius(without - center, axis=-1)
+    return xp.sqrt(error) * xp.sqrt(jackknife)
 
 
 @dataclass(frozen=True)

@@ -79,5 +79,5 @@ def _leave_one_out(
     norm = xp.linalg.vector_norm
     rounding = 4 * eps * norm(be.norm(Z), axis=-1)
     # a contribution of two test vectors is in two estimates: twice the variance of independent ones
-    error = xp.sqrt(2 * norm(errors, axis=-1) ** 2 + rounding**2)
+    error = xp.hypot(2**0.5 * be.frobenius(errors, axis=-1), rounding)
     return mean, error, rounding, norm(mean, axis=-1)

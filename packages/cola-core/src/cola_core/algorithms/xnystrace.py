@@ -112,7 +112,9 @@ def _leave_one_out(omega: Array, Y: Array) -> tuple[Array, Array, Array, Array, 
     error = believable(be, error, be.constant(pairs))
     top = xp.max(xp.abs(values), axis=-1)
     rounding = rounding + 4 * eps * xp.abs(be.constant(mean))
-    error = xp.sqrt(error**2 + rounding**2)
+    # of a zero operator nothing but the rounding of its shift would be told
+    mean = xp.where(xp.max(lengths, axis=-1) > 0, mean, xp.zeros_like(mean))
+    error = xp.hypot(error, rounding)
     return be.astype(mean, Y.dtype), error, rounding, values[..., 0], top
 
 

@@ -72,7 +72,7 @@ def _leave_one_out(omega: Array, Y: Array, Q: Array, Z: Array) -> tuple[Array, A
     error = believable(be, error, _without_two(be, n, be.norm(D) ** 2, low, form, *forms))
     eps = float(xp.finfo(error.dtype).eps)
     rounding = 4 * eps * (xp.sum(be.norm(Z), axis=-1) + xp.max(xp.abs(rest), axis=-1))
-    return mean, xp.sqrt(error**2 + rounding**2), rounding, xp.abs(mean)
+    return mean, xp.hypot(error, rounding), rounding, xp.abs(mean)
 
 
 def _without_two(
