@@ -153,3 +153,21 @@ def test_estimates_use_precision_and_library():
     single, _ = dense(2000, "float32")
     cost = cola.LU().cost("slogdet", double)
     assert seconds(cost, single) < seconds(cost, double)
+
+
+def test_the_log_determinant_of_a_large_operator_with_a_fast_product_is_not_densified():
+    n = 12_000
+    d = np.linspace(1, 2, n)
+    A = cola.PSD(cola.ops.LinearOperator(np.float64, (n, n), lambda X: d[:, None] * X))
+    plan = cola.explain(cola.logdet, A)
+    assert plan.root.by == "core:slogdet/slq" and plan.root.total.memory < 1e9
+    value, info = cola.logdet(A, return_info=True)
+    assert abs(value - np.log(d).sum()) <= 4 * info.standard_error
+
+
+def test_an_algorithm_for_general_operators_is_heard_on_self_adjoint_ones():
+    M = np.random.default_rng(0).standard_normal((60, 60))
+    A = cola.PSD(cola.ops.Dense(M @ M.T))
+    (w, _), info = cola.eig(A, 3, alg=cola.KrylovSchur(), return_info=True)
+    assert "Krylov" in info.method
+    assert np.allclose(np.sort(w.real)[::-1], np.linalg.eigvalsh(M @ M.T)[::-1][:3])

@@ -28,14 +28,9 @@ class Exact(Algorithm):
 
     def cost(self, question: str, A: Any, *operands: Any) -> Cost:
         n = A.shape[-1]
-        one = A.matvec_cost
-        return Cost(
-            one.flops * n,
-            one.bytes * n,
-            question_memory(A, min(self.bs, n) * 3),
-            n,
-            one.calls * max(n / self.bs, 1),
-        )
+        columns = min(self.bs, max(n, 1))
+        total = A.matmat_cost(columns) * max(n / columns, 1)
+        return Cost(total.flops, total.bytes, question_memory(A, columns * 3), n, total.calls)
 
     def diag(self, A: Any, k: int) -> Array:
         be = A._concrete_backend()

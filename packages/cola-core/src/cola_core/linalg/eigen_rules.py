@@ -299,9 +299,11 @@ for _general in (Diagonal, ScalarMul, Triangular, Permutation, Kronecker, KronSu
 
 
 def _known_self_adjoint(A: Any, k: int, which: str, *, alg: Any) -> bool | str:
-    """Guard: self-adjoint."""
+    """Guard: self-adjoint, and no algorithm for general operators asked for."""
     if not A.isa(SelfAdjoint):
         return "not known to be self-adjoint"
+    if not isinstance(alg, Auto) and hasattr(alg, "eigs") and not hasattr(alg, "eigsh"):
+        return f"{type(alg).__name__} is for general operators"
     return True if which[1] != "I" else "the imaginary parts are all zero"
 
 
