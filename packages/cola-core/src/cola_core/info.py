@@ -31,15 +31,24 @@ NUMBERS = (
 class Info:
     """How an answer was reached and how far it can be trusted.
 
-    residual: relative residual norm ``|b - A x| / |b|`` (worst column), recomputed at exit.
-    residuals: the same per column; codes: per column why it ended, numbers that ``reasons`` has words for.
-    tolerance: what the residual was to meet. error_estimate: of the answer, absolute, in the norm its
-    algorithm names, without the part that rounding adds. standard_error: one standard deviation of a
-    stochastic answer, including the deterministic part (truncation) where it is estimated. parts: Infos of
-    the leaves of a composed answer. rank: the numerical rank a least-squares answer rests on.
-    jitter: the multiple of the identity that was added (only on request). norm,
-    condition: estimates for the operator. normal_residual: of a least-squares answer, ``|A^H r| / (|A| |r|)``
-    with ``r = b - A x``, recomputed at exit.
+    residual: relative residual norm ``|b - A x| / |b|`` (worst column), recomputed at exit. residuals: the
+    same per column; codes: per column why it ended, numbers that ``reasons`` has words for;
+    column_iterations: steps per column, where they are counted. tolerance: what the residual was to meet.
+
+    error_estimate: of the answer. Of a linear system, direct or iterative: relative, ``|x - x*| / |x*|`` of
+    the worst column, from the condition number and the backward error, with rounding; None with a
+    preconditioner where only the condition number with it is known. Of traces, determinants and other
+    numbers: absolute, in the norm the algorithm names, without the part that rounding adds.
+    standard_error: one standard deviation of a stochastic answer, including the deterministic part
+    (truncation) where it is estimated.
+
+    norm, condition: estimates for the operator. Those of an iterative solver are lower bounds, of what the
+    right-hand side and the steps have seen of A, or of A with the preconditioner (BlockCG, BiCGStab, IDR: of
+    A always); the error estimate has a factor of three for that.
+
+    parts: Infos of the leaves of a composed answer. rank: the numerical rank a least-squares answer rests on.
+    jitter: the multiple of the identity that was added (only on request). normal_residual: of a
+    least-squares answer, ``|A^H r| / (|A| |r|)`` with ``r = b - A x``, recomputed at exit.
     """
 
     method: str = static(default="")
@@ -53,6 +62,7 @@ class Info:
     standard_error: Any = None
     residuals: Any = None
     codes: Any = None
+    column_iterations: Any = None
     condition: Any = None
     norm: Any = None
     normal_residual: Any = None
@@ -97,7 +107,7 @@ class Info:
             value = getattr(self, f.name)
             if f.name == "parts":
                 value = [p.as_dict() for p in value]
-            elif f.name in ("residuals", "codes") and value is not None:
+            elif f.name in ("residuals", "codes", "column_iterations") and value is not None:
                 value = [float(v) for v in _flat(value)]
             elif value is not None and hasattr(value, "shape"):
                 value = value.item() if not value.shape else [float(v) for v in _flat(value)]
@@ -188,6 +198,7 @@ def combine(parts: Sequence[Info], **changes: Any) -> Info:
         residual=first.residual if len(parts) == 1 else None,
         residuals=first.residuals if len(parts) == 1 else None,
         codes=first.codes if len(parts) == 1 else None,
+        column_iterations=first.column_iterations if len(parts) == 1 else None,
         tolerance=first.tolerance if first.tolerance is not None or not tolerances else tolerances[0],
         error_estimate=total("error_estimate"),
         # a bound without assuming independence: leaves may have used the same random probes

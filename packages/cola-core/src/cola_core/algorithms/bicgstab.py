@@ -17,7 +17,7 @@ from ..backends.base import Array
 from ..cost import Cost
 from ..reasons import BREAKDOWN, CONVERGED, NONFINITE, RUNNING, STAGNATED
 from .base import question_memory, typical_steps
-from .columns import Best, diverged, first_residual, negligible, quotient, smoothing_step
+from .columns import Best, Seen, diverged, first_residual, negligible, quotient, smoothing_step
 from .krylov_solver import KrylovSolver
 from .progress import Watch, observe
 
@@ -28,8 +28,9 @@ PATIENCE = 500  # steps without a better iterate
 
 def _iterate(
     A: Any, P: Any, B: Array, X: Array | None, tol: Any, limit: Any, *, watch: Watch | None = None
-) -> tuple[Array, Any, Any, Array]:
-    """The recurrence: best iterate, steps, products, and per column why it stopped."""
+) -> tuple[Array, Any, Any, Array, dict[str, Array]]:
+    """The recurrence: best iterate, steps, products, per column why it stopped, and what is known of the
+    norm and condition number of A."""
     be: Any = backend_of(B)
     xp = be.xp
     target = tol * be.norm(B)
@@ -39,21 +40,36 @@ def _iterate(
     code = xp.where(rnorm <= target, CONVERGED, RUNNING)
     rho = be.inner(R, R)
     none = xp.zeros_like(code)
-    state = (0, X, R, R + 0, R + 0, rho, 0 * rnorm, none, none, Best(X + 0, rnorm, rnorm), rnorm, code)
+    state = (
+        0,
+        X,
+        R,
+        R + 0,
+        R + 0,
+        rho,
+        Seen.none(rnorm),
+        none,
+        none,
+        none,
+        Best(X + 0, rnorm, rnorm),
+        rnorm,
+        code,
+    )
 
     def running(state: Any) -> Any:
         return (state[0] < limit) & xp.any(state[-1] == RUNNING)
 
     def body(state: Any) -> Any:
-        step, X, R, S, D, rho, norm, broken, idle, best, _, code = state
+        step, X, R, S, D, rho, seen, made, broken, idle, best, _, code = state
         live = code == RUNNING
+        made = xp.where(live, step + 1, made)
         Y = D if P is None else P @ D
         V = A @ Y
         sv = be.inner(S, V)
         snorm = be.norm(S)
         vnorm, ynorm = be.norm(V), be.norm(Y)
-        failed = negligible(be, sv, snorm * vnorm) | negligible(be, vnorm, norm * ynorm)  # A y is zero, too
-        norm = xp.maximum(norm, quotient(be, vnorm, ynorm, live))
+        failed = negligible(be, sv, snorm * vnorm) | negligible(be, vnorm, seen.most * ynorm)  # A y is 0, too
+        seen = seen.product(be, ynorm, vnorm, live)
         alpha = quotient(be, rho, sv, live & ~failed)
         X = be.axpy(alpha, Y, X)
         H = be.axpy(-alpha, V, R)
@@ -81,11 +97,11 @@ def _iterate(
         S, D = (S, D) if fresh else (xp.where(again, R, S), xp.where(again, R, D))
         rho = xp.where(failed, be.inner(R, R), following)
         code = observe(be, watch, step + 1, rnorm, code)
-        return step + 1, X, R, S, D, rho, norm, broken, idle, best, rnorm, code
+        return step + 1, X, R, S, D, rho, seen, made, broken, idle, best, rnorm, code
 
-    step, X, *_, best, rnorm, code = be.while_loop(running, body, state)
+    step, X, _, _, _, _, seen, made, _, _, best, rnorm, code = be.while_loop(running, body, state)
     X = best.answer(be, A, B, X, rnorm, first, began)
-    return X, step, 2 * step + products + 1, code
+    return X, step, 2 * step + products + 1, code, {**seen.facts(be), "column_iterations": made}
 
 
 @dataclass(frozen=True)
@@ -103,6 +119,7 @@ class BiCGStab(KrylovSolver):
     """
 
     _method: ClassVar[str] = "BiCGStab"
+    _own_condition: ClassVar[bool] = True
     _iterate = staticmethod(_iterate)
 
     def cost(self, question: str, A: Any, *operands: Any) -> Cost:

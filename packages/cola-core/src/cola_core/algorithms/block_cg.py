@@ -20,6 +20,7 @@ from ..errors import NotPositiveDefiniteError
 from ..properties import PSD
 from ..reasons import BAD_PRECONDITIONER, BREAKDOWN, CONVERGED, INDEFINITE, NONFINITE, RUNNING
 from .base import typical_steps
+from .columns import Best, Seen
 from .krylov_solver import KrylovSolver
 from .progress import Watch, observe
 
@@ -31,8 +32,9 @@ WELL_CONDITIONED = 0.5  # pivots of a Gram matrix that differ less need no new b
 
 def _iterate(
     A: Any, P: Any, B: Array, X: Array | None, tol: Any, limit: Any, *, watch: Watch | None = None
-) -> tuple[Array, Any, Any, Array]:
-    """The recurrence: solution, steps, products, and per column why it stopped."""
+) -> tuple[Array, Any, Any, Array, dict[str, Array]]:
+    """The recurrence: best iterate, steps, products, per column why it stopped, and what is known of the norm
+    and condition number of A."""
     be: Any = backend_of(B)
     xp = be.xp
     target = tol * be.norm(B)
@@ -51,18 +53,22 @@ def _iterate(
     start = be.eye(B.shape[-1], B.dtype, be.device(B)) + xp.zeros_like(R[..., :1, :])
     Q, D, S, _, L, alive, bad = _accurate(be, P, R, start, code)
     code = xp.where((code == RUNNING) & bad, BAD_PRECONDITIONER, code)
-    state = (0, X, Q, S, D + 0, L, alive, code)
+    # residuals of an inconsistent system grow without bound; one solution serves all, so one pair does
+    best = Best(X + 0, rnorm, rnorm)
+    seen = Seen.none(xp.max(rnorm, axis=-1, keepdims=True))
+    state = (0, X, Q, S, D + 0, L, alive, rnorm, best, seen, code)
 
     def running(state: Any) -> Any:
         return (state[0] < limit) & xp.any(state[-1] == RUNNING)
 
     def body(state: Any) -> Any:
-        step, X, Q, S, D, L, alive, code = state
+        step, X, Q, S, D, L, alive, rnorm, best, seen, code = state
         V = A @ D
+        seen = seen.block(be, D, V, xp.any(code == RUNNING, axis=-1, keepdims=True))
         inverse, code = _curvature(be, be.gram(D, V), alive, code)
         live = code == RUNNING
         if be.is_concrete(live) and not bool(xp.any(live)):
-            return step + 1, X, Q, S, D, L, alive, code
+            return step + 1, X, Q, S, D, L, alive, rnorm, best, seen, code
         stopped = ~xp.any(live, axis=-1)[..., None, None]  # of a batch; what it holds may be NaN
         inverse = be.matmul(inverse, be.matmul(L, be.adjoint(L)))
         share = be.matmul(inverse, xp.where(live, unit, 0 * unit)[..., None, :] * S)
@@ -70,20 +76,24 @@ def _iterate(
         Q = be.matmul_add(Q, _masked(be, V, stopped), -inverse)
         Q, Z, S, K, after, alive, bad = _orthonormal(be, P, Q, S, alive, code)
         code = xp.where((code == RUNNING) & bad, BAD_PRECONDITIONER, code)
+        before = rnorm
         if P is None:
             rnorm = be.norm(be.matmul(be.adjoint(after), S))
         else:
             lengths = be.inner(S, be.matmul(be.gram(Q, Q), S))
             rnorm = xp.sqrt(xp.abs(lengths))
+        best, _ = best.seen(be, X, rnorm * xp.abs(unit), live)
         code = xp.where((code == RUNNING) & (rnorm <= 1), CONVERGED, code)
         # residuals may grow with the root of the condition number, not beyond all digits
         code = xp.where((code == RUNNING) & (rnorm * tol > 1 / eps), BREAKDOWN, code)
         D = be.add_matmul(Z, _masked(be, D, stopped), be.cholesky_solve(L, K))
-        code = observe(be, watch, step + 1, rnorm * xp.abs(unit), code)
-        return step + 1, X, Q, S, D, after, alive, code
+        # of columns that have stopped S no longer knows the residual
+        rnorm = xp.where(live, rnorm * xp.abs(unit), before)
+        code = observe(be, watch, step + 1, rnorm, code)
+        return step + 1, X, Q, S, D, after, alive, rnorm, best, seen, code
 
-    step, X, *_, code = be.while_loop(running, body, state)
-    return X, step, step + products, code
+    step, X, *_, rnorm, best, seen, code = be.while_loop(running, body, state)
+    return best.better(be, X, rnorm), step, step + products, code, {**seen.facts(be), "lengths": be.norm(X)}
 
 
 def _masked(be: Any, X: Array, gone: Array) -> Array:
@@ -232,6 +242,7 @@ class BlockCG(KrylovSolver):
 
     _method: ClassVar[str] = "block CG"
     _self_adjoint: ClassVar[bool] = True
+    _own_condition: ClassVar[bool] = True
     _iterate: ClassVar[Any] = staticmethod(_iterate)
 
     def applicable(self, question: str, A: Any, *operands: Any) -> bool | str:

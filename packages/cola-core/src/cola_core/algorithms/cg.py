@@ -18,9 +18,11 @@ from ..backends.base import Array, Backend
 from ..cost import Cost
 from ..properties import PSD
 from .base import typical_steps
+from .columns import Best
 from .iteration import BAD_PRECONDITIONER, CONVERGED, INDEFINITE, NONFINITE, RUNNING, observe
 from .krylov_solver import KrylovSolver
 from .progress import Watch
+from .ritz import Growth, cg_column, cg_facts, few, replayed
 
 __all__ = ["CG"]
 
@@ -29,12 +31,14 @@ LEAST_FOR_NORMAL_EQUATIONS = 2000
 
 def _iterate(
     A: Any, P: Any, B: Array, X: Array | None, tol: Any, limit: Any, *, watch: Watch | None = None
-) -> tuple[Array, Any, Any, Array]:
-    """The recurrence: solution, steps, products, and per column why it stopped."""
+) -> tuple[Array, Any, Any, Array, dict[str, Any]]:
+    """The recurrence: solution, steps, products, per column why it stopped, and estimates of ``|A|`` and its
+    condition number (of ``P A`` if there is a P)."""
     be: Any = backend_of(B)
     xp = be.xp
     bnorm = be.norm(B)
     target = tol * bnorm
+    eps = float(xp.finfo(bnorm.dtype).eps)
     if X is None:
         X, R, products = xp.zeros_like(B), B + 0, 0
     else:
@@ -51,18 +55,39 @@ def _iterate(
     concrete, inf, single = be.is_concrete(code), float("inf"), tuple(rnorm.shape) == (1,)
     bound = target.item() if concrete and single else target
     everyone = concrete and bool(xp.all(code == RUNNING))
-    state = (0, X, R, Z + 0, rho, code)
+    # to within a factor of two, as the residual of an inconsistent system grows without bound
+    best = Best(xp.zeros_like(X) if products == 0 else X + 0, rnorm, rnorm)
+    made = xp.zeros_like(code)
+    coefficients: list[Any] = []
+    growth = None if concrete else (Growth.none(zero), zero, zero)
+    state = (0, X, R, Z + 0, rho, rnorm, best, made, growth, code)
 
     def running(state: Any) -> Any:
         step, code = state[0], state[-1]
         return (step < limit) & (everyone or xp.any(code == RUNNING))
 
-    def above(norms: Any) -> Any:
-        return norms > bound
+    def uneventful(rnorm: Array, best: Best) -> bool:
+        """Neither converged nor so much better than what was put aside that it takes its place."""
+        if single:
+            return bool(bound < rnorm.item() and rnorm.item() >= 0.5 * best.norm.item())
+        return bool(xp.all((rnorm > bound) & (rnorm >= 0.5 * best.norm)))
+
+    def runaway(X: Array, growth: Any) -> Array:
+        """Grown in a direction that A annihilates, so far that its residual is rounding error."""
+        if P is not None:  # the norm known is that of P A
+            return xp.zeros_like(code, dtype=xp.bool)
+        if growth is not None:
+            norm = growth[0].norm ** 2
+        else:
+            first = coefficients[0][0] if coefficients else inf
+            first = first if isinstance(first, float) else float(xp.max(first))
+            norm = 1 / first if first > 0 else 0.0
+        return be.norm(X) * norm * eps > 0.01 * bnorm
 
     def body(state: Any) -> Any:
         nonlocal everyone
-        step, X, R, D, rho, code = state
+        step, X, R, D, rho, _, best, made, growth, code = state
+        old = code
         Q = A @ D
         curvature = _real(be, be.inner(D, Q))
         usual = concrete and _every(xp, curvature, single, lambda c: (c > 0) & (c < inf))
@@ -75,6 +100,7 @@ def _iterate(
         else:
             live = code == RUNNING
             alpha = xp.where(live, rho / xp.where(live, curvature, one), zero)
+        length = alpha
         alpha = be.astype(alpha, B.dtype)
         if usual or not concrete or bool(xp.all(finite)):
             X = be.axpy(alpha, D, X)
@@ -88,20 +114,32 @@ def _iterate(
             Z = P @ R
             new, rnorm = _real(be, be.inner(R, Z)), be.norm(R)
             code = xp.where((code == RUNNING) & ~(new > 0) & (rnorm > target), BAD_PRECONDITIONER, code)
-        if usual and everyone and P is None and watch is None and _every(xp, rnorm, single, above):
+        if usual and everyone and P is None and watch is None and uneventful(rnorm, best):
             ratio = new / rho
         else:
+            best = best.seen(be, X, rnorm, code == RUNNING, lambda: ~runaway(X, growth))[0]
+            made = xp.where(old == RUNNING, step + 1, made)
             code = xp.where((code == RUNNING) & (rnorm <= target), CONVERGED, code)
             live = code == RUNNING
             ratio = xp.where(live, new / xp.where(rho != 0, rho, one), zero)
             new = xp.where(live, new, rho)
             code = observe(be, watch, step + 1, rnorm, code)
             everyone = concrete and bool(xp.all(code == RUNNING))
+        if growth is None:
+            coefficients.append((few(length), few(ratio)))
+        else:
+            before = growth
+            # a column that has just stopped has no ratio, and that step's coupling is left out
+            found = cg_column(xp, before[0], length, before[1], before[2], ratio, length > 0)
+            growth = found, length, ratio
         D = be.xpay(Z, be.astype(ratio, B.dtype), D)
-        return step + 1, X, R, D, new, code
+        return step + 1, X, R, D, new, rnorm, best, made, growth, code
 
-    state = be.while_loop(running, body, state)
-    return state[1], state[0], state[0] + products, state[-1]
+    step, X, _, _, _, rnorm, best, made, growth, code = be.while_loop(running, body, state)
+    told = replayed(be, coefficients, "cg") if growth is None else cg_facts(xp, growth[0])
+    told = {**told, "lengths": be.norm(X), "column_iterations": xp.where(code == RUNNING, step, made)}
+    rnorm = xp.where(runaway(X, growth), inf * one, rnorm)
+    return best.better(be, X, rnorm), step, step + products, code, told
 
 
 def _every(xp: Any, x: Array, single: bool, test: Callable[[Any], Any]) -> bool:

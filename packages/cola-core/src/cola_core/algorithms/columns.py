@@ -8,11 +8,12 @@ is returned is its best iterate, so that a product that gave NaN in one column s
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from ..backends.base import Array, Backend
 
-__all__ = ["Best", "Single", "diverged", "first_residual", "negligible", "quotient", "smoothing_step"]
+__all__ = ["Best", "Seen", "Single", "diverged", "first_residual", "negligible", "quotient", "smoothing_step"]
 
 # Sleijpen & van der Vorst, Numer. Algorithms 10 (1995) 203: the least cosine that a smoothing step may have
 LEAST_COSINE = 0.7
@@ -77,16 +78,41 @@ class Best(NamedTuple):
     norm: Array
     least: Array
 
-    def seen(self, be: Backend, X: Array, rnorm: Array, live: Array) -> tuple[Best, Array]:
-        """With one more iterate, and in which columns it is the best so far."""
+    def seen(
+        self,
+        be: Backend,
+        X: Array,
+        rnorm: Array,
+        live: Array,
+        trusted: Callable[[], Array] | None = None,
+    ) -> tuple[Best, Array]:
+        """With one more iterate, and in which columns it is the best so far. trusted: asked before it is kept
+        whether its norm is the residual's."""
         xp = be.xp
         new = live & (rnorm < self.least)
         keep = live & (rnorm < 0.5 * self.norm)
         least = xp.where(new, rnorm, self.least)
+
+        def kept() -> tuple[Array, Array]:
+            fine = keep if trusted is None else keep & trusted()
+            if be.is_concrete(fine) and bool(xp.all(fine)):
+                return X + 0, rnorm
+            return xp.where(fine[..., None, :], X, self.X), xp.where(fine, rnorm, self.norm)
+
+        if be.name == "jax":
+            import jax
+
+            return Best(*jax.lax.cond(xp.any(keep), kept, lambda: (self.X, self.norm)), least), new
         if be.is_concrete(keep) and not bool(xp.any(keep)):
             return Best(self.X, self.norm, least), new
-        kept = xp.where(keep[..., None, :], X, self.X)
-        return Best(kept, xp.where(keep, rnorm, self.norm), least), new
+        return Best(*kept(), least), new
+
+    def better(self, be: Backend, X: Array, rnorm: Array) -> Array:
+        """The last iterate where it is no worse, else the best."""
+        fine = rnorm <= self.norm
+        if be.is_concrete(fine) and bool(be.xp.all(fine)):
+            return X
+        return be.xp.where(fine[..., None, :], X, self.X)
 
     def answer(
         self, be: Backend, A: Any, B: Array, X: Array, rnorm: Array, first: Array | None, began: Array
@@ -94,7 +120,7 @@ class Best(NamedTuple):
         """The last iterate where it is no worse; and the first one (None: zero), whose residual has the norm
         ``began``, where rounding has spoiled both. One product."""
         xp = be.xp
-        X = xp.where((rnorm <= self.norm)[..., None, :], X, self.X)
+        X = self.better(be, X, rnorm)
         first = xp.zeros_like(X) if first is None else first
         return xp.where((be.norm(B - A @ X) <= began)[..., None, :], X, first)
 
@@ -102,3 +128,43 @@ class Best(NamedTuple):
 def diverged(be: Backend, rnorm: Array, least: Array) -> Array:
     """Whether a residual has grown so much that no digit of the best one is left."""
     return float(be.xp.finfo(rnorm.dtype).eps) * rnorm > least
+
+
+class Seen(NamedTuple):
+    """What products tell of an operator: the largest and the least ``|A y| / |y|`` per column, zero where
+    there is none, which bound its norm from below and its least singular value from above."""
+
+    most: Array
+    least: Array
+
+    @classmethod
+    def none(cls, rnorm: Array) -> Seen:
+        return cls(0 * rnorm, 0 * rnorm)
+
+    def product(self, be: Backend, before: Array, after: Array, live: Array) -> Seen:
+        """With a product: the norms of y and of A y."""
+        xp = be.xp
+        ratio = quotient(be, after, before, live & xp.isfinite(after) & xp.isfinite(before))
+        least = xp.where((ratio > 0) & ((self.least == 0) | (ratio < self.least)), ratio, self.least)
+        return Seen(xp.maximum(self.most, ratio), least)
+
+    def block(self, be: Backend, Y: Array, AY: Array, live: Array) -> Seen:
+        """With the products of a block of vectors, all of them together as one column."""
+        xp = be.xp
+        before, after = be.norm(Y), be.norm(AY)
+        fine = live & (before > 0) & xp.isfinite(before) & xp.isfinite(after)
+        ratio = quotient(be, after, before, fine)
+        most = xp.max(ratio, axis=-1, keepdims=True) if ratio.shape[-1] else self.most
+        huge = float(xp.finfo(ratio.dtype).max)
+        least = xp.min(xp.where(ratio > 0, ratio, huge + 0 * ratio), axis=-1, keepdims=True)
+        least = xp.where(least < huge, least, 0 * least)
+        least = xp.where((least > 0) & ((self.least == 0) | (least < self.least)), least, self.least)
+        return Seen(xp.maximum(self.most, most), least)
+
+    def facts(self, be: Backend) -> dict[str, Array]:
+        """For the Info; NaN where there was no product."""
+        xp = be.xp
+        some = self.least > 0
+        nan = float("nan") * xp.ones_like(self.most)
+        condition = self.most / xp.where(some, self.least, xp.ones_like(self.least))
+        return {"norm": xp.where(some, self.most, nan), "condition": xp.where(some, condition, nan)}

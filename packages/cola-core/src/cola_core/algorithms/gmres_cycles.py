@@ -22,6 +22,7 @@ __all__ = ["cycles"]
 
 # a cycle ends a little below the target, so that the recomputed residual meets it
 MARGIN = 0.95
+INVERSE_STEPS = 2
 
 
 def cycles(
@@ -35,8 +36,9 @@ def cycles(
     m: int,
     flexible: bool = False,
     watch: Watch | None = None,
-) -> tuple[Array, Any, Any, Array]:
-    """Cycles of at most m steps: solution, steps, products, and per column why it stopped.
+) -> tuple[Array, Any, Any, Array, dict[str, Array]]:
+    """Cycles of at most m steps: solution, steps, products, per column why it stopped, and estimates of the
+    norm of A (A P) and its condition number, from the singular values of the Hessenberg matrices.
 
     flexible: P may be different at every step, so what it gave is kept.
     """
@@ -50,16 +52,22 @@ def cycles(
     device = be.device(B)
     V = be.zeros((*batch, k, m + 1, n), B.dtype, device)
     Z = be.zeros((*batch, k, m if flexible and P is not None else 0, n), B.dtype, device)
-    state = (0, products, X, R, rnorm, xp.zeros_like(code), V, Z, code)
+    sizes = 0 * rnorm, 0 * rnorm
+    state = (0, products, X, R, rnorm, xp.zeros_like(code), V, Z, sizes, code)
 
     def running(state: Any) -> Any:
         return (state[0] < limit) & xp.any(state[-1] == RUNNING)
 
     def cycle(state: Any) -> Any:
-        steps, products, X, R, before, slow, V, Z, code = state
+        steps, products, X, R, before, slow, V, Z, sizes, code = state
         most = limit - steps
         most = xp.minimum(m, most) if be.name == "jax" else min(m, int(most))
-        V, Z, Y, made, code = _cycle(be, A, P, R, before, target, most, V, Z, steps, code, watch)
+        started = code == RUNNING
+        V, Z, Y, made, found, code = _cycle(be, A, P, R, before, target, most, V, Z, steps, code, watch)
+        sizes = tuple(
+            xp.where(started & xp.isfinite(new), xp.maximum(old, new), old)
+            for old, new in zip(sizes, found, strict=True)
+        )
         X_new = X + Y
         R_new = B - A @ X_new
         after = be.norm(R_new)
@@ -75,10 +83,14 @@ def cycles(
         code = xp.where(live & ~xp.isfinite(after), NONFINITE, code)
         code = xp.where((code == RUNNING) & (rnorm <= target), CONVERGED, code)
         code = xp.where((code == RUNNING) & (slow >= 2), STAGNATED, code)
-        return steps + made, products + made + 1, X, R, rnorm, slow, V, Z, code
+        return steps + made, products + made + 1, X, R, rnorm, slow, V, Z, sizes, code
 
     state = be.while_loop(running, cycle, state)
-    return state[2], state[0], state[1], state[-1]
+    norm, inverse = state[-2]
+    nan = float("nan") * xp.ones_like(norm)
+    told = {"norm": norm, "condition": xp.maximum(norm * inverse, xp.ones_like(norm))}
+    told = {name: xp.where(norm > 0, fact, nan) for name, fact in told.items()}
+    return state[2], state[0], state[1], state[-1], told
 
 
 def _cycle(
@@ -94,8 +106,9 @@ def _cycle(
     done: Any,
     code: Array,
     watch: Watch | None,
-) -> tuple[Array, Array, Array, Any, Array]:
-    """At most ``most`` steps from the residual R: both bases, the correction, the steps made, the codes."""
+) -> tuple[Array, Array, Array, Any, tuple[Array, Array], Array]:
+    """At most ``most`` steps from the residual R: both bases, the correction, the steps made, lower bounds of
+    the norms of the operator and of its inverse, the codes."""
     xp = be.xp
     fixed = be.name == "jax"
     m = V.shape[-2] - 1
@@ -151,20 +164,32 @@ def _cycle(
     g = be.astype(start, R.dtype)[..., None] * rotations[..., :size, 0]
     if fixed:
         g = xp.where(xp.arange(m) < j, g, xp.zeros_like(g))
-    y = _triangular_solve(be, T[..., :size, :size], g)
+    y, sizes = _triangular_solve(be, T[..., :size, :size], g)
     known = Z if flexible else V
     Y = row(xp.matmul(xp.matrix_transpose(known[..., :size, :]), y[..., None])[..., 0])
-    return V, Z, (Y if flexible or P is None else P @ Y), j, code
+    return V, Z, (Y if flexible or P is None else P @ Y), j, sizes, code
 
 
-def _triangular_solve(be: Any, T: Array, g: Array) -> Array:
-    """``T y = g``, T upper triangular, leaving out what has a zero on the diagonal (to rounding)."""
+def _triangular_solve(be: Any, T: Array, g: Array) -> tuple[Array, tuple[Array, Array]]:
+    """``T y = g``, T upper triangular, leaving out what has a zero on the diagonal (to rounding); and lower
+    bounds of ``|T|`` and ``|T^{-1}|``, by two steps of inverse iteration that begin with y."""
     xp = be.xp
     if not T.shape[-1]:
-        return g
+        none = be.norm(xp.real(g)[..., None])[..., 0]
+        return g, (none, none)
     diagonal = xp.abs(xp.linalg.diagonal(T))
     eps = float(xp.finfo(diagonal.dtype).eps)
     out = ~(diagonal > eps * xp.max(diagonal, axis=-1, keepdims=True))
+    norm = xp.max(be.norm(T), axis=-1)
     T = T + be.matrix_diag(be.astype(out, T.dtype) - be.astype(out, T.dtype) * xp.linalg.diagonal(T))
     g = xp.where(out, xp.zeros_like(g), g)
-    return be.solve_triangular(T, g[..., None], lower=False)[..., 0]
+    y = be.solve_triangular(T, g[..., None], lower=False)
+    x, inverse = y, []
+    TH = be.adjoint(T)
+    for step in range(2 * INVERSE_STEPS):
+        size = be.norm(x)
+        x = x / be.astype(xp.where(size > 0, size, xp.ones_like(size)), x.dtype)[..., None, :]
+        x = be.solve_triangular(TH if step % 2 == 0 else T, x, lower=step % 2 == 0)
+        x = xp.where(out[..., None], xp.zeros_like(x), x)
+        inverse.append(be.norm(x)[..., 0])
+    return y[..., 0], (norm, xp.maximum(inverse[-1], inverse[-2]))

@@ -18,7 +18,7 @@ from ..backends.base import Array
 from ..cost import Cost
 from ..reasons import BREAKDOWN, CONVERGED, NONFINITE, RUNNING, STAGNATED
 from .base import question_memory, typical_steps
-from .columns import Best, diverged, first_residual, negligible, quotient, smoothing_step
+from .columns import Best, Seen, diverged, first_residual, negligible, quotient, smoothing_step
 from .krylov_solver import KrylovSolver
 from .progress import Watch, observe
 
@@ -38,8 +38,9 @@ def _iterate(
     s: int,
     key: Any,
     watch: Watch | None = None,
-) -> tuple[Array, Any, Any, Array]:
-    """Cycles of s + 1 products: best iterate, products (twice), and per column why it stopped."""
+) -> tuple[Array, Any, Any, Array, dict[str, Array]]:
+    """Cycles of s + 1 products: best iterate, products (twice), per column why it stopped, and what is known
+    of the norm and condition number of A."""
     be: Any = backend_of(B)
     xp = be.xp
     n = B.shape[-2]
@@ -56,7 +57,20 @@ def _iterate(
     U = tuple(xp.zeros_like(B) for _ in range(s))
     # M[j][i] = <shadow i, G[j]>, lower triangular in exact arithmetic
     M = tuple(tuple(one if i == j else zero for i in range(s)) for j in range(s))
-    state = (0, X, R, G, U, M, one, 0 * rnorm, xp.zeros_like(code), Best(X + 0, rnorm, rnorm), rnorm, code)
+    state = (
+        0,
+        X,
+        R,
+        G,
+        U,
+        M,
+        one,
+        Seen.none(rnorm),
+        xp.zeros_like(code),
+        Best(X + 0, rnorm, rnorm),
+        rnorm,
+        code,
+    )
 
     def running(state: Any) -> Any:
         return (state[0] < limit) & xp.any(state[-1] == RUNNING)
@@ -81,7 +95,7 @@ def _iterate(
         return idle, best, rnorm, code
 
     def body(state: Any) -> Any:
-        step, X, R, G, U, M, omega, norm, idle, best, rnorm, code = state
+        step, X, R, G, U, M, omega, seen, idle, best, rnorm, code = state
         G, U, M = list(G), list(U), [list(row) for row in M]
         f = _dots(be, shadow, R)
         for j in range(s):
@@ -107,8 +121,8 @@ def _iterate(
                 m = [a - weight * b for a, b in zip(m, M[i], strict=True)]
             G[j], U[j] = W, Y
             M[j] = [zero] * j + m[j:]
-            failed = live & (negligible(be, m[j], size) | negligible(be, size, norm * length))
-            norm = xp.maximum(norm, quotient(be, size, length, live))
+            failed = live & (negligible(be, m[j], size) | negligible(be, size, seen.most * length))
+            seen = seen.product(be, length, size, live)
             code = xp.where(failed, BREAKDOWN, code)
             code = xp.where(live & ~xp.isfinite(size) & xp.isfinite(length), NONFINITE, code)
             beta = quotient(be, f[j], m[j], live & ~failed)
@@ -127,11 +141,11 @@ def _iterate(
             code = xp.where(live & (omega == 0), BREAKDOWN, code)
             step = step + xp.any(live) if not be.is_concrete(live) else step + 1
             idle, best, rnorm, code = after(step, X, R, idle, best, code)
-        return step, X, R, tuple(G), tuple(U), tuple(map(tuple, M)), omega, norm, idle, best, rnorm, code
+        return step, X, R, tuple(G), tuple(U), tuple(map(tuple, M)), omega, seen, idle, best, rnorm, code
 
-    step, X, *_, best, rnorm, code = be.while_loop(running, body, state)
+    step, X, *_, seen, _, best, rnorm, code = be.while_loop(running, body, state)
     X = best.answer(be, A, B, X, rnorm, first, began)
-    return X, step, step + products + 1, code
+    return X, step, step + products + 1, code, seen.facts(be)
 
 
 @dataclass(frozen=True)
@@ -154,6 +168,7 @@ class IDR(KrylovSolver):
     key: int = 0
 
     _method: ClassVar[str] = "IDR"
+    _own_condition: ClassVar[bool] = True
     _iterate = staticmethod(_iterate)
 
     def __post_init__(self) -> None:

@@ -60,6 +60,8 @@ __all__ = [
     "true_residual",
 ]
 
+SAFETY = 3.0  # of an error estimate, for a condition number that is known from below
+
 
 def prepare(A: Any, b: Array) -> tuple[Backend, Array, bool]:
     """Backend, right-hand side as (*batch, n, k) in the common dtype, and whether it was a vector."""
@@ -175,13 +177,22 @@ def true_residual(be: Backend, A: Any, X: Array, B: Array) -> Array:
 
 
 def diagnosed(
-    be: Backend, A: Any, X: Array, B: Array, rnorm: Array, codes: Array, tol: float, self_adjoint: bool
+    be: Backend,
+    A: Any,
+    X: Array,
+    B: Array,
+    rnorm: Array,
+    codes: Array,
+    tol: float,
+    self_adjoint: bool,
+    lengths: Array | None = None,
 ) -> tuple[Array, int]:
     """Codes, those of columns that failed for no known reason examined: is the operator singular?
 
     Of a least-squares solution of an inconsistent system the residual r is orthogonal to the range,
     ``A^H r = 0``; an iteration that grows in a null direction ends with ``|A| |x| eps`` of the size of b.
-    Both are told relative to ``|A|``, of which the products give a lower bound. Also returned: products made.
+    Both are told relative to ``|A|``, of which the products give a lower bound.
+    lengths: norms of the last iterates, where better ones are given. Also returned: products made.
     """
     xp = be.xp
     size = be.frobenius(B, axis=-2)
@@ -202,6 +213,8 @@ def diagnosed(
         be.frobenius(B - R, axis=-2) / xp.where(length > 0, length, xp.ones_like(length)),
         be.frobenius(S, axis=-2),
     )
+    if lengths is not None:
+        length = xp.maximum(length, be.astype(lengths, length.dtype))
     grown = norm * length * eps > 0.01 * size
     codes = xp.where(open_ & grown & (codes != INDEFINITE), SINGULAR, codes)  # the first cause stays
     # a curvature that was not positive, and be it by rounding, is evidence of its own
@@ -227,12 +240,15 @@ def finish(
     matvecs: Any,
     codes: Array,
     residual: Array | None = None,
+    estimated: bool = False,
     **more: Any,
 ) -> Array:
     """Recompute the residual, decide convergence from it alone, report,
     and give X the shape the user sent.
 
     residual: norms of ``B - A X`` where they have been computed already. more: further fields of the Info.
+    estimated: whether ``norm`` and ``condition`` among them are lower bounds for A itself; the error of X is
+    then estimated from them.
     """
     xp = be.xp
     bnorm = be.frobenius(B, axis=-2)
@@ -243,6 +259,8 @@ def finish(
     codes = xp.where(codes == CONVERGED, DRIFTED, codes)
     codes = xp.where(~xp.isfinite(relative) & (codes <= BREAKDOWN), NONFINITE, codes)
     codes = xp.where(good, CONVERGED, codes)
+    if "condition" in more:
+        more = with_error(be, X, bnorm, rnorm, more, estimated)
     info = Info(
         method=method,
         converged=xp.all(good),
@@ -257,6 +275,48 @@ def finish(
     )
     record(info.concrete(be) if be.is_concrete(relative, codes, iterations, matvecs) else info)
     return X[..., 0] if vector else X
+
+
+def with_error(
+    be: Backend, X: Array, bnorm: Array, rnorm: Array, facts: dict[str, Any], estimated: bool
+) -> dict[str, Any]:
+    """Facts with an estimate of the relative error of X where they are of A itself.
+
+    ``|x - x*| / |x*|`` is, up to a factor of two, at most ``cond(A) (eta + eps)`` with the backward error
+    ``eta = |r| / (|A| |x| + |b|)`` (Rigal & Gaches 1967; Higham 2002, sec. 7.1). SAFETY makes up for both
+    being known from below: what a Krylov space has not seen of A is not in its condition number, though
+    hardly in the error either. The answer itself is a vector that A was multiplied with, and improves both.
+    Unknown (no step was made): NaN under a trace, else None.
+    """
+    xp = be.xp
+    bnorm, rnorm, length = be.constant(bnorm), be.constant(rnorm), be.constant(be.frobenius(X, axis=-2))
+    norm, condition = (xp.asarray(facts[name], dtype=bnorm.dtype) for name in ("norm", "condition"))
+    if be.name == "torch":
+        norm, condition = norm.to(bnorm.device), condition.to(bnorm.device)
+    if not estimated or 0 in bnorm.shape:
+        out = {**facts}
+    else:
+        one = xp.ones_like(bnorm)
+        safe = xp.where(length > 0, length, one)
+        inverse = condition / xp.where(norm > 0, norm, xp.ones_like(norm))
+        some = length > 0
+        size = xp.where(some, (bnorm - rnorm) / safe, 0 * one)
+        norm = xp.maximum(norm, xp.max(xp.where(xp.isfinite(size), size, 0 * one)))
+        total = bnorm + rnorm
+        seen = xp.where(xp.isfinite(total) & (total > 0), length / xp.where(total > 0, total, one), 0 * one)
+        inverse = xp.maximum(inverse, xp.max(xp.where(xp.isfinite(seen), seen, 0 * one)))
+        condition = norm * inverse
+        whole = norm * length + bnorm
+        eta = xp.where(whole > 0, rnorm / xp.where(whole > 0, whole, one), rnorm)
+        eps = float(xp.finfo(bnorm.dtype).eps)
+        out = {**facts, "norm": norm, "condition": condition}
+        out["error_estimate"] = SAFETY * condition * (xp.max(eta) + eps)
+    if be.is_concrete(norm, condition, bnorm):
+        for name in ("norm", "condition", "error_estimate"):
+            value = out.get(name)
+            if value is not None and bool(value != value):  # NaN: nothing was learnt
+                out[name] = None
+    return out
 
 
 def differentiated(be: Backend, A: Any, B: Array) -> bool:

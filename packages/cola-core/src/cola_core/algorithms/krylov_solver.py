@@ -35,6 +35,7 @@ from .iteration import (
 __all__ = ["KrylovSolver"]
 
 MOST_RESTARTS = 5
+PER_COLUMN = ("lengths", "column_iterations")  # facts that are not reduced to the largest
 
 
 @dataclass(frozen=True)
@@ -44,9 +45,13 @@ class KrylovSolver(Iterative):
     ``_iterate(A, P, B, X, tol, limit, *, watch, **static) -> (X, steps, products, codes)``: the steps from
     the guess X (None: zero) for B of shape (*batch, n, k) until ``|B - A X| <= tol |B|`` in every column or
     ``limit`` steps are made. It is compiled on JAX, so it uses ``be.while_loop``; codes, (*batch, k), are
-    those of ``reasons``; a product with all columns counts as one. A fifth result may name facts for the
-    Info, one number per column, of which the largest is told. ``_static(n, limit)`` gives settings that
+    those of ``reasons``; a product with all columns counts as one. ``_static(n, limit)`` gives settings that
     fix shapes. ``_self_adjoint``: made for self-adjoint operators, so that it also solves with the adjoint.
+
+    A fifth result may name facts for the Info, one number per column, of which the largest is told. From
+    ``norm`` and ``condition``, lower bounds for A (with a preconditioner for A with it, unless
+    ``_own_condition``), follows ``error_estimate``. ``column_iterations`` are told per column; ``lengths``,
+    the norms of the last iterates where better ones are returned, serve the diagnosis of failures.
 
     x0: first guess. P: an operator close to A^{-1}, or a function A -> such an operator.
     """
@@ -57,6 +62,7 @@ class KrylovSolver(Iterative):
     _method: ClassVar[str] = ""
     _iterate: ClassVar[Callable[..., Any]]
     _self_adjoint: ClassVar[bool] = False
+    _own_condition: ClassVar[bool] = False
 
     def _limit(self, n: int) -> int:
         """Steps if none are given."""
@@ -84,8 +90,11 @@ class KrylovSolver(Iterative):
             return self._implicit(be, A, P, B, X0, tol, limit, vector)
         X, steps, products, codes, rnorm, facts = self._restarted(be, A, P, B, X0, tol, limit)
         if rnorm is not None and be.is_concrete(rnorm, codes):
-            codes, made = diagnosed(be, A, X, B, rnorm, codes, tol, self._self_adjoint)
+            lengths = facts.get("lengths")
+            codes, made = diagnosed(be, A, X, B, rnorm, codes, tol, self._self_adjoint, lengths)
             products = products + made
+        facts.pop("lengths", None)
+        facts = {"estimated": P is None or self._own_condition, **facts}
         return finish(be, A, self._method, X, B, vector, tol, steps, products, codes, rnorm, **facts)
 
     def _restarted(
@@ -100,7 +109,8 @@ class KrylovSolver(Iterative):
             claimed = (codes == CONVERGED) & (rnorm > target)
             if not bool(be.xp.any(claimed)) or steps >= limit:
                 break
-            again, more, made, codes, _ = self._run(be, A, P, B, X, tol, limit - int(steps))
+            again, more, made, codes, found = self._run(be, A, P, B, X, tol, limit - int(steps))
+            facts = {name: _joined(name, fact, found.get(name)) for name, fact in facts.items()}
             new = true_residual(be, A, again, B)
             steps, products = steps + more, products + made + 1
             better = bool(be.xp.any(new < 0.5 * rnorm))
@@ -133,7 +143,12 @@ class KrylovSolver(Iterative):
             if scale is not None:
                 X, first = X * scale, None if first is None else first * scale
             X, codes = finite_columns(be, X, first, codes)
-        told = {name: be.xp.max(be.constant(fact)) for name, fact in (facts[0] if facts else {}).items()}
+        told = {
+            name: fact if name in PER_COLUMN else _largest(be, fact)
+            for name, fact in (facts[0] if facts else {}).items()
+        }
+        if scale is not None and "lengths" in told:
+            told["lengths"] = told["lengths"] * be.xp.real(scale[..., 0, :])
         return X, steps, products, codes, told
 
     def _implicit(
@@ -150,4 +165,20 @@ class KrylovSolver(Iterative):
 
         adjoint = P if P is None or self._self_adjoint else P.H
         X, (steps, products, codes, facts) = be.implicit_solve(A, run(P, X0), B, run(adjoint, None))
+        facts.pop("lengths", None)
+        facts = {"estimated": P is None or self._own_condition, **facts}
         return finish(be, A, self._method, X, B, vector, tol, steps, products, codes, **facts)
+
+
+def _largest(be: Backend, fact: Any) -> Any:
+    """The largest, of numbers that are on the host already or of the backend."""
+    if isinstance(fact, np.ndarray) and be.name != "numpy":
+        return float(fact.max())
+    return be.xp.max(be.constant(fact))
+
+
+def _joined(name: str, a: Any, b: Any) -> Any:
+    """A fact of two runs: what is told per column is added, of estimates the larger one is taken."""
+    if name in PER_COLUMN:
+        return a + b
+    return b if b is not None and bool(b > a) else a

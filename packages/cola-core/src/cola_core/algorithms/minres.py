@@ -22,14 +22,16 @@ from .inconsistency import Suspicion
 from .krylov_solver import KrylovSolver
 from .lanczos_step import lanczos_start, lanczos_step, positive
 from .progress import Watch, observe
+from .ritz import Growth, facts, few, replayed
 
 __all__ = ["MINRES"]
 
 
 def _iterate(
     A: Any, P: Any, B: Array, X: Array | None, tol: Any, limit: Any, *, watch: Watch | None = None
-) -> tuple[Array, Any, Any, Array]:
-    """The recurrence: solution, steps, products, and per column why it stopped."""
+) -> tuple[Array, Any, Any, Array, dict[str, Any]]:
+    """The recurrence: solution, steps, products, per column why it stopped, and estimates of ``|A|`` and its
+    condition number (of ``P A`` if there is a P)."""
     be: Any = backend_of(B)
     xp = be.xp
     target = tol * be.norm(B)
@@ -46,13 +48,17 @@ def _iterate(
     kept = None if P is None else R + 0
     scalars = (pair.beta, -one, zero, zero, zero, zero, one, one)
     doubt = Suspicion.none(be, X, rnorm, code)
-    state = (0, X, pair, xp.zeros_like(B), xp.zeros_like(B), kept, scalars, doubt, code)
+    made = xp.zeros_like(code)
+    columns: list[Any] = []
+    growth = None if be.is_concrete(code) else Growth.none(zero)
+    state = (0, X, pair, xp.zeros_like(B), xp.zeros_like(B), kept, scalars, growth, made, doubt, code)
 
     def running(state: Any) -> Any:
         return (state[0] < limit) & xp.any(state[-1] == RUNNING)
 
     def body(state: Any) -> Any:
-        step, X, pair, W1, W2, kept, scalars, doubt, code = state
+        step, X, pair, W1, W2, kept, scalars, growth, made, doubt, code = state
+        made = xp.where(code == RUNNING, step + 1, made)
         left, cs, sn, dbar, epsilon, size, gamma1, gamma2 = scalars
         V, alpha, pair, bad = lanczos_step(be, A, P, pair)
         beta = pair.beta
@@ -62,12 +68,17 @@ def _iterate(
         # the next column of the triangular factor of the tridiagonal matrix
         delta, gbar = cs * dbar + sn * alpha, sn * dbar - cs * alpha
         coupling, dbar = sn * beta, -cs * beta
-        size = xp.maximum(size, xp.hypot(xp.hypot(alpha, beta), pair.before * (step > 0)))
+        column = xp.hypot(xp.hypot(alpha, beta), pair.before * (step > 0))
+        size = xp.maximum(size, column)
         # |A r| / |A| |r| of the residual before this step
         at = X
         doubt, code = doubt.look(be, tol, xp.hypot(gbar, dbar) / positive(be, size), left, code, lambda: at)
         live = code == RUNNING
         gamma = positive(be, xp.hypot(gbar, beta))
+        if growth is None:
+            columns.append(tuple(map(few, (epsilon, delta, xp.where(live, gamma, zero), column))))
+        else:
+            growth = growth.step(xp, epsilon, delta, gamma, column, live)
         cs, sn = gbar / gamma, beta / gamma
         # directions stay unnormalised: gamma is applied to the numbers, not to the vectors
         W1 = be.xpay(V, be.astype(-epsilon / gamma1, B.dtype), W1)
@@ -87,10 +98,11 @@ def _iterate(
         code = xp.where(live & (rnorm <= target), CONVERGED, code)
         code = observe(be, watch, step + 1, rnorm, code)
         scalars = (sn * left, cs, sn, dbar, coupling, size, gamma2, gamma)
-        return step + 1, X, pair, W2, W1, kept, scalars, doubt, code
+        return step + 1, X, pair, W2, W1, kept, scalars, growth, made, doubt, code
 
-    step, X, *_, doubt, code = be.while_loop(running, body, state)
-    return doubt.settle(be, X, code), step, step + products, code
+    step, X, *_, growth, made, doubt, code = be.while_loop(running, body, state)
+    told = replayed(be, columns, "minres") if growth is None else facts(xp, growth)
+    return doubt.settle(be, X, code), step, step + products, code, {**told, "column_iterations": made}
 
 
 @dataclass(frozen=True)
