@@ -163,7 +163,7 @@ class LeastSquaresSolver(Iterative):
             _, steps, products, codes, norm, condition = out
         return finish(
             be, A, self._method, X, B, vector, tol, steps, products, codes, rnorm,
-            norm=be.xp.max(norm), condition=be.xp.max(condition),
+            norm=be.xp.max(norm), condition=be.xp.max(condition), estimated=P is None,
         )  # fmt: skip
 
     def lstsq(self, A: Any, b: Array, rcond: Any) -> Array:
@@ -278,7 +278,8 @@ class LeastSquaresSolver(Iterative):
         Tall (full column rank): ``[I A; A^H 0] [r; x] = [b; 0]``. Wide (full row rank), with A^H in the place
         of A: ``x = r`` for the right-hand side ``[0; b]``. General right-hand sides take two least-squares
         solves. Where the second equation has no solution, A does not have full rank and the derivative does
-        not exist: it is then NaN.
+        not exist: it is then NaN. In forward mode that equation may have a solution all the same, which then
+        lacks the term in the null space of A: Krylov spaces lie outside of it, so nothing shows.
         """
         xp = be.xp
         rest = B if X0 is None else B - A @ X0
