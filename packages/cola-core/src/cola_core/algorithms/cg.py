@@ -19,7 +19,7 @@ from ..cost import Cost
 from ..properties import PSD
 from .base import typical_steps
 from .columns import Best
-from .iteration import BAD_PRECONDITIONER, CONVERGED, INDEFINITE, NONFINITE, RUNNING, SINGULAR, observe
+from .iteration import BAD_PRECONDITIONER, CONVERGED, INDEFINITE, NONFINITE, RUNNING, observe
 from .krylov_solver import KrylovSolver
 from .progress import Watch
 from .ritz import Growth, cg_column, cg_facts, few, replayed
@@ -137,9 +137,6 @@ def _iterate(
 
     step, X, _, _, _, rnorm, best, made, growth, code = be.while_loop(running, body, state)
     told = replayed(be, coefficients, "cg") if growth is None else cg_facts(xp, growth[0])
-    # no curvature where the least Ritz value was rounding error already: A has a null direction
-    worst = float(told["condition"].max()) if growth is None else told["condition"]
-    code = xp.where((code == INDEFINITE) & (worst * one * eps > 0.01), SINGULAR, code)
     told = {**told, "lengths": be.norm(X), "column_iterations": xp.where(code == RUNNING, step, made)}
     rnorm = xp.where(runaway(X, growth), inf * one, rnorm)
     return best.better(be, X, rnorm), step, step + products, code, told

@@ -102,7 +102,8 @@ class Best(NamedTuple):
         if be.name == "jax":
             import jax
 
-            return Best(*jax.lax.cond(xp.any(keep), kept, lambda: (self.X, self.norm)), least), new
+            X, norm = jax.lax.cond(xp.any(keep), kept, lambda: (self.X, self.norm))
+            return Best(X, norm, least), new
         if be.is_concrete(keep) and not bool(xp.any(keep)):
             return Best(self.X, self.norm, least), new
         return Best(*kept(), least), new
