@@ -19,7 +19,7 @@ from ..cost import Cost
 from ..properties import PSD
 from .base import typical_steps
 from .columns import Best
-from .iteration import BAD_PRECONDITIONER, CONVERGED, INDEFINITE, NONFINITE, RUNNING, observe
+from .iteration import BAD_PRECONDITIONER, CONVERGED, INDEFINITE, NONFINITE, RUNNING, SINGULAR, observe
 from .krylov_solver import KrylovSolver
 from .progress import Watch
 from .ritz import Growth, cg_column, cg_facts, few, replayed
@@ -72,17 +72,28 @@ def _iterate(
             return bool(bound < rnorm.item() and rnorm.item() >= 0.5 * best.norm.item())
         return bool(xp.all((rnorm > bound) & (rnorm >= 0.5 * best.norm)))
 
+    def norm_of(growth: Any) -> Any:
+        """``|A|`` as far as it is known: the Rayleigh quotient of the first residual, or the largest."""
+        if growth is not None:
+            return growth[0].norm ** 2
+        first = coefficients[0][0] if coefficients else inf
+        first = first if isinstance(first, float) else float(xp.max(first))
+        return 1 / first if first > 0 else 0.0
+
     def runaway(X: Array, growth: Any) -> Array:
         """Grown in a direction that A annihilates, so far that its residual is rounding error."""
         if P is not None:  # the norm known is that of P A
             return xp.zeros_like(code, dtype=xp.bool)
-        if growth is not None:
-            norm = growth[0].norm ** 2
-        else:
-            first = coefficients[0][0] if coefficients else inf
-            first = first if isinstance(first, float) else float(xp.max(first))
-            norm = 1 / first if first > 0 else 0.0
-        return be.norm(X) * norm * eps > 0.01 * bnorm
+        return be.norm(X) * norm_of(growth) * eps > 0.01 * bnorm
+
+    def null(D: Array, Q: Array, curvature: Array, growth: Any) -> Array:
+        """Whether ``Q = A D`` and the curvature vanish beside ``|A|``: D is a null direction, to what
+        rounding leaves of one, and not one of negative curvature."""
+        if P is not None:
+            return xp.zeros_like(code, dtype=xp.bool)
+        size, length = norm_of(growth), be.norm(D)
+        flat = be.norm(Q) <= 100 * eps**0.5 * size * length
+        return flat & (xp.abs(curvature) <= 100 * eps * size * length**2)
 
     def body(state: Any) -> Any:
         nonlocal everyone
@@ -94,7 +105,8 @@ def _iterate(
         if not usual:
             finite, positive, live = xp.isfinite(curvature), curvature > 0, code == RUNNING
             code = xp.where(live & ~finite, NONFINITE, code)
-            code = xp.where(live & finite & ~positive, INDEFINITE, code)
+            why = xp.where(null(D, Q, curvature, growth), SINGULAR, INDEFINITE)
+            code = xp.where(live & finite & ~positive, why, code)
         if usual and everyone:
             alpha = rho / curvature
         else:

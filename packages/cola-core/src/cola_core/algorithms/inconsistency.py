@@ -4,7 +4,8 @@ In exact arithmetic a self-adjoint system without a solution shows itself by ``A
 Rounding lets ``|A r|`` sink to about ``sqrt(eps) |A| |r|`` and then rise again, while the iterate runs away
 along the null space. So the iterate with the least ``|A r| / |r|`` is put aside when that becomes small, and
 taken as the least-squares solution if the residual does not fall in the steps that follow. A consistent
-system, however ill-conditioned, goes on falling.
+system, however ill-conditioned, goes on falling. What a recurrence claims to be a fall is none once the
+iterate is so large that its rounding error in ``A x`` is of the size of the residual.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from ..reasons import INCONSISTENT, RUNNING
 __all__ = ["Suspicion"]
 
 PATIENCE = 20  # steps without a fall of the residual by a hundredth
+RUNAWAY = 0.1  # part of the residual that may be rounding error of A x
 
 
 class Suspicion(NamedTuple):
@@ -34,9 +36,17 @@ class Suspicion(NamedTuple):
         return cls(X, be.xp.ones_like(rnorm), rnorm, be.xp.zeros_like(code) - 1)
 
     def look(
-        self, be: Any, tol: Any, ratio: Array, left: Array, code: Array, iterate: Callable[[], Array]
+        self,
+        be: Any,
+        tol: Any,
+        ratio: Array,
+        left: Array,
+        code: Array,
+        iterate: Callable[[], Array],
+        size: Array | None = None,
     ) -> tuple[Suspicion, Array]:
-        """After a step with this ratio and residual (of the iterate given): what is known now, and codes."""
+        """After a step with this ratio and residual (of the iterate given): what is known now, and codes.
+        size: ``|A|``, for a recurrence whose iterate may run away."""
         xp = be.xp
         eps = float(xp.finfo(ratio.dtype).eps)
         live = code == RUNNING
@@ -45,13 +55,16 @@ class Suspicion(NamedTuple):
             return self, code
         doubted = self.since >= 0
         found = small & ~doubted
-        better = found | (doubted & live & (ratio < 0.5 * self.ratio))
+        gone = xp.zeros_like(doubted)
+        if size is not None and not (be.is_concrete(doubted) and not bool(xp.any(doubted & live))):
+            gone = doubted & live & (eps * size * be.norm(iterate()) > RUNAWAY * left)
+        better = found | (doubted & live & ~gone & (ratio < 0.5 * self.ratio))
         since = xp.where(found, 0, xp.where(doubted, self.since + 1, self.since))
         start = xp.where(found, left, self.left)
-        since = xp.where((since >= 0) & (left <= 0.99 * start), -1, since)
+        since = xp.where((since >= 0) & (left <= 0.99 * start) & ~gone, -1, since)
         best = xp.where(better[..., None, :], iterate(), self.best)
         ratio = xp.where(better, ratio, self.ratio)
-        given_up = live & (since >= 0) & ((since > PATIENCE) | (ratio <= 100 * eps))
+        given_up = live & (since >= 0) & (gone | (since > PATIENCE) | (ratio <= 100 * eps))
         code = xp.where(given_up, INCONSISTENT, code)
         return Suspicion(best, ratio, start, since), code
 

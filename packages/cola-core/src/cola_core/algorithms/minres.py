@@ -72,7 +72,8 @@ def _iterate(
         size = xp.maximum(size, column)
         # |A r| / |A| |r| of the residual before this step
         at = X
-        doubt, code = doubt.look(be, tol, xp.hypot(gbar, dbar) / positive(be, size), left, code, lambda: at)
+        ratio = xp.hypot(gbar, dbar) / positive(be, size)
+        doubt, code = doubt.look(be, tol, ratio, left, code, lambda: at, size)
         live = code == RUNNING
         gamma = positive(be, xp.hypot(gbar, beta))
         if growth is None:
