@@ -99,7 +99,9 @@ def test_scale_of_the_operator_is_irrelevant(backend, rng, with_spectrum, scale,
     M, b = with_spectrum(rng, geometric(50, 1e2)), rng.standard_normal(50)
     one = run(PSD(ops.Dense(backend.asarray(M))), b, precision=precision)
     other = run(PSD(ops.Dense(backend.asarray(scale * M))), b, precision=precision)
-    assert other[1].converged and abs(one[1].iterations - other[1].iterations) <= 3
+    # no scale here is a power of two, so that entries round differently, in half precision by a thousandth
+    few = 0.1 * one[1].iterations if precision == "float16" else 3
+    assert other[1].converged and abs(one[1].iterations - other[1].iterations) <= few
     np.testing.assert_allclose(other[0] * scale, one[0], rtol=1e-5, atol=1e-6)
 
 

@@ -113,6 +113,8 @@ class TestEveryOne:
         "P", [p for p, _ in SPD if p != Jacobi()] + [AMG(), IncompleteCholesky(), IncompleteLU()], ids=repr
     )
     def test_refusals(self, P):
+        if isinstance(P, AMG):
+            pytest.importorskip("pyamg")
         with pytest.raises(NonSquareError, match="square"):
             P(np.ones((3, 2)))
         with pytest.raises(NotImplementedError, match="batch"):
@@ -163,8 +165,8 @@ class TestEveryOne:
         for P in (Jacobi(), BlockJacobi(6), IncompleteCholesky(), IncompleteLU(), Nystrom(rank=5), AMG()):
             again = pickle.loads(pickle.dumps(P))
             assert again == P
-            M = P(S)
             if not isinstance(P, AMG):
+                M = P(S)
                 np.testing.assert_allclose(pickle.loads(pickle.dumps(M)).to_dense(), M.to_dense(), atol=1e-12)
 
     def test_one_of_the_wrong_sign_is_flagged(self):
