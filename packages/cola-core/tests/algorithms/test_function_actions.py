@@ -379,3 +379,23 @@ def test_jax_outside_of_programs(rng):
     for alg in (Lanczos(), Chebyshev(), ContourQuadrature()):
         y, info = run(cola.isqrt(A, alg), jax.numpy.asarray(b))
         assert info.converged and relative(np.asarray(y), apply(lambda w: w**-0.5, b)) < 1e-7, (alg, info)
+
+
+@pytest.mark.parametrize("exponent", [-0.3, -0.5, -1.5])
+@pytest.mark.parametrize("scale", [1.0, 1e-9])
+def test_negative_powers_of_singular_operators_never_converge_to_infinity(scale, exponent):
+    """An invariant subspace is exact only where the function is finite on it, and infinity is no norm to
+    compare an error with."""
+    for seed in range(40):
+        rng = np.random.default_rng(seed)
+        Q = np.linalg.qr(rng.standard_normal((6, 6)))[0]
+        values = np.where(np.arange(6) < 3, rng.uniform(0.1, 1, 6), 0)
+        B = np.linalg.inv(Q + 0.1 * rng.standard_normal((6, 6)))
+        for M in ((Q * values) @ Q.T, Q @ np.diag(values) @ B):
+            try:
+                y, info = cola.pow(cola.ops.Dense(scale * M), exponent, cola.Arnoldi()).apply(
+                    rng.standard_normal(6), return_info=True, on_failure="ignore"
+                )
+            except cola.errors.ColaError:
+                continue
+            assert np.isfinite(y).all() or not info.converged, (seed, info)

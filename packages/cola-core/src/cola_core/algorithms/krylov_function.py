@@ -24,14 +24,15 @@ from ..dispatch.session import record
 from ..errors import ColaError, NonFiniteError
 from ..info import Info
 from ..pytree import tree_leaves
-from ..reasons import CONVERGED, REASONS, RUNNING
+from ..reasons import CONVERGED, NONFINITE, REASONS, RUNNING
 from .cholesky import check_finite
 from .orthogonal import normalize, orthogonalize
 from .progress import watching
-from .small_function import hessenberg_function, name_negative, on_host, tridiagonal_function
+from .small_function import hessenberg_function, name_negative, on_host, tridiagonal_function, undefined
 
 __all__ = ["krylov_function", "krylov_times"]
 
+EXACT = "the Krylov space is invariant: exact"
 MEMORY = 2.0**30  # bytes for the basis of all columns, where no number of vectors is given
 
 
@@ -51,12 +52,16 @@ def krylov_function(
     Y = run.solve(X)
     worst = max((c.error for c in run.columns), default=0.0)
     exact = all(c.exact for c in run.columns)
-    codes = [CONVERGED if c.done else run.verdict for c in run.columns]
+    finite = be.xp.all(be.xp.isfinite(Y), axis=0).tolist()
+    codes = [
+        (CONVERGED if c.done else run.verdict) if good else NONFINITE
+        for c, good in zip(run.columns, finite, strict=True)
+    ]
     worst_code = max(codes, default=CONVERGED)
     return Y, Info(
         method=f"{'Lanczos' if hermitian else 'Arnoldi'} {f.name}",
         converged=worst_code == CONVERGED,
-        reason="the Krylov space is invariant: exact" if exact else REASONS[worst_code],
+        reason=EXACT if exact and worst_code == CONVERGED else REASONS[worst_code],
         iterations=run.steps,
         matvecs=run.products,
         tolerance=tol,
@@ -280,6 +285,8 @@ class _Run:
         previous, before = c.change, c.length
         c.coefficients, c.change, c.length = new, change if finite else None, steps
         if c.exact:
+            if not finite:
+                raise undefined(self.A, self.f)
             c.done, c.error = True, self.eps
             return
         estimate = float("inf")
@@ -295,7 +302,7 @@ class _Run:
             estimate *= 2
         # coefficients that are all zero have underflown, or not begun: no sign of convergence
         c.error = estimate / size if size > 0 else float("inf")
-        c.done = size > 0 and estimate <= self.tol * size
+        c.done = finite and 0 < size < float("inf") and estimate <= self.tol * size
 
     # -- answers ---------------------------------------------------------------------------------------------
     def _combined(self, Q: Array, offsets: list[int]) -> Array:

@@ -15,7 +15,7 @@ import numpy as np
 from ..errors import ColaError, NotPositiveDefiniteError, PropertyError, SingularMatrixError
 from ..properties import PSD
 
-__all__ = ["check_ritz_values", "hessenberg_function", "on_host", "tridiagonal_function"]
+__all__ = ["check_ritz_values", "hessenberg_function", "on_host", "tridiagonal_function", "undefined"]
 
 
 def on_host(be: Any, A: Any, f: Any) -> Any:
@@ -130,6 +130,16 @@ def name_negative(A: Any, f: Any, H: Any, last: float) -> ColaError | None:
         f"{f.name} of {A!r}, which has the Ritz value {w.real[bad].min():.3g} on the closed negative axis, "
         "is not real. Cast it to a complex dtype for the principal branch, or shift it."
     )
+
+
+def undefined(A: Any, f: Any) -> ColaError:
+    """The error of a function that has no finite value on an invariant subspace of A."""
+    if f.needs_nonzero:
+        return SingularMatrixError(
+            f"{f.name} of {A!r}: an eigenvalue is zero to working precision, where {f.name} is not defined. "
+            "Add a multiple of the identity."
+        )
+    return PropertyError(f"{f.name} of {A!r} is not finite on an invariant subspace of the operator.")
 
 
 def _numpy() -> Any:
