@@ -193,13 +193,5 @@ def test_a_wrong_value_or_reference_is_an_error_of_the_test(library):
     x = [np.arange(1.0, 4.0)]
     with pytest.raises(ConformanceError, match="got 14"):
         check_derivatives(library, lambda a: xp.sum(a[0] ** 2), lambda a: (a[0] ** 3).sum(), x)
-    with pytest.raises(ConformanceError, match="not smooth"):
-        check_derivatives(
-            library,
-            lambda a: xp.abs(a[0] - 2.0003).sum(),
-            lambda a: np.abs(a[0] - 2.0003).sum(),
-            x,
-            modes=["reverse"],
-        )
     with pytest.raises(ConformanceError, match="scalar"):
         check_derivatives(library, lambda a: a[0] ** 2, lambda a: (a[0] ** 2).sum(), x)

@@ -45,15 +45,19 @@ def slopes(f: Callable[[list[Any]], float], x: Sequence[Any], d: Sequence[Any]) 
 
 
 def _ridders(quotient: Callable[[float], float]) -> tuple[float, float]:
-    best, error = float("nan"), float("inf")
+    entries: list[tuple[float, float]] = []
     previous: list[float] = []
     for k in range(ROWS):
         row = [quotient(STEP / 2**k)]
         for j, old in enumerate(previous):
             power = 4 ** (j + 1)
             row.append((power * row[j] - old) / (power - 1))
-            spread = max(abs(row[j + 1] - row[j]), abs(row[j + 1] - old))
-            if spread <= error:
-                best, error = row[j + 1], spread
+            entries.append((max(abs(row[j + 1] - row[j]), abs(row[j + 1] - old)), row[j + 1]))
         previous = row
-    return best, error
+    # the smallest spread is the best entry; of a function that is not smooth it is small by chance,
+    # and the next best entries then lie elsewhere
+    ranked = sorted((e for e in entries if e[0] == e[0]), key=lambda e: e[0])
+    if not ranked:
+        return float("nan"), float("inf")
+    error, best = ranked[0]
+    return best, max(error, *(abs(value - best) for _, value in ranked[1:4]))
