@@ -22,7 +22,11 @@ def on_host(be: Any, A: Any, f: Any) -> Any:
     """f for NumPy arrays; a user's function is written for arrays of the operator's own library."""
     if f.kind or be.name == "numpy":
         return f
-    return replace(f, fn=lambda xp, w: np.asarray(be.to_numpy(f.fn(be.xp, be.asarray(w, device=A.device)))))
+    return replace(
+        f,
+        fn=lambda xp, w: np.asarray(be.to_numpy(f.fn(be.xp, be.asarray(w, device=A.device)))),
+        slope=lambda: on_host(be, A, f.derivative()),
+    )
 
 
 def check_ritz_values(A: Any, f: Any, theta: Any, weight: Any, eps: float) -> Any:

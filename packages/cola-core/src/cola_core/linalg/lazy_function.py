@@ -73,7 +73,7 @@ class FunctionAction(LinearOperator):
 @lru_cache(maxsize=256)  # functions are static data of operators: one object per function
 def reflected(f: ScalarFunction) -> ScalarFunction:
     """``z -> conj(f(conj(z)))``."""
-    return replace(f, fn=lambda xp, w: xp.conj(f.fn(xp, xp.conj(w))))
+    return replace(f, fn=lambda xp, w: xp.conj(f.fn(xp, xp.conj(w))), slope=lambda: reflected(f.derivative()))
 
 
 def announced(name: str, A: Any, run: Callable[[], Array]) -> Array:
