@@ -55,6 +55,7 @@ __all__ = [
     "finite_columns",
     "first_guess",
     "observe",
+    "outcome",
     "prepare",
     "relative_to",
     "true_residual",
@@ -243,8 +244,26 @@ def finish(
     estimated: bool = False,
     **more: Any,
 ) -> Array:
-    """Recompute the residual, decide convergence from it alone, report,
-    and give X the shape the user sent.
+    """``outcome``, recorded, and X in the shape the user sent."""
+    record(outcome(be, A, method, X, B, tol, iterations, matvecs, codes, residual, estimated, **more))
+    return X[..., 0] if vector else X
+
+
+def outcome(
+    be: Backend,
+    A: Any,
+    method: str,
+    X: Array,
+    B: Array,
+    tol: float,
+    iterations: Any,
+    matvecs: Any,
+    codes: Array,
+    residual: Array | None = None,
+    estimated: bool = False,
+    **more: Any,
+) -> Info:
+    """The Info of an answer: the residual is recomputed and decides alone whether it has converged.
 
     residual: norms of ``B - A X`` where they have been computed already. more: further fields of the Info.
     estimated: whether ``norm`` and ``condition`` among them are lower bounds for A itself; the error of X is
@@ -273,8 +292,7 @@ def finish(
         tolerance=tol,
         **more,
     )
-    record(info.concrete(be) if be.is_concrete(relative, codes, iterations, matvecs) else info)
-    return X[..., 0] if vector else X
+    return info.concrete(be) if be.is_concrete(relative, codes, iterations, matvecs) else info
 
 
 def with_error(

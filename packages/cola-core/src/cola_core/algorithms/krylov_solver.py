@@ -16,18 +16,21 @@ from typing import Any, ClassVar
 import numpy as np
 
 from ..backends.base import Array, Backend
-from ..dispatch.session import aside
+from ..dispatch.session import aside, record
+from ..info import Info
 from ..operators.sparse_rows import loop_form
+from ..pytree import map_leaves
 from ..reasons import CONVERGED
 from .base import Iterative, question_memory
+from .derivative_solve import solved
 from .iteration import (
     as_preconditioner,
     column_scale,
     diagnosed,
     differentiated,
-    finish,
     finite_columns,
     first_guess,
+    outcome,
     prepare,
     true_residual,
 )
@@ -84,18 +87,27 @@ class KrylovSolver(Iterative):
         tol = self.tolerance(B.dtype)
         n = A.shape[-1]
         limit = self._limit(n) if self.max_iters is None else int(self.max_iters)
-        P = as_preconditioner(self.P, A)
         X0 = first_guess(be, type(self).__name__, self.x0, B)
         if differentiated(be, A, B):
+            # what only speeds the solve up has no part in its derivative
+            P = as_preconditioner(self.P, map_leaves(be.constant, A))
+            X0 = None if X0 is None else be.constant(X0)
             return self._implicit(be, A, P, B, X0, tol, limit, vector)
-        X, steps, products, codes, rnorm, facts = self._restarted(be, A, P, B, X0, tol, limit)
+        P = as_preconditioner(self.P, A)
+        X, info = self._told(be, A, P, B, tol, self._restarted(be, A, P, B, X0, tol, limit))
+        record(info)
+        return X[..., 0] if vector else X
+
+    def _told(self, be: Backend, A: Any, P: Any, B: Array, tol: float, found: Any) -> tuple[Array, Info]:
+        """The answer of ``_restarted`` with its Info; failures are examined where values can be."""
+        X, steps, products, codes, rnorm, facts = found
         if rnorm is not None and be.is_concrete(rnorm, codes):
             lengths = facts.get("lengths")
             codes, made = diagnosed(be, A, X, B, rnorm, codes, tol, self._self_adjoint, lengths)
             products = products + made
-        facts.pop("lengths", None)
+        facts = {name: fact for name, fact in facts.items() if name != "lengths"}
         facts = {"estimated": P is None or self._own_condition, **facts}
-        return finish(be, A, self._method, X, B, vector, tol, steps, products, codes, rnorm, **facts)
+        return X, outcome(be, A, self._method, X, B, tol, steps, products, codes, rnorm, **facts)
 
     def _restarted(
         self, be: Backend, A: Any, P: Any, B: Array, X: Array | None, tol: float, limit: int
@@ -156,18 +168,23 @@ class KrylovSolver(Iterative):
     ) -> Array:
         """The solve as one differentiable step: its derivative is another solve, so memory stays flat."""
 
-        def run(P: Any, X0: Array | None) -> Any:
+        def value(operator: Any, rhs: Array) -> Any:
+            X, *rest = self._restarted(be, operator, P, rhs, X0, tol, limit)
+            return X, tuple(rest)
+
+        def again(P: Any) -> Any:
             def solve(operator: Any, rhs: Array) -> Any:
-                X, *rest = self._run(be, operator, P, rhs, X0, tol, limit)
-                return X, tuple(rest)
+                found = self._restarted(be, operator, P, rhs, None, tol, limit)
+                return (*self._told(be, operator, P, rhs, tol, found), found[1:])
 
             return solve
 
+        def told(A: Any, X: Array, B: Array, found: Any) -> Info:
+            return self._told(be, A, P, B, tol, (X, *found))[1]
+
         adjoint = P if P is None or self._self_adjoint else P.H
-        X, (steps, products, codes, facts) = be.implicit_solve(A, run(P, X0), B, run(adjoint, None))
-        facts.pop("lengths", None)
-        facts = {"estimated": P is None or self._own_condition, **facts}
-        return finish(be, A, self._method, X, B, vector, tol, steps, products, codes, **facts)
+        X = solved(be, A, B, value, again(P), again(adjoint), told)
+        return X[..., 0] if vector else X
 
 
 def _largest(be: Backend, fact: Any) -> Any:

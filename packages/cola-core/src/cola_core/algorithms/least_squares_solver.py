@@ -21,6 +21,7 @@ from ..dispatch.session import aside, record
 from ..info import Info
 from ..operators import Concatenated, LinearOperator, Product, ScalarMul, operator
 from ..properties import Property, SelfAdjoint
+from ..pytree import map_leaves
 from ..reasons import (
     CONVERGED,
     DRIFTED,
@@ -31,14 +32,15 @@ from ..reasons import (
     TRACED,
 )
 from .base import Iterative, question_memory, typical_steps
+from .derivative_solve import solved
 from .iteration import (
     as_preconditioner,
     column_scale,
     differentiated,
     extreme_scale,
-    finish,
     finite_columns,
     first_guess,
+    outcome,
     prepare,
     relative_to,
 )
@@ -141,30 +143,41 @@ class LeastSquaresSolver(Iterative):
         if 0 in B.shape:
             return B[..., 0] if vector else B
         tol = self.tolerance(B.dtype)
-        P = as_preconditioner(self.P, A)
+        P: Any = None
         limit = self._limit(A)
+        X0 = self._first(be, A, B)
+
+        def run(P: Any, X0: Array | None) -> Any:
+            def solve(A: Any, rhs: Array) -> Any:
+                X, out, (rnorm, _) = self._refined(be, A, P, rhs, X0, tol, limit, solving=True)
+                return X, (out[1:], rnorm)
+
+            return solve
+
+        def told(A: Any, X: Array, B: Array, found: Any) -> Info:
+            (steps, products, codes, norm, condition), rnorm = found
+            return outcome(
+                be, A, self._method, X, B, tol, steps, products, codes, rnorm,
+                norm=be.xp.max(norm), condition=be.xp.max(condition), estimated=P is None,
+            )  # fmt: skip
+
+        def again(P: Any) -> Any:
+            def solve(A: Any, rhs: Array) -> Any:
+                X, found = run(P, None)(A, rhs)
+                return X, told(A, X, rhs, found), found
+
+            return solve
+
         if differentiated(be, A, B):
-            X0 = self._first(be, A, B)
-
-            def run(P: Any, X0: Array | None) -> Any:
-                def solve(A: Any, rhs: Array) -> Any:
-                    X, out = self._once(be, A, P, rhs, X0, be.frobenius(rhs, axis=-2), tol, limit)
-                    return X, out[1:]
-
-                return solve
-
+            P = as_preconditioner(self.P, map_leaves(be.constant, A))
+            X0 = None if X0 is None else be.constant(X0)
             adjoint = None if P is None else P.H
-            X, (steps, products, codes, norm, condition) = be.implicit_solve(
-                A, run(P, X0), B, run(adjoint, None)
-            )
-            rnorm = None
+            X = solved(be, A, B, run(P, X0), again(P), again(adjoint), told)
         else:
-            X, out, (rnorm, _) = self._refined(be, A, P, B, self._first(be, A, B), tol, limit, solving=True)
-            _, steps, products, codes, norm, condition = out
-        return finish(
-            be, A, self._method, X, B, vector, tol, steps, products, codes, rnorm,
-            norm=be.xp.max(norm), condition=be.xp.max(condition), estimated=P is None,
-        )  # fmt: skip
+            P = as_preconditioner(self.P, A)
+            X, found = run(P, X0)(A, B)
+            record(told(A, X, B, found))
+        return X[..., 0] if vector else X
 
     def lstsq(self, A: Any, b: Array, rcond: Any) -> Array:
         """The x of least norm that minimises ``|b - A x|`` (``|b - A x|^2 + damp^2 |x|^2``)."""

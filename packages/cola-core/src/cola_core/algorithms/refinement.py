@@ -13,12 +13,14 @@ from typing import Any, ClassVar
 
 from ..backends.base import Array, Backend, dtype_name
 from ..cost import Cost
-from ..dispatch.session import aside
+from ..dispatch.session import aside, record
 from ..errors import DTypeError
+from ..info import Info
 from ..pytree import map_leaves, tree_leaves
 from ..reasons import CONVERGED, NONFINITE, RUNNING, STAGNATED
 from .base import Iterative
-from .iteration import column_scale, differentiated, finish, first_guess, observe, prepare
+from .derivative_solve import solved
+from .iteration import column_scale, differentiated, first_guess, observe, outcome, prepare
 from .lu import LU
 
 __all__ = ["IterativeRefinement"]
@@ -77,19 +79,29 @@ class IterativeRefinement(Iterative):
         tol, stop = self.tolerance(B.dtype), 4 * eps if self.tol is None else float(self.tol)
         limit = 50 if self.max_iters is None else int(self.max_iters)
         X0 = first_guess(be, "IterativeRefinement", self.x0, B)
+
+        def run(X0: Array | None) -> Any:
+            def solve(operator: Any, rhs: Array) -> Any:
+                X, *rest = self._run(be, operator, rhs, X0, stop, limit)
+                return X, tuple(rest)
+
+            return solve
+
+        def told(A: Any, X: Array, B: Array, found: Any) -> Info:
+            steps, codes = found
+            return outcome(be, A, self._name, X, B, tol, steps, steps, codes)
+
+        def again(operator: Any, rhs: Array) -> Any:
+            X, found = run(None)(operator, rhs)
+            return X, told(operator, X, rhs, found), found
+
         if differentiated(be, A, B):
-
-            def run(X0: Array | None) -> Any:
-                def solve(operator: Any, rhs: Array) -> Any:
-                    X, *rest = self._run(be, operator, rhs, X0, stop, limit)
-                    return X, tuple(rest)
-
-                return solve
-
-            X, (steps, codes) = be.implicit_solve(A, run(X0), B, run(None))
-            return finish(be, A, self._name, X, B, vector, tol, steps, steps, codes)
-        X, steps, codes = self._run(be, A, B, X0, stop, limit)
-        return finish(be, A, self._name, X, B, vector, tol, steps, steps, codes)
+            X0 = None if X0 is None else be.constant(X0)
+            X = solved(be, A, B, run(X0), again, again, told)
+        else:
+            X, found = run(X0)(A, B)
+            record(told(A, X, B, found))
+        return X[..., 0] if vector else X
 
     @property
     def _name(self) -> str:

@@ -106,7 +106,9 @@ def reporting(
         raise UnknownNameError(f'on_failure is "warn", "raise" or "ignore", not {on_failure!r}')
     outer, collected = SESSION.get(), COLLECTED.get()
     wanted = return_info or (collected is not None if outer is None else outer.wanted)
-    inner = Session(recorder=None if outer is None else outer.recorder, question=name, wanted=wanted)
+    policy = outer.on_failure if outer is not None and on_failure == "warn" else on_failure
+    recorder = None if outer is None else outer.recorder
+    inner = Session(recorder=recorder, question=name, wanted=wanted, on_failure=policy)
     token = SESSION.set(inner)
     start = time.perf_counter()
     try:

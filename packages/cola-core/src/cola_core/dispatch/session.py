@@ -4,6 +4,7 @@ Infos of its leaves, and the plan where one is wanted."""
 from __future__ import annotations
 
 import math
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -35,7 +36,7 @@ class Session:
 
     question: the name of the outermost question, for which an explicit algorithm was meant. wanted: somebody
     will look at the Info, so that direct algorithms should say how well they did, too. method: the algorithms
-    that answered so far.
+    that answered so far. on_failure: what a missed tolerance does, also that of a derivative's solve later.
     """
 
     infos: list[Info] = field(default_factory=list)
@@ -45,6 +46,7 @@ class Session:
     question: str = ""
     wanted: bool = False
     method: str = ""
+    on_failure: str = "warn"
 
 
 SESSION: ContextVar[Session | None] = ContextVar("cola_core_session", default=None)
@@ -60,6 +62,10 @@ def infos() -> Iterator[list[Info]]:
 
     Missed tolerances still warn. Under ``jax.jit`` the numbers are traced: return them with the answer.
 
+    Solves that a derivative needs report here too, when the derivative is computed ("gradient of CG"): in
+    PyTorch to the list that is open then; in JAX to the list that was open when the derivative was traced,
+    which is complete after ``jax.effects_barrier()`` and at the end of the block.
+
     >>> import numpy as np, cola_core as cola
     >>> A = cola.PSD(np.array([[2.0, 1.0], [1.0, 2.0]]))
     >>> with cola.infos() as found:
@@ -72,6 +78,8 @@ def infos() -> Iterator[list[Info]]:
     try:
         yield found
     finally:
+        if "jax" in sys.modules and hasattr(sys.modules["jax"], "effects_barrier"):
+            sys.modules["jax"].effects_barrier()  # what compiled derivatives have to tell
         COLLECTED.reset(token)
 
 
@@ -84,7 +92,9 @@ def aside(always: bool = False) -> Iterator[Session | None]:
     if current is None and not always:
         yield None
         return
-    shadow = Session() if current is None else Session(recorder=current.recorder, question=current.question)
+    shadow = Session()
+    if current is not None:
+        shadow = Session(recorder=current.recorder, question=current.question, on_failure=current.on_failure)
     token = SESSION.set(shadow)
     try:
         yield shadow
