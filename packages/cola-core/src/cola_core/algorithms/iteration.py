@@ -339,12 +339,4 @@ def with_error(
 
 def differentiated(be: Backend, A: Any, B: Array) -> bool:
     """Whether a framework may want derivatives of this solve."""
-    if be.name == "jax":
-        return not be.is_concrete(B, *tree_leaves(A))
-    if be.name == "torch":
-        import torch
-
-        return torch.is_grad_enabled() and any(
-            getattr(x, "requires_grad", False) for x in (B, *tree_leaves(A))
-        )
-    return False
+    return be.differentiating(B, *tree_leaves(A))

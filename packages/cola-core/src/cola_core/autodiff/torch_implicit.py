@@ -3,20 +3,20 @@
 ``x = A^{-1} b`` satisfies ``dx = A^{-1} (db - dA x)``. So with the cotangent g of x: ``u = A^{-H} g`` is b's,
 and the entries of A receive the pull-back of ``-u`` through ``A(entries) @ x`` at fixed x. The iteration
 itself is never recorded: memory does not grow with its length. ``u`` is again such a solve, and the saved x
-keeps its place in the graph, so second and higher derivatives are exact too.
+keeps its place in the graph, so second and higher derivatives are exact too, in both modes.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
-from torch.autograd.function import once_differentiable
 
-from ..pytree import map_leaves, tree_leaves
+from .torch_tree import detached, merged, nested_forward, primals, pull_back, push_forward, take_apart
 
-__all__ = ["detached", "eigenvalues_of", "implicit_solve"]
+__all__ = ["detached", "implicit_solve"]
 
 
 def implicit_solve(
@@ -25,105 +25,95 @@ def implicit_solve(
     b: torch.Tensor,
     solve_adjoint: Callable[[Any, Any], tuple[Any, Any]] | None = None,
 ) -> tuple[Any, Any]:
-    """``solve(A, b) -> (x, aux)`` with implicit derivatives of x in b and in every tensor of A;
-    aux is passed through. ``solve_adjoint(A.H, b)`` serves the backward pass (default: ``solve``)."""
-    box: list[Any] = []
-    x = _Solve.apply(A, (solve, solve_adjoint or solve), box, b, *tree_leaves(A))
-    return x, box[0]
+    """``solve(A, b) -> (x, aux)`` with implicit derivatives of x in b, (*batch, n, k), and in every tensor of
+    A; aux is passed through. ``solve_adjoint(A.H, b)`` serves the backward pass (default: ``solve``).
+
+    Under ``torch.func.vmap`` right-hand sides become further columns of one solve; operators of which there
+    are several are solved with one after another, and aux is that of the last."""
+    tensors, put_together = take_apart(A)
+    call = _Solve(put_together, solve, solve_adjoint or solve)
+    x = _Implicit.apply(call, None, b, *tensors)  # type: ignore[no-untyped-call]
+    return x, call.told[-1]
 
 
-def _rebuilt(A: Any, leaves: Any) -> Any:
-    """A with its tensors replaced, in order."""
-    supply = iter(leaves)
-    return map_leaves(lambda _: next(supply), A)
+@dataclass
+class _Solve:
+    """What is not a tensor of one solve."""
+
+    put_together: Callable[[Any], Any]
+    solve: Callable[[Any, Any], tuple[Any, Any]]
+    solve_adjoint: Callable[[Any, Any], tuple[Any, Any]]
+    told: list[Any] = field(default_factory=list)
+
+    def adjoint(self, tensors: Any, g: torch.Tensor) -> torch.Tensor:
+        A = self.put_together(tensors)
+        return implicit_solve(A.H, self.solve_adjoint, g, self.solve)[0]  # type: ignore[no-any-return]
 
 
-class _Solve(torch.autograd.Function):
+class _Implicit(torch.autograd.Function):
+    """``known``: the answer, where it is at hand and only wants a place in a graph."""
+
     @staticmethod
     def forward(
-        ctx: Any, A: Any, solvers: tuple[Callable, Callable], box: list[Any], b: torch.Tensor, *leaves: Any
+        call: _Solve, known: torch.Tensor | None, b: torch.Tensor, *tensors: torch.Tensor
     ) -> torch.Tensor:
-        x, aux = solvers[0](_rebuilt(A, [_detached(x) for x in leaves]), b.detach())
-        box.append(aux)
-        ctx.A, ctx.solvers = A, solvers
-        ctx.tensors = [isinstance(x, torch.Tensor) for x in leaves]
-        ctx.numbers = [None if isinstance(x, torch.Tensor) else x for x in leaves]
-        ctx.save_for_backward(x, *(x for x in leaves if isinstance(x, torch.Tensor)))
-        return x
+        if known is not None:
+            return known.clone()
+        x, aux = call.solve(call.put_together(detached(tensors)), b.detach())
+        call.told.append(aux)
+        return x  # type: ignore[no-any-return]
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: Any, output: torch.Tensor) -> None:
+        call, _, b, *tensors = inputs
+        ctx.call = call
+        ctx.save_for_backward(output, *tensors)
+        ctx.save_for_forward(output, b, *tensors)
 
     @staticmethod
     def backward(ctx: Any, *grads: torch.Tensor) -> Any:
         x, *tensors = ctx.saved_tensors
-        again = torch.is_grad_enabled()  # True when a graph of this backward is wanted (create_graph=True)
-        with torch.enable_grad():
-            # aliases: derivatives at fixed x, although x itself depends on the entries
-            aliases = [t.view_as(t) if again else t.detach().requires_grad_(t.requires_grad) for t in tensors]
-            x = x if again else x.detach()
-            A = _merged(ctx, aliases)
-            solve, solve_adjoint = ctx.solvers
-            g = grads[0] if again else grads[0].detach()
-            u, _ = implicit_solve(A.H, solve_adjoint, g, solve)
-            wanted = [t for t, s in zip(aliases, tensors, strict=True) if s.requires_grad]
-            found: Any = ()
-            if wanted:
-                found = torch.autograd.grad(A @ x, wanted, -u, create_graph=again, allow_unused=True)
-        supply = iter(found)
-        by_tensor = iter([next(supply) if s.requires_grad else None for s in tensors])
-        out = [next(by_tensor) if is_tensor else None for is_tensor in ctx.tensors]
-        return (None, None, None, u if ctx.needs_input_grad[3] else None, *out)
+        call, g = ctx.call, grads[0]
+        x = x if torch.is_grad_enabled() else x.detach()
+        u = call.adjoint(tensors, g)
+        wanted = [i for i, needed in enumerate(ctx.needs_input_grad[3:]) if needed]
 
+        def product(*moving: torch.Tensor) -> Any:
+            return call.put_together(merged(tensors, wanted, moving)) @ x
 
-def _merged(ctx: Any, tensors: list[torch.Tensor]) -> Any:
-    supply = iter(tensors)
-    return _rebuilt(
-        ctx.A,
-        [next(supply) if is_tensor else n for is_tensor, n in zip(ctx.tensors, ctx.numbers, strict=True)],
-    )
-
-
-def _detached(x: Any) -> Any:
-    return x.detach() if isinstance(x, torch.Tensor) else x
-
-
-def detached(A: Any) -> Any:
-    """A without its derivative graph."""
-    return map_leaves(_detached, A)
-
-
-def eigenvalues_of(A: Any, w: torch.Tensor, X: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """Converged eigenpairs with ``dw_i = x_i^H dA x_i`` (Hellmann-Feynman; simple eigenvalues). First order
-    only: a derivative of the vectors, or a second one of the values, is an error rather than a silent
-    zero."""
-    return _Eigenvalues.apply(A, w, X, *tree_leaves(A))
-
-
-class _Eigenvalues(torch.autograd.Function):
-    @staticmethod
-    def forward(ctx: Any, A: Any, w: torch.Tensor, X: torch.Tensor, *leaves: Any) -> Any:
-        ctx.A = A
-        ctx.tensors = [isinstance(x, torch.Tensor) for x in leaves]
-        ctx.numbers = [None if isinstance(x, torch.Tensor) else x for x in leaves]
-        ctx.set_materialize_grads(False)
-        ctx.save_for_backward(X, *(x for x in leaves if isinstance(x, torch.Tensor)))
-        return w.clone(), X.clone()
+        found = pull_back(product, [tensors[i] for i in wanted], -u, x, *tensors)
+        out = merged([None] * len(tensors), wanted, found)
+        return (None, None, u if ctx.needs_input_grad[2] else None, *out)
 
     @staticmethod
-    @once_differentiable
-    def backward(ctx: Any, gw: Any, gX: Any) -> Any:
-        if gX is not None:
-            raise NotImplementedError(
-                "eigenvectors found by Lanczos have no derivative here; use alg=Eigh(), or "
-                "differentiate eigenvalues only"
-            )
-        X, *tensors = ctx.saved_tensors
-        aliases = [t.detach().requires_grad_(t.requires_grad) for t in tensors]
-        wanted = [t for t in aliases if t.requires_grad]
-        found: Any = ()
-        if gw is not None and wanted:
-            with torch.enable_grad():
-                y = (X.conj() * (_merged(ctx, aliases) @ X)).sum(-2)
-                y = y.real if y.is_complex() else y
-                found = torch.autograd.grad(y, wanted, gw, allow_unused=True)
-        supply = iter(found)
-        by_tensor = iter([next(supply, None) if t.requires_grad else None for t in aliases])
-        return (None, None, None, *(next(by_tensor) if is_tensor else None for is_tensor in ctx.tensors))
+    @nested_forward
+    def jvp(ctx: Any, *tangents: Any) -> torch.Tensor:
+        x, b, *tensors = primals(ctx.saved_tensors)
+        call: _Solve = ctx.call
+        # the output has no place in a graph yet: it gets one, for derivatives of this derivative
+        x = _Implicit.apply(call, x.detach(), b, *tensors)  # type: ignore[no-untyped-call]
+        rhs = tangents[2]
+        moving = [i for i, t in enumerate(tangents[3:]) if t is not None]
+        if moving:
+
+            def product(*parts: torch.Tensor) -> Any:
+                return call.put_together(merged(tensors, moving, parts)) @ x
+
+            pushed = push_forward(product, [tensors[i] for i in moving], [tangents[3 + i] for i in moving])
+            rhs = -pushed if rhs is None else rhs - pushed
+        return implicit_solve(call.put_together(tensors), call.solve, rhs, call.solve_adjoint)[0]  # type: ignore[no-any-return]
+
+    @staticmethod
+    def vmap(info: Any, in_dims: Any, call: _Solve, *args: Any) -> Any:
+        known, b, *tensors = args
+        _, known_dim, b_dim, *dims = in_dims
+        if known is None and all(d is None for d in dims):
+            # (batch, ..., n, k) -> (..., n, k * batch): one solve for all
+            columns = b.movedim(b_dim, -1)
+            x = _Implicit.apply(call, None, columns.flatten(-2), *tensors)  # type: ignore[no-untyped-call]
+            return x.unflatten(-1, columns.shape[-2:]), x.dim()
+        xs = []
+        for i in range(info.batch_size):
+            parts = [t if d is None else t.select(d, i) for t, d in zip(args, in_dims[1:], strict=True)]
+            xs.append(_Implicit.apply(call, *parts))  # type: ignore[no-untyped-call]
+        return torch.stack(xs), 0

@@ -107,6 +107,11 @@ class Backend:
         """A concrete 0-d array as a Python float, without touching any derivative graph."""
         return float(x)
 
+    def differentiating(self, *xs: Any) -> bool:
+        """Whether a derivative of what is computed from these arrays may be wanted (also where values cannot
+        be looked at: it cannot be known there)."""
+        return not self.is_concrete(*xs)
+
     def constant(self, x: Array) -> Array:
         """x as a number that nothing is differentiated through (a norm that only steers an algorithm)."""
         return x
@@ -352,6 +357,22 @@ class Backend:
         """``solve(A, b) -> (x, aux)`` with the derivative of the implicit function,
         where the library differentiates."""
         return solve(A, b)
+
+    def differentiable(
+        self,
+        run: Callable[..., tuple[tuple[Array, ...], Any]],
+        tangent: Callable[..., tuple[Array, ...]],
+        *inputs: Any,
+        cotangent: Callable[..., tuple[Any, ...]] | None = None,
+    ) -> tuple[tuple[Array, ...], Any]:
+        """``run(*inputs) -> (outputs, aux)``, arrays and whatever else, whose derivative is
+        ``tangent(d, inputs, outputs)`` instead of that of the steps of ``run``; see ``autodiff.tangents``.
+
+        cotangent: the transpose of that, for PyTorch, where autograd would not find it as cheaply:
+        ``cotangent(grads, inputs, outputs)`` gives for each input None, an array, or (operators) a list of
+        pairs (U, V), meaning the gradient of ``Re <U, A V>``.
+        """
+        return run(*inputs)
 
     def eigenpairs(self, A: Any, run: Callable[[Any], Any]) -> Any:
         """``run(A) -> (w, X, aux)``, eigenpairs of a self-adjoint A, with the derivatives

@@ -12,6 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from ..errors import NotPositiveDefiniteError, SingularMatrixError
+from ..pytree import tree_leaves
 from .base import Array, Backend, dtype_name
 
 __all__ = ["BACKEND", "JaxBackend"]
@@ -271,6 +272,19 @@ class JaxBackend(Backend):
             _unheard(transposed),
             has_aux=True,
         )
+
+    def differentiable(
+        self,
+        run: Callable[..., tuple[tuple[Array, ...], Any]],
+        tangent: Callable[..., tuple[Array, ...]],
+        *inputs: Any,
+        cotangent: Callable[..., tuple[Any, ...]] | None = None,
+    ) -> tuple[tuple[Array, ...], Any]:
+        if not self.differentiating(*tree_leaves(inputs)):
+            return run(*inputs)
+        from ..autodiff.jax_answer import differentiable
+
+        return differentiable(_unheard(run), _unheard(tangent), inputs)
 
     def eigenpairs(self, A: Any, run: Callable[[Any], Any]) -> Any:
         from ..pytree import tree_leaves

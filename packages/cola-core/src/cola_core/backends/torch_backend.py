@@ -7,8 +7,10 @@ from typing import Any
 
 import array_api_compat.torch as xp
 import torch
+from torch.autograd import forward_ad
 
 from ..errors import NotPositiveDefiniteError, SingularMatrixError
+from ..pytree import tree_leaves
 from .base import Array, Backend, dtype_name
 
 __all__ = ["BACKEND", "TorchBackend"]
@@ -52,6 +54,17 @@ class TorchBackend(Backend):
             for x in xs
         )
 
+    def differentiating(self, *xs: Any) -> bool:
+        if not self.is_concrete(*xs):
+            return True
+        recorded, dual = torch.is_grad_enabled(), forward_ad._current_level >= 0
+        for x in xs:
+            if isinstance(x, torch.Tensor) and (
+                (recorded and x.requires_grad) or (dual and forward_ad.unpack_dual(x).tangent is not None)
+            ):
+                return True
+        return False
+
     def is_complex(self, x: Any) -> bool:
         return (x if isinstance(x, torch.dtype) else x.dtype).is_complex
 
@@ -93,6 +106,8 @@ class TorchBackend(Backend):
     def _mine(self, y: Array, x: Array, a: Array) -> bool:
         """Whether y can be overwritten: nothing is differentiated or traced, and nothing is converted."""
         if torch.is_grad_enabled() and (y.requires_grad or x.requires_grad or a.requires_grad):
+            return False
+        if forward_ad._current_level >= 0:
             return False
         if x.shape != y.shape or not x.dtype == y.dtype == a.dtype or torch.compiler.is_compiling():
             return False
@@ -225,6 +240,19 @@ class TorchBackend(Backend):
 
         return implicit_solve(A, solve, b, solve_adjoint)
 
+    def differentiable(
+        self,
+        run: Callable[..., tuple[tuple[Array, ...], Any]],
+        tangent: Callable[..., tuple[Array, ...]],
+        *inputs: Any,
+        cotangent: Callable[..., tuple[Any, ...]] | None = None,
+    ) -> tuple[tuple[Array, ...], Any]:
+        if not self.differentiating(*tree_leaves(inputs)):
+            return run(*inputs)
+        from ..autodiff.torch_answer import differentiable
+
+        return differentiable(run, tangent, inputs, cotangent)
+
     # -- functions of arrays ---------------------------------------------------------------------------------
     def jvp(self, f: Callable[..., Array], xs: tuple[Array, ...], vs: tuple[Array, ...]) -> Any:
         return torch.func.jvp(f, xs, vs)
@@ -257,7 +285,8 @@ class TorchBackend(Backend):
 
     # -- randomness ------------------------------------------------------------------------------------------
     def eigenpairs(self, A: Any, run: Callable[[Any], Any]) -> Any:
-        from ..autodiff.torch_implicit import detached, eigenvalues_of
+        from ..autodiff.torch_eigenvalues import eigenvalues_of
+        from ..autodiff.torch_implicit import detached
         from ..pytree import tree_leaves
 
         if not any(getattr(x, "requires_grad", False) for x in tree_leaves(A)):
