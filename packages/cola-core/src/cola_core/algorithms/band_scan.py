@@ -21,8 +21,9 @@ def scan(be: Any, step: Callable[[Any, Any], Any], carry: Any, xs: tuple[Array, 
 
         return jax.lax.scan(step, carry, xs)
     made = []
-    for i in range(xs[0].shape[0]):
-        carry, y = step(carry, tuple(x[i] for x in xs))
+    # taken apart at once: the derivative of an index would be an array of the whole length for every step
+    for parts in zip(*xs, strict=True):
+        carry, y = step(carry, parts)
         made.append(y)
     return carry, tuple(be.xp.stack(ys) for ys in zip(*made, strict=True))
 

@@ -9,7 +9,7 @@ import array_api_compat.torch as xp
 import torch
 from torch.autograd import forward_ad
 
-from ..errors import NotPositiveDefiniteError, SingularMatrixError
+from ..errors import BackendError, NotPositiveDefiniteError, SingularMatrixError
 from ..pytree import tree_leaves
 from .base import Array, Backend, dtype_name
 
@@ -40,6 +40,14 @@ class TorchBackend(Backend):
         return x.to(self.dtype(dtype))
 
     def to_numpy(self, x: Array) -> Any:
+        if torch._C._functorch.is_functorch_wrapped_tensor(x):
+            raise BackendError(
+                f"the values of a tensor of shape {tuple(x.shape)} cannot be copied to the host inside of a "
+                "transformation of torch.func."
+            )
+        if torch._C._functorch.peek_interpreter_stack() is not None:
+            with torch._C._DisableFuncTorch():  # a constant beside what is transformed: leave it as it is
+                return x.detach().cpu().resolve_conj().resolve_neg().numpy()
         return x.detach().cpu().resolve_conj().resolve_neg().numpy()
 
     def device(self, x: Array) -> Any:
@@ -115,8 +123,7 @@ class TorchBackend(Backend):
         return not (wrapped(y) or wrapped(x) or wrapped(a))
 
     def put(self, x: Array, index: Any, value: Array) -> Array:
-        differentiated = x.requires_grad or getattr(value, "requires_grad", False)
-        if differentiated or not self.is_concrete(x, value):
+        if self.differentiating(x, value) or not self.is_concrete(x, value):
             x = x.clone()
         x[index] = value
         return x

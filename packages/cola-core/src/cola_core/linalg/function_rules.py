@@ -346,7 +346,8 @@ def _divided_psd(be: Any, f: ScalarFunction, B: Array, s: Array) -> Array:
     seen = d > 10 * B.shape[-1] * float(xp.finfo(d.dtype).eps) * top
     safe = xp.where(seen, d, xp.ones_like(d))
     shift = s[..., None] if s.shape else s
-    values = xp.where(seen, (f.on(be, safe + shift) - f.on(be, 0 * safe + shift)) / safe, 0 * safe)
+    none = xp.zeros_like(safe)  # not 0 * safe: roots have no derivative there, and none is meant
+    values = xp.where(seen, (f.on(be, safe + shift) - f.on(be, none + shift)) / safe, none)
     return be.matmul(W * values[..., None, :], be.adjoint(W))
 
 

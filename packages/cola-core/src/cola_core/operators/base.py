@@ -550,7 +550,7 @@ class LinearOperator:
             self.__dict__[name] = made
         else:
             leaves = tree_leaves((self, made))
-            if be.is_concrete(*leaves) and not any(getattr(x, "requires_grad", False) for x in leaves):
+            if be.is_concrete(*leaves) and not be.differentiating(*leaves):
                 self.__dict__[name] = made
         return made
 

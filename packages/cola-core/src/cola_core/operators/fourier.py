@@ -115,7 +115,7 @@ def kept(A: Any, key: Any, sources: tuple[Array, ...], make: Any) -> Any:
     be: Backend = A._concrete_backend()
     if be.name == "abstract" or not be.is_concrete(*sources):
         return make()
-    if any(getattr(x, "requires_grad", False) for x in sources):
+    if be.differentiating(*sources):
         return make()
     store = A.__dict__.setdefault("_kept", {})
     found = store.get(key)
