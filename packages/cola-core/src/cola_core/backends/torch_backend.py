@@ -206,6 +206,19 @@ class TorchBackend(Backend):
             return X.reshape(flat.shape).movedim(0, -2)
         return torch.linalg.ldl_solve(LD.to(dtype), pivots, B.to(dtype), hermitian=True)
 
+    def plain_eigh(self, A: Array) -> tuple[Array, Array]:
+        w, V = torch.linalg.eigh(A)
+        return w, V
+
+    def eigh(self, A: Array) -> tuple[Array, Array]:
+        from ..autodiff.torch_dense import derive, wanted
+
+        if not A.numel() or not wanted(A):
+            return self.plain_eigh(A)
+        from ..autodiff.dense_eigh import EIGH
+
+        return derive(EIGH, A)[:2]  # type: ignore[return-value]
+
     def eig(self, A: Array) -> tuple[Array, Array]:
         w, V = torch.linalg.eig(A)
         return w, V
@@ -235,7 +248,9 @@ class TorchBackend(Backend):
         return torch.linalg.eigvals(A)
 
     def eigvalsh(self, A: Array) -> Array:
-        return torch.linalg.eigvalsh(A)
+        from ..autodiff.torch_dense import wanted
+
+        return self.eigh(A)[0] if A.numel() and wanted(A) else torch.linalg.eigvalsh(A)
 
     def expm(self, A: Array) -> Array:
         return torch.linalg.matrix_exp(A)
