@@ -335,18 +335,24 @@ class TorchBackend(Backend):
     def normal(self, key: Any, shape: tuple[int, ...], dtype: Any, device: Any = None) -> Array:
         with _untraced():
             generator = torch.Generator().manual_seed(int(key))
-            return torch.randn(shape, generator=generator, dtype=self.dtype(dtype)).to(device)
+            found = torch.randn(shape, generator=generator, dtype=self.dtype(dtype)).to(device)
+        return _constant(found)
 
     def rademacher(self, key: Any, shape: tuple[int, ...], dtype: Any, device: Any = None) -> Array:
         with _untraced():
             generator = torch.Generator().manual_seed(int(key))
             signs = torch.randint(0, 2, shape, generator=generator, dtype=torch.int8)
-            return (2 * signs - 1).to(dtype=self.dtype(dtype), device=device)
+            found = (2 * signs - 1).to(dtype=self.dtype(dtype), device=device)
+        return _constant(found)
 
 
 def _untraced() -> Any:
     """Within, numbers are numbers: those that a key stands for are constants of a program being traced."""
     return _disable_current_modes() if being_traced() else nullcontext()
+
+
+def _constant(x: Array) -> Array:
+    return torch.ops.aten.lift_fresh(x) if being_traced() else x
 
 
 BACKEND = TorchBackend()
