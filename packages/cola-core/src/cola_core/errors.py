@@ -23,7 +23,6 @@ __all__ = [
     "NoRuleError",
     "NonFiniteError",
     "NonSquareError",
-    "NotDifferentiableError",
     "NotPositiveDefiniteError",
     "PluginLoadError",
     "PluginLoadWarning",
@@ -66,10 +65,6 @@ class NonFiniteError(ColaError, ValueError):
 
 class PropertyError(ColaError, ValueError):
     """A declared property (PSD, Unitary, ...) cannot hold or does not hold."""
-
-
-class NotDifferentiableError(ColaError, ArithmeticError):
-    """A derivative was asked for where none exists (or where it is not determined by what was computed)."""
 
 
 class NotPositiveDefiniteError(ColaError, LinAlgError):

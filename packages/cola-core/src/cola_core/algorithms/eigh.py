@@ -10,11 +10,13 @@ from ..backends.base import Array
 from ..cost import Cost
 from ..errors import PropertyError, SingularMatrixError
 from ..properties import PSD, SelfAdjoint, Unitary
+from ..pytree import tree_leaves
 from .base import Algorithm
 from .dense_cost import batch_size, dense_memory, with_entries
 from .dense_function import answer, not_real, real_if
 from .eigenbasis import through_eigenvectors
 from .factor import dense_entries
+from .spectral_form import spectral_form
 from .spectrum import nonnegative, order_by
 
 __all__ = ["Eig", "Eigh"]
@@ -112,11 +114,17 @@ class Eigh(Algorithm):
         from ..operators import Dense, Diagonal, Product
 
         be = A._concrete_backend()
-        w, V = self.decompose(A)
+        differentiated = be.name != "abstract" and be.differentiating(*tree_leaves(A))
+        M = dense_entries(A)
+        w, V = be.eigh(be.constant(M) if differentiated else M)
+        w, V = be.astype(w, be.real_dtype(A.dtype)), be.astype(V, A.dtype)
         if A.isa(PSD) and f.needs_positive:
             # rounding leaves eigenvalues of a PSD matrix slightly below zero;
             # sqrt must not turn that into NaN
             w = nonnegative(A, w)
+        if differentiated:
+            F = spectral_form(be, f, M, w, V, be.adjoint(V))
+            return Dense(F, declared=f.properties(A, F))
         values = f.on(be, w)
         Vop = Dense(V, declared=frozenset({Unitary}))
         return Product(Vop, Diagonal(values), Vop.H, declared=f.properties(A, values))
@@ -197,7 +205,7 @@ class Eig(Algorithm):
                     raise not_real(A, f)
             return found
 
-        out = through_eigenvectors(be, A, f.name, M, values)
+        out = through_eigenvectors(be, A, f, M, values)
         # real or complex is a static fact: f of a real matrix is real if f is real on the reals
         slack = 1e3 * float(be.xp.finfo(be.real_dtype(M.dtype)).eps) ** 0.5
         return answer(A, f, real_if(be, A, f, out, real, slack))

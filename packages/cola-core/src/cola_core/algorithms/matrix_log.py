@@ -17,6 +17,7 @@ from ..errors import SingularMatrixError
 from .base import Algorithm
 from .dense_function import answer, dense_function_cost, inverse, one_norm, only_for, warn_if_nearly_singular
 from .factor import dense_entries
+from .frechet import with_frechet
 from .matrix_root import square_roots
 
 __all__ = ["InverseScalingSquaring"]
@@ -49,12 +50,12 @@ class InverseScalingSquaring(Algorithm):
             except SingularMatrixError:
                 raise _singular(A, f) from None
         if f.kind == "log":
-            return answer(A, f, _log(be, A, f, M))
+            return answer(A, f, with_frechet(be, lambda M: _log(be, A, f, M), M))
         p = f.exponent
         whole = int(np.round(p))
         out = _whole_power(be, M, whole)
         if p != whole:
-            rest = be.expm((p - whole) * _log(be, A, f, M))
+            rest = be.expm((p - whole) * with_frechet(be, lambda M: _log(be, A, f, M), M))
             out = rest if out is None else be.matmul(out, rest)
         elif out is None:
             out = be.eye(M.shape[-1], M.dtype, be.device(M)) + 0 * M

@@ -27,6 +27,7 @@ from .dense_function import (
     warn_if_nearly_singular,
 )
 from .factor import dense_entries
+from .frechet import with_frechet
 
 __all__ = ["DenmanBeavers", "square_roots"]
 
@@ -56,8 +57,9 @@ class DenmanBeavers(Algorithm):
             return answer(A, f, M)
         if f.needs_nonzero:
             warn_if_nearly_singular(be, A, M, f.name)
-        root, inverse_root = square_roots(be, A, f, M, f.kind == "isqrt")
-        return answer(A, f, inverse_root if f.kind == "isqrt" else root)
+        inverted = f.kind == "isqrt"
+        F = with_frechet(be, lambda M: square_roots(be, A, f, M, inverted)[int(inverted)], M)
+        return answer(A, f, F)
 
 
 def square_roots(be: Any, A: Any, f: Any, M: Array, inverted: bool = False) -> tuple[Array, Array]:
@@ -128,5 +130,7 @@ def _by_eigenvectors(be: Any, A: Any, f: Any, M: Array) -> tuple[Array, Array]:
     if not be.is_complex(M):
         raise not_real(A, f)
     xp = be.xp
-    root = through_eigenvectors(be, A, f.name, M, lambda w: xp.sqrt(w))
+    from ..linalg.scalar_function import SQRT
+
+    root = through_eigenvectors(be, A, SQRT, M, lambda w: xp.sqrt(w))
     return root, inverse(be, root) if f.needs_nonzero else root

@@ -6,11 +6,13 @@ import math
 from dataclasses import dataclass
 from typing import Any
 
+from ..backends.base import Array
 from ..cost import Cost
 from ..errors import PropertyError, SingularMatrixError
 from .base import Algorithm
 from .dense_function import answer, dense_function_cost, inverse, one_norm, only_for, repeat
 from .factor import dense_entries
+from .frechet import with_frechet
 
 __all__ = ["NewtonSign"]
 
@@ -36,31 +38,33 @@ class NewtonSign(Algorithm):
         M = dense_entries(A)
         if 0 in M.shape or be.name == "abstract":
             return answer(A, f, M)
-        xp, n = be.xp, M.shape[-1]
-        eps = float(xp.finfo(M.dtype).eps)
+        return answer(A, f, with_frechet(be, lambda M: _sign(be, A, M), M))
 
-        most = round(-SHARE_OF_BITS * math.log2(eps)) + 2
 
-        def step(state: Any) -> Any:
-            X, change = state
-            factors = be.lu_factor(X)
-            size = be.constant(xp.exp(-be.lu_slogdet(factors)[1] / n))
-            mu = be.astype(xp.where(change > 1e-2, size, xp.ones_like(size))[..., None, None], M.dtype)
-            back = be.lu_solve(factors, be.eye(n, M.dtype, be.device(M)) + 0 * X)
-            following = (mu * X + back / mu) / 2
-            return following, one_norm(be, following - X) / one_norm(be, following)
+def _sign(be: Any, A: Any, M: Array) -> Array:
+    xp, n = be.xp, M.shape[-1]
+    eps = float(xp.finfo(M.dtype).eps)
 
-        try:
-            S, _ = repeat(
-                be, step, (M, one_norm(be, M) * 0 + 1), most, lambda s: xp.all(s[1] <= 10 * n * eps)
-            )
-        except SingularMatrixError:
-            raise _undefined(A) from None
-        if be.is_concrete(S):
-            gap = be.number(xp.max(one_norm(be, S - inverse(be, S)) / one_norm(be, S)))
-            if not gap <= eps**0.5 * n:
-                raise _undefined(A)
-        return answer(A, f, S)
+    most = round(-SHARE_OF_BITS * math.log2(eps)) + 2
+
+    def step(state: Any) -> Any:
+        X, change = state
+        factors = be.lu_factor(X)
+        size = be.constant(xp.exp(-be.lu_slogdet(factors)[1] / n))
+        mu = be.astype(xp.where(change > 1e-2, size, xp.ones_like(size))[..., None, None], M.dtype)
+        back = be.lu_solve(factors, be.eye(n, M.dtype, be.device(M)) + 0 * X)
+        following = (mu * X + back / mu) / 2
+        return following, one_norm(be, following - X) / one_norm(be, following)
+
+    try:
+        S, _ = repeat(be, step, (M, one_norm(be, M) * 0 + 1), most, lambda s: xp.all(s[1] <= 10 * n * eps))
+    except SingularMatrixError:
+        raise _undefined(A) from None
+    if be.is_concrete(S):
+        gap = be.number(xp.max(one_norm(be, S - inverse(be, S)) / one_norm(be, S)))
+        if not gap <= eps**0.5 * n:
+            raise _undefined(A)
+    return S
 
 
 def _undefined(A: Any) -> PropertyError:

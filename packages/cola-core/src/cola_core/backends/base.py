@@ -12,7 +12,6 @@ from typing import Any
 
 import numpy as np
 
-from ..compiling import read_instead
 from ..errors import BackendError
 
 __all__ = ["Array", "Backend", "dtype_name"]
@@ -23,7 +22,6 @@ Array = Any  # an array of any backend
 _NAMES: dict[Any, str] = {}
 
 
-@read_instead(lambda dtype: _dtype_name(dtype))
 def dtype_name(dtype: Any) -> str:
     """The array-API name of a dtype of any library (``"float64"``)."""
     try:
@@ -366,6 +364,7 @@ class Backend:
         tangent: Callable[..., tuple[Array, ...]],
         *inputs: Any,
         cotangent: Callable[..., tuple[Any, ...]] | None = None,
+        linear: dict[int, Callable[..., Any]] | None = None,
     ) -> tuple[tuple[Array, ...], Any]:
         """``run(*inputs) -> (outputs, aux)``, arrays and whatever else, whose derivative is
         ``tangent(d, inputs, outputs)`` instead of that of the steps of ``run``; see ``autodiff.tangents``.
@@ -373,6 +372,9 @@ class Backend:
         cotangent: the transpose of that, for PyTorch, where autograd would not find it as cheaply:
         ``cotangent(grads, inputs, outputs)`` gives for each input None, an array, or (operators) a list of
         pairs (U, V), meaning the gradient of ``Re <U, A V>``.
+        linear: given where a derivative's formula asks this question about a tangent, for JAX, which then has
+        to transpose it: for each such input ``gradient(grads, inputs)``, that of ``Re <grads, outputs>`` in
+        it, a tree like the input. There is no aux then.
         """
         return run(*inputs)
 

@@ -148,19 +148,11 @@ class JaxBackend(Backend):
         gecon = _lapack("gecon", host)
         return gecon(host, float(norm1), norm="1")[0]
 
-    def plain_eigh(self, A: Array) -> tuple[Array, Array]:
-        w, V = jnp.linalg.eigh(A, symmetrize_input=False)
-        return w, V
-
     def eigh(self, A: Array) -> tuple[Array, Array]:
         if not A.size:
             return jnp.zeros(A.shape[:-1], self.real_dtype(A.dtype)), A
-        if self.is_concrete(A):
-            return self.plain_eigh(A)
-        from ..autodiff.dense_eigh import EIGH
-        from ..autodiff.jax_dense import derive
-
-        return derive(EIGH, A)[:2]
+        w, V = jnp.linalg.eigh(A, symmetrize_input=False)
+        return w, V
 
     def eig(self, A: Array) -> tuple[Array, Array]:
         if not A.size:
@@ -192,18 +184,10 @@ class JaxBackend(Backend):
             return jnp.zeros(A.shape[:-1], jnp.promote_types(A.dtype, jnp.complex64))
         return jnp.linalg.eigvals(A)
 
-    def plain_eigvalsh(self, A: Array) -> Array:
-        return jnp.linalg.eigvalsh(A, symmetrize_input=False)
-
     def eigvalsh(self, A: Array) -> Array:
         if not A.size:
             return jnp.zeros(A.shape[:-1], self.real_dtype(A.dtype))
-        if self.is_concrete(A):
-            return self.plain_eigvalsh(A)
-        from ..autodiff.dense_eigh import EIGHVALS
-        from ..autodiff.jax_dense import derive
-
-        return derive(EIGHVALS, A)[0]
+        return jnp.linalg.eigvalsh(A, symmetrize_input=False)
 
     def expm(self, A: Array) -> Array:
         if not A.size:
@@ -298,9 +282,14 @@ class JaxBackend(Backend):
         tangent: Callable[..., tuple[Array, ...]],
         *inputs: Any,
         cotangent: Callable[..., tuple[Any, ...]] | None = None,
+        linear: dict[int, Callable[..., Any]] | None = None,
     ) -> tuple[tuple[Array, ...], Any]:
         if not self.differentiating(*tree_leaves(inputs)):
             return run(*inputs)
+        if linear is not None:
+            from ..autodiff.jax_form import form
+
+            return form(_unheard(run), _unheard(tangent), inputs, linear), None
         from ..autodiff.jax_answer import differentiable
 
         return differentiable(_unheard(run), _unheard(tangent), inputs)
