@@ -23,6 +23,7 @@ __all__ = [
     "NoRuleError",
     "NonFiniteError",
     "NonSquareError",
+    "NotDifferentiableError",
     "NotPositiveDefiniteError",
     "PluginLoadError",
     "PluginLoadWarning",
@@ -65,6 +66,10 @@ class NonFiniteError(ColaError, ValueError):
 
 class PropertyError(ColaError, ValueError):
     """A declared property (PSD, Unitary, ...) cannot hold or does not hold."""
+
+
+class NotDifferentiableError(ColaError, ArithmeticError):
+    """A derivative was asked for where none exists (or where it is not determined by what was computed)."""
 
 
 class NotPositiveDefiniteError(ColaError, LinAlgError):

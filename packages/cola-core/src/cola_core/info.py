@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
+from .backends import backend_of_type
 from .errors import ConvergenceError, ConvergenceWarning
 from .pytree import node, static
 from .reasons import CONVERGED, REASONS, RUNNING, TRACED
@@ -151,7 +152,7 @@ def _worst(codes: list[int]) -> int:
 
 def _ints(codes: Any) -> list[int] | None:
     """Codes as Python numbers, None where there are none or they are traced."""
-    if codes is None or not hasattr(codes, "tolist"):
+    if codes is None or not hasattr(codes, "tolist") or _hidden(codes):
         return None
     try:
         return [int(c) for c in _flat(codes)]
@@ -159,8 +160,16 @@ def _ints(codes: Any) -> list[int] | None:
         return None
 
 
+def _hidden(value: Any) -> bool:
+    """Whether PyTorch traces: it answers a look at a value with a symbol instead of an error."""
+    be = backend_of_type(type(value))
+    return be is not None and be.name == "torch" and not be.is_concrete(value)
+
+
 def _flag(flag: Any) -> bool | None:
     """A concrete truth value (of several: all of them), or None."""
+    if _hidden(flag):
+        return None
     try:
         return all(_flat(flag)) if getattr(flag, "shape", ()) else bool(flag)
     except Exception:  # noqa: BLE001 - each framework has its own tracer error

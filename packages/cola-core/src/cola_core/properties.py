@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
+from .compiling import read_instead
 from .errors import PropertyError
 
 __all__ = [
@@ -82,6 +83,7 @@ Congruence = Property("Congruence")
 Hermitian = SelfAdjoint
 
 
+@read_instead(lambda properties: _closed(properties))
 def closure(properties: Iterable[Property]) -> frozenset[Property]:
     """All properties that follow from the given ones (PSD implies SelfAdjoint, Unitary implies Stiefel)."""
     return _closure(frozenset(properties))
@@ -89,6 +91,10 @@ def closure(properties: Iterable[Property]) -> frozenset[Property]:
 
 @lru_cache(maxsize=1024)  # asked of every operator that is made
 def _closure(properties: frozenset[Property]) -> frozenset[Property]:
+    return _closed(properties)
+
+
+def _closed(properties: Iterable[Property]) -> frozenset[Property]:
     found: set[Property] = set()
     stack = list(properties)
     while stack:

@@ -16,6 +16,8 @@ from functools import wraps
 from operator import attrgetter
 from typing import Any, TypeVar, dataclass_transform
 
+from .compiling import read_instead
+
 __all__ = [
     "OPERATOR_CLASSES",
     "cached",
@@ -166,6 +168,7 @@ def register_pytrees() -> None:
                     _DONE[framework] += 1
 
 
+@read_instead(lambda: False)  # no lock can be taken there, and a new class is no other program
 def pending() -> bool:
     """Whether some imported framework has not been told of some class (cheap; see ``register_pytrees``)."""
     n = len(OPERATOR_CLASSES)
@@ -197,11 +200,24 @@ def _register_torch() -> Callable[[type], None] | None:
         return None
     from torch.utils import _pytree
 
-    def register(cls: type) -> None:
+    def register(cls: Any) -> None:
+        # None is a leaf to PyTorch, and no number: an absent child is structure, as everywhere else
+        def flatten_present(A: Any) -> Any:
+            children, metadata = flatten(A)
+            absent = tuple([i for i, child in enumerate(children) if child is None])
+            return [child for child in children if child is not None], (metadata, absent)
+
+        def rebuilt(children: Any, context: Any) -> Any:
+            metadata, absent = context
+            children = list(children)
+            for i in absent:
+                children.insert(i, None)
+            return unflatten(cls, metadata, children)
+
         _pytree.register_pytree_node(
             cls,
-            lambda A: (list(flatten(A)[0]), flatten(A)[1]),
-            lambda c, m: unflatten(cls, m, c),
+            flatten_present,
+            rebuilt,
             serialized_type_name=f"{cls.__module__}.{cls.__qualname__}",
         )
 

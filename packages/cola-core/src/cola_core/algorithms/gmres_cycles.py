@@ -62,6 +62,7 @@ def cycles(
         steps, products, X, R, before, slow, V, Z, sizes, code = state
         most = limit - steps
         most = xp.minimum(m, most) if be.name == "jax" else min(m, int(most))
+        known = be.name == "jax" or be.is_concrete(code)
         started = code == RUNNING
         V, Z, Y, made, found, code = _cycle(be, A, P, R, before, target, most, V, Z, steps, code, watch)
         sizes = tuple(
@@ -83,7 +84,8 @@ def cycles(
         code = xp.where(live & ~xp.isfinite(after), NONFINITE, code)
         code = xp.where((code == RUNNING) & (rnorm <= target), CONVERGED, code)
         code = xp.where((code == RUNNING) & (slow >= 2), STAGNATED, code)
-        return steps + made, products + made + 1, X, R, rnorm, slow, V, Z, sizes, code
+        # where PyTorch traces, the steps that a cycle may make bound the loop, not those it makes
+        return steps + (made if known else most), products + made + 1, X, R, rnorm, slow, V, Z, sizes, code
 
     state = be.while_loop(running, cycle, state)
     norm, inverse = state[-2]
@@ -110,7 +112,7 @@ def _cycle(
     """At most ``most`` steps from the residual R: both bases, the correction, the steps made, lower bounds of
     the norms of the operator and of its inverse, the codes."""
     xp = be.xp
-    fixed = be.name == "jax"
+    fixed = be.name == "jax" or not be.is_concrete(code)
     m = V.shape[-2] - 1
     flexible = Z.shape[-2] > 0
     device = be.device(R)
@@ -136,7 +138,7 @@ def _cycle(
         V = be.put(V, (..., j + 1, slice(None)), q)
         if flexible:
             Z = be.put(Z, (..., j, slice(None)), row(y))
-        if fixed:
+        if be.name == "jax":
             column = be.put(h, (..., j + 1), norm)
         else:
             column = be.zeros((*lead, m + 1), R.dtype, device)
@@ -163,7 +165,7 @@ def _cycle(
     size = m if fixed else j
     g = be.astype(start, R.dtype)[..., None] * rotations[..., :size, 0]
     if fixed:
-        g = xp.where(xp.arange(m) < j, g, xp.zeros_like(g))
+        g = xp.where(xp.arange(m, device=device) < j, g, xp.zeros_like(g))
     y, sizes = _triangular_solve(be, T[..., :size, :size], g)
     known = Z if flexible else V
     Y = row(xp.matmul(xp.matrix_transpose(known[..., :size, :]), y[..., None])[..., 0])

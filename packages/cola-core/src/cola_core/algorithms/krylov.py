@@ -120,7 +120,7 @@ def _sweep(A: Any, start: Array, *, m: int) -> tuple[Any, ...]:
     made = m
     for j in range(m):
         state = step(state)
-        if j + 1 < m and not bool(xp.any(state[3][j] > 0)):
+        if j + 1 < m and be.is_concrete(state[3]) and not bool(xp.any(state[3][j] > 0)):
             # every column has found an invariant subspace: nothing is left to add
             made = j + 1
             break

@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from ..compiling import read_instead
 from ..errors import BackendError
 
 __all__ = ["Array", "Backend", "dtype_name"]
@@ -22,6 +23,7 @@ Array = Any  # an array of any backend
 _NAMES: dict[Any, str] = {}
 
 
+@read_instead(lambda dtype: _dtype_name(dtype))
 def dtype_name(dtype: Any) -> str:
     """The array-API name of a dtype of any library (``"float64"``)."""
     try:

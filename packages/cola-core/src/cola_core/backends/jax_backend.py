@@ -148,11 +148,19 @@ class JaxBackend(Backend):
         gecon = _lapack("gecon", host)
         return gecon(host, float(norm1), norm="1")[0]
 
+    def plain_eigh(self, A: Array) -> tuple[Array, Array]:
+        w, V = jnp.linalg.eigh(A, symmetrize_input=False)
+        return w, V
+
     def eigh(self, A: Array) -> tuple[Array, Array]:
         if not A.size:
             return jnp.zeros(A.shape[:-1], self.real_dtype(A.dtype)), A
-        w, V = jnp.linalg.eigh(A, symmetrize_input=False)
-        return w, V
+        if self.is_concrete(A):
+            return self.plain_eigh(A)
+        from ..autodiff.dense_eigh import EIGH
+        from ..autodiff.jax_dense import derive
+
+        return derive(EIGH, A)[:2]
 
     def eig(self, A: Array) -> tuple[Array, Array]:
         if not A.size:
@@ -184,10 +192,18 @@ class JaxBackend(Backend):
             return jnp.zeros(A.shape[:-1], jnp.promote_types(A.dtype, jnp.complex64))
         return jnp.linalg.eigvals(A)
 
+    def plain_eigvalsh(self, A: Array) -> Array:
+        return jnp.linalg.eigvalsh(A, symmetrize_input=False)
+
     def eigvalsh(self, A: Array) -> Array:
         if not A.size:
             return jnp.zeros(A.shape[:-1], self.real_dtype(A.dtype))
-        return jnp.linalg.eigvalsh(A, symmetrize_input=False)
+        if self.is_concrete(A):
+            return self.plain_eigvalsh(A)
+        from ..autodiff.dense_eigh import EIGHVALS
+        from ..autodiff.jax_dense import derive
+
+        return derive(EIGHVALS, A)[0]
 
     def expm(self, A: Array) -> Array:
         if not A.size:

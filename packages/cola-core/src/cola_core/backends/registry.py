@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 from typing import Any
 
+from ..compiling import read_instead
 from ..errors import BackendError, UnknownNameError
 from .base import Backend
 
@@ -19,7 +20,8 @@ _LOADERS: dict[str, tuple[tuple[str, ...], str]] = {
     "abstract": (("cola_core.backends.abstract",), "cola_core.backends.abstract:BACKEND"),
 }
 _LOADED: dict[str, Backend] = {}
-_BY_TYPE: dict[type, Backend | None] = {}
+_NUMBERS: dict[type, Backend | None] = dict.fromkeys((bool, int, float, complex, type(None)))
+_BY_TYPE: dict[type, Backend | None] = dict(_NUMBERS)
 _NOT_ARRAYS = ("dtype", "device", "ufunc", "Module", "Generator", "Size", "AbstractBackend")
 
 
@@ -31,6 +33,7 @@ def register_backend(name: str, modules: tuple[str, ...], target: str) -> None:
     check_backend(name, modules, target)
     _LOADERS[name] = (modules, target)
     _BY_TYPE.clear()
+    _BY_TYPE.update(_NUMBERS)
 
 
 def check_backend(name: str, modules: tuple[str, ...], target: str) -> None:
@@ -44,6 +47,21 @@ def known_backends() -> tuple[str, ...]:
     return tuple(name for name in _LOADERS if name != "abstract")
 
 
+def _compiled_get(name: str) -> Backend:
+    if name == "torch":
+        from . import torch_backend as found  # Dynamo runs an import statement, and no other form of it
+    else:
+        from . import numpy_backend as found  # type: ignore[no-redef]
+    return found.BACKEND
+
+
+def _compiled_lookup(cls: type) -> Backend | None:
+    from . import torch_backend
+
+    return torch_backend.backend_of_class(cls)
+
+
+@read_instead(_compiled_get)
 def get_backend(name: str) -> Backend:
     """The backend called ``name``, importing its library now."""
     found = _LOADED.get(name)
@@ -62,6 +80,7 @@ def get_backend(name: str) -> Backend:
     return _LOADED.setdefault(name, found)
 
 
+@read_instead(_compiled_lookup)
 def backend_of_type(cls: type) -> Backend | None:
     """The backend whose arrays are instances of ``cls``, or None."""
     try:

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import nullcontext
 from typing import Any
 
 import array_api_compat.torch as xp
 import torch
+from torch._subclasses.fake_tensor import FakeTensor
 from torch.autograd import forward_ad
+from torch.utils._python_dispatch import _disable_current_modes
 
+from ..autodiff.torch_loops import batched, being_traced, masked_loop, unrolled_loop
 from ..errors import BackendError, NotPositiveDefiniteError, SingularMatrixError
 from ..pytree import tree_leaves
 from .base import Array, Backend, dtype_name
@@ -55,12 +59,15 @@ class TorchBackend(Backend):
 
     def is_concrete(self, *xs: Any) -> bool:
         # torch.func and torch.compile wrap tensors; reading a value there is an error or a graph break
-        if torch.compiler.is_compiling():
+        if being_traced():
             return False
-        return not any(
-            isinstance(x, torch.Tensor) and (torch._C._functorch.is_functorch_wrapped_tensor(x) or x.is_meta)
-            for x in xs
-        )
+        for x in xs:
+            if isinstance(x, torch.Tensor):
+                if x.is_meta or torch._C._functorch.is_functorch_wrapped_tensor(x):
+                    return False
+                if type(x) is not torch.Tensor and isinstance(x, FakeTensor):
+                    return False
+        return True
 
     def differentiating(self, *xs: Any) -> bool:
         if not self.is_concrete(*xs):
@@ -117,7 +124,7 @@ class TorchBackend(Backend):
             return False
         if forward_ad._current_level >= 0:
             return False
-        if x.shape != y.shape or not x.dtype == y.dtype == a.dtype or torch.compiler.is_compiling():
+        if x.shape != y.shape or not x.dtype == y.dtype == a.dtype or being_traced():
             return False
         wrapped = torch._C._functorch.is_functorch_wrapped_tensor
         return not (wrapped(y) or wrapped(x) or wrapped(a))
@@ -206,6 +213,19 @@ class TorchBackend(Backend):
             return X.reshape(flat.shape).movedim(0, -2)
         return torch.linalg.ldl_solve(LD.to(dtype), pivots, B.to(dtype), hermitian=True)
 
+    def plain_eigh(self, A: Array) -> tuple[Array, Array]:
+        w, V = torch.linalg.eigh(A)
+        return w, V
+
+    def eigh(self, A: Array) -> tuple[Array, Array]:
+        from ..autodiff.torch_dense import derive, wanted
+
+        if not A.numel() or not wanted(A):
+            return self.plain_eigh(A)
+        from ..autodiff.dense_eigh import EIGH
+
+        return derive(EIGH, A)[:2]  # type: ignore[return-value]
+
     def eig(self, A: Array) -> tuple[Array, Array]:
         w, V = torch.linalg.eig(A)
         return w, V
@@ -235,7 +255,9 @@ class TorchBackend(Backend):
         return torch.linalg.eigvals(A)
 
     def eigvalsh(self, A: Array) -> Array:
-        return torch.linalg.eigvalsh(A)
+        from ..autodiff.torch_dense import wanted
+
+        return self.eigh(A)[0] if A.numel() and wanted(A) else torch.linalg.eigvalsh(A)
 
     def expm(self, A: Array) -> Array:
         return torch.linalg.matrix_exp(A)
@@ -291,7 +313,16 @@ class TorchBackend(Backend):
 
         return run
 
-    # -- randomness ------------------------------------------------------------------------------------------
+    # -- control flow and randomness -------------------------------------------------------------------------
+    def while_loop(self, cond: Callable[[Any], Any], body: Callable[[Any], Any], state: Any) -> Any:
+        if being_traced():
+            return unrolled_loop(cond, body, state)
+        going = cond(state)
+        while going if not batched(going) else False:
+            state = body(state)
+            going = cond(state)
+        return masked_loop(cond, body, state, going) if batched(going) else state
+
     def eigenpairs(self, A: Any, run: Callable[[Any], Any]) -> Any:
         from ..autodiff.torch_eigenvalues import eigenvalues_of
         from ..autodiff.torch_implicit import detached
@@ -303,13 +334,37 @@ class TorchBackend(Backend):
         return (*eigenvalues_of(A, w, X), aux)
 
     def normal(self, key: Any, shape: tuple[int, ...], dtype: Any, device: Any = None) -> Array:
-        generator = torch.Generator().manual_seed(int(key))
-        return torch.randn(shape, generator=generator, dtype=self.dtype(dtype)).to(device)
+        with _untraced():
+            generator = torch.Generator().manual_seed(int(key))
+            found = torch.randn(shape, generator=generator, dtype=self.dtype(dtype)).to(device)
+        return _constant(found)
 
     def rademacher(self, key: Any, shape: tuple[int, ...], dtype: Any, device: Any = None) -> Array:
-        generator = torch.Generator().manual_seed(int(key))
-        signs = torch.randint(0, 2, shape, generator=generator, dtype=torch.int8)
-        return (2 * signs - 1).to(dtype=self.dtype(dtype), device=device)
+        with _untraced():
+            generator = torch.Generator().manual_seed(int(key))
+            signs = torch.randint(0, 2, shape, generator=generator, dtype=torch.int8)
+            found = (2 * signs - 1).to(dtype=self.dtype(dtype), device=device)
+        return _constant(found)
+
+
+def _untraced() -> Any:
+    """Within, numbers are numbers: those that a key stands for are constants of a program being traced."""
+    return _disable_current_modes() if being_traced() else nullcontext()
+
+
+def _constant(x: Array) -> Array:
+    return torch.ops.aten.lift_fresh(x) if being_traced() else x
 
 
 BACKEND = TorchBackend()
+
+
+def backend_of_class(cls: type) -> Backend | None:
+    """What Dynamo reads for ``registry.backend_of_type``."""
+    if issubclass(cls, torch.Tensor):
+        return BACKEND
+    if cls.__name__ == "ndarray":
+        from .numpy_backend import BACKEND as host
+
+        return host
+    return None

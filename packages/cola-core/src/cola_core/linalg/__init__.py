@@ -70,6 +70,7 @@ from ..algorithms import (
     XTrace,
     circulant_preconditioner,
 )
+from ..dispatch.opaque import opaque
 from .determinant import SLOGDET, det, logdet, slogdet
 from .diagonal import DIAG, diag
 from .eigen import EIG, EIGH, EIGS, EIGSH, EIGVALS, eig, eigh, eigmax, eigmin, eigvals, eigvalsh
@@ -78,6 +79,7 @@ from .exponential import ExponentialAction, expm_multiply
 from .factorizations import CHOLESKY, cholesky
 from .generalized_eigen import GEIG, GEIGH, GEIGS, GEIGSH
 from .inverse import INV, Inverse, inv
+from .lazy_function import FunctionAction
 from .lstsq import LEAST_SQUARES, PINV, PseudoInverse, lstsq, pinv
 from .matrix_function import (
     APPLY_UNARY,
@@ -258,6 +260,15 @@ __all__ = [
     "sylvester",
     "trace",
 ]
+
+for _question in (
+    *(apply_unary, cholesky, cond, cos, det, diag, eig, eigh, eigmax, eigmin, eigvals, eigvalsh, exp),
+    *(expm_multiply, funm, inv, inv_quad, inv_quad_logdet, isqrt, log, logdet, lq, lstsq, lu, lyapunov, norm),
+    *(nullspace, orth, pinv, plu, pow, qr, quad_form, rank, root, sample, schur, sign, sin, slogdet, solve),
+    *(sqrt, svd, svdvals, sylvester, trace),
+    *(cls._matmat for cls in (ExponentialAction, FunctionAction, Inverse, PseudoInverse)),
+):
+    opaque(_question)
 
 
 def __getattr__(name: str) -> Any:

@@ -20,7 +20,7 @@ from ..errors import BackendError, DeviceError, DTypeError, MemoryBudgetError, S
 from ..interop import library_of
 from ..properties import Property, SelfAdjoint, closure
 from ..pytree import cached, map_leaves, pending, register_pytrees, tree_leaves, unflatten
-from .protocols import array_function, array_ufunc, torch_function
+from .protocols import TorchFunction, array_function, array_ufunc, torch_function
 
 __all__ = ["LinearOperator"]
 
@@ -708,7 +708,7 @@ class LinearOperator:
     def __array_function__(self, func: Any, types: Any, args: Any, kwargs: Any) -> Any:
         return array_function(self, func, args)
 
-    @classmethod
+    @TorchFunction
     def __torch_function__(cls, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         return torch_function(cls, func, args, kwargs or {})
 

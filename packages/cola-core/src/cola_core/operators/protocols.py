@@ -8,10 +8,13 @@ TypeError that names what to write instead. Nothing ever becomes an array of Pyt
 from __future__ import annotations
 
 import operator as signs
+import sys
 from collections.abc import Callable
 from typing import Any
 
-__all__ = ["array_function", "array_ufunc", "torch_function"]
+from ..compiling import being_compiled
+
+__all__ = ["TorchFunction", "array_function", "array_ufunc", "torch_function"]
 
 _SIGNS: dict[str, tuple[str, Callable[..., Any]]] = {
     # the library's name: (the special method's, the function)
@@ -95,6 +98,10 @@ def _arithmetic(name: str, operands: tuple[Any, ...]) -> Any:
 
     sign, function = _SIGNS[name]
     if isinstance(operands[0], LinearOperator):
+        if being_compiled():  # the sign would come back here
+            found = getattr(operands[0], f"__{sign}__")(*operands[1:])
+            if found is not NotImplemented:
+                return found
         return function(*operands)
     x, A = operands  # not by the sign: the array would call us again
     found = getattr(A, f"__r{sign}__")(x) if sign != "pow" else NotImplemented
@@ -117,6 +124,11 @@ def torch_function(cls: type, func: Any, args: tuple[Any, ...], kwargs: dict[str
 
     if len(args) == 2 and not kwargs and func in _matrix_products():  # this much traces
         x, A = args
+        if being_compiled() and "matmul" not in _TAUGHT:
+            raise TypeError(
+                "this version of torch.compile does not tell A @ x from x @ A where A is an operator. Write "
+                "A.__matmul__(x) or A.__rmatmul__(x)."
+            )
         return A.__rmatmul__(x) if isinstance(A, LinearOperator) else x @ A
     name = getattr(func, "__name__", str(func))
     plain = name.strip("_")
@@ -129,6 +141,34 @@ def torch_function(cls: type, func: Any, args: tuple[Any, ...], kwargs: dict[str
     name = name.removeprefix("linalg_")
     A = next((a for a in (*args, *kwargs.values()) if isinstance(a, LinearOperator)), None)
     raise TypeError(_refusal("torch", name, A if A is not None else cls.__name__))
+
+
+_TAUGHT: set[str] = set()
+
+
+class TorchFunction(classmethod):  # type: ignore[type-arg]
+    """``__torch_function__``, which sees to it that ``torch.compile`` tells ``A @ x`` from ``x @ A``.
+
+    Dynamo hands both to ``__torch_function__`` with the tensor first. For ``-``, ``/`` and the like the
+    function it names is the reversed one in the one case; its table of those lacks ``@``, so that the two are
+    alike, and one answer would be wrong. It asks for this attribute before it looks into the table.
+    """
+
+    def __get__(self, instance: Any, owner: Any = None) -> Any:
+        if "matmul" not in _TAUGHT and "torch._dynamo.variables.builtin" in sys.modules:
+            _teach()
+        return super().__get__(instance, owner)
+
+
+def _teach() -> None:
+    builtin: Any = sys.modules["torch._dynamo.variables.builtin"]
+    try:
+        reverse = sys.modules["torch"].Tensor.__rmatmul__
+        builtin.populate_builtin_to_tensor_fn_map()
+        builtin.BUILTIN_TO_TENSOR_RFN_MAP.setdefault(signs.matmul, reverse)
+    except AttributeError:  # another version, still being imported: the product is refused
+        return
+    _TAUGHT.add("matmul")
 
 
 def _matrix_products() -> tuple[Any, ...]:

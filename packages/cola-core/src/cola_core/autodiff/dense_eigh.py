@@ -1,0 +1,82 @@
+"""Derivatives of ``A = V diag(w) V^H``, A self-adjoint, along self-adjoint perturbations.
+
+With ``C = V^H dA V``: ``dw = diag(C)``, ``dV = V K``, ``K_ij = C_ij / (w_j - w_i)`` outside groups of tied
+eigenvalues and zero inside (``quotients``). Third output: B, the matrix of A in that basis.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from ..backends.base import Array
+from .dense_rule import Tools, Values, hermitian
+from .quotients import depends_on_basis, groups, inverse_gaps, tie_limit
+
+__all__ = ["EIGH", "EIGHVALS"]
+
+MESSAGE = (
+    "the derivative of this function of {name} does not exist, or is not determined: it depends on the basis "
+    "of eigenvectors of equal {values} (or on their phases), which is arbitrary, or weighs equal {values} "
+    "and their vectors differently. Write it by what does not depend on them: projectors of whole groups, or "
+    "functions of the matrix itself (cola_core.sqrt, exp, apply_unary, logdet, trace, solve)."
+)
+
+
+@dataclass(frozen=True)
+class _Eigh:
+    name: str = "eigh"
+    keeps_input: bool = False
+    constants: tuple[int, ...] = ()
+    whole: None = None
+    count: int = 3
+
+    def compute(self, be: Any, A: Array) -> tuple[Array, ...]:
+        w, V = be.plain_eigh(A)
+        return w, V, be.matrix_diag(be.astype(w, V.dtype))
+
+    def check(self, be: Any, A: Array | None, out: tuple[Array, ...]) -> None:
+        return None
+
+    def _gaps(self, be: Any, w: Array) -> tuple[Array, Array]:
+        tied = groups(be, w, tie_limit(be, w, w.shape[-1]))
+        return tied, inverse_gaps(be, w[..., None, :] - w[..., :, None], tied)
+
+    def push(self, tools: Tools, A: Array | None, out: tuple[Array, ...], dA: Array) -> tuple[Array, ...]:
+        be = tools.be
+        w, V, B = out
+        tied, E = self._gaps(be, w)
+        C = be.matmul(be.adjoint(V), be.matmul(hermitian(be, dA), V))
+        K = tools.quotient(E, B, B, C)
+        dw = be.xp.linalg.diagonal(C)
+        K, dw = tools.watch(K, be.xp.real(dw) if be.is_complex(dw) else dw, tied, self.name)
+        return dw, be.matmul(V, K), C * be.astype(tied, C.dtype)
+
+    def pull(
+        self, tools: Tools, A: Array | None, out: tuple[Array, ...], g: tuple[Array | None, ...]
+    ) -> Array | None:
+        be = tools.be
+        w, V, B = out
+        gw, gV, gB = g
+        adjoint = be.adjoint(V)
+        if gV is None and gB is None:
+            return None if gw is None else be.matmul(V * be.astype(gw, V.dtype)[..., None, :], adjoint)
+        tied, E = self._gaps(be, w)
+        inner = None if gB is None else gB * be.astype(tied, gB.dtype)
+        bad = None
+        if gV is not None:
+            X = be.matmul(adjoint, gV)
+            bad = depends_on_basis(be, X - be.adjoint(X), X, gw, tied)
+            part = tools.quotient(E, B, B, X)
+            inner = part if inner is None else inner + part
+        inner = hermitian(be, inner)
+        if gw is not None:
+            inner = inner + be.matrix_diag(be.astype(gw, inner.dtype))
+        G = be.matmul(V, be.matmul(inner, adjoint))
+        if bad is None:
+            return G
+        return tools.refuse(G, bad, MESSAGE.format(name=self.name, values="eigenvalues"))
+
+
+EIGH = _Eigh()
+EIGHVALS = Values(EIGH, lambda be, A: be.plain_eigvalsh(A))

@@ -1,0 +1,70 @@
+"""Quotients by gaps of eigenvalues, and what is done where there is no gap.
+
+Perturbed eigenvectors are ``dV = V K`` with ``K_ij = C_ij / (w_j - w_i)``, ``C = V^-1 dA V``. Eigenvalues
+that agree to rounding form a *group*: its vectors span a space that is a smooth function of A, but the
+basis of that space is arbitrary. So K is zero inside groups (the basis is carried along without turning),
+and beside w there is the matrix B of A in the basis V: the same numbers on its diagonal, zeros elsewhere,
+but inside groups with the derivative ``dB_ij = C_ij``. Then ``C = K B - B K + dB`` holds exactly, V and B
+are smooth to all orders, and so is every function of them that does not see the basis inside a group (a
+projector, say), at exact ties too.
+
+That is why the quotient is differentiated as the solution of ``K T - S K = C``, with S = T = B, and not by
+differentiating ``1 / (w_j - w_i)``: inside a group S and T turn away from being diagonal.
+
+Two kinds of loss have no such derivative, and are refused. One that depends on the basis of a group shows
+by cotangents X of K that are not zero inside it (of a self-adjoint matrix: whose skew part is not zero).
+One that weighs tied eigenvalues differently *and* sees their vectors may be a matrix function ``V f(w)
+V^H``, whose derivative inside a group is not determined by what the loss says about w and V.
+
+Sources: the masked rule is that of differentiable eigensolvers for degenerate spectra (e.g. Kasim & Vinko,
+arXiv:2010.13311); to all orders by the parallel transport of Kato 1995, sec. II.4.2.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ..backends.base import Array
+
+__all__ = ["GAPS", "depends_on_basis", "groups", "inverse_gaps", "tie_limit"]
+
+GAPS = 64.0
+"""Eigenvalues closer than this many units of rounding of the largest are one group."""
+
+
+def tie_limit(be: Any, w: Array, n: int) -> Array:
+    """The largest gap that counts as none, (..., 1): ``max(64, n) eps max|w|``."""
+    eps = float(be.xp.finfo(be.real_dtype(w.dtype)).eps)
+    return max(GAPS, n) * eps * be.xp.max(be.xp.abs(w), axis=-1, keepdims=True)
+
+
+def groups(be: Any, w: Array, limit: Array) -> Array:
+    """Whether sorted real numbers (..., n) belong to one group: (..., n, n)."""
+    xp = be.xp
+    first = xp.zeros_like(w[..., :1], dtype=be.dtype("int32"))
+    steps = xp.astype(xp.abs(w[..., 1:] - w[..., :-1]) > limit, be.dtype("int32"))
+    label = xp.cumulative_sum(xp.concat([first, steps], axis=-1), axis=-1)
+    return label[..., :, None] == label[..., None, :]
+
+
+def inverse_gaps(be: Any, gaps: Array, masked: Array) -> Array:
+    """``1 / gaps``, zero where masked (finite there for the derivative's sake, too)."""
+    xp = be.xp
+    return xp.where(masked, xp.zeros_like(gaps), 1 / xp.where(masked, xp.ones_like(gaps), gaps))
+
+
+def depends_on_basis(be: Any, numerators: Array, X: Array, gw: Array | None, tied: Array) -> Array:
+    """Whether a loss has no derivative at these ties, of batch shape: see the module.
+
+    numerators: what must vanish inside groups, of the cotangents X of K; gw: the cotangents of w.
+    """
+    xp = be.xp
+    eps = float(xp.finfo(be.real_dtype(X.dtype)).eps) ** 0.5
+    size = xp.abs(X)
+    most = eps * xp.max(xp.max(size, axis=-1), axis=-1)[..., None, None]
+    seen = xp.abs(numerators) > most
+    if gw is not None:
+        limit = eps * xp.max(xp.abs(gw), axis=-1)[..., None, None]
+        uneven = xp.abs(gw[..., :, None] - gw[..., None, :]) > limit
+        seen = seen | (uneven & (size > most))
+    return xp.any(xp.any(seen & tied, axis=-1), axis=-1)
