@@ -109,14 +109,102 @@ def lu_solve(be: Any, A: Any, B: Array) -> Array:
     return xp.moveaxis(xp.flip(X, axis=0), 0, -2)
 
 
+PANEL = 32  # columns eliminated at once: one small dense factorisation instead of so many steps
+
+
 def lu_slogdet(be: Any, A: Any) -> tuple[Array, Array]:
-    """Sign (or phase) and logarithm of the modulus of the determinant."""
+    """Sign (or phase) and logarithm of the modulus of the determinant.
+
+    The elimination of ``lu_solve`` a panel of columns at a time, with the same pivots: what stays below a
+    panel are l rows, which are the first rows of the next one.
+    """
+    xp = be.xp
     from ..linalg.determinant import of_entries
 
-    empty = be.zeros((A.shape[-1], *A.batch_shape, 0), A.dtype, A.device)
-    U, _, signs = _eliminate(be, A, empty)
-    sign, value = of_entries(be, be.xp.moveaxis(U[..., 0], 0, -1))
-    return sign * be.xp.prod(signs, axis=0), value
+    l, u = A.widths  # noqa: E741
+    m, batch = max(PANEL, l + u), A.batch_shape
+    first, panels = _panels(be, A, m)
+    start = _flat_to_rows(be, first, l, l + u)
+    place = xp.arange(l + m, device=be.device(panels))
+
+    def step(carry: Any, new: Any) -> Any:
+        top = xp.concat([carry, _zeros(be, carry, *batch, l, m)], axis=-1)
+        W = xp.concat([top, new[0]], axis=-2)
+        rows, L, U = be.lu(W[..., :m])
+        W = xp.take_along_axis(W[..., m:], rows[..., None] + xp.zeros_like(place[:1])[None, :], axis=-2)
+        above = be.solve_triangular(L[..., :m, :], W[..., :m, :], unit=True)
+        left = W[..., m:, :] - be.matmul(L[..., m:, :], above)
+        crossed = (rows[..., :, None] > rows[..., None, :]) & (place[:, None] < place[None, :])
+        odd = xp.sum(be.astype(crossed, be.real_dtype(W.dtype)), axis=(-2, -1)) % 2
+        return left, (xp.linalg.diagonal(U), 1 - 2 * odd)
+
+    _, (pivots, signs) = scan(be, step, start, (panels,))
+    pivots = xp.moveaxis(pivots, 0, -2)
+    sign, value = of_entries(be, xp.reshape(pivots, (*batch, pivots.shape[-2] * m)))
+    return sign * be.astype(xp.prod(signs, axis=0), sign.dtype), value
+
+
+def _panels(be: Any, A: Any, m: int) -> tuple[Array, Array]:
+    """The first l rows of A, (*batch, l, l + u + 1), and all that follow in panels of m rows as dense
+    matrices (count, *batch, m, m + l + u), which starts where the first of their rows does. Beyond the end
+    the diagonal is one."""
+    import numpy as np
+
+    xp = be.xp
+    l, u = A.widths  # noqa: E741
+    n, w = A.shape[-1], l + u + 1
+    count = -(-n // m)
+    more = count * m + l - n
+    R = _rows(be, A, be.dtype(A.dtype), A.batch_shape, more)
+    unit = np.zeros((n + more, w))
+    unit[n : count * m, l] = 1
+    unit = be.asarray(unit, R.dtype, be.device(R))
+    R = xp.moveaxis(R + xp.reshape(unit, (n + more, *(1,) * len(A.batch_shape), w)), 0, -2)
+    first, rest = R[..., :l, :], R[..., l:, :]
+    rest = xp.reshape(rest, (*A.batch_shape, count, m, w))
+    return first, xp.moveaxis(_flat_to_rows(be, rest, 0, m + l + u), -3, 0)
+
+
+def _flat_to_rows(be: Any, R: Array, shift: int, width: int) -> Array:
+    """Rows of a band, (..., m, w), as a matrix (..., m, width): row r starts at column r - shift."""
+    import numpy as np
+
+    xp = be.xp
+    *lead, m, w = R.shape
+    column = np.arange(width)[None, :] - np.arange(m)[:, None] + shift
+    inside = (column >= 0) & (column < w)
+    index = np.where(inside, np.arange(m)[:, None] * w + column, m * w)
+    flat = xp.concat([xp.reshape(R, (*lead, m * w)), _zeros(be, R, *lead, 1)], axis=-1)
+    return xp.reshape(flat[..., be.asarray(index.ravel(), device=be.device(R))], (*lead, m, width))
+
+
+def cholesky_logdet(be: Any, A: Any) -> Array:
+    """The logarithm of the determinant of a positive definite band matrix, a panel of rows at a time. The
+    lower half is read; where that is not definite, be.cholesky says so (NaN under a trace)."""
+    import numpy as np
+
+    xp = be.xp
+    l = A.widths[0]  # noqa: E741
+    m, n, batch = max(PANEL, l), A.shape[-1], A.batch_shape
+    count = -(-n // m)
+    R = xp.moveaxis(_rows(be, A, be.dtype(A.dtype), batch, count * m - n)[..., : l + 1], 0, -2)
+    W = _flat_to_rows(be, xp.reshape(R, (*batch, count, m, l + 1)), 0, l + m)
+    B, D = xp.moveaxis(W[..., :l], -3, 0), xp.moveaxis(W[..., l:], -3, 0)
+    inside = be.asarray((np.arange(count * m) >= n).reshape(count, *(1,) * len(batch), m), D.dtype, be.device(D))
+    D = D + be.adjoint(xp.tril(D, k=-1)) + be.matrix_diag(inside)
+
+    def step(corner: Any, new: Any) -> Any:
+        b, d = new
+        if l:
+            x = be.adjoint(be.solve_triangular(corner, be.adjoint(b)))
+            d = d - be.matmul(x, be.adjoint(x))
+        L = be.cholesky(d)
+        return L[..., m - l :, m - l :], (xp.linalg.diagonal(L),)
+
+    start = be.eye(l, D.dtype, be.device(D)) + _zeros(be, D, *batch, l, l)
+    _, (d,) = scan(be, step, start, (B, D))
+    d = xp.log(xp.real(d) if be.is_complex(d) else d)
+    return 2 * xp.sum(xp.sum(d, axis=-1), axis=0)
 
 
 def cholesky_bands(be: Any, A: Any) -> Array:

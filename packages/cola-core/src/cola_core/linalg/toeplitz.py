@@ -14,6 +14,7 @@ from ..backends.base import Array
 from ..cost import Cost
 from ..dispatch.choose import ask
 from ..operators import ConvolveND, Hankel, Toeplitz
+from ..operators.fourier import fft, good_length, ifft
 from ..plugins.rulebook import RuleBook
 from ..properties import PSD
 from .determinant import SLOGDET
@@ -143,13 +144,32 @@ def solve_toeplitz(A: Any, b: Array, *, alg: Any) -> Array:
 
 
 def _differentiable(be: Any, A: Any, b: Array) -> Array:
-    """In PyTorch the derivative is another solve, so memory does not grow with the steps of the recursion."""
+    """In PyTorch the derivative is another solve, so memory does not grow with the steps of the recursion,
+    and by the same factor: ``T^{-H} = conj(J T^{-1} J)``, J the reversal."""
+    import torch
+
     from ..autodiff.torch_implicit import detached
 
+    if torch.compiler.is_compiling():
+        return NotImplemented  # type: ignore[return-value]
     fixed = detached(A)
-    if _factor(fixed, alg=Auto()) is NotImplemented:
-        return NotImplemented
-    return be.implicit_solve(A, lambda T, rhs: (ask(SOLVE, (T, rhs), Auto()), None), b)[0]
+    if not be.is_concrete(b, fixed.column, fixed.first_row):  # inside of torch.func: without what it wraps
+        return be.implicit_solve(A, lambda T, rhs: (ask(SOLVE, (T, rhs), Auto()), None), b)[0]  # type: ignore[no-any-return]
+    found = _factor(fixed, alg=Auto())
+    if found is NotImplemented:
+        return NotImplemented  # type: ignore[return-value]
+
+    def solve(T: Any, rhs: Array) -> Any:
+        x = found.solve(rhs)
+        return (ask(SOLVE, (T, rhs), Auto()) if x is NotImplemented else x), None
+
+    def solve_adjoint(T: Any, rhs: Array) -> Any:
+        x = found.solve(be.conj(be.xp.flip(rhs, axis=-2)))
+        if x is NotImplemented:
+            return ask(SOLVE, (T, rhs), Auto()), None
+        return be.conj(be.xp.flip(x, axis=-2)), None
+
+    return be.implicit_solve(A, solve, b, solve_adjoint)[0]  # type: ignore[no-any-return]
 
 
 @RULES.rule(
@@ -162,8 +182,84 @@ def _differentiable(be: Any, A: Any, b: Array) -> Array:
     complexity="O(N^2)",
 )
 def slogdet_toeplitz(A: Any, *, alg: Any) -> tuple[Array, Array]:
+    be = A._concrete_backend()
+    if be.name == "torch" and be.differentiating(A.column, A.first_row):
+        return _differentiable_determinant(be, A)
     found = _factor_of_determinant(A)
     return found if found is NotImplemented else found.slogdet()
+
+
+def _differentiable_determinant(be: Any, A: Any) -> tuple[Array, Array]:
+    """``d log det T = sum_k s_k dt_k``, s_k the sum of the entries of ``T^{-1}`` that dt_k meets: FFTs of the
+    inverse's first and last column, which are solutions again. The recursion is not recorded."""
+    import torch
+
+    n, batch = A.shape[-1], A.batch_shape
+    if torch.compiler.is_compiling():
+        return NotImplemented  # type: ignore[return-value]
+
+    def run(t: Array) -> Any:
+        T = _of_diagonals(t, n, A.declared)
+        found = _factor_of_determinant(T)
+        if found is NotImplemented:
+            return be.lu_slogdet(be.lu_factor(T.to_dense())), None
+        return found.slogdet(), None
+
+    def tangent(d: Any, inputs: Any, outputs: Any) -> Any:
+        (t,), xp = inputs, be.xp
+        T = _of_diagonals(t, n, A.declared)
+        ends = be.eye(n, t.dtype, be.device(t))[:, :: max(n - 1, 1)]
+        found = ask(SOLVE, (T, ends + be.zeros((*batch, n, 2), t.dtype, be.device(t))), Auto())
+        change = xp.sum(sums_of_inverse(be, found[..., 0], found[..., 1]) * d[0], axis=-1)
+        sign = outputs[0]
+        if not be.is_complex(change):
+            return xp.zeros_like(sign), change
+        return 1j * xp.imag(change) * sign, xp.real(change)
+
+    t = A.generator(2 * n - 1)
+    t = be.xp.broadcast_to(t, (*batch, 2 * n - 1))
+    return be.differentiable(run, tangent, t)[0]  # type: ignore[no-any-return]
+
+
+def _of_diagonals(t: Array, n: int, declared: Any) -> Toeplitz:
+    """The Toeplitz matrix with t[k] on the k-th subdiagonal and t[-k] on the k-th superdiagonal."""
+    from ..backends import backend_of
+
+    xp = backend_of(t).xp  # type: ignore[union-attr]
+    row = xp.concat((t[..., :1], xp.flip(t[..., n:], axis=-1)), axis=-1)
+    return Toeplitz(t[..., :n], row, declared=declared)
+
+
+def sums_of_inverse(be: Any, f: Array, g: Array) -> Array:
+    """Of the inverse with first column f and last column g (*batch, n) of a Toeplitz matrix: the sums of its
+    superdiagonals 0 to n - 1, then of its subdiagonals n - 1 to 1.
+
+    By Gohberg and Semencul's formula the inverse is ``L(a) U(b) - L(c) U(d)`` with triangular Toeplitz
+    matrices, and the sum of a diagonal of ``L(a) U(b)`` is a correlation of a and b with weights.
+    """
+    xp, n = be.xp, f.shape[-1]
+    zero = xp.zeros_like(f[..., :1])
+    pairs = (
+        (f, xp.flip(g, axis=-1)),
+        (xp.concat((zero, g[..., :-1]), axis=-1), xp.concat((zero, xp.flip(f[..., 1:], axis=-1)), axis=-1)),
+    )
+    weight = be.astype(n - xp.arange(n, device=be.device(f)), f.dtype)
+    total: Any = 0
+    for sign, (a, b) in zip((1, -1), pairs, strict=True):
+        above = _correlation(be, a, weight * b)[..., :n]  # entries (i, i + k): the index of b is the larger
+        below = _correlation(be, b, weight * a)[..., 1:n]
+        total = total + sign * xp.concat((above, xp.flip(below, axis=-1)), axis=-1)
+    return total / f[..., :1]
+
+
+def _correlation(be: Any, a: Array, b: Array) -> Array:
+    """``c_k = sum_q a_q b_{q+k}`` for k = 0 to n - 1."""
+    xp, n = be.xp, a.shape[-1]
+    length = good_length(2 * n - 1)
+    # backwards, a correlation is a convolution, and it starts at index n - 1
+    product = fft(be, xp.flip(a, axis=-1), (length,), -1) * fft(be, b, (length,), -1)
+    found = ifft(be, product, (length,), -1)[..., n - 1 : 2 * n - 1]
+    return found if be.is_complex(a) else xp.real(found)
 
 
 def _factor_of_determinant(A: Any) -> Any:
