@@ -235,12 +235,10 @@ NOT_ASKED = {
     "low_rank": {"solve", "logdet", "inv_quad_logdet"},  # singular
     "projection": RECTANGULAR,  # singular, and its eigenvalues are zeros and ones
     "householder": {"svdvals"},  # ones
-    "sparse": {"inv_quad_logdet"},
-    "product": {"inv_quad_logdet"},
 }
 
-# LAPACK's answer, whose bytes PyTorch does not see
-ON_THE_HOST = {(A, q) for A in ("banded", "tridiagonal") for q in ("logdet", "inv_quad_logdet")}
+# LAPACK's and SuperLU's answers, whose bytes PyTorch does not see
+ON_THE_HOST = {(A, q) for A in ("banded", "tridiagonal", "sparse") for q in ("logdet", "inv_quad_logdet")}
 
 QUESTIONS = {
     "product": lambda A, b: _number(A @ b),

@@ -190,7 +190,9 @@ def cholesky_logdet(be: Any, A: Any) -> Array:
     R = xp.moveaxis(_rows(be, A, be.dtype(A.dtype), batch, count * m - n)[..., : l + 1], 0, -2)
     W = _flat_to_rows(be, xp.reshape(R, (*batch, count, m, l + 1)), 0, l + m)
     B, D = xp.moveaxis(W[..., :l], -3, 0), xp.moveaxis(W[..., l:], -3, 0)
-    inside = be.asarray((np.arange(count * m) >= n).reshape(count, *(1,) * len(batch), m), D.dtype, be.device(D))
+    inside = be.asarray(
+        (np.arange(count * m) >= n).reshape(count, *(1,) * len(batch), m), D.dtype, be.device(D)
+    )
     D = D + be.adjoint(xp.tril(D, k=-1)) + be.matrix_diag(inside)
 
     def step(corner: Any, new: Any) -> Any:

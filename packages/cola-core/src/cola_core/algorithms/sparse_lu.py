@@ -1,7 +1,8 @@
 """Sparse direct factorisation by SuperLU (through SciPy). Li, ACM TOMS 31 (2005) 302.
 
 Entries of other libraries are copied to the host for it; under a JAX trace that is a callback. Solves are
-differentiated implicitly, by another solve.
+differentiated implicitly, by another solve; the determinant in PyTorch by the inverse's entries on the
+pattern (``sparse_inverse``).
 """
 
 from __future__ import annotations
@@ -78,8 +79,12 @@ class HostedFactor:
         return be.implicit_solve(A, _on_host, B)[0]
 
     def slogdet(self) -> Any:
-        """Phase and log-modulus; NotImplemented where a derivative may be wanted."""
+        """Phase and log-modulus; NotImplemented where JAX may want a derivative, and while compiling."""
         be = self.A._concrete_backend()
+        if be.name == "torch" and be.differentiating(*tree_leaves(self.A)) and not _compiling(self.A):
+            from .sparse_inverse import slogdet
+
+            return slogdet(self.A)
         if self.host is None or differentiated(be, self.A, tree_leaves(self.A)[0]):
             return NotImplemented
         sign, value = self.host.slogdet()
@@ -134,8 +139,10 @@ class SparseLU(Algorithm):
     def applicable(self, question: str, A: Any, *operands: Any) -> bool | str:
         if not _sparse_terms(A):
             return "not a Sparse operator, nor one plus diagonal ones"
-        if question != "solve" and array_library(A) != "numpy":
-            return "the determinant of SuperLU has no derivative: NumPy arrays only"
+        if question != "solve" and array_library(A) not in ("numpy", "torch"):
+            return "the determinant of SuperLU is found on the host: NumPy arrays and PyTorch tensors only"
+        if question != "solve" and _compiling(A):
+            return "the determinant of SuperLU is found on the host, which torch.compile does not reach"
         return True
 
     def cost(self, question: str, A: Any, *operands: Any) -> Cost:
@@ -224,6 +231,14 @@ def _refuse(A: Any) -> None:
         raise NotImplementedError(
             f"SparseLU factors Sparse operators and sums of such with diagonal ones, not {A!r}. Use LU()."
         )
+
+
+def _compiling(A: Any) -> bool:
+    if array_library(A) != "torch":
+        return False
+    import torch
+
+    return torch.compiler.is_compiling()
 
 
 def _parity(perm: Any) -> int:

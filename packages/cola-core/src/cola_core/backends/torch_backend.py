@@ -37,6 +37,9 @@ class TorchBackend(Backend):
             import numpy as np
 
             x = np.array(x)  # a copy: numpy views of jax arrays are read-only
+        if not torch.compiler.is_compiling() and torch._C._functorch.peek_interpreter_stack() is not None:
+            with torch._C._DisableFuncTorch():  # a constant, whose values can be looked at also there
+                return torch.as_tensor(x, dtype=dtype, device=device)
         # with the dtype at once: by way of torch's default precision 0.1 would lose half its digits
         return torch.as_tensor(x, dtype=dtype, device=device)
 
@@ -49,7 +52,7 @@ class TorchBackend(Backend):
                 f"the values of a tensor of shape {tuple(x.shape)} cannot be copied to the host inside of a "
                 "transformation of torch.func."
             )
-        if torch._C._functorch.peek_interpreter_stack() is not None:
+        if not torch.compiler.is_compiling() and torch._C._functorch.peek_interpreter_stack() is not None:
             with torch._C._DisableFuncTorch():  # a constant beside what is transformed: leave it as it is
                 return x.detach().cpu().resolve_conj().resolve_neg().numpy()
         return x.detach().cpu().resolve_conj().resolve_neg().numpy()
