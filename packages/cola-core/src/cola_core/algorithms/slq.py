@@ -14,14 +14,18 @@ from typing import Any, ClassVar
 
 from ..backends.base import Array
 from ..cost import Cost
-from ..dispatch.session import record
+from ..dispatch.question import reporting
+from ..dispatch.session import SESSION, record
 from ..errors import NotPositiveDefiniteError
 from ..info import Info
 from ..properties import PSD, SelfAdjoint
+from ..pytree import map_leaves, tree_leaves
 from ..reasons import REASONS, RUNNING
 from .base import Iterative, question_memory, refuse_batches
+from .cg import CG
 from .iteration import as_preconditioner
 from .krylov import Tridiagonal, lanczos
+from .lanczos import Lanczos
 from .sketch import look, next_key, spread
 
 __all__ = ["SLQ"]
@@ -80,10 +84,12 @@ class SLQ(Iterative):
         one = be.xp.ones_like(be.zeros((), be.real_dtype(A.dtype), A.device))
         if A.shape[-1] == 0:
             return one, 0 * one
+        n = float(A.shape[-1])
         if self.P is None:
-            return one, self._estimate(A, _logarithm, float(A.shape[-1]))
-        B, known = _preconditioned(A, as_preconditioner(self.P, A))
-        return one, self._estimate(B, _logarithm, float(A.shape[-1]), -known)
+            return one, self._answer(A, None, _logarithm, n, 0 * one)
+        # the value does not depend on P, only its error does: no derivative goes there
+        R, known = _preconditioning(A, as_preconditioner(self.P, map_leaves(be.constant, A)))
+        return one, self._answer(A, R, _logarithm, n, -known)
 
     def trace(self, A: Any) -> Array:
         """The trace of a lazy f(A) or inverse."""
@@ -94,10 +100,53 @@ class SLQ(Iterative):
             raise NotImplementedError(f"SLQ of the trace of {A!r}: {found}. Use XTrace() or Hutchinson().")
         if A.shape[-1] == 0:
             return be.zeros((), A.dtype, A.device)
-        return be.astype(self._estimate(found[0], found[1], 0.0), A.dtype)
+        zero = be.zeros((), be.real_dtype(A.dtype), A.device)
+        return be.astype(self._answer(found[0], None, found[1], 0.0, zero), A.dtype)
 
-    def _estimate(self, A: Any, f: Any, least: float, known: Any = 0.0) -> Array:
-        """``known + tr f(A)``; tol is relative to the larger of it and ``least``."""
+    def _answer(self, A: Any, R: Any, f: _Function, least: float, known: Array) -> Array:
+        """``known + tr f(R^H A R)`` with its derivative ``E[z^H f'(A) dA z]`` (R: that of the logarithm, which
+        is the same for every R), as an estimate from the probes of the value."""
+        be = A._concrete_backend()
+        leaves = tree_leaves(A)
+        if not be.differentiating(*leaves):
+            value, _, facts = self._estimate(A, R, f, least, known, False)
+            self._tell(be, facts)
+            return value
+
+        def run(A: Any, R: Any, known: Array) -> Any:
+            value, kept, facts = self._estimate(A, R, f, least, known, True)
+            return (value, *kept), facts
+
+        def sides(inputs: Any, outputs: Any) -> tuple[Array, Array]:
+            """``f'(A)^H Z`` and Z, in the space of A."""
+            A, R, _ = inputs
+            _, Z, guess = outputs
+            W = f.weights(self, A, R, be.constant(Z), be.constant(guess))
+            return (W, Z) if R is None else (R @ W, R @ Z)
+
+        def tangent(d: Any, inputs: Any, outputs: Any) -> tuple[Array, ...]:
+            value, Z, guess = outputs
+            W, V = sides(inputs, outputs)
+            moved = be.xp.mean(be.inner(W, d.product(0, V)))
+            return be.astype(_real(be, moved), value.dtype), 0 * Z, 0 * guess
+
+        def cotangent(g: Any, inputs: Any, outputs: Any) -> tuple[Any, ...]:
+            W, V = sides(inputs, outputs)
+            return [(be.astype(g[0], W.dtype) / V.shape[-1] * W, V)], None, None
+
+        fixed = map_leaves(be.constant, R)
+        (value, _, _), facts = be.differentiable(
+            run, tangent, A, fixed, be.constant(known), cotangent=cotangent
+        )
+        self._tell(be, facts)
+        return value
+
+    def _estimate(
+        self, A: Any, R: Any, f: _Function, least: float, known: Array, keep: bool
+    ) -> tuple[Array, tuple[Array, ...], tuple[Any, ...]]:
+        """``known + tr f(R^H A R)``; tol is relative to the larger of it and ``least``. Also the probes and
+        what Krylov space says of ``f'(A) z`` if they are to be kept, and the numbers of the Info."""
+        A = A if R is None else PSD(R.H @ A @ R)
         be = A._concrete_backend()
         xp = be.xp
         n = A.shape[-1]
@@ -105,6 +154,7 @@ class SLQ(Iterative):
         concrete = be.is_concrete(A @ be.zeros((n, 1), A.dtype, A.device))
         m = min(n, 32 if concrete else min(self.max_iters, 128), self.max_iters)
         values: list[Array] = []
+        kept: list[tuple[Array, Array]] = []
         products = rounds = 0
         verdict = RUNNING
         with self.watched("SLQ", self.max_samples, be, one) as watch:
@@ -125,10 +175,12 @@ class SLQ(Iterative):
                 if concrete and not exact and m < min(n, self.max_iters):
                     if verdict == RUNNING and be.number(truncation) > 0.3 * self.tol * be.number(size):
                         m = min(n, 2 * m, self.max_iters)
-                        values = []
+                        values, kept = [], []
                         verdict = look(be, watch, 0, truncation)
                         continue
                 values.append(full)
+                if keep:
+                    kept.append((Z, f.guess(be, T, A)))
                 estimates = xp.concat(values, axis=0)
                 count = estimates.shape[0]
                 mean, error = spread(be, estimates)
@@ -139,34 +191,80 @@ class SLQ(Iterative):
                 met = error <= wanted
                 if not concrete or count >= self.max_samples or bool(met) or verdict != RUNNING:
                     break
+        joined = tuple(xp.concat(list(x), axis=-1) for x in zip(*kept, strict=True))
+        return mean, joined, (met, steps, products, truncation, error, verdict)
+
+    def _tell(self, be: Any, facts: tuple[Any, ...]) -> None:
+        met, steps, products, truncation, error, verdict = facts
+        truncation, error = be.constant(truncation), be.constant(error)
+        concrete = be.is_concrete(error)
         met = bool(met) if concrete else met
-        reason = "sample or step limit reached" if verdict == RUNNING else REASONS[verdict]
+        reason = "see converged"
+        if concrete:
+            limit = "sample or step limit reached" if int(verdict) == RUNNING else REASONS[int(verdict)]
+            reason = "converged" if met else limit
         record(
             Info(
                 method="SLQ",
                 converged=met,
-                reason="see converged" if not concrete else "converged" if met else reason,
-                iterations=int(steps),
-                matvecs=products,
+                reason=reason,
+                iterations=int(steps) if concrete else steps,
+                matvecs=int(products) if concrete else products,
                 tolerance=self.tol,
                 error_estimate=be.number(truncation) if concrete else truncation,
                 standard_error=be.number(error) if concrete else error,
             )
         )
-        return mean
 
 
 @dataclass(frozen=True)
 class _Function:
-    """What quadrature needs of f: its values, and whether it is meant for positive arguments only."""
+    """What quadrature needs of f: its values, whether it is meant for positive arguments only, and its
+    derivative: that of ``scalar``, or ``-(-1)^k A^{-k}`` for ``solves = k``."""
 
     name: str
     fn: Any = field(hash=False, compare=False)
     positive: bool = False
+    scalar: Any = field(default=None, hash=False, compare=False)
+    solves: int = 0
+
+    def guess(self, be: Any, T: Tridiagonal, A: Any) -> Array:
+        """What the Krylov space of a probe says of ``A^{-1} z``, (n, s): the first guess of a solve. (Where
+        there is none to be made, nothing is kept.)"""
+        xp = be.xp
+        if not self.solves:
+            return be.zeros((A.shape[-1], 0), A.dtype, A.device)
+        theta, S = T.eigh(be)
+        top = xp.max(xp.abs(theta), axis=-1)[..., None]
+        eps = float(xp.finfo(theta.dtype).eps)
+        present = (xp.abs(S[..., 0, :]) > 10 * eps) & (theta > eps * top)
+        small = xp.where(present, 1 / xp.where(present, theta, xp.ones_like(theta)), xp.zeros_like(theta))
+        c = xp.sum(S * (small * S[..., 0, :])[..., None, :], axis=-1) * T.norm[..., None]
+        return xp.sum(T.basis * be.astype(c.T, T.basis.dtype)[:, None, :], axis=0)
+
+    def weights(self, alg: SLQ, A: Any, R: Any, Z: Array, guess: Array) -> Array:
+        """``f'(B)^H Z`` for ``B = R^H A R``: one batched solve, or the action of the derivative."""
+        B = A if R is None else PSD(R.H @ A @ R)
+        if not self.solves:
+            slope = self.scalar.derivative().conjugate()
+            return _in_derivative(B, lambda: Lanczos(tol=0.1 * alg.tol).function_times(B, slope, Z))
+        W = _in_derivative(B, lambda: CG(tol=0.1 * alg.tol, x0=guess).solve(B, Z))
+        for _ in range(1, self.solves):
+            W = -_in_derivative(B, lambda: CG(tol=0.1 * alg.tol).solve(B, W))
+        return W
 
 
-_logarithm = _Function("log det", lambda be, w: be.xp.log(w), True)
-_reciprocal = _Function("the trace of the inverse", lambda be, w: 1 / w, True)
+def _in_derivative(A: Any, compute: Any) -> Array:
+    """A solve that a derivative needs, with its own Info and warning where none is being collected."""
+    return compute() if SESSION.get() is not None else reporting("solve", A, compute)  # type: ignore[no-any-return]
+
+
+def _real(be: Any, x: Array) -> Array:
+    return be.xp.real(x) if be.is_complex(x) else x
+
+
+_reciprocal = _Function("the trace of the inverse", lambda be, w: 1 / w, True, solves=2)
+_logarithm = _Function("log det", lambda be, w: be.xp.log(w), True, solves=1)
 
 
 def _behind(A: Any) -> Any:
@@ -187,7 +285,7 @@ def _behind(A: Any) -> Any:
     positive = f.needs_positive or f.needs_nonzero
     if positive and not B.isa(PSD):
         return f"{f.name} needs an operator declared PSD"
-    return B, _Function(f"the trace of {f.name}", lambda be, w: f.fn(be.xp, w), positive)
+    return B, _Function(f"the trace of {f.name}", lambda be, w: f.fn(be.xp, w), positive, f)
 
 
 def _quadrature(be: Any, T: Tridiagonal, m: int, A: Any, f: _Function) -> Array:
@@ -225,8 +323,8 @@ def _tail(be: Any, step: Array, previous: Array) -> Array:
     return step * ratio / (1 - ratio)
 
 
-def _preconditioned(A: Any, P: Any) -> tuple[Any, Array]:
-    """``R^H A R`` for ``P = R R^H``, declared PSD, and ``log det P``."""
+def _preconditioning(A: Any, P: Any) -> tuple[Any, Array]:
+    """R for ``P = R R^H``, and ``log det P``."""
     from ..dispatch.choose import ask
     from ..linalg.determinant import SLOGDET
     from .base import Auto
@@ -247,7 +345,7 @@ def _preconditioned(A: Any, P: Any) -> tuple[Any, Array]:
                 "use a preconditioner with a factor, such as Jacobi, Nystrom or RPCholesky."
             )
     known = ask(SLOGDET, (P,), Auto())[1]
-    return PSD(R.H @ A @ R), known
+    return R, known
 
 
 def _root(P: Any) -> Any:
