@@ -16,6 +16,7 @@ from .base import Algorithm
 from .condition import inverse_norm1
 from .dense_cost import batch_size, dense_memory, with_entries
 from .factor import CholeskyFactor, dense_entries, record_direct, warn_if_singular
+from .kept_factor import keeps
 
 __all__ = ["Cholesky"]
 
@@ -59,12 +60,10 @@ class Cholesky(Algorithm):
     def factor(self, A: Any, look: bool = False) -> CholeskyFactor:
         """Factor once for several solves and the determinant; look: estimate a doubtful condition number."""
         be = A._concrete_backend()
-        M = dense_entries(A)
-        look_for_asymmetry(be, A, M)
-        if self.jitter is not None and M.shape[-1]:
-            M = self._lifted(be, A, M)
-        L = be.cholesky(M)
-        factor = CholeskyFactor(be, L)
+        M = self._entries(be, A)
+        kept = keeps(be, M)
+        L = be.cholesky(be.constant(M) if kept else M)
+        factor = CholeskyFactor(be, L, M=M if kept else None)
         if M.ndim != 2 or not M.shape[0]:
             return factor
         doubtful = False
@@ -78,14 +77,21 @@ class Cholesky(Algorithm):
                 warn_if_singular(bound, A, "Cholesky")
         if not wanted() and not doubtful:
             return factor
-        norm1 = be.constant(be.norm1(M))
-        inverse = inverse_norm1(be, factor.solve, factor.solve, M.shape[-1], M.dtype, be.device(M))
+        norm1 = be.constant(be.norm1(be.constant(M)))
+        solve = CholeskyFactor(be, L).solve
+        inverse = inverse_norm1(be, solve, solve, M.shape[-1], M.dtype, be.device(M))
         condition: Any = be.constant(norm1 * inverse)
         if be.is_concrete(condition):
             condition = be.number(condition)
         if doubtful:
             warn_if_singular(1 / condition, A, "Cholesky")
         return replace(factor, condition=condition, norm1=norm1)
+
+    def _entries(self, be: Any, A: Any) -> Array:
+        """What is factored."""
+        M = dense_entries(A)
+        look_for_asymmetry(be, A, M)
+        return M if self.jitter is None or not M.shape[-1] else self._lifted(be, A, M)
 
     def _lifted(self, be: Any, A: Any, M: Array) -> Array:
         xp = be.xp
@@ -113,7 +119,8 @@ class Cholesky(Algorithm):
     def cholesky(self, A: Any) -> Any:
         from ..operators import Triangular
 
-        return Triangular(self.factor(A).L, lower=True)
+        be = A._concrete_backend()
+        return Triangular(be.cholesky(self._entries(be, A)), lower=True)
 
     def root(self, A: Any) -> Any:
         """L; a semidefinite operator, which has none to working precision, goes through its eigenvalues."""

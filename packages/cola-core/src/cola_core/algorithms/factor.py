@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, ClassVar
 
 from ..backends.base import Array, Backend, dtype_name
@@ -18,6 +19,7 @@ from ..dispatch.session import record
 from ..errors import IllConditionedWarning, NonFiniteError, SingularMatrixError
 from ..info import Info
 from ..reasons import REASONS, SINGULAR
+from .kept_factor import CHOLESKY, LU, log_determinant, quadratic, solution
 
 __all__ = [
     "CholeskyFactor",
@@ -28,6 +30,7 @@ __all__ = [
     "refined",
     "singular_raises",
     "warn_if_singular",
+    "with_columns",
 ]
 
 _RAISE: ContextVar[bool] = ContextVar("cola_core_singular_raises", default=False)
@@ -163,41 +166,60 @@ def _norm1(xp: Any, X: Array) -> Array:
 
 @dataclass(frozen=True)
 class CholeskyFactor:
-    """``A = L L^H``. condition, norm1: as in ``LUFactor``. jitter: the multiple of the identity that was
-    added."""
+    """``A = L L^H``. condition, norm1: as in ``LUFactor``. M: the entries, where derivatives are taken in them
+    (``kept_factor``); L then is a constant."""
 
     be: Backend
     L: Array
     condition: Any = None
     norm1: Any = None
+    M: Array | None = None
     method: ClassVar[str] = "Cholesky"
 
     def solve(self, B: Array) -> Array:
         """``A^{-1} B``: two triangular solves, ``2 n^2`` flops a column."""
-        return self.be.cholesky_solve(self.L, B)
+        if self.M is None:
+            return self.be.cholesky_solve(self.L, B)
+        return with_columns(self.be, self.M, partial(solution, self.be, CHOLESKY, self.M, (self.L,)), B)
 
     def slogdet(self) -> tuple[Array, Array]:
         """Sign (one) and ``log det A = 2 sum log L_ii``."""
-        xp = self.be.xp
-        d = xp.linalg.diagonal(self.L)
-        d = xp.real(d) if self.be.is_complex(d) else d
-        value = 2 * xp.sum(xp.log(d), axis=-1)
-        return 0 * value + 1, value  # ones of the same kind; ten times cheaper than ones_like for one number
+        if self.M is None:
+            return cholesky_slogdet(self.be, self.L)
+        return log_determinant(self.be, CHOLESKY, self.M, (self.L,))
+
+    def quadratic(self, B: Array, X: Array | None = None) -> Array:
+        """``b^H A^{-1} b`` for every column of B; X: ``A^{-1} B``, where it is at hand."""
+        if self.M is None:
+            return self.be.inner(B, self.solve(B) if X is None else X)
+        return quadratic(self.be, CHOLESKY, self.M, (self.L,), B, _constant(self.be, X))[0]
+
+
+def cholesky_slogdet(be: Backend, L: Array) -> tuple[Array, Array]:
+    """Sign (one) and logarithm of the determinant of ``L L^H``."""
+    d = be.xp.linalg.diagonal(L)
+    d = be.xp.real(d) if be.is_complex(d) else d
+    value = 2 * be.xp.sum(be.xp.log(d), axis=-1)
+    return 0 * value + 1, value  # ones of the same kind; ten times cheaper than ones_like for one number
 
 
 @dataclass(frozen=True)
 class LUFactor:
-    """``P A = L U``. condition: an estimate in the 1-norm, norm1: that of A; None where not known."""
+    """``P A = L U``. condition: an estimate in the 1-norm, norm1: that of A; None where not known. M: the
+    entries, where derivatives are taken in them; the factors then are constants."""
 
     be: Backend
     factors: Any
     condition: Any = None
     norm1: Any = None
+    M: Array | None = None
     method: ClassVar[str] = "LU"
 
     def solve(self, B: Array) -> Array:
         """``A^{-1} B``, ``2 n^2`` flops a column."""
-        return self.be.lu_solve(self.factors, B)
+        if self.M is None:
+            return self.be.lu_solve(self.factors, B)
+        return with_columns(self.be, self.M, partial(solution, self.be, LU, self.M, tuple(self.factors)), B)
 
     def solve_adjoint(self, B: Array) -> Array:
         """``A^{-H} B``, from the same factors."""
@@ -205,4 +227,22 @@ class LUFactor:
 
     def slogdet(self) -> tuple[Array, Array]:
         """Sign (or complex phase, with the parity of P) and log of the modulus of the determinant."""
-        return self.be.lu_slogdet(self.factors)
+        if self.M is None:
+            return self.be.lu_slogdet(self.factors)
+        return log_determinant(self.be, LU, self.M, tuple(self.factors))
+
+    def quadratic(self, B: Array, X: Array | None = None) -> Array:
+        """``b^H A^{-1} b`` for every column of B; X: ``A^{-1} B``, where it is at hand."""
+        if self.M is None:
+            return self.be.inner(B, self.solve(B) if X is None else X)
+        return quadratic(self.be, LU, self.M, tuple(self.factors), B, _constant(self.be, X))[0]
+
+
+def with_columns(be: Backend, M: Array, solve: Any, B: Array) -> Array:
+    """``solve`` of a vector or of columns, in the common dtype with M."""
+    B = be.astype(B, be.xp.result_type(B.dtype, M.dtype))
+    return solve(B[:, None])[..., 0] if len(B.shape) == 1 else solve(B)  # type: ignore[no-any-return]
+
+
+def _constant(be: Backend, X: Array | None) -> Array | None:
+    return None if X is None else be.constant(X)

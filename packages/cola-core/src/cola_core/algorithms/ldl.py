@@ -7,6 +7,7 @@ signs of its eigenvalues are those of the matrix (Sylvester), so that the inerti
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, ClassVar
 
 from ..backends.base import Array, Backend
@@ -14,12 +15,15 @@ from ..cost import Cost
 from ..dispatch.session import wanted
 from ..errors import PropertyError
 from ..properties import SelfAdjoint
+from ..pytree import tree_leaves
 from .base import Algorithm, refuse_batches
 from .cholesky import asymmetry, check_finite
 from .condition import inverse_norm1
 from .dense_cost import dense_memory, with_entries
-from .factor import dense_entries, record_direct, refined, warn_if_singular
+from .factor import dense_entries, record_direct, refined, warn_if_singular, with_columns
 from .iteration import differentiated
+from .kept_factor import LDL as KEPT
+from .kept_factor import keeps, log_determinant, solution
 from .lu import LU
 
 __all__ = ["LDL", "LDLFactor"]
@@ -65,11 +69,12 @@ class LDL(Algorithm):
                 f"LDL of {A!r}: the matrix is not self-adjoint (|A - A^H| reaches {gap:.3g}). Use LU(), or "
                 "symmetrise it."
             )
-        factors = be.ldl_factor(M)
+        kept = M if keeps(be, M) else None
+        factors = be.ldl_factor(M if kept is None else be.constant(M))
         n = M.shape[-1]
         if not n or singular_ok or not be.is_concrete(M):
-            return LDLFactor(be, factors)
-        norm1 = be.constant(be.norm1(M))
+            return LDLFactor(be, factors, M=kept)
+        norm1 = be.constant(be.norm1(be.constant(M)))
         condition, rcond = None, be.ldl_rcond(factors, norm1)
         if rcond is None and wanted():
             solve = LDLFactor(be, factors).solve
@@ -77,12 +82,12 @@ class LDL(Algorithm):
         if rcond is not None:
             condition = 1 / rcond if rcond > 0 else float("inf")
         warn_if_singular(rcond, A, "LDL")
-        return LDLFactor(be, factors, condition, norm1)
+        return LDLFactor(be, factors, condition, norm1, kept)
 
     def solve(self, A: Any, b: Array) -> Array:
         check_finite(A, b)
         be = A._concrete_backend()
-        if differentiated(be, A, b):
+        if differentiated(be, A, b) and not be.is_concrete(b, *tree_leaves(A)):
 
             def once(operator: Any, rhs: Array) -> Any:
                 return self.factor(operator).solve(rhs), None
@@ -99,62 +104,39 @@ class LDL(Algorithm):
 
     def slogdet(self, A: Any) -> tuple[Array, Array]:
         be = A._concrete_backend()
-        if differentiated(be, A, be.zeros((), A.dtype, A.device)):
-            return LU().slogdet(A)  # the libraries do not differentiate these factors
+        if differentiated(be, A, be.zeros((), A.dtype, A.device)) and not be.is_concrete(*tree_leaves(A)):
+            return LU().slogdet(A)  # the transformations of PyTorch do not go through these factors
         # a determinant is well defined however ill-conditioned the matrix
         return self._factor(A, dense_entries(A), singular_ok=True).slogdet()
 
 
 @dataclass(frozen=True)
 class LDLFactor:
-    """The factors as the library keeps them. condition, norm1: as in ``LUFactor``."""
+    """The factors as the library keeps them. condition, norm1, M: as in ``LUFactor``."""
 
     be: Backend
     factors: Any
     condition: Any = None
     norm1: Any = None
+    M: Array | None = None
     method: ClassVar[str] = "LDL"
 
     def solve(self, B: Array) -> Array:
         """``A^{-1} B``, ``2 n^2`` flops a column."""
-        return self.be.ldl_solve(self.factors, B)
-
-    def _blocks(self) -> tuple[Array, Array, Array]:
-        """Of D: what is on the diagonal, what is below it (zero but inside blocks of two rows), and which
-        rows begin such blocks."""
-        be, xp = self.be, self.be.xp
-        LD, pivots = self.factors
-        d = xp.linalg.diagonal(LD)
-        d = xp.real(d) if be.is_complex(d) else d
-        n = d.shape[-1]
-        paired = pivots < 0  # rows of blocks of two come one after the other
-        count = xp.cumulative_sum(xp.astype(paired, xp.int64))
-        first = paired & (count % 2 == 1)
-        below = xp.abs(xp.linalg.diagonal(LD, offset=-1)) if n > 1 else d[:0]
-        below = xp.concat([below, xp.zeros_like(d[:1])])
-        return d, xp.where(first, below, xp.zeros_like(below)), first
+        if self.M is None:
+            return self.be.ldl_solve(self.factors, B)
+        return with_columns(self.be, self.M, partial(solution, self.be, KEPT, self.M, tuple(self.factors)), B)
 
     def slogdet(self) -> tuple[Array, Array]:
         """Sign and log of the modulus of the determinant, from D."""
-        be, xp = self.be, self.be.xp
-        d, below, first = self._blocks()
-        if not d.shape[0]:
-            return be.zeros((), self.factors[0].dtype) + 1, xp.sum(d)
-        after = xp.concat([d[1:], d[:1]])
-        scale = xp.where(first, below, xp.ones_like(d))
-        second = xp.concat([first[-1:] & False, first[:-1]])
-        # (d e - b^2) / b^2, which neither under- nor overflows
-        block = (d / scale) * (after / scale) - 1
-        value = xp.where(second, xp.ones_like(d), xp.where(first, block, d))
-        with_log = xp.where(value == 0, xp.ones_like(value), xp.abs(value))
-        log = xp.sum(xp.log(with_log) + 2 * xp.log(scale))
-        log = xp.where(xp.any(value == 0), log - float("inf"), log)
-        return be.astype(xp.prod(xp.sign(value)), self.factors[0].dtype), log
+        if self.M is None:
+            return ldl_slogdet(self.be, self.factors)
+        return log_determinant(self.be, KEPT, self.M, tuple(self.factors))
 
     def inertia(self) -> tuple[int, int, int]:
         """How many eigenvalues are positive, negative and zero."""
         be, xp = self.be, self.be.xp
-        d, below, first = self._blocks()
+        d, below, first = _blocks(be, self.factors)
         if not d.shape[0]:
             return 0, 0, 0
         second = xp.concat([first[-1:] & False, first[:-1]])
@@ -163,3 +145,37 @@ class LDLFactor:
         signs = [alone & (d > 0), alone & (d < 0), alone & (d == 0)]
         plus, minus, none = (int(be.number(xp.sum(xp.astype(s, xp.int64)))) for s in signs)
         return plus + pairs, minus + pairs, none
+
+
+def _blocks(be: Backend, factors: Any) -> tuple[Array, Array, Array]:
+    """Of D: what is on the diagonal, what is below it (zero but inside blocks of two rows), and which rows
+    begin such blocks."""
+    xp = be.xp
+    LD, pivots = factors
+    d = xp.linalg.diagonal(LD)
+    d = xp.real(d) if be.is_complex(d) else d
+    n = d.shape[-1]
+    paired = pivots < 0  # rows of blocks of two come one after the other
+    count = xp.cumulative_sum(xp.astype(paired, xp.int64))
+    first = paired & (count % 2 == 1)
+    below = xp.abs(xp.linalg.diagonal(LD, offset=-1)) if n > 1 else d[:0]
+    below = xp.concat([below, xp.zeros_like(d[:1])])
+    return d, xp.where(first, below, xp.zeros_like(below)), first
+
+
+def ldl_slogdet(be: Backend, factors: Any) -> tuple[Array, Array]:
+    """Sign and logarithm of the modulus of the determinant, from the factors as the library keeps them."""
+    xp = be.xp
+    d, below, first = _blocks(be, factors)
+    if not d.shape[0]:
+        return be.zeros((), factors[0].dtype) + 1, xp.sum(d)
+    after = xp.concat([d[1:], d[:1]])
+    scale = xp.where(first, below, xp.ones_like(d))
+    second = xp.concat([first[-1:] & False, first[:-1]])
+    # (d e - b^2) / b^2, which neither under- nor overflows
+    block = (d / scale) * (after / scale) - 1
+    value = xp.where(second, xp.ones_like(d), xp.where(first, block, d))
+    with_log = xp.where(value == 0, xp.ones_like(value), xp.abs(value))
+    log = xp.sum(xp.log(with_log) + 2 * xp.log(scale))
+    log = xp.where(xp.any(value == 0), log - float("inf"), log)
+    return be.astype(xp.prod(xp.sign(value)), factors[0].dtype), log

@@ -17,6 +17,7 @@ from .cholesky import check_finite
 from .condition import inverse_norm1
 from .dense_cost import batch_size, dense_memory, with_entries
 from .factor import LUFactor, dense_entries, record_direct, refined, warn_if_singular
+from .kept_factor import keeps
 
 __all__ = ["LU"]
 
@@ -48,13 +49,14 @@ class LU(Algorithm):
 
     def _factor(self, A: Any, M: Array, singular_ok: bool = False) -> LUFactor:
         be = A._concrete_backend()
-        factors = be.lu_factor(M)
+        kept = M if keeps(be, M) else None
+        factors = be.lu_factor(M if kept is None else be.constant(M))
         if M.ndim != 2 or not M.shape[-1] or singular_ok:
-            return LUFactor(be, factors)
+            return LUFactor(be, factors, M=kept)
         look = wanted()
         if not be.is_concrete(M) and not look:
-            return LUFactor(be, factors)
-        norm1 = be.constant(be.norm1(M))
+            return LUFactor(be, factors, M=kept)
+        norm1 = be.constant(be.norm1(be.constant(M)))
         rcond = be.lu_rcond(factors, norm1)
         condition: Any = None
         if rcond is not None:
@@ -69,7 +71,7 @@ class LU(Algorithm):
                 condition = be.number(condition)
                 rcond = 1 / condition
         warn_if_singular(rcond, A, "LU")
-        return LUFactor(be, factors, condition, norm1)
+        return LUFactor(be, factors, condition, norm1, kept)
 
     def solve(self, A: Any, b: Array) -> Array:
         check_finite(A, b)

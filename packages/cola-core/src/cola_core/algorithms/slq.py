@@ -10,12 +10,12 @@ log det P`` for ``P = R R^H``, which leaves fewer steps and less variance (Gardn
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, ClassVar
 
 from ..backends.base import Array
 from ..cost import Cost
-from ..dispatch.question import reporting
-from ..dispatch.session import SESSION, record
+from ..dispatch.session import aside, record
 from ..errors import NotPositiveDefiniteError
 from ..info import Info
 from ..properties import PSD, SelfAdjoint
@@ -23,6 +23,7 @@ from ..pytree import map_leaves, tree_leaves
 from ..reasons import REASONS, RUNNING
 from .base import Iterative, question_memory, refuse_batches
 from .cg import CG
+from .derivative_solve import Derivative
 from .iteration import as_preconditioner
 from .krylov import Tridiagonal, lanczos
 from .lanczos import Lanczos
@@ -113,6 +114,8 @@ class SLQ(Iterative):
             self._tell(be, facts)
             return value
 
+        derivative = Derivative.here()
+
         def run(A: Any, R: Any, known: Array) -> Any:
             value, kept, facts = self._estimate(A, R, f, least, known, True)
             return (value, *kept), facts
@@ -121,7 +124,7 @@ class SLQ(Iterative):
             """``f'(A)^H Z`` and Z, in the space of A."""
             A, R, _ = inputs
             _, Z, guess = outputs
-            W = f.weights(self, A, R, be.constant(Z), be.constant(guess))
+            W = f.weights(self, derivative, A, R, be.constant(Z), be.constant(guess))
             return (W, Z) if R is None else (R @ W, R @ Z)
 
         def tangent(d: Any, inputs: Any, outputs: Any) -> tuple[Array, ...]:
@@ -242,21 +245,26 @@ class _Function:
         c = xp.sum(S * (small * S[..., 0, :])[..., None, :], axis=-1) * T.norm[..., None]
         return xp.sum(T.basis * be.astype(c.T, T.basis.dtype)[:, None, :], axis=0)
 
-    def weights(self, alg: SLQ, A: Any, R: Any, Z: Array, guess: Array) -> Array:
+    def weights(self, alg: SLQ, derivative: Derivative, A: Any, R: Any, Z: Array, guess: Array) -> Array:
         """``f'(B)^H Z`` for ``B = R^H A R``: one batched solve, or the action of the derivative."""
         B = A if R is None else PSD(R.H @ A @ R)
+        told = partial(_told, derivative, A._concrete_backend(), B)
         if not self.solves:
             slope = self.scalar.derivative().conjugate()
-            return _in_derivative(B, lambda: Lanczos(tol=0.1 * alg.tol).function_times(B, slope, Z))
-        W = _in_derivative(B, lambda: CG(tol=0.1 * alg.tol, x0=guess).solve(B, Z))
+            return told(lambda: Lanczos(tol=0.1 * alg.tol).function_times(B, slope, Z))
+        W = told(lambda: CG(tol=0.1 * alg.tol, x0=guess).solve(B, Z))
         for _ in range(1, self.solves):
-            W = -_in_derivative(B, lambda: CG(tol=0.1 * alg.tol).solve(B, W))
+            W = -told(lambda: CG(tol=0.1 * alg.tol).solve(B, W))
         return W
 
 
-def _in_derivative(A: Any, compute: Any) -> Array:
-    """A solve that a derivative needs, with its own Info and warning where none is being collected."""
-    return compute() if SESSION.get() is not None else reporting("solve", A, compute)  # type: ignore[no-any-return]
+def _told(derivative: Derivative, be: Any, A: Any, compute: Any) -> Array:
+    """A solve for a derivative, which reports itself as such."""
+    with aside(always=True) as inside:
+        out: Array = compute()
+    for info in inside.infos:  # type: ignore[union-attr]
+        derivative.tell(be, A, info)
+    return out
 
 
 def _real(be: Any, x: Array) -> Array:

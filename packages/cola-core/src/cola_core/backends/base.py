@@ -257,6 +257,11 @@ class Backend:
         Y = self.solve_triangular(L, B, lower=True)
         return self.solve_triangular(self.adjoint(L), Y, lower=False)
 
+    def cholesky_inverse(self, L: Array) -> Array:
+        """``(L L^H)^{-1}``."""
+        eye = self.eye(L.shape[-1], L.dtype, self.device(L))
+        return self.cholesky_solve(L, self.xp.broadcast_to(eye, L.shape))
+
     def solve_triangular(self, L: Array, B: Array, lower: bool = True, unit: bool = False) -> Array:
         raise NotImplementedError(f"backend {self.name} does not provide solve_triangular")
 

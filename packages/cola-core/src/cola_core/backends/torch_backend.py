@@ -165,6 +165,9 @@ class TorchBackend(Backend):
                 )
         return torch.linalg.solve_triangular(L, B, upper=not lower, unitriangular=unit)
 
+    def cholesky_inverse(self, L: Array) -> Array:
+        return torch.cholesky_inverse(L)
+
     def lu_factor(self, A: Array) -> Any:
         lu, piv, info = torch.linalg.lu_factor_ex(A)
         if self.is_concrete(info) and bool((info > 0).any()):

@@ -1,0 +1,188 @@
+"""Derivatives of what a dense factorisation answers, from the factors it left.
+
+With ``A = F`` factored once, ``dx = A^{-1} (db - dA x)`` and ``d log det A = tr(A^{-1} dA)`` need no second
+factorisation and no derivative of the factors: solves come from the factors, and the inverse, which is the
+gradient of the determinant, is made from them once (Seeger et al. 2017, arXiv 1710.08717; Giles 2008). A
+quadratic form ``b^H A^{-1} b`` of a self-adjoint A has the gradient ``-x x^H`` in A, without a solve. All of
+it is stated in terms of the same answers, so that higher derivatives follow.
+
+Cholesky and LDL read one triangle; their derivatives are those of the self-adjoint matrix it stands for.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from ..backends.base import Array, Backend
+
+__all__ = ["CHOLESKY", "LDL", "LU", "Kind", "keeps", "log_determinant", "quadratic", "solution"]
+
+Factors = tuple[Array, ...]
+
+
+@dataclass(frozen=True)
+class Kind:
+    """What can be asked of the arrays of one kind of factors."""
+
+    name: str
+    self_adjoint: bool
+
+    def solve(self, be: Backend, F: Factors, B: Array, adjoint: bool = False) -> Array:
+        if self.name == "Cholesky":
+            return be.cholesky_solve(F[0], B)
+        if self.name == "LDL":
+            return be.ldl_solve(F, B)
+        return be.lu_solve(F, B, adjoint=adjoint)
+
+    def inverse(self, be: Backend, F: Factors) -> Array:
+        if self.name == "Cholesky":
+            return be.cholesky_inverse(F[0])
+        n = F[0].shape[-1]
+        eye = be.eye(n, F[0].dtype, be.device(F[0]))
+        return self.solve(be, F, be.xp.broadcast_to(eye, F[0].shape))
+
+    def slogdet(self, be: Backend, F: Factors) -> tuple[Array, Array]:
+        from .factor import cholesky_slogdet
+        from .ldl import ldl_slogdet
+
+        if self.name == "Cholesky":
+            return cholesky_slogdet(be, F[0])
+        return ldl_slogdet(be, F) if self.name == "LDL" else be.lu_slogdet(F)
+
+
+CHOLESKY = Kind("Cholesky", True)
+LDL = Kind("LDL", True)
+LU = Kind("LU", False)
+
+
+def keeps(be: Backend, M: Array) -> bool:
+    """Whether derivatives of what is asked of factors of M are taken as here. PyTorch's own, which
+    its transformations and compilation go through, serve where those are at work."""
+    return be.differentiating(M) and (be.name == "jax" or be.is_concrete(M))
+
+
+def solution(be: Backend, kind: Kind, M: Array, F: Factors, B: Array, adjoint: bool = False) -> Array:
+    """``A^{-1} B``, or ``A^{-H} B``."""
+
+    def run(M: Array, F: Factors, B: Array) -> Any:
+        return (kind.solve(be, F, B, adjoint),), None
+
+    def tangent(d: Any, inputs: Any, outputs: Any) -> tuple[Array]:
+        M, F, B = inputs
+        moved = _right_side(be, kind, d, M, B, outputs[0], adjoint)
+        return (solution(be, kind, M, F, moved, adjoint),)
+
+    def cotangent(g: Any, inputs: Any, outputs: Any) -> Any:
+        M, F, B = inputs
+        U = solution(be, kind, M, F, g[0], not adjoint)
+        X = outputs[0]
+        return _outer(be, kind, M, *((X, U) if adjoint else (U, X))), (None,) * len(F), U
+
+    (X,), _ = be.differentiable(run, tangent, M, F, B, cotangent=cotangent)
+    return X
+
+
+def quadratic(
+    be: Backend, kind: Kind, M: Array, F: Factors, B: Array, known: Array | None = None
+) -> tuple[Array, Array]:
+    """``b^H A^{-1} b`` for every column of B, and ``A^{-1} B``. known: the latter, where it has been found."""
+
+    def run(M: Array, F: Factors, B: Array, known: Array | None) -> Any:
+        X = kind.solve(be, F, B) if known is None else known
+        return (be.inner(B, X), X), None
+
+    def other(M: Array, F: Factors, B: Array, X: Array) -> Array:
+        return X if kind.self_adjoint else solution(be, kind, M, F, B, adjoint=True)
+
+    def tangent(d: Any, inputs: Any, outputs: Any) -> tuple[Array, Array]:
+        M, F, B, _ = inputs
+        X = outputs[1]
+        moved = _right_side(be, kind, d, M, B, X, False)
+        quad = be.inner(other(M, F, B, X), moved)
+        if d.moves(2):
+            quad = quad + be.inner(d[2], X)
+        return quad, solution(be, kind, M, F, moved)
+
+    def cotangent(g: Any, inputs: Any, outputs: Any) -> Any:
+        M, F, B, _ = inputs
+        X = outputs[1]
+        gq = g[0][..., None, :]
+        U = other(M, F, B, X) * gq
+        if g[1] is not None:
+            U = U + solution(be, kind, M, F, g[1], adjoint=True)
+        return _outer(be, kind, M, U, X), (None,) * len(F), U + X * be.conj(gq), None
+
+    (quad, X), _ = be.differentiable(run, tangent, M, F, B, known, cotangent=cotangent)
+    return quad, X
+
+
+def log_determinant(be: Backend, kind: Kind, M: Array, F: Factors) -> tuple[Array, Array]:
+    """Sign (or phase) and logarithm of the modulus of the determinant."""
+    xp = be.xp
+
+    def run(M: Array, F: Factors) -> Any:
+        return kind.slogdet(be, F), None
+
+    def tangent(d: Any, inputs: Any, outputs: Any) -> tuple[Array, Array]:
+        M, F = inputs
+        sign, value = outputs
+        t = xp.sum(_inverse(be, kind, M, F).mT * _symmetric(be, kind, d[0]), axis=(-2, -1))
+        if not be.is_complex(M):
+            return xp.zeros_like(sign), be.astype(t, value.dtype)
+        return sign * (1j * xp.imag(t)), be.astype(xp.real(t), value.dtype)
+
+    def cotangent(g: Any, inputs: Any, outputs: Any) -> Any:
+        M, F = inputs
+        gs, gv = g
+        G = be.adjoint(_inverse(be, kind, M, F))
+        weight: Any = 0 if gv is None else be.astype(gv, M.dtype)
+        if gs is not None and be.is_complex(M) and not kind.self_adjoint:
+            weight = weight - 1j * xp.imag(be.conj(gs) * outputs[0])
+        return G * weight[..., None, None], (None,) * len(F)
+
+    (sign, value), _ = be.differentiable(run, tangent, M, F, cotangent=cotangent)
+    return sign, value
+
+
+def _inverse(be: Backend, kind: Kind, M: Array, F: Factors) -> Array:
+    """``A^{-1}`` with ``dX = -X dA X``."""
+
+    def run(M: Array, F: Factors) -> Any:
+        return (kind.inverse(be, F),), None
+
+    def tangent(d: Any, inputs: Any, outputs: Any) -> tuple[Array]:
+        X = outputs[0]
+        return (-be.matmul(be.matmul(X, _symmetric(be, kind, d[0])), X),)
+
+    def cotangent(g: Any, inputs: Any, outputs: Any) -> Any:
+        XH = be.adjoint(outputs[0])
+        return -_symmetric(be, kind, be.matmul(be.matmul(XH, g[0]), XH)), (None,) * len(F)
+
+    (X,), _ = be.differentiable(run, tangent, M, F, cotangent=cotangent)
+    return X
+
+
+def _symmetric(be: Backend, kind: Kind, G: Array) -> Array:
+    return (G + be.adjoint(G)) / 2 if kind.self_adjoint else G
+
+
+def _right_side(be: Backend, kind: Kind, d: Any, M: Array, B: Array, X: Array, adjoint: bool) -> Array:
+    """``dB - dA X`` (``dB - dA^H X``)."""
+    out: Any = d[2] if d.moves(2) else None
+    if d.moves(0):
+        dA = _symmetric(be, kind, d[0])
+        product = be.matmul(be.adjoint(dA) if adjoint else dA, X)
+        out = -product if out is None else out - product
+    return be.xp.zeros_like(X) if out is None else be.astype(out, X.dtype)
+
+
+def _outer(be: Backend, kind: Kind, M: Array, U: Array, X: Array) -> Array:
+    """``-U X^H`` in the shape of M, which one solution with many columns or batches may have used often."""
+    G = be.matmul(U, be.adjoint(X))
+    extra = G.ndim - M.ndim
+    if extra:
+        G = be.xp.sum(G, axis=tuple(range(extra)))
+    if not be.is_complex(M) and be.is_complex(G):
+        G = be.xp.real(G)
+    return -_symmetric(be, kind, G)
