@@ -24,7 +24,7 @@ from typing import Any
 import numpy as np
 
 from ..backends.base import Array, Backend
-from ..dispatch.session import COLLECTED, record, session
+from ..dispatch.session import COLLECTED, aside, record, session
 from ..info import Info, report
 from ..pytree import map_leaves
 
@@ -107,6 +107,14 @@ class Derivative:
             return be.put(be.xp.zeros_like(B), (slice(None), places), X), aux
 
         return reported
+
+    def asked(self, be: Backend, A: Any, solve: Callable[[], Array]) -> Array:
+        """``solve()``, with all that it reports told as of a derivative."""
+        with aside(always=True) as inside:
+            out = solve()
+        for info in inside.infos:  # type: ignore[union-attr]
+            self.tell(be, A, info)
+        return out
 
     def tell(self, be: Backend, A: Any, info: Info) -> None:
         """Report the Info of a derivative's solve, now or when the traced program runs."""

@@ -16,7 +16,7 @@ from typing import Any
 
 from ..backends.base import Array, Backend
 
-__all__ = ["CHOLESKY", "LDL", "LU", "Kind", "keeps", "log_determinant", "quadratic", "solution"]
+__all__ = ["CHOLESKY", "LDL", "LU", "Kind", "keeps", "log_determinant", "quadratic", "solution", "still"]
 
 Factors = tuple[Array, ...]
 
@@ -62,25 +62,22 @@ def keeps(be: Backend, M: Array) -> bool:
     return be.differentiating(M) and (be.name == "jax" or be.is_concrete(M))
 
 
+def still(be: Backend, g: Array) -> bool:
+    """Whether the gradient of an answer is zero because nothing was asked of it."""
+    return be.is_concrete(g) and not be.differentiating(g) and not bool(be.xp.any(g != 0))
+
+
 def solution(be: Backend, kind: Kind, M: Array, F: Factors, B: Array, adjoint: bool = False) -> Array:
     """``A^{-1} B``, or ``A^{-H} B``."""
+    from ..operators import Dense
 
-    def run(M: Array, F: Factors, B: Array) -> Any:
-        return (kind.solve(be, F, B, adjoint),), None
+    A = Dense(_symmetric(be, kind, M))
 
-    def tangent(d: Any, inputs: Any, outputs: Any) -> tuple[Array]:
-        M, F, B = inputs
-        moved = _right_side(be, kind, d, M, B, outputs[0], adjoint)
-        return (solution(be, kind, M, F, moved, adjoint),)
+    def solve(adjoint: bool) -> Any:
+        return lambda _, rhs: (kind.solve(be, F, rhs, adjoint), None)
 
-    def cotangent(g: Any, inputs: Any, outputs: Any) -> Any:
-        M, F, B = inputs
-        U = solution(be, kind, M, F, g[0], not adjoint)
-        X = outputs[0]
-        return _outer(be, kind, M, *((X, U) if adjoint else (U, X))), (None,) * len(F), U
-
-    (X,), _ = be.differentiable(run, tangent, M, F, B, cotangent=cotangent)
-    return X
+    whole = A.H if adjoint and not kind.self_adjoint else A
+    return be.implicit_solve(whole, solve(adjoint), B, solve(not adjoint))[0]
 
 
 def quadratic(
@@ -109,9 +106,9 @@ def quadratic(
         X = outputs[1]
         gq = g[0][..., None, :]
         U = other(M, F, B, X) * gq
-        if g[1] is not None:
+        if not still(be, g[1]):
             U = U + solution(be, kind, M, F, g[1], adjoint=True)
-        return _outer(be, kind, M, U, X), (None,) * len(F), U + X * be.conj(gq), None
+        return _outer(be, kind, M, U, X), None, U + X * be.conj(gq), None
 
     (quad, X), _ = be.differentiable(run, tangent, M, F, B, known, cotangent=cotangent)
     return quad, X
@@ -136,10 +133,10 @@ def log_determinant(be: Backend, kind: Kind, M: Array, F: Factors) -> tuple[Arra
         M, F = inputs
         gs, gv = g
         G = be.adjoint(_inverse(be, kind, M, F))
-        weight: Any = 0 if gv is None else be.astype(gv, M.dtype)
-        if gs is not None and be.is_complex(M) and not kind.self_adjoint:
+        weight: Any = be.astype(gv, M.dtype)
+        if be.is_complex(M) and not kind.self_adjoint:
             weight = weight - 1j * xp.imag(be.conj(gs) * outputs[0])
-        return G * weight[..., None, None], (None,) * len(F)
+        return G * weight[..., None, None], None
 
     (sign, value), _ = be.differentiable(run, tangent, M, F, cotangent=cotangent)
     return sign, value
@@ -157,7 +154,7 @@ def _inverse(be: Backend, kind: Kind, M: Array, F: Factors) -> Array:
 
     def cotangent(g: Any, inputs: Any, outputs: Any) -> Any:
         XH = be.adjoint(outputs[0])
-        return -_symmetric(be, kind, be.matmul(be.matmul(XH, g[0]), XH)), (None,) * len(F)
+        return -_symmetric(be, kind, be.matmul(be.matmul(XH, g[0]), XH)), None
 
     (X,), _ = be.differentiable(run, tangent, M, F, cotangent=cotangent)
     return X

@@ -15,7 +15,7 @@ from typing import Any, ClassVar
 
 from ..backends.base import Array
 from ..cost import Cost
-from ..dispatch.session import aside, record
+from ..dispatch.session import record
 from ..errors import NotPositiveDefiniteError
 from ..info import Info
 from ..properties import PSD, SelfAdjoint
@@ -248,7 +248,7 @@ class _Function:
     def weights(self, alg: SLQ, derivative: Derivative, A: Any, R: Any, Z: Array, guess: Array) -> Array:
         """``f'(B)^H Z`` for ``B = R^H A R``: one batched solve, or the action of the derivative."""
         B = A if R is None else PSD(R.H @ A @ R)
-        told = partial(_told, derivative, A._concrete_backend(), B)
+        told = partial(derivative.asked, A._concrete_backend(), B)
         if not self.solves:
             slope = self.scalar.derivative().conjugate()
             return told(lambda: Lanczos(tol=0.1 * alg.tol).function_times(B, slope, Z))
@@ -256,15 +256,6 @@ class _Function:
         for _ in range(1, self.solves):
             W = -told(lambda: CG(tol=0.1 * alg.tol).solve(B, W))
         return W
-
-
-def _told(derivative: Derivative, be: Any, A: Any, compute: Any) -> Array:
-    """A solve for a derivative, which reports itself as such."""
-    with aside(always=True) as inside:
-        out: Array = compute()
-    for info in inside.infos:  # type: ignore[union-attr]
-        derivative.tell(be, A, info)
-    return out
 
 
 def _real(be: Any, x: Array) -> Array:

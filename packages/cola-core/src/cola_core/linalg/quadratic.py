@@ -4,17 +4,23 @@ factorisation, as Gaussian likelihoods need them."""
 from __future__ import annotations
 
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import Any
 
 from ..algorithms.base import Auto
+from ..algorithms.derivative_solve import Derivative
+from ..algorithms.kept_factor import still
 from ..backends import backend_of_type
 from ..backends.base import Array
 from ..dispatch.choose import ask
 from ..dispatch.question import Question
+from ..dispatch.session import aside
 from ..errors import NonSquareError, ShapeError
+from ..info import Info, combine
 from ..operators import LinearOperator, as_operator
 from ..plugins.rulebook import RuleBook
 from ..properties import SelfAdjoint
+from ..pytree import map_leaves, tree_leaves
 from .determinant import SLOGDET, real_logarithm
 from .inverse import INV, KEEP_FACTORS
 from .operands import as_algorithm, right_side, square
@@ -85,15 +91,67 @@ def inv_quad(
     """``b^H A^{-1} b`` for every column of b: a number for a vector, (*batch, k) for (*batch, n, k)."""
     A = square(A, "inv_quad")
     b = right_side(A, b, "inv_quad")
-    out = solve(A, b, alg, return_info=return_info, on_failure=on_failure)
+    be: Any = backend_of_type(type(b))
+    closed = _has_closed_form(be, A, b)
+    derivative = Derivative.here()
+    fixed = (map_leaves(be.constant, A), be.constant(b)) if closed else (A, b)
+    out = solve(*fixed, alg, return_info=return_info, on_failure=on_failure)
     X, info = out if return_info else (out, None)
-    be = backend_of_type(type(b))
+    B, X = (b[:, None], X[..., None]) if len(b.shape) == 1 else (b, X)
     real = A.isa(SelfAdjoint)
-    if len(b.shape) == 1:
-        value = _inner(be, b[:, None], X[..., None], real)[..., 0]
+    if closed:
+        derivative = replace(derivative, question="inv_quad", policy=on_failure)
+        value = _form(be, derivative, A, B, X, as_algorithm(alg, "solve"))
+        value = be.xp.real(value) if be.is_complex(value) else value
     else:
-        value = _inner(be, b, X, real)
+        value = _inner(be, B, X, real)
+    value = value[..., 0] if len(b.shape) == 1 else value
     return (value, info) if return_info else value
+
+
+def _has_closed_form(be: Any, A: Any, b: Array) -> bool:
+    """Whether a derivative may be wanted, and the solution is all that it takes."""
+    return A.isa(SelfAdjoint) and A.backend is not None and be.differentiating(b, *tree_leaves(A))
+
+
+def _form(be: Any, derivative: Derivative, A: Any, B: Array, X: Array, alg: Any) -> Array:
+    """``b^H x`` for self-adjoint A and ``x = A^{-1} b``, known already, whose gradient in A is ``-x x^H``: no
+    other system is solved for it. (Those of higher derivatives report themselves to ``derivative``.)"""
+    B = be.xp.broadcast_to(be.astype(B, X.dtype), X.shape)
+    alg = replace(alg, x0=None) if getattr(alg, "x0", None) is not None else alg  # a guess of x alone
+
+    def once(A: Any, rhs: Array) -> tuple[Array, Info, None]:
+        with aside(always=True) as inside:
+            found = ask(SOLVE, (A, rhs), alg)
+        return found, combine(inside.infos), None  # type: ignore[union-attr]
+
+    def again(A: Any, rhs: Array) -> Array:
+        return be.implicit_solve(A, derivative.solves(be, once), rhs)[0]  # type: ignore[no-any-return]
+
+    def run(A: Any, B: Array, X: Array) -> Any:
+        return (be.inner(B, X), X), None
+
+    def tangent(d: Any, inputs: Any, outputs: Any) -> tuple[Array, Array]:
+        A, _, _ = inputs
+        X = outputs[1]
+        moved = be.xp.zeros_like(X)
+        if d.moves(0):
+            moved = moved - d.product(0, X)
+        if not d.moves(1):
+            return be.inner(X, moved), again(A, moved)
+        moved = moved + d[1]
+        return be.inner(X, moved) + be.inner(d[1], X), again(A, moved)
+
+    def cotangent(g: Any, inputs: Any, outputs: Any) -> Any:
+        A, _, _ = inputs
+        X = outputs[1]
+        weight = g[0][..., None, :]
+        U = X * weight
+        if not still(be, g[1]):
+            U = U + again(A.H, g[1])
+        return [(-U, X)], U + X * be.conj(weight), None
+
+    return be.differentiable(run, tangent, A, B, be.constant(X), cotangent=cotangent)[0][0]  # type: ignore[no-any-return]
 
 
 def _abstract(A: Any, B: Any) -> Any:
@@ -166,6 +224,15 @@ def through_inverse(A: Any, B: Array, *, alg: Any) -> Any:
         kept = ask(INV, (A,), alg)
         X = kept._matmat(B)
         sign, value = ask(SLOGDET, (kept,), alg)
+        factor = kept.__dict__.get("_factor")
     if A.backend is None:  # identities and numbers adopt the library of what they meet
         sign, value = be.asarray(sign, dtype=B.dtype), be.asarray(value, dtype=be.real_dtype(B.dtype))
-    return _inner(be, B, X, A.isa(SelfAdjoint)), be.conj(sign), -value
+    real = A.isa(SelfAdjoint)
+    if getattr(factor, "M", None) is not None:
+        quad = factor.quadratic(B, X)  # type: ignore[union-attr]
+    elif _has_closed_form(be, A, B):
+        quad = _form(be, Derivative.here(), A, B, be.constant(X), alg)
+    else:
+        quad = be.inner(B, X)
+    quad = be.xp.real(quad) if real and be.is_complex(quad) else quad
+    return quad, be.conj(sign), -value
