@@ -166,8 +166,8 @@ def _norm1(xp: Any, X: Array) -> Array:
 
 @dataclass(frozen=True)
 class CholeskyFactor:
-    """``A = L L^H``. condition, norm1: as in ``LUFactor``. M: the entries, where derivatives are taken in them
-    (``kept_factor``); L then is a constant."""
+    """``A = L L^H``. condition, norm1: as in ``LUFactor``. M: the entries, where derivatives are taken in
+    them (``kept_factor``); L then is a constant."""
 
     be: Backend
     L: Array
@@ -180,7 +180,8 @@ class CholeskyFactor:
         """``A^{-1} B``: two triangular solves, ``2 n^2`` flops a column."""
         if self.M is None:
             return self.be.cholesky_solve(self.L, B)
-        return with_columns(self.be, self.M, partial(solution, self.be, CHOLESKY, self.M, (self.L,)), B)
+        solve = partial(solution, self.be, CHOLESKY, self.M, (self.L,))
+        return with_columns(self.be, self.M, solve, B)
 
     def slogdet(self) -> tuple[Array, Array]:
         """Sign (one) and ``log det A = 2 sum log L_ii``."""
@@ -219,7 +220,8 @@ class LUFactor:
         """``A^{-1} B``, ``2 n^2`` flops a column."""
         if self.M is None:
             return self.be.lu_solve(self.factors, B)
-        return with_columns(self.be, self.M, partial(solution, self.be, LU, self.M, tuple(self.factors)), B)
+        solve = partial(solution, self.be, LU, self.M, tuple(self.factors))
+        return with_columns(self.be, self.M, solve, B)
 
     def solve_adjoint(self, B: Array) -> Array:
         """``A^{-H} B``, from the same factors."""

@@ -83,7 +83,7 @@ def solution(be: Backend, kind: Kind, M: Array, F: Factors, B: Array, adjoint: b
 def quadratic(
     be: Backend, kind: Kind, M: Array, F: Factors, B: Array, known: Array | None = None
 ) -> tuple[Array, Array]:
-    """``b^H A^{-1} b`` for every column of B, and ``A^{-1} B``. known: the latter, where it has been found."""
+    """``b^H A^{-1} b`` for every column of B, and ``A^{-1} B``; known: the latter, where it is at hand."""
 
     def run(M: Array, F: Factors, B: Array, known: Array | None) -> Any:
         X = kind.solve(be, F, B) if known is None else known

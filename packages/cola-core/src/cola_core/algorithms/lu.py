@@ -113,9 +113,28 @@ class LU(Algorithm):
             # only a solve needs the estimate
             return self.factor(A, singular_ok=True).slogdet()
         except SingularMatrixError:
-            return be.zeros(A.batch_shape, A.dtype), be.zeros(A.batch_shape, be.real_dtype(A.dtype)) - float(
-                "inf"
-            )
+            return _singular(A)
+
+
+def _singular(A: Any) -> tuple[Array, Array]:
+    """The determinant of a matrix (of some of a batch) that is exactly singular, without a derivative."""
+    be = A._concrete_backend()
+    M = dense_entries(A)
+
+    def run(M: Array) -> Any:
+        sign, value = be.xp.linalg.slogdet(M)
+        return (be.astype(sign, A.dtype), be.astype(value, be.real_dtype(A.dtype))), None
+
+    def tangent(*_: Any) -> Any:
+        raise SingularMatrixError(
+            f"{A!r} is exactly singular, where the logarithm of its determinant is -inf and has no "
+            "derivative. Regularise it (A + s*I), or take the derivative of det, or of the other matrices of "
+            "a batch."
+        )
+
+    if not be.differentiating(M):
+        return run(M)[0]  # type: ignore[no-any-return]
+    return be.differentiable(run, tangent, M)[0]  # type: ignore[no-any-return]
 
 
 def _solve_all(alg: LU, A: Any, b: Array) -> Array:

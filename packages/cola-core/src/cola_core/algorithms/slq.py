@@ -105,8 +105,8 @@ class SLQ(Iterative):
         return be.astype(self._answer(found[0], None, found[1], 0.0, zero), A.dtype)
 
     def _answer(self, A: Any, R: Any, f: _Function, least: float, known: Array) -> Array:
-        """``known + tr f(R^H A R)`` with its derivative ``E[z^H f'(A) dA z]`` (R: that of the logarithm, which
-        is the same for every R), as an estimate from the probes of the value."""
+        """``known + tr f(R^H A R)`` with the derivative ``E[z^H f'(A) dA z]``, estimated from the probes of the
+        value. (With R: the logarithm's, which is the same for every R.)"""
         be = A._concrete_backend()
         leaves = tree_leaves(A)
         if not be.differentiating(*leaves):
@@ -254,7 +254,7 @@ class _Function:
             return told(lambda: Lanczos(tol=0.1 * alg.tol).function_times(B, slope, Z))
         W = told(lambda: CG(tol=0.1 * alg.tol, x0=guess).solve(B, Z))
         for _ in range(1, self.solves):
-            W = -told(lambda: CG(tol=0.1 * alg.tol).solve(B, W))
+            W = -told(lambda W=W: CG(tol=0.1 * alg.tol).solve(B, W))
         return W
 
 
