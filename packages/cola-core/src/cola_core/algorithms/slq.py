@@ -105,8 +105,8 @@ class SLQ(Iterative):
         return be.astype(self._answer(found[0], None, found[1], 0.0, zero), A.dtype)
 
     def _answer(self, A: Any, R: Any, f: _Function, least: float, known: Array) -> Array:
-        """``known + tr f(R^H A R)``, differentiated as ``E[z^H f'(A) dA z]`` with the probes of the value. (With
-        R: the logarithm, whose derivative is the same for every R.)"""
+        """``known + tr f(R^H A R)``, differentiated as ``E[z^H f'(A) dA z]`` with the probes of the value.
+        (With R: the logarithm, whose derivative is the same for every R.)"""
         be = A._concrete_backend()
         leaves = tree_leaves(A)
         if not be.differentiating(*leaves):
