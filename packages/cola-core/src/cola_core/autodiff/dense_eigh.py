@@ -11,9 +11,9 @@ from typing import Any
 
 from ..backends.base import Array
 from .dense_rule import Tools, Values, hermitian
-from .quotients import depends_on_basis, groups, inverse_gaps, tie_limit
+from .quotients import depends_on_basis, groups, inverse_gaps, size_of, tie_limit
 
-__all__ = ["EIGH", "EIGHVALS"]
+__all__ = ["EIGH", "EIGHVALS", "MESSAGE", "watched"]
 
 MESSAGE = (
     "the derivative of this function of {name} does not exist, or is not determined: it depends on the basis "
@@ -49,7 +49,7 @@ class _Eigh:
         C = be.matmul(be.adjoint(V), be.matmul(hermitian(be, dA), V))
         K = tools.quotient(E, B, B, C)
         dw = be.xp.linalg.diagonal(C)
-        K, dw = tools.watch(K, be.xp.real(dw) if be.is_complex(dw) else dw, tied, self.name)
+        K, dw = watched(tools, K, be.xp.real(dw) if be.is_complex(dw) else dw, w, tied)
         return dw, be.matmul(V, K), C * be.astype(tied, C.dtype)
 
     def pull(
@@ -66,7 +66,7 @@ class _Eigh:
         bad = None
         if gV is not None:
             X = be.matmul(adjoint, gV)
-            bad = depends_on_basis(be, X - be.adjoint(X), X, gw, tied)
+            bad = depends_on_basis(be, X - be.adjoint(X), X, gw, tied, size_of(be, (X,), w, gw))
             part = tools.quotient(E, B, B, X)
             inner = part if inner is None else inner + part
         inner = hermitian(be, inner)
@@ -76,6 +76,23 @@ class _Eigh:
         if bad is None:
             return G
         return tools.refuse(G, bad, MESSAGE.format(name=self.name, values="eigenvalues"))
+
+
+def watched(
+    tools: Tools, K: Array, dw: Array, w: Array, tied: Array, general: bool = False
+) -> tuple[Array, Array]:
+    """K and dw, whose cotangents are looked at together."""
+    be = tools.be
+
+    def seen(both: Array) -> Array:
+        X, gw = both[..., :-1], both[..., -1]
+        numerators = X if general else X - be.adjoint(X)
+        return depends_on_basis(be, numerators, X, gw, tied, size_of(be, (X,), be.xp.abs(w), gw))
+
+    column = be.astype(dw, K.dtype)[..., None]
+    both = tools.watch(be.xp.concat([K, column], axis=-1), seen)
+    dw_ = both[..., -1]
+    return both[..., :-1], be.xp.real(dw_) if be.is_complex(dw_) and not be.is_complex(dw) else dw_
 
 
 EIGH = _Eigh()

@@ -29,8 +29,12 @@ class Tools(Protocol):
     def quotient(self, E: Array, S: Array | None, T: Array | None, C: Array) -> Array:
         """``E * C``, differentiated as the K with ``K T - S K = C`` (see ``quotients``)."""
 
-    def watch(self, K: Array, dw: Array, tied: Array, what: str) -> tuple[Array, Array]:
-        """K and dw; their cotangents are looked at where the library computes them by transposition."""
+    def watch(self, X: Array, bad: Callable[[Array], Array]) -> Array:
+        """X, a part of a tangent. Where the library finds cotangents by transposing the tangents' formulas,
+        that of X is shown to ``bad``, and spoilt where the answer (of batch shape) is true."""
+
+    def differentiated_again(self, *xs: Array) -> bool:
+        """Whether formulas of these arrays may be differentiated themselves."""
 
     def refuse(self, G: Array, bad: Array, message: str) -> Array:
         """G; where ``bad`` (batch shape) is true, an error if values can be seen, else NaN."""

@@ -11,7 +11,6 @@ import jax.numpy as jnp
 from ..backends.jax_backend import BACKEND as be
 from ..errors import NotDifferentiableError
 from .dense_rule import DenseRule
-from .quotients import depends_on_basis
 
 __all__ = ["derive"]
 
@@ -55,18 +54,17 @@ class _Tools:
         divide = lambda _, C: E * C  # noqa: E731
         return jax.lax.custom_linear_solve(equation, C, divide, divide)
 
-    def watch(self, K: Any, dw: Any, tied: Any, what: str) -> Any:
+    def watch(self, X: Any, bad: Any) -> Any:
         # JAX finds cotangents by transposition, where nothing of ours runs, except in the transposed solve of
-        # a linear system: the system is the identity's, of one array (a pair may have symbolic zeros)
+        # a linear system: the system is the identity's
         def cotangent(_: Any, g: Any) -> Any:
-            X, gw = jnp.conj(g[..., :-1]), jnp.real(g[..., -1])  # JAX's cotangents are conjugates
-            numerators = X if what == "eig" else X - be.adjoint(X)
-            bad = depends_on_basis(be, numerators, X, gw, tied)
-            return g + jnp.where(bad, jnp.nan, 0.0).astype(be.real_dtype(g.dtype))[..., None, None]
+            spoilt = jnp.where(bad(jnp.conj(g)), jnp.nan, 0.0)  # JAX's cotangents are conjugates
+            return g + spoilt.astype(be.real_dtype(g.dtype))[..., None, None]
 
-        both = jnp.concatenate([K, dw[..., None].astype(K.dtype)], axis=-1)
-        both = jax.lax.custom_linear_solve(lambda x: x, both, lambda _, b: b, cotangent)
-        return both[..., :-1], both[..., -1].real if jnp.isrealobj(dw) else both[..., -1]
+        return jax.lax.custom_linear_solve(lambda x: x, X, lambda _, b: b, cotangent)
+
+    def differentiated_again(self, *xs: Any) -> bool:
+        return True  # JAX removes what is not used
 
     def refuse(self, G: jax.Array, bad: jax.Array, message: str) -> jax.Array:
         if be.is_concrete(G, bad):

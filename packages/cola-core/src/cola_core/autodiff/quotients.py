@@ -26,7 +26,7 @@ from typing import Any
 
 from ..backends.base import Array
 
-__all__ = ["GAPS", "depends_on_basis", "groups", "inverse_gaps", "tie_limit"]
+__all__ = ["GAPS", "depends_on_basis", "groups", "inverse_gaps", "largest", "size_of", "tie_limit"]
 
 GAPS = 64.0
 """Eigenvalues closer than this many units of rounding of the largest are one group."""
@@ -53,18 +53,38 @@ def inverse_gaps(be: Any, gaps: Array, masked: Array) -> Array:
     return xp.where(masked, xp.zeros_like(gaps), 1 / xp.where(masked, xp.ones_like(gaps), gaps))
 
 
-def depends_on_basis(be: Any, numerators: Array, X: Array, gw: Array | None, tied: Array) -> Array:
+def depends_on_basis(
+    be: Any, numerators: Array, X: Array, gw: Array | None, tied: Array, size: Array | None = None
+) -> Array:
     """Whether a loss has no derivative at these ties, of batch shape: see the module.
 
-    numerators: what must vanish inside groups, of the cotangents X of K; gw: the cotangents of w.
+    numerators: what must vanish inside groups, of the cotangents X of K; gw: the cotangents of w. size: of
+    all cotangents (batch shape); below sqrt(eps) of it (default: of the largest of X) everything is rounding.
     """
     xp = be.xp
     eps = float(xp.finfo(be.real_dtype(X.dtype)).eps) ** 0.5
-    size = xp.abs(X)
-    most = eps * xp.max(xp.max(size, axis=-1), axis=-1)[..., None, None]
+    most = eps * (largest(be, X) if size is None else size)[..., None, None]
     seen = xp.abs(numerators) > most
     if gw is not None:
         limit = eps * xp.max(xp.abs(gw), axis=-1)[..., None, None]
         uneven = xp.abs(gw[..., :, None] - gw[..., None, :]) > limit
-        seen = seen | (uneven & (size > most))
+        seen = seen | (uneven & (xp.abs(X) > most))
     return xp.any(xp.any(seen & tied, axis=-1), axis=-1)
+
+
+def largest(be: Any, X: Array) -> Array:
+    """The largest modulus of an entry, of batch shape."""
+    xp = be.xp
+    return xp.max(xp.max(xp.abs(X), axis=-1), axis=-1)
+
+
+def size_of(be: Any, cotangents: Any, w: Array, gw: Array | None) -> Array:
+    """The size of all cotangents together, of those of vectors and of w times w."""
+    xp = be.xp
+    total = 0 * xp.max(w, axis=-1)
+    if gw is not None:
+        total = xp.max(xp.abs(w), axis=-1) * xp.max(xp.abs(gw), axis=-1)
+    for g in cotangents:
+        if g is not None and 0 not in g.shape:
+            total = xp.maximum(total, largest(be, g))
+    return total

@@ -10,18 +10,7 @@ from ..backends.torch_backend import BACKEND as be
 from ..errors import NotDifferentiableError
 from .dense_rule import DenseRule
 
-__all__ = ["derive", "wanted"]
-
-_wrapped = torch._C._functorch.is_functorch_wrapped_tensor
-
-
-def wanted(A: torch.Tensor) -> bool:
-    """Whether a derivative with respect to A may be asked for."""
-    if A.requires_grad and torch.is_grad_enabled():
-        return True
-    if torch.compiler.is_compiling():
-        return False
-    return _wrapped(A) or torch.autograd.forward_ad._current_level >= 0
+__all__ = ["derive"]
 
 
 def derive(rule: DenseRule, A: torch.Tensor) -> tuple[torch.Tensor, ...]:
@@ -34,7 +23,8 @@ def derive(rule: DenseRule, A: torch.Tensor) -> tuple[torch.Tensor, ...]:
 class _Reverse(torch.autograd.Function):
     @staticmethod
     def forward(rule: DenseRule, A: torch.Tensor) -> tuple[torch.Tensor, ...]:
-        return rule.compute(be, A)
+        # no output may be a view (V of V^H): forward mode refuses them
+        return tuple(x.resolve_conj().contiguous() for x in rule.compute(be, A))
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple, output: tuple) -> None:
@@ -122,12 +112,14 @@ class _Tools:
     be = be
 
     def quotient(self, E: Any, S: Any, T: Any, C: torch.Tensor) -> torch.Tensor:
-        if torch.compiler.is_compiling() or not (torch.is_grad_enabled() or wanted(C)):
-            return E * C
-        return _quotient(E, S, T, C)
+        again = self.differentiated_again(C, *(x for x in (S, T) if x is not None))
+        return _quotient(E, S, T, C) if again else E * C
 
-    def watch(self, K: Any, dw: Any, tied: Any, what: str) -> Any:
-        return K, dw  # reverse mode is ``pull``, which sees the cotangents itself
+    def watch(self, X: torch.Tensor, bad: Any) -> torch.Tensor:
+        return X  # reverse mode is ``pull``, which sees the cotangents itself
+
+    def differentiated_again(self, *xs: torch.Tensor) -> bool:
+        return not torch.compiler.is_compiling() and be.differentiating(*xs)
 
     def refuse(self, G: torch.Tensor, bad: torch.Tensor, message: str) -> torch.Tensor:
         if _visible(G, bad):

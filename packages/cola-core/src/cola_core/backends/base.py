@@ -246,6 +246,11 @@ class Backend:
             out.append(total)
         return out[0] if len(out) == 1 else self.xp.concat(out, axis=-2)
 
+    def derived(self, rule: Any, A: Array) -> tuple[Array, ...]:
+        """``rule.compute(self, A)``, outputs of a dense decomposition, with the derivatives that the rule
+        states where the library differentiates; see ``autodiff.dense_rule``."""
+        return rule.compute(self, A)  # type: ignore[no-any-return]
+
     # -- dense factorisations --------------------------------------------------------------------------------
     def cholesky(self, A: Array) -> Array:
         """Lower Cholesky factor of (..., n, n), reading the lower triangle;

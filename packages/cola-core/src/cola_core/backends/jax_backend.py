@@ -152,15 +152,21 @@ class JaxBackend(Backend):
         w, V = jnp.linalg.eigh(A, symmetrize_input=False)
         return w, V
 
+    def derived(self, rule: Any, A: Array) -> tuple[Array, ...]:
+        if not A.size or not self.differentiating(A):
+            return rule.compute(self, A)  # type: ignore[no-any-return]
+        from ..autodiff.jax_dense import derive
+
+        return derive(rule, A)  # type: ignore[no-any-return]
+
     def eigh(self, A: Array) -> tuple[Array, Array]:
         if not A.size:
             return jnp.zeros(A.shape[:-1], self.real_dtype(A.dtype)), A
-        if self.is_concrete(A):
+        if not self.differentiating(A):
             return self.plain_eigh(A)
         from ..autodiff.dense_eigh import EIGH
-        from ..autodiff.jax_dense import derive
 
-        return derive(EIGH, A)[:2]
+        return self.derived(EIGH, A)[:2]  # type: ignore[return-value]
 
     def eig(self, A: Array) -> tuple[Array, Array]:
         if not A.size:
@@ -169,8 +175,26 @@ class JaxBackend(Backend):
         w, V = jnp.linalg.eig(A)
         return w, V
 
-    def svdvals(self, A: Array) -> Array:
+    def plain_svd(self, A: Array, full: bool) -> tuple[Array, Array, Array]:
+        return super().svd(A, full)
+
+    def svd(self, A: Array, full: bool = False) -> tuple[Array, Array, Array]:
+        if not A.size or not self.differentiating(A):
+            return self.plain_svd(A, full)
+        from ..autodiff import dense_svd
+
+        s, U, V, _ = self.derived(dense_svd.FULL if full else dense_svd.SVD, A)
+        return U, s, V
+
+    def plain_svdvals(self, A: Array) -> Array:
         return jnp.linalg.svd(A, compute_uv=False)
+
+    def svdvals(self, A: Array) -> Array:
+        if not A.size or not self.differentiating(A):
+            return self.plain_svdvals(A)
+        from ..autodiff.dense_svd import SVDVALS
+
+        return self.derived(SVDVALS, A)[0]
 
     def lu(self, A: Array) -> tuple[Array, Array, Array]:
         *batch, m, n = A.shape
@@ -198,12 +222,11 @@ class JaxBackend(Backend):
     def eigvalsh(self, A: Array) -> Array:
         if not A.size:
             return jnp.zeros(A.shape[:-1], self.real_dtype(A.dtype))
-        if self.is_concrete(A):
+        if not self.differentiating(A):
             return self.plain_eigvalsh(A)
         from ..autodiff.dense_eigh import EIGHVALS
-        from ..autodiff.jax_dense import derive
 
-        return derive(EIGHVALS, A)[0]
+        return self.derived(EIGHVALS, A)[0]
 
     def expm(self, A: Array) -> Array:
         if not A.size:

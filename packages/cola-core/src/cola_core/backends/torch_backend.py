@@ -223,21 +223,44 @@ class TorchBackend(Backend):
         w, V = torch.linalg.eigh(A)
         return w, V
 
-    def eigh(self, A: Array) -> tuple[Array, Array]:
-        from ..autodiff.torch_dense import derive, wanted
+    def derived(self, rule: Any, A: Array) -> tuple[Array, ...]:
+        if not A.numel() or not self.differentiating(A):
+            return rule.compute(self, A)  # type: ignore[no-any-return]
+        from ..autodiff.torch_dense import derive
 
-        if not A.numel() or not wanted(A):
+        return derive(rule.whole or rule, A)[: rule.count]
+
+    def eigh(self, A: Array) -> tuple[Array, Array]:
+        if not A.numel() or not self.differentiating(A):
             return self.plain_eigh(A)
         from ..autodiff.dense_eigh import EIGH
 
-        return derive(EIGH, A)[:2]  # type: ignore[return-value]
+        return self.derived(EIGH, A)[:2]  # type: ignore[return-value]
 
     def eig(self, A: Array) -> tuple[Array, Array]:
         w, V = torch.linalg.eig(A)
         return w, V
 
-    def svdvals(self, A: Array) -> Array:
+    def plain_svd(self, A: Array, full: bool) -> tuple[Array, Array, Array]:
+        return super().svd(A, full)
+
+    def svd(self, A: Array, full: bool = False) -> tuple[Array, Array, Array]:
+        if not A.numel() or not self.differentiating(A):
+            return self.plain_svd(A, full)
+        from ..autodiff import dense_svd
+
+        s, U, V, _ = self.derived(dense_svd.FULL if full else dense_svd.SVD, A)
+        return U, s, V
+
+    def plain_svdvals(self, A: Array) -> Array:
         return torch.linalg.svdvals(A)
+
+    def svdvals(self, A: Array) -> Array:
+        if not A.numel() or not self.differentiating(A):
+            return self.plain_svdvals(A)
+        from ..autodiff.dense_svd import SVDVALS
+
+        return self.derived(SVDVALS, A)[0]
 
     def lu(self, A: Array) -> tuple[Array, Array, Array]:
         P, L, U = torch.linalg.lu(A)
@@ -260,10 +283,15 @@ class TorchBackend(Backend):
     def eigvals(self, A: Array) -> Array:
         return torch.linalg.eigvals(A)
 
-    def eigvalsh(self, A: Array) -> Array:
-        from ..autodiff.torch_dense import wanted
+    def plain_eigvalsh(self, A: Array) -> Array:
+        return torch.linalg.eigvalsh(A)
 
-        return self.eigh(A)[0] if A.numel() and wanted(A) else torch.linalg.eigvalsh(A)
+    def eigvalsh(self, A: Array) -> Array:
+        if not A.numel() or not self.differentiating(A):
+            return self.plain_eigvalsh(A)
+        from ..autodiff.dense_eigh import EIGHVALS
+
+        return self.derived(EIGHVALS, A)[0]
 
     def expm(self, A: Array) -> Array:
         return torch.linalg.matrix_exp(A)
