@@ -11,6 +11,7 @@ from __future__ import annotations
 from dataclasses import dataclass, fields
 from typing import Any
 
+from ..autodiff.eigenpairs import selfadjoint_pairs
 from ..backends.base import Array, dtype_name
 from ..cost import Cost
 from ..dispatch.session import array_library, record
@@ -133,15 +134,10 @@ class Arnoldi(PairIteration):
     def geigsh(self, A: Any, B: Any, k: int, which: str) -> tuple[Array, Any]:
         """k pairs of ``A v = w B v`` for self-adjoint A and definite B, ``V^H B V = I``."""
         import numpy as np
-        import scipy.sparse.linalg as spl
 
-        from ..dispatch.choose import ask
-        from ..linalg.inverse import INV
         from ..operators import Dense
-        from .base import Auto
 
         refuse_batches(A, "Arnoldi", "Eigh()")
-        refuse_transformations("Arnoldi", "Eigh()", A, B)
         if self._asked_to_tell():
             raise NotImplementedError(
                 "Arnoldi(callback=..., max_seconds=...) of a generalised problem: ARPACK tells nothing while "
@@ -152,6 +148,40 @@ class Arnoldi(PairIteration):
             from .eigh import Eigh
 
             return Eigh().geigsh(A, B, k, which)
+        real = HostProduct(A).real
+        tol = self._tol(real)
+
+        def run(A: Any, B: Any) -> Any:
+            return self._pencil(A, B, k, which)
+
+        method = "Lanczos in the B inner product (ARPACK)"
+        w, X, (residual, count) = selfadjoint_pairs(be, A, run, tol, "Arnoldi", B=B)
+        residual, count = float(residual), int(count)
+        good = residual <= max(10 * tol, 100 * float(np.finfo(real).eps) * n**0.5)
+        record(
+            Info(
+                method=method,
+                converged=good,
+                reason="converged" if good else "the residuals are larger than the tolerance",
+                iterations=count,
+                matvecs=count,
+                residual=residual,
+                tolerance=tol,
+            )
+        )
+        return w, Dense(X)
+
+    def _pencil(self, A: Any, B: Any, k: int, which: str) -> Any:
+        """``geigsh`` on the host: w, X, the residual and the products made."""
+        import numpy as np
+        import scipy.sparse.linalg as spl
+
+        from ..dispatch.choose import ask
+        from ..linalg.inverse import INV
+        from .base import Auto
+
+        refuse_transformations("Arnoldi", "Eigh()", A, B)
+        be = A._concrete_backend()
         a, b = HostProduct(A, pbar=self.pbar or self.progress), HostProduct(B)
         settings: dict[str, Any] = self._settings(a, k)
         if which == "SM":
@@ -167,23 +197,11 @@ class Arnoldi(PairIteration):
         scale = max(a.scale, float(np.abs(w).max()) * b.scale)
         residual = float((np.linalg.norm(gap, axis=0) / np.linalg.norm(X, axis=0)).max()) / scale
         a.close()
-        tol = self._tol(a.real)
-        good = residual <= max(10 * tol, 100 * float(np.finfo(a.real).eps) * n**0.5)
-        record(
-            Info(
-                method="Lanczos in the B inner product (ARPACK)",
-                converged=good,
-                reason="converged" if good else "the residuals are larger than the tolerance",
-                iterations=a.count,
-                matvecs=a.count,
-                residual=residual,
-                tolerance=tol,
-            )
-        )
         dtype = dtype_name(be.xp.result_type(A.dtype, B.dtype))
         return (
             be.asarray(w, dtype=be.real_dtype(dtype), device=A.device),
-            Dense(be.asarray(np.ascontiguousarray(X), dtype=dtype, device=A.device)),
+            be.asarray(np.ascontiguousarray(X), dtype=dtype, device=A.device),
+            (residual, a.count),
         )
 
     def geigs(self, A: Any, B: Any, k: int, which: str) -> tuple[Array, Any]:

@@ -10,6 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from ..autodiff.eigenpairs import singular_triples
 from ..backends.base import Array
 from ..cost import Cost
 from ..pytree import tree_leaves
@@ -75,32 +76,38 @@ class BlockKrylovSVD(PairIteration):
     def svds(self, A: Any, k: int, which: str) -> tuple[Any, Array, Any]:
         refuse_batches(A, "BlockKrylovSVD", "SVD()")
         be = A._concrete_backend()
-        refuse(be, A, which, "BlockKrylovSVD")
+        refuse(which, "BlockKrylovSVD")
         eps = float(be.xp.finfo(be.real_dtype(A.dtype)).eps)
         tol = max(1e-6, 1e3 * eps) if self.tol is None else float(self.tol)
         b = self._width(k, A)
         most = -(-min(A.shape[-2:]) // b)
         limit = min(64 if self.max_iters is None else max(int(self.max_iters), 1), most)
-        concrete = be.is_concrete(*tree_leaves(A))
-        depth = min(limit, FIRST_DEPTH if concrete else 4 * FIRST_DEPTH)
-        Z = be.normal(self.key, (A.shape[-1], b), A.dtype, A.device)
-        products = 0
-        f = be.jit(_space, static=("depth", "k")) if concrete else _space
-        with self.watched("BlockKrylovSVD", be, Z, *tree_leaves(A)) as watch:
-            while True:
-                U, s, V = f(A, Z, k=k, depth=depth)
-                residuals = triple_residuals(be, A, U, s, V)
-                products += (3 * depth - 1) * b + 2 * k if depth > 1 else 2 * b + 2 * k
-                worst = be.xp.max(residuals)
-                code = be.xp.where(worst <= tol * s[0], CONVERGED, RUNNING)
-                code = be.xp.where(be.xp.isfinite(worst), code, NONFINITE)
-                code = observe(be, watch, depth, worst, code)
-                if not concrete or int(code) != RUNNING or depth >= limit:
-                    break
-                depth = min(2 * depth, limit)
-        error = probed_error(be, A, U, s, V, _other(be, self.key))
+
+        def run(A: Any) -> Any:
+            Z = be.normal(self.key, (A.shape[-1], b), A.dtype, A.device)
+            concrete = be.is_concrete(*tree_leaves(A))
+            depth = min(limit, FIRST_DEPTH if concrete else 4 * FIRST_DEPTH)
+            products = 0
+            f = be.jit(_space, static=("depth", "k")) if concrete else _space
+            with self.watched("BlockKrylovSVD", be, Z, *tree_leaves(A)) as watch:
+                while True:
+                    U, s, V = f(A, Z, k=k, depth=depth)
+                    residuals = triple_residuals(be, A, U, s, V)
+                    products += (3 * depth - 1) * b + 2 * k if depth > 1 else 2 * b + 2 * k
+                    worst = be.xp.max(residuals)
+                    code = be.xp.where(worst <= tol * s[0], CONVERGED, RUNNING)
+                    code = be.xp.where(be.xp.isfinite(worst), code, NONFINITE)
+                    code = observe(be, watch, depth, worst, code)
+                    if not concrete or int(code) != RUNNING or depth >= limit:
+                        break
+                    depth = min(2 * depth, limit)
+            error = probed_error(be, A, U, s, V, _other(be, self.key))
+            return U, s, V, (residuals, depth, products, code, error)
+
+        U, s, V, told = singular_triples(be, A, run, tol, "BlockKrylovSVD")
+        residuals, depth, products, code, error = told
         report_triples(be, A, "BlockKrylovSVD", residuals, s, tol, depth, products + PROBES, code, error)
-        return wrapped(be, A, "BlockKrylovSVD", U, s, V)
+        return wrapped(U, s, V)
 
 
 def _space(A: Any, Z: Array, *, k: int, depth: int) -> tuple[Array, Array, Array]:

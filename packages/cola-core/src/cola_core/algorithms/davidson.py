@@ -10,17 +10,18 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from ..autodiff.eigenpairs import selfadjoint_pairs
 from ..backends.base import Array
 from ..cost import Cost
 from ..dispatch.session import SESSION, Session
-from ..properties import SelfAdjoint, Stiefel
+from ..properties import Stiefel
 from ..pytree import tree_leaves
 from ..reasons import CONVERGED, NONFINITE, RUNNING
 from .base import Auto, question_memory, refuse_batches
 from .block_basis import alive, extend, independent, ritz
-from .eigenpairs import PairIteration, pair_tolerance, quietly, refuse_function_transforms, report_pairs
-from .iteration import as_preconditioner, extreme_scale
-from .lobpcg import extreme, first_block, ready
+from .block_pairs import BlockPairIteration, constant_preconditioner, extreme, first_block, ready
+from .eigenpairs import pair_tolerance, quietly, report_pairs
+from .iteration import extreme_scale
 from .progress import observe
 
 __all__ = ["Davidson"]
@@ -29,7 +30,7 @@ BLOCKS = 8  # blocks in the basis before it starts again from the first two
 
 
 @dataclass(frozen=True)
-class Davidson(PairIteration):
+class Davidson(BlockPairIteration):
     """The k largest ("LA") or smallest ("SA") eigenpairs of a self-adjoint operator by preconditioned
     residuals.
 
@@ -46,23 +47,6 @@ class Davidson(PairIteration):
     True
     """
 
-    tol: float | None = None
-    max_iters: int | None = None
-    pbar: bool = False
-    x0: Any = None
-    P: Any = None
-    key: Any = 0
-    guard: int | None = None
-
-    def applicable(self, question: str, A: Any, *operands: Any) -> bool | str:
-        if not A.isa(SelfAdjoint):
-            return "the operator is not declared SelfAdjoint or PSD"
-        if A.batch_shape:
-            return "batches of operators are not supported"
-        if 4 * operands[0] >= A.shape[-1]:
-            return f"{operands[0]} of {A.shape[-1]} eigenpairs is a large part of the spectrum"
-        return True
-
     def cost(self, question: str, A: Any, *operands: Any) -> Cost:
         n = A.shape[-1]
         b = self._width(operands[0], n)
@@ -70,25 +54,22 @@ class Davidson(PairIteration):
         total = one * 100
         return Cost(total.flops, total.bytes, question_memory(A, 2 * BLOCKS * b), 100 * b, total.calls)
 
-    def _width(self, k: int, n: int) -> int:
-        return min(n, k + (max(k // 2, 3) if self.guard is None else int(self.guard)))
-
     def eigsh(self, A: Any, k: int, which: str) -> tuple[Array, Any]:
         from ..operators import Dense
 
         refuse_batches(A, "Davidson", "Eigh()")
         be = A._concrete_backend()
-        refuse_function_transforms(be, A, "Davidson", "Eigh()")
         largest = extreme(A, which, "Davidson")
         tol = pair_tolerance(be, A.dtype, self.tol, 1e-8)
         limit = 1000 if self.max_iters is None else int(self.max_iters)
-        X = first_block(be, A, self.x0, self.key, self._width(k, A.shape[-1]), "Davidson")
-        P = as_preconditioner(self.P, A)
-        plain = be.is_concrete(*tree_leaves(A)) and P is None
-        with quietly(be):
-            ready(be, P, X)
+        b = self._width(k, A.shape[-1])
 
         def run(operator: Any) -> Any:
+            X = first_block(be, operator, self.x0, self.key, b, "Davidson")
+            P = constant_preconditioner(be, self.P, operator)
+            plain = be.is_concrete(*tree_leaves(operator)) and P is None
+            with quietly(be):
+                ready(be, P, X)
             d, asked = None, 0
             if P is None:
                 d, asked = _diagonal(operator)
@@ -105,8 +86,7 @@ class Davidson(PairIteration):
             gap = be.frobenius(operator @ Y - Y * be.astype(w, Y.dtype), axis=-2)
             return w, Y, (gap, steps, scale, code, asked)
 
-        w, Y, (gap, steps, scale, code, asked) = be.eigenpairs(A, run)
-        b = X.shape[-1]
+        w, Y, (gap, steps, scale, code, asked) = selfadjoint_pairs(be, A, run, tol, "Davidson")
         report_pairs(be, A, "Davidson", gap, scale, tol, steps, steps * b + b + k + asked, code)
         return w, Dense(Y, declared=frozenset({Stiefel}))
 

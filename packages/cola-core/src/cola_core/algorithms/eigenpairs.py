@@ -7,9 +7,10 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
+from ..autodiff.eigenpairs import general_pairs, selfadjoint_pairs
 from ..backends.base import Array, Backend, dtype_name
 from ..dispatch.session import SESSION, Session, record
-from ..errors import NonFiniteError, NoRuleError
+from ..errors import NonFiniteError
 from ..info import Info
 from ..pytree import tree_leaves
 from ..reasons import CONVERGED, NONFINITE, STAGNATED, TRACED
@@ -24,7 +25,6 @@ __all__ = [
     "krylov_pairs",
     "pair_tolerance",
     "quietly",
-    "refuse_function_transforms",
     "report_pairs",
 ]
 
@@ -88,13 +88,13 @@ def krylov_pairs(
     limit = max(100 * m, 3000) if settings.max_iters is None else int(settings.max_iters)
     if k < n and m > limit:
         m = max(limit, k + 2)
-    start = first_vector(A, settings.start_vector, settings.key, n, method)
-    start = start if hermitian else be.astype(start, complex_dtype(A))
-    compile_ = be.is_concrete(*tree_leaves(A)) and not eager
     statics = ("k", "m", "which", "hermitian", "watch")
-    columns = 2 if be.is_complex(start) and not A._is_complex() else 1
+    columns = 1 if hermitian or A._is_complex() else 2
 
     def run(operator: Any) -> tuple[Array, Array, Any]:
+        start = first_vector(operator, settings.start_vector, settings.key, n, method)
+        start = start if hermitian else be.astype(start, complex_dtype(operator))
+        compile_ = be.is_concrete(*tree_leaves(operator)) and not eager
         f = be.jit(thick_restart, static=statics) if compile_ else thick_restart
         more = {} if compile_ else {"eager": eager}
         watched = settings.watched(method, be, start, *tree_leaves(operator))
@@ -109,9 +109,8 @@ def krylov_pairs(
             residuals = be.frobenius(product(be, operator, X) - X * be.astype(w, X.dtype), axis=-2)
         return w, X, (made, largest, code, condition, residuals)
 
-    w, X, (made, largest, code, condition, residuals) = (
-        be.eigenpairs(A, run) if hermitian else without_derivative(be, A, run, method)
-    )
+    found = selfadjoint_pairs if hermitian else general_pairs
+    w, X, (made, largest, code, condition, residuals) = found(be, A, run, tol, method)
     condition = None if hermitian else condition
     matvecs = spent + columns * (made + k)
     report_pairs(be, A, method, residuals, largest, tol, made, matvecs, code, condition)
@@ -129,30 +128,6 @@ def quietly(be: Backend) -> Iterator[None]:
         yield
     finally:
         SESSION.reset(token)
-
-
-def without_derivative(be: Backend, A: Any, run: Callable[[Any], Any], method: str) -> Any:
-    """``run(A)``; a derivative of it on JAX is an error by name."""
-    if be.name != "jax" or be.is_concrete(*tree_leaves(A)):
-        return run(A)
-    import jax
-
-    found = jax.custom_jvp(run)
-
-    @found.defjvp
-    def refused(primals: Any, tangents: Any) -> Any:
-        raise NoRuleError(f"{method} eigenpairs have no derivatives; use alg=Eig().")
-
-    return found(A)
-
-
-def refuse_function_transforms(be: Backend, A: Any, method: str, instead: str) -> None:
-    """PyTorch's function transforms show no values, on which the number of restarts depends there."""
-    if be.name == "torch" and not be.is_concrete(*tree_leaves(A)):
-        raise NoRuleError(
-            f"{method} eigenpairs of {A!r} cannot be traced by torch.func: the number of restarts depends on "
-            f"values. Use alg={instead} under a transformation."
-        )
 
 
 def report_pairs(

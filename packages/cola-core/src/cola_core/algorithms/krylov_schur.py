@@ -13,9 +13,8 @@ from typing import Any
 from ..backends.base import Array
 from ..cost import Cost
 from ..properties import SelfAdjoint
-from ..pytree import tree_leaves
 from .base import question_memory, refuse_batches
-from .eigenpairs import PairIteration, basis_size, complex_dtype, krylov_pairs, refuse_function_transforms
+from .eigenpairs import PairIteration, basis_size, complex_dtype, krylov_pairs
 
 __all__ = ["KrylovSchur"]
 
@@ -70,15 +69,9 @@ class KrylovSchur(PairIteration):
 
         refuse_batches(A, method, "Eig()")
         be = A._concrete_backend()
-        refuse_function_transforms(be, A, method, "Eig()")
-        if any(getattr(x, "requires_grad", False) for x in tree_leaves(A)):
-            raise NotImplementedError(
-                f"{method} eigenpairs of {A!r} have no derivatives; use alg=Eig(), or detach it."
-            )
         w, X = krylov_pairs(A, self, k, which, hermitian=False, method=method, spent=spent)
         if A.isa(SelfAdjoint):
             w = be.xp.real(w)
-            X = X if A._is_complex() else X
         else:
             w = be.astype(w, complex_dtype(A))
         return w, Dense(X)

@@ -14,7 +14,7 @@ from ..backends.base import Array
 from ..cost import Cost
 from ..properties import SelfAdjoint, Stiefel
 from .base import question_memory, refuse_batches
-from .eigenpairs import PairIteration, basis_size, krylov_pairs, refuse_function_transforms
+from .eigenpairs import PairIteration, basis_size, krylov_pairs
 from .krylov_function import krylov_times
 
 __all__ = ["Lanczos"]
@@ -62,8 +62,6 @@ class Lanczos(PairIteration):
         from ..operators import Dense
 
         refuse_batches(A, "Lanczos", "Eigh()")
-        be = A._concrete_backend()
-        refuse_function_transforms(be, A, "Lanczos", "Eigh()")
         w, X = krylov_pairs(A, self, k, which, hermitian=True, method="Lanczos")
         return w, Dense(X, declared=frozenset({Stiefel}))
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from ..autodiff.eigenpairs import singular_triples, values_only
 from ..backends.base import Array
 from ..cost import Cost
 from ..errors import UnknownNameError
@@ -58,11 +59,6 @@ class LanczosSVD(PairIteration):
                 return "the smallest singular values are out of reach of products alone"
         if 4 * k >= least:
             return f"{k} of {least} singular values is a large part of them"
-        be, leaves = A._concrete_backend(), tree_leaves(A)
-        if any(getattr(x, "requires_grad", False) for x in leaves):
-            return "it has no derivatives"
-        if be.name != "abstract" and not be.is_concrete(*leaves):
-            return "it has no derivatives, and under a trace they may be wanted"
         return True
 
     def cost(self, question: str, A: Any, *operands: Any) -> Cost:
@@ -77,14 +73,14 @@ class LanczosSVD(PairIteration):
     def norm(self, A: Any, ord: Any) -> Array:
         if ord != 2:
             raise UnknownNameError(f"LanczosSVD answers the norm of order 2, not {ord!r}.")
-        return self.svds(A, 1, "LM")[1][0]
+        with values_only():
+            return self.svds(A, 1, "LM")[1][0]
 
     def svds(self, A: Any, k: int, which: str) -> tuple[Any, Array, Any]:
         refuse_batches(A, "LanczosSVD", "SVD()")
         be = A._concrete_backend()
-        refuse(be, A, which, "LanczosSVD")
+        refuse(which, "LanczosSVD")
         m, n = A.shape[-2:]
-        tall = A if m >= n else A.H
         tol = pair_tolerance(be, A.dtype, self.tol)
         limit = max(20 * k, 1000) if self.max_iters is None else int(self.max_iters)
         least = min(m, n)
@@ -92,20 +88,25 @@ class LanczosSVD(PairIteration):
         if k < least and width > limit:
             width = max(limit, k + 2)
         width = min(width, least)
-        start = first_vector(A, self.start_vector, self.key, least, "LanczosSVD")
-        concrete = be.is_concrete(*tree_leaves(A))
-        f = be.jit(_iterate, static=("k", "width", "watch")) if concrete else _iterate
-        with self.watched("LanczosSVD", be, start, *tree_leaves(A)) as watch:
-            U, s, V, made, code = f(tall, start, tol, limit, k=k, width=width, watch=watch)
-            size = extreme_scale(be, tall, start[:, None], s)
-            if size is not None:
-                U, s, V, made, code = f(tall * (1 / size), start, tol, limit, k=k, width=width, watch=watch)
-                s = s * size
-        U, V = (U, V) if m >= n else (V, U)
-        residuals = triple_residuals(be, A, U, s, V)
+
+        def run(A: Any) -> Any:
+            start = first_vector(A, self.start_vector, self.key, least, "LanczosSVD")
+            tall, settled = A if m >= n else A.H, {"k": k, "width": width}
+            concrete = be.is_concrete(*tree_leaves(A))
+            f = be.jit(_iterate, static=("k", "width", "watch")) if concrete else _iterate
+            with self.watched("LanczosSVD", be, start, *tree_leaves(A)) as watch:
+                U, s, V, made, code = f(tall, start, tol, limit, watch=watch, **settled)
+                size = extreme_scale(be, tall, start[:, None], s)
+                if size is not None:
+                    U, s, V, made, code = f(tall * (1 / size), start, tol, limit, watch=watch, **settled)
+                    s = s * size
+            U, V = (U, V) if m >= n else (V, U)
+            return U, s, V, (made, code, triple_residuals(be, A, U, s, V))
+
+        U, s, V, (made, code, residuals) = singular_triples(be, A, run, tol, "LanczosSVD")
         # the iteration's own bound was met with the tolerance; what rounding adds is allowed for
         report_triples(be, A, "LanczosSVD", residuals, s, tol, made, 2 * made + 2 * k, code)
-        return wrapped(be, A, "LanczosSVD", U, s, V)
+        return wrapped(U, s, V)
 
 
 def _iterate(

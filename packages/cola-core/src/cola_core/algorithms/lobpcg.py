@@ -11,23 +11,24 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from ..autodiff.eigenpairs import selfadjoint_pairs
 from ..backends.base import Array
 from ..cost import Cost
-from ..errors import ShapeError
-from ..properties import PSD, SelfAdjoint, Stiefel
+from ..properties import Stiefel
 from ..pytree import tree_leaves
 from ..reasons import CONVERGED, NONFINITE, RUNNING
 from .base import question_memory, refuse_batches
 from .block_basis import against, alive, extend, independent, ritz
-from .eigenpairs import PairIteration, pair_tolerance, quietly, refuse_function_transforms, report_pairs
-from .iteration import as_preconditioner, extreme_scale
+from .block_pairs import BlockPairIteration, constant_preconditioner, extreme, first_block, ready
+from .eigenpairs import pair_tolerance, quietly, report_pairs
+from .iteration import extreme_scale
 from .progress import observe
 
-__all__ = ["LOBPCG", "extreme", "first_block", "ready"]
+__all__ = ["LOBPCG"]
 
 
 @dataclass(frozen=True)
-class LOBPCG(PairIteration):
+class LOBPCG(BlockPairIteration):
     """The k largest ("LA") or smallest ("SA") eigenpairs of a self-adjoint operator by blocks; also of
     ``A v = w B v`` with a definite B, by products with both.
 
@@ -43,24 +44,6 @@ class LOBPCG(PairIteration):
     True
     """
 
-    tol: float | None = None
-    max_iters: int | None = None
-    pbar: bool = False
-    x0: Any = None
-    P: Any = None
-    key: Any = 0
-    guard: int | None = None
-
-    def applicable(self, question: str, A: Any, *operands: Any) -> bool | str:
-        if not A.isa(SelfAdjoint):
-            return "the operator is not declared SelfAdjoint or PSD"
-        if A.batch_shape:
-            return "batches of operators are not supported"
-        k = next(x for x in operands if isinstance(x, int))
-        if 4 * k >= A.shape[-1]:
-            return f"{k} of {A.shape[-1]} eigenpairs is a large part of the spectrum"
-        return True
-
     def cost(self, question: str, A: Any, *operands: Any) -> Cost:
         n = A.shape[-1]
         b = self._width(next(x for x in operands if isinstance(x, int)), n)
@@ -68,9 +51,6 @@ class LOBPCG(PairIteration):
         one = A.matmat_cost(b) + Cost(60.0 * n * b * b, 20 * A.itemsize * n * b, 0, 0, 60)
         total = one * steps
         return Cost(total.flops, total.bytes, question_memory(A, 12 * b), steps * b, total.calls)
-
-    def _width(self, k: int, n: int) -> int:
-        return min(n, k + (max(k // 2, 3) if self.guard is None else int(self.guard)))
 
     def eigsh(self, A: Any, k: int, which: str) -> tuple[Array, Any]:
         return self._pairs(A, None, k, which)
@@ -84,17 +64,17 @@ class LOBPCG(PairIteration):
 
         refuse_batches(A, "LOBPCG", "Eigh()")
         be = A._concrete_backend()
-        refuse_function_transforms(be, A, "LOBPCG", "Eigh()")
         largest = extreme(A, which, "LOBPCG")
         tol = pair_tolerance(be, A.dtype, self.tol, 1e-8)
         limit = 1000 if self.max_iters is None else int(self.max_iters)
-        X = first_block(be, A, self.x0, self.key, self._width(k, A.shape[-1]), "LOBPCG")
-        P = as_preconditioner(self.P, A)
-        plain = be.is_concrete(*tree_leaves((A, B))) and P is None
-        with quietly(be):
-            ready(be, P, X)
+        b = self._width(k, A.shape[-1])
 
-        def run(operator: Any) -> Any:
+        def run(operator: Any, B: Any = None) -> Any:
+            X = first_block(be, operator, self.x0, self.key, b, "LOBPCG")
+            P = constant_preconditioner(be, self.P, operator)
+            plain = be.is_concrete(*tree_leaves((operator, B))) and P is None
+            with quietly(be):
+                ready(be, P, X)
             # a preconditioner may hold what cannot be compiled as an argument; inside the loop it is constant
             f = be.jit(_iterate, static=("k", "largest", "watch")) if plain else _iterate
             with self.watched("LOBPCG", be, X, *tree_leaves(operator)) as watch, quietly(be):
@@ -112,51 +92,9 @@ class LOBPCG(PairIteration):
                 gap = be.norm(operator @ Y - (B @ Y) * be.astype(w, Y.dtype)) / be.norm(Y)
             return w, Y, (gap, steps, scale, code)
 
-        if B is not None and any(getattr(x, "requires_grad", False) for x in tree_leaves((A, B))):
-            raise NotImplementedError("LOBPCG of a pencil has no derivatives; use alg=Eigh(), or detach it.")
-        w, Y, (gap, steps, scale, code) = be.eigenpairs(A, run) if B is None else run(A)
-        b = X.shape[-1]
+        w, Y, (gap, steps, scale, code) = selfadjoint_pairs(be, A, run, tol, "LOBPCG", B=B)
         report_pairs(be, A, "LOBPCG", gap, scale, tol, steps, steps * b + b + k, code)
         return w, Dense(Y, declared=frozenset({Stiefel}) if B is None else frozenset())
-
-
-def extreme(A: Any, which: str, method: str) -> bool:
-    """Whether the largest eigenvalues are wanted; interior ones are refused."""
-    if which == "LA" or (which == "LM" and A.isa(PSD)):
-        return True
-    if which == "SA" or (which == "SM" and A.isa(PSD)):
-        return False
-    raise NotImplementedError(
-        f"{method} finds eigenvalues at one end of the spectrum (LA, SA), not which={which!r} of {A!r}; use "
-        "Lanczos() for LM, ShiftInvert() for SM and sigma."
-    )
-
-
-def first_block(be: Any, A: Any, x0: Any, key: Any, width: int, method: str) -> Array:
-    """The vectors given, filled up with random ones, to (n, width)."""
-    n = A.shape[-1]
-    X = be.normal(key, (n, width), A.dtype, A.device)
-    if x0 is None:
-        return X
-    given = be.asarray(x0.to_dense() if hasattr(x0, "to_dense") else x0)
-    given = given[:, None] if given.ndim == 1 else given
-    if given.ndim != 2 or given.shape[0] != n:
-        raise ShapeError(f"{method}(x0=...) has shape {tuple(given.shape)}; {n} rows are needed for {A!r}.")
-    given = be.astype(given, A.dtype)[:, :width]
-    return be.xp.concat([given, X[:, given.shape[1] :]], axis=-1)
-
-
-def ready(be: Any, P: Any, X: Array) -> None:
-    """Let a preconditioner that solves make its factorisation before the compiled loop, not inside."""
-    if P is None or be.name != "jax":
-        return
-    from ..linalg.inverse import KEEP_FACTORS
-
-    token = KEEP_FACTORS.set(True)
-    try:
-        P @ X
-    finally:
-        KEEP_FACTORS.reset(token)
 
 
 def _iterate(

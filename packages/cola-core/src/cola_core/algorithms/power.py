@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from ..autodiff.eigenpairs import general_pairs, selfadjoint_pairs
 from ..backends.base import Array
 from ..cost import Cost
 from ..dispatch.session import record
@@ -53,14 +54,20 @@ class PowerIteration(PairIteration):
                 "modulus use ShiftInvert()."
             )
         be = A._concrete_backend()
-        r, v = self._dominant(A, record_it=which == "LM" or (which == "LA" and A.isa(PSD)))
-        if which == "SA" or (which == "LA" and not A.isa(PSD)):
-            # A + |r| I has no negative eigenvalues (A - |r| I no positive ones): its dominant one is extreme
-            shift = be.xp.abs(r) * (1 if which == "LA" else -1)
-            moved, v = self._dominant(add(A, ScalarMul(shift, A.shape[-1])))
-            r = moved - shift
-        r = be.xp.real(r) if be.is_complex(r) else r
-        return r[None], Dense(v[:, None], declared=frozenset({Stiefel}))
+
+        def run(A: Any) -> Any:
+            r, v, facts = self._dominant(A)
+            if which == "SA" or (which == "LA" and not A.isa(PSD)):
+                # A + |r| I has no negative eigenvalues (A - |r| I no positive ones): its dominant one is
+                # extreme
+                shift = be.xp.abs(r) * (1 if which == "LA" else -1)
+                moved, v, facts = self._dominant(add(A, ScalarMul(shift, A.shape[-1])))
+                r = moved - shift
+            return (be.xp.real(r) if be.is_complex(r) else r)[None], v[:, None], facts
+
+        w, X, facts = selfadjoint_pairs(be, A, run, self._tol(A), "PowerIteration")
+        self._report(be, A, facts)
+        return w, Dense(X, declared=frozenset({Stiefel}))
 
     def eigs(self, A: Any, k: int, which: str) -> tuple[Array, Any]:
         from ..operators import Dense
@@ -69,42 +76,55 @@ class PowerIteration(PairIteration):
         if which != "LM":
             raise NotImplementedError(f"PowerIteration finds the eigenvalue of largest modulus, not {which}.")
         be = A._concrete_backend()
-        r, v = self._dominant(A)
         dtype = A.dtype if A.isa(SelfAdjoint) else be.xp.result_type(A.dtype, be.dtype("complex64"))
-        return be.astype(r[None], dtype), Dense(be.astype(v[:, None], dtype))
+
+        def run(A: Any) -> Any:
+            r, v, facts = self._dominant(A)
+            return be.astype(r[None], dtype), be.astype(v[:, None], dtype), facts
+
+        w, X, facts = general_pairs(be, A, run, self._tol(A), "PowerIteration")
+        self._report(be, A, facts)
+        return w, Dense(X)
 
     def _one(self, A: Any, k: int) -> None:
         refuse_batches(A, "PowerIteration", "Eigh() or Eig()")
         if k != 1:
             raise ShapeError(f"PowerIteration finds one eigenvalue, not {k}. Use Lanczos() or Arnoldi().")
 
-    def _dominant(self, A: Any, record_it: bool = True) -> tuple[Array, Array]:
+    def _tol(self, A: Any) -> float:
+        return default_tol(A.dtype) if self.tol is None else float(self.tol)
+
+    def _dominant(self, A: Any) -> tuple[Array, Array, Any]:
+        """Eigenvalue, vector, and what is to be reported."""
         be = A._concrete_backend()
         xp = be.xp
-        tol = default_tol(A.dtype) if self.tol is None else float(self.tol)
+        tol = self._tol(A)
         v = be.normal(self.key, (A.shape[-1],), A.dtype, A.device)
         v = v / xp.linalg.vector_norm(v)
         with self.watched("PowerIteration", be, v, *tree_leaves(A)) as watch:
             i, r, v, gap, code = be.jit(_iterate, static=("watch",))(A, v, tol, self.max_iter, watch=watch)
         size = xp.abs(r)
         relative = xp.where(size > 0, gap / xp.where(size > 0, size, xp.ones_like(size)), gap)
+        return r, v, (i, relative, gap, code)
+
+    def _report(self, be: Any, A: Any, facts: Any) -> None:
+        i, relative, gap, code = facts
+        tol = self._tol(A)
         concrete = be.is_concrete(relative)
         good = bool(relative <= tol) if concrete else relative <= tol
-        if record_it:
-            record(
-                Info(
-                    method="power iteration",
-                    converged=good,
-                    reason=("converged" if good else REASONS[int(code)]) if concrete else TRACED,
-                    codes=code[None],
-                    iterations=int(i) if concrete else i,
-                    matvecs=int(i) + 1 if concrete else i + 1,
-                    residual=be.number(relative) if concrete else relative,
-                    tolerance=tol,
-                    error_estimate=be.number(gap) if concrete else gap,
-                )
+        record(
+            Info(
+                method="power iteration",
+                converged=good,
+                reason=("converged" if good else REASONS[int(code)]) if concrete else TRACED,
+                codes=code[None],
+                iterations=int(i) if concrete else i,
+                matvecs=int(i) + 1 if concrete else i + 1,
+                residual=be.number(relative) if concrete else relative,
+                tolerance=tol,
+                error_estimate=be.number(gap) if concrete else gap,
             )
-        return r, v
+        )
 
 
 def _iterate(A: Any, v: Array, tol: Any, limit: Any, *, watch: Any = None) -> Any:

@@ -10,6 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from ..autodiff.eigenpairs import singular_triples
 from ..backends.base import Array
 from ..cost import Cost
 from ..pytree import tree_leaves
@@ -17,7 +18,7 @@ from ..reasons import CONVERGED, NONFINITE, RUNNING
 from .base import question_memory, refuse_batches
 from .eigenpairs import PairIteration
 from .progress import observe
-from .triples import PROBES, probed_error, refuse, report_triples, triple_residuals, undifferentiable
+from .triples import PROBES, probed_error, refuse, report_triples, triple_residuals
 
 __all__ = ["RandomizedSVD"]
 
@@ -68,29 +69,32 @@ class RandomizedSVD(PairIteration):
     def svds(self, A: Any, k: int, which: str) -> tuple[Any, Array, Any]:
         refuse_batches(A, "RandomizedSVD", "SVD()")
         be = A._concrete_backend()
-        refuse(be, A, which, "RandomizedSVD")
+        refuse(which, "RandomizedSVD")
         tol = 1e-2 if self.tol is None else float(self.tol)
         least = int(self.power_iterations)
         limit = max(least, 30 if self.max_iters is None else int(self.max_iters))
         b = min(k + int(self.oversampling), *A.shape[-2:])
-        Z = be.normal(self.key, (A.shape[-1], b), A.dtype, A.device)
-        concrete = be.is_concrete(*tree_leaves(A))
-        with self.watched("RandomizedSVD", be, Z, *tree_leaves(A)) as watch:
-            f = be.jit(_iterate, static=("k", "least", "watch")) if concrete else _iterate
-            U, s, V, steps, code = f(A, Z, tol, limit, k=k, least=least, watch=watch)
-        residuals = triple_residuals(be, A, U, s, V)
-        error = probed_error(be, A, U, s, V, _other(be, self.key))
+
+        def run(A: Any) -> Any:
+            Z = be.normal(self.key, (A.shape[-1], b), A.dtype, A.device)
+            concrete = be.is_concrete(*tree_leaves(A))
+            with self.watched("RandomizedSVD", be, Z, *tree_leaves(A)) as watch:
+                f = be.jit(_iterate, static=("k", "least", "watch")) if concrete else _iterate
+                U, s, V, steps, code = f(A, Z, tol, limit, k=k, least=least, watch=watch)
+            error = probed_error(be, A, U, s, V, _other(be, self.key))
+            return U, s, V, (steps, code, triple_residuals(be, A, U, s, V), error)
+
+        U, s, V, (steps, code, residuals, error) = singular_triples(be, A, run, tol, "RandomizedSVD")
         made = 2 * b * (steps + 1) + 2 * k + PROBES
         report_triples(be, A, "RandomizedSVD", residuals, s, tol, steps, made, code, error)
-        return wrapped(be, A, "RandomizedSVD", U, s, V)
+        return wrapped(U, s, V)
 
 
-def wrapped(be: Any, A: Any, method: str, U: Array, s: Array, V: Array) -> tuple[Any, Array, Any]:
+def wrapped(U: Array, s: Array, V: Array) -> tuple[Any, Array, Any]:
     """The answer to ``svds``."""
     from ..operators import Dense
     from ..properties import Stiefel
 
-    U, s, V = undifferentiable(be, A, method, U, s, V)
     some = frozenset({Stiefel})
     return Dense(U, declared=some), s, Dense(V, declared=some)
 

@@ -12,6 +12,7 @@ import warnings
 from dataclasses import dataclass, fields, replace
 from typing import Any
 
+from ..autodiff.eigenpairs import general_pairs, selfadjoint_pairs
 from ..backends.base import Array
 from ..cost import Cost
 from ..dispatch.session import SESSION, Session
@@ -112,6 +113,7 @@ class ShiftInvert(PairIteration):
         hermitian = question == "eigsh"
 
         def run(operator: Any) -> tuple[Array, Array, Any]:
+            _refuse_traced(operator)
             quiet = Session(question="solve")
             token = SESSION.set(quiet)
             try:
@@ -122,17 +124,18 @@ class ShiftInvert(PairIteration):
             finally:
                 SESSION.reset(token)
             gap = product(be, operator, X) - X * be.astype(w, X.dtype)
-            return w, X, (be.norm(gap), quiet.infos)
+            return w, X, self._facts(operator, w, be.norm(gap), quiet.infos, k)
+
+        def inverse(operator: Any) -> Any:
+            return self._inverse_beside(operator, which, tol)
 
         if hermitian:
-            w, X, (residuals, infos) = be.eigenpairs(A, run)
+            w, X, facts = selfadjoint_pairs(be, A, run, tol, "ShiftInvert", inverse=inverse)
         else:
-            if any(getattr(x, "requires_grad", False) for x in tree_leaves(A)):
-                raise NotImplementedError(
-                    f"ShiftInvert eigenpairs of {A!r} have no derivatives; use alg=Eig(), or detach it."
-                )
-            w, X, (residuals, infos) = run(A)
-        self._report(A, w, residuals, infos, tol, k)
+            w, X, facts = general_pairs(be, A, run, tol, "ShiftInvert", inverse=inverse)
+        residuals, size, iterations, matvecs, code, condition = facts
+        method = "shift-invert " + ("Lanczos" if hermitian else "KrylovSchur")
+        report_pairs(be, A, method, residuals, size, tol, iterations, matvecs, code, condition)
         return w, Dense(X, declared=frozenset({Stiefel}) if hermitian else frozenset())
 
     def _check(self, question: str, A: Any, which: str) -> None:
@@ -145,22 +148,13 @@ class ShiftInvert(PairIteration):
                 f"ShiftInvert(which={which!r}) needs bounds of the spectrum of {A!r}, read off the "
                 "entries of a Sparse operator. Give sigma= beyond the wanted eigenvalues instead."
             )
-        if not _readable(A):
-            raise NoRuleError(
-                f"ShiftInvert eigenpairs of {A!r} cannot be traced: where A is singular the shift depends on "
-                "values. Use alg=Lanczos(), or Eigh(), under a transformation."
-            )
 
     def _around(self, A: Any, k: int, which: str, hermitian: bool, tol: float) -> tuple[Array, Array]:
         """k pairs of A nearest the number that ``which`` says."""
         be = A._concrete_backend()
         eps = float(be.xp.finfo(be.real_dtype(A.dtype)).eps)
         if which != "SM":
-            low, high = gershgorin(A)
-            room = max(OUTSIDE, 100 * eps) * (high - low) + 100 * eps * max(abs(low), abs(high))
-            room = room or 1.0
-            low = max(low, 0.0) if A.isa(PSD) else low
-            sigma, sign = (low - room, 1.0) if which == "SA" else (high + room, -1.0)
+            sigma, sign = _outside(A, which, eps)
             beside = _moved(A, -sigma, sign, declared=frozenset({PSD}))
             mu, X = self._inverse_pairs(beside, k, True, tol, "LA")
             return sigma + sign / mu, X
@@ -174,6 +168,24 @@ class ShiftInvert(PairIteration):
             mu, X = self._inverse_pairs(_moved(A, aside), k, hermitian, tol, "LM")
             return 1 / mu - aside, X
 
+    def _solver(self, tol: float) -> Algorithm:
+        """The solver, as accurate as the pairs need it."""
+        solver = self.solver
+        if any(f.name == "tol" for f in fields(solver)) and getattr(solver, "tol", None) is None:
+            return replace(solver, tol=0.1 * tol)  # type: ignore[call-arg]
+        return solver
+
+    def _inverse_beside(self, A: Any, which: str, tol: float) -> Any:
+        """``(A - t I)^{-1}`` for a t near the eigenvalues that were found, and t."""
+        from ..dispatch.choose import ask
+        from ..linalg.inverse import INV
+
+        be = A._concrete_backend()
+        if which == "SM":
+            return ask(INV, (A,), self._solver(tol)), 0.0
+        t, sign = _outside(A, which, float(be.xp.finfo(be.real_dtype(A.dtype)).eps))
+        return sign * ask(INV, (_moved(A, -t, sign, declared=frozenset({PSD})),), self._solver(tol)), t
+
     def _inverse_pairs(self, A: Any, k: int, hermitian: bool, tol: float, which: str) -> tuple[Array, Array]:
         """k pairs of the inverse, although one of them may dwarf the others.
 
@@ -184,10 +196,7 @@ class ShiftInvert(PairIteration):
         from ..linalg.inverse import INV
         from ..operators import Identity, LowRank, Product, Sum
 
-        solver = self.solver
-        if any(f.name == "tol" for f in fields(solver)) and getattr(solver, "tol", None) is None:
-            solver = replace(solver, tol=0.1 * tol)  # type: ignore[call-arg]
-        inverse = ask(INV, (A,), solver)
+        inverse = ask(INV, (A,), self._solver(tol))
         method = "Lanczos" if hermitian else "KrylovSchur"
 
         def pairs(operator: Any, count: int) -> tuple[Array, Array]:
@@ -213,7 +222,8 @@ class ShiftInvert(PairIteration):
             mu, X = pairs(Product(away, inverse, away, declared=frozenset({SelfAdjoint})), k)
         return (xp.concat([*found, mu]), xp.concat([*basis, X], axis=-1)) if found else (mu, X)
 
-    def _report(self, A: Any, w: Array, residuals: Array, infos: list[Info], tol: float, k: int) -> None:
+    def _facts(self, A: Any, w: Array, residuals: Array, infos: list[Info], k: int) -> tuple[Any, ...]:
+        """What ``report_pairs`` is told: residuals, size of A, steps, products, code, condition."""
         be = A._concrete_backend()
         xp = be.xp
         probe = be.normal(self.key, (A.shape[-1],), A.dtype, A.device)
@@ -221,17 +231,30 @@ class ShiftInvert(PairIteration):
         made = [i for i in infos if i.method in ("Lanczos", "KrylovSchur")]
         condition = made[-1].condition if made else None
         good = all(i.converged for i in made)
-        report_pairs(
-            be,
-            A,
-            "shift-invert " + (made[-1].method if made else ""),
+        return (
             residuals,
             xp.maximum(size, xp.max(xp.abs(w))),
-            tol,
             sum(int(i.iterations or 0) for i in made),
             k + 1 + sum(int(i.matvecs or 0) for i in infos if i not in made),
             CONVERGED if good else max((worst_code(i) for i in made), default=RUNNING),
             None if condition is None else xp.ones_like(residuals) * condition,
+        )
+
+
+def _outside(A: Any, which: str, eps: float) -> tuple[float, float]:
+    """A number just outside of the spectrum, and the sign of ``A`` minus that which is positive."""
+    low, high = gershgorin(A)
+    room = max(OUTSIDE, 100 * eps) * (high - low) + 100 * eps * max(abs(low), abs(high))
+    room = room or 1.0
+    low = max(low, 0.0) if A.isa(PSD) else low
+    return (low - room, 1.0) if which == "SA" else (high + room, -1.0)
+
+
+def _refuse_traced(A: Any) -> None:
+    if not _readable(A):
+        raise NoRuleError(
+            f"ShiftInvert eigenpairs of {A!r} cannot be traced: where A is singular the shift depends on "
+            "values. Use alg=Lanczos(), or Eigh(), under a transformation."
         )
 
 

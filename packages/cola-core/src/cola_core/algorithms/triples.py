@@ -6,48 +6,22 @@ from typing import Any
 
 from ..backends.base import Array, Backend
 from ..dispatch.session import record
-from ..errors import NonFiniteError, NoRuleError, UnknownNameError
+from ..errors import NonFiniteError, UnknownNameError
 from ..info import Info
-from ..pytree import tree_leaves
 from ..reasons import CONVERGED, NONFINITE, STAGNATED, TRACED
 
-__all__ = ["PROBES", "probed_error", "refuse", "report_triples", "triple_residuals", "undifferentiable"]
+__all__ = ["PROBES", "probed_error", "refuse", "report_triples", "triple_residuals"]
 
 PROBES = 6  # random vectors that bound the norm of an error with probability 1 - 10^-PROBES
 
 
-def refuse(be: Backend, A: Any, which: str, method: str) -> None:
-    """Refuse by name what cannot be done: the smallest triples, derivatives, PyTorch's transforms."""
+def refuse(which: str, method: str) -> None:
+    """Refuse by name what cannot be done: the smallest triples."""
     if which != "LM":
         raise UnknownNameError(
             f"{method}(which={which!r}): only the largest singular values come from products alone. "
             "Use SVD(), or svd(inv(A)) for the smallest."
         )
-    leaves = tree_leaves(A)
-    if any(getattr(x, "requires_grad", False) for x in leaves):
-        raise NoRuleError(f"{method} of {A!r} cannot be differentiated. Use alg=SVD(), or detach it.")
-    if be.name == "torch" and not be.is_concrete(*leaves):
-        raise NoRuleError(
-            f"{method} of {A!r} cannot be traced by torch.func: the number of steps depends on values. Use "
-            "alg=SVD() under a transformation."
-        )
-
-
-def undifferentiable(be: Backend, A: Any, method: str, *arrays: Array) -> tuple[Array, ...]:
-    """The arrays; a derivative of them on JAX is an error by name."""
-    if be.name != "jax" or be.is_concrete(*tree_leaves(A)):
-        return arrays
-    import jax
-
-    @jax.custom_jvp
-    def same(*xs: Array) -> tuple[Array, ...]:
-        return xs
-
-    @same.defjvp
-    def refused(primals: Any, tangents: Any) -> Any:
-        raise NoRuleError(f"{method} has no derivatives; use alg=SVD().")
-
-    return same(*arrays)  # type: ignore[no-any-return]
 
 
 def triple_residuals(be: Backend, A: Any, U: Array, s: Array, V: Array) -> Array:

@@ -1,0 +1,202 @@
+"""The equation behind derivatives of eigenvectors: ``A Z - B Z L = R`` beside the vectors that were found.
+
+With a frame W of the found vectors, its dual G (``G^H W = I``) and the projector ``P = I - W G^H``, the map
+
+    K(Z) = P^H (A P Z - B P Z L) + s G G^H Z
+
+of (n, k) blocks is one-to-one where no eigenvalue of L is one of the rest of the spectrum; a right-hand side
+in the range of ``P^H`` has a solution in that of P, whatever s. L is the matrix of A in the found space, a
+diagonal one up to rounding: in the numbers its columns are k shifted systems, and they are solved as such, by
+one iteration with a shift per column (MINRES where self-adjoint, GMRES else). Derivatives of K are those of
+the coupled equation, so higher derivatives hold for multiple eigenvalues too.
+
+Nothing larger than (n, k) appears; MINRES keeps seven such blocks, GMRES a basis of them.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Any
+
+from ..algorithms.thick_restart import product
+from ..backends.base import Array, Backend
+from ..errors import ConvergenceError, SingularMatrixError
+from ..pytree import node, register_pytrees, static
+
+__all__ = ["Augmented", "Complement", "solve_complement"]
+
+STEPS = 20_000
+BASIS = 100  # of GMRES, per column
+
+
+@node
+@dataclass(frozen=True, eq=False)
+class Complement:
+    """K on blocks flattened row by row to (n k, c). A, B: operators (B None: the identity). W, G: (n, r).
+    L: (k, k). s: a number."""
+
+    A: Any
+    B: Any
+    W: Array
+    G: Array
+    L: Array
+    s: Array
+    hermitian: bool = static(True)
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        size = self.W.shape[-2] * self.L.shape[-1]
+        return size, size
+
+    @property
+    def H(self) -> Complement:
+        if self.hermitian:
+            return self
+        be = self.A._concrete_backend()
+        return replace(
+            self,
+            A=self.A.H,
+            B=None if self.B is None else self.B.H,
+            W=self.G,
+            G=self.W,
+            L=be.adjoint(self.L),
+        )
+
+    def __matmul__(self, V: Array) -> Array:
+        be = self.A._concrete_backend()
+        n, k = self.W.shape[-2], self.L.shape[-1]
+        c = V.shape[-1]
+        Y = be.xp.reshape(V, (n, k * c))
+        coupled = lambda Z: be.xp.reshape(  # noqa: E731
+            be.matmul(self.L.mT, be.xp.reshape(Z, (n, k, c))), (n, k * c)
+        )
+        return be.xp.reshape(_applied(be, self, Y, coupled), (n * k, c))
+
+
+@node
+@dataclass(frozen=True, eq=False)
+class Columns:
+    """K with a diagonal L, one shift for each of k columns (n, k)."""
+
+    A: Any
+    B: Any
+    W: Array
+    G: Array
+    w: Array
+    s: Array
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        return self.W.shape[-2], self.W.shape[-2]
+
+    def _is_complex(self) -> bool:
+        return bool(self.A._concrete_backend().is_complex(self.W))
+
+    def __matmul__(self, Z: Array) -> Array:
+        return _applied(self.A._concrete_backend(), self, Z, lambda Y: Y * self.w)
+
+
+def _applied(be: Backend, K: Any, Z: Array, times: Any) -> Array:
+    beside = be.matmul(be.adjoint(K.G), Z)
+    PZ = Z - be.matmul(K.W, beside)
+    Y = product(be, K.A, PZ) - times(PZ if K.B is None else product(be, K.B, PZ))
+    return Y - be.matmul(K.G, be.matmul(be.adjoint(K.W), Y) - K.s * beside)
+
+
+@node
+@dataclass(frozen=True, eq=False)
+class Augmented:
+    """``[0 A; A^H 0]``, whose eigenpairs are the singular triples of A."""
+
+    A: Any
+
+    def _concrete_backend(self) -> Backend:
+        return self.A._concrete_backend()  # type: ignore[no-any-return]
+
+    def _is_complex(self) -> bool:
+        return bool(self.A._is_complex())
+
+    def __matmul__(self, Z: Array) -> Array:
+        m = self.A.shape[-2]
+        return self._concrete_backend().xp.concat([self.A @ Z[m:], self.A.H @ Z[:m]], axis=-2)
+
+
+def solve_complement(be: Backend, K: Complement, R: Array, tol: float, method: str, inverse: Any) -> Array:
+    """``K(Z) = R``, differentiable in all of K and R. R: (n, k).
+
+    inverse: None, or a function of A that gives an operator S close to ``(A - t I)^{-1}`` and t, where such
+    systems are solved directly.
+    """
+    register_pytrees()
+    n, k = R.shape
+
+    def solve(K: Any, b: Array) -> tuple[Array, Any]:
+        c = b.shape[-1]
+        X = [_columns(be, K, be.xp.reshape(b, (n, k, c))[..., i], tol, method, inverse) for i in range(c)]
+        return be.xp.reshape(be.xp.stack(X, axis=-1), (n * k, c)), None
+
+    Z, _ = be.implicit_solve(K, solve, be.xp.reshape(R, (n * k, 1)))
+    return be.xp.reshape(Z, (n, k))
+
+
+def _columns(be: Backend, K: Complement, R: Array, tol: float, method: str, inverse: Any) -> Array:
+    """The k shifted systems in numbers; an error (NaN under a trace) where they have no solution."""
+    from ..algorithms.gmres import GMRES
+    from ..algorithms.iteration import true_residual
+    from ..algorithms.minres import MINRES
+    from ..dispatch.session import aside
+
+    xp = be.xp
+    if be.is_concrete(R) and not bool(xp.any(R != 0)):
+        return R
+    w = xp.linalg.diagonal(K.L)
+    system = Columns(K.A, K.B, K.W, K.G, w, K.s)
+    solver: Any = MINRES() if K.hermitian else GMRES(restart=BASIS)
+    limit = min(10 * R.shape[-2] + 100, STEPS)
+    with aside(always=True):
+        Z, steps = _by_inverse(be, K, w, R, tol, inverse)
+        if Z is None:
+            Z, steps, *_ = solver._run(be, system, None, R, None, tol, limit)
+        left = true_residual(be, system, Z, R)
+    size = be.frobenius(R, axis=-2)
+    # a residual far above the tolerance: an eigenvalue beside the found ones is next to one of them
+    bad = ~(left <= max(1e4 * tol, 1e-6) * size)
+    if be.is_concrete(bad):
+        if bool(xp.any(bad)):
+            i = int(xp.argmax(be.astype(bad, "int32")))
+            relative = float(left[i] / size[i])
+            raise ConvergenceError(
+                f"the derivative of the eigenvectors found by {method} needs the solution of a system that "
+                f"{type(solver).__name__} left with the relative residual {relative:.1e} after {int(steps)} "
+                "steps: an eigenvalue outside of the found set is (nearly) equal to one inside, so that the "
+                "vectors have no derivative, or the gap between them is small. Ask for another k that does "
+                "not cut the cluster, or use a dense algorithm (Eigh(), Eig(), SVD())."
+            )
+        return Z
+    return xp.where(bad, be.astype(xp.zeros_like(size) + float("nan"), Z.dtype), Z)
+
+
+def _by_inverse(be: Backend, K: Complement, w: Array, R: Array, tol: float, inverse: Any) -> tuple[Any, Any]:
+    """``(A - w) Z = R`` as ``(S - 1/(w - t)) Z = -S R/(w - t)`` with ``S = (A - t)^{-1}``: the eigenvalues of
+    S next to the found ones are far from the others, so that few steps are needed. None where it is not to be
+    had."""
+    from ..algorithms.gmres import GMRES
+    from ..algorithms.minres import MINRES
+
+    if inverse is None or K.B is not None or not be.is_concrete(R, w):
+        return None, 0
+    xp = be.xp
+    try:
+        S, t = inverse(K.A)
+        inside = product(be, S, R - be.matmul(K.G, be.matmul(be.adjoint(K.W), R)))
+    except SingularMatrixError:
+        return None, 0
+    if not bool(xp.all(xp.abs(w - t) > 0)):
+        return None, 0
+    mu = 1 / (w - t)
+    beside = be.matmul(be.adjoint(K.W), R)
+    system = Columns(S, None, K.W, K.G, mu, xp.max(xp.abs(mu)))
+    inside = inside - be.matmul(K.G, be.matmul(be.adjoint(K.W), inside))
+    solver: Any = MINRES() if K.hermitian else GMRES(restart=BASIS)
+    Z, steps, *_ = solver._run(be, system, None, -inside * mu, None, tol, STEPS)
+    return Z + be.matmul(K.W, beside / K.s), steps
