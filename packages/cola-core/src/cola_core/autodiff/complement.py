@@ -162,6 +162,7 @@ def _columns(be: Backend, K: Complement, R: Array, tol: float, method: str, inve
     # a residual far above the tolerance: an eigenvalue beside the found ones is next to one of them
     bad = ~(left <= max(1e4 * tol, 1e-6) * size)
     if be.is_concrete(bad):
+        bad = bad & xp.isfinite(size)  # what was undefined before stays so
         if bool(xp.any(bad)):
             i = int(xp.argmax(be.astype(bad, "int32")))
             relative = float(left[i] / size[i])

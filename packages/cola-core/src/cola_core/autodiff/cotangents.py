@@ -10,7 +10,7 @@ from collections.abc import Callable
 
 from ..backends.base import Array, Backend
 
-__all__ = ["inspected"]
+__all__ = ["inspected", "whole"]
 
 
 def inspected(be: Backend, x: Array, look: Callable[..., Array], *others: Array) -> Array:
@@ -26,3 +26,13 @@ def inspected(be: Backend, x: Array, look: Callable[..., Array], *others: Array)
 
         return rule(x, look, others)  # type: ignore[no-any-return]
     return x
+
+
+def whole(be: Backend) -> bool:
+    """Whether cotangents of an answer given now will be those of the whole loss, so that what they say of it
+    holds."""
+    if be.name != "torch":
+        return True
+    from .torch_cotangents import whole as found
+
+    return found()

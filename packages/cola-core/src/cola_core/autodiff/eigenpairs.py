@@ -33,7 +33,7 @@ from ..backends.base import Array, Backend
 from ..errors import ConvergenceError
 from ..pytree import tree_leaves
 from .complement import Augmented, Complement, solve_complement
-from .cotangents import inspected
+from .cotangents import inspected, whole
 
 __all__ = ["general_pairs", "selfadjoint_pairs", "singular_triples", "values_only"]
 
@@ -97,10 +97,10 @@ def _differentiated(be: Backend, formula: Any, run: Any, inputs: tuple[Any, ...]
     if not be.differentiating(*tree_leaves(inputs)):
         (w, X), aux = answer(*inputs)
     else:
-        only = VALUES_ONLY.get()
+        only, checked = VALUES_ONLY.get(), whole(be)
 
         def tangent(d: Any, inputs: Any, outputs: Any) -> tuple[Array, Array]:
-            return formula.tangent(d, inputs, outputs[0], outputs[1], only)  # type: ignore[no-any-return]
+            return formula.tangent(d, inputs, outputs[0], outputs[1], only, checked)  # type: ignore[no-any-return]
 
         (w, X), aux = be.differentiable(answer, tangent, *inputs)
     return w, X, aux
@@ -114,13 +114,14 @@ class _Formula:
     def __init__(self, be: Backend, tol: float, method: str, inverse: Any) -> None:
         self.be, self.tol, self.method, self.inverse = be, tol, method, inverse
 
-    def tangent(self, d: Any, inputs: Any, w: Array, X: Array, only: bool) -> tuple[Array, Array]:
+    def tangent(self, d: Any, inputs: Any, w: Array, X: Array, only: bool, checked: bool) -> Any:
         # the values are functions of these vectors, whose second use is refused where it would be wrong
         strict = self.frame(inputs, w, X)
         dw = self.values(d, inputs, strict)
         if only:
             return dw, self.be.xp.zeros_like(X)
-        return dw, self._guarded(X, *self.vectors(d, inputs, X))
+        dX, close = self.vectors(d, inputs, X)
+        return dw, self._guarded(X, dX, close) if checked else dX
 
     def frame(self, inputs: Any, w: Array, X: Array) -> Array:
         """X as a function of the inputs, which has no derivative where values are close."""
@@ -203,15 +204,15 @@ class _Formula:
                 return xp.where(bad, be.astype(0 * xp.real(g) + float("nan"), g.dtype), g)
             if bool(xp.any(bad)):
                 raise ConvergenceError(
-                    f"second derivatives of eigenvalues found by {self.method} do not exist where two of them "
-                    f"are equal to within the tolerance {self.tol:.1e}. Use a loss of the projector V V^H, "
-                    "add a term that splits them, or lower tol if they are only close."
+                    f"second derivatives of eigenvalues found by {self.method} do not exist where two of "
+                    f"them are equal to within the tolerance {self.tol:.1e}. Use a loss of the projector "
+                    "V V^H, add a term that splits them, or lower tol if they are only close."
                 )
             return g
 
-        nan = be.astype(0 * xp.real(be.constant(dX)) + float("nan"), dX.dtype)
+        lost = xp.where(close, xp.zeros_like(be.constant(dX)) + float("nan"), xp.zeros_like(be.constant(dX)))
         marks = be.constant(be.astype(close, be.real_dtype(dX.dtype)))
-        return inspected(be, xp.where(close, nan, dX), look, marks)
+        return inspected(be, dX, look, marks) + lost
 
     def solve(self, A: Any, B: Any, W: Array, G: Array, L: Array, R: Array) -> Array:
         be, xp = self.be, self.be.xp

@@ -106,15 +106,22 @@ class _Answer(torch.autograd.Function):
             saved = [t.detach() for t in saved]
         outputs, flat = tuple(saved[: call.count]), list(saved[call.count :])
         wanted = [i for i, wants in enumerate(needed) if wants]
-        grads = tuple(torch.zeros_like(y) if g is None else g for y, g in zip(outputs, grads, strict=True))
         if call.cotangent is None:
+            # outputs that nobody has used are left out: what they would need is not computed, and a place
+            # where their derivative does not exist (NaN) leaves the others alone
+            used = [j for j, g in enumerate(grads) if g is not None]
 
             def formula(*moving: torch.Tensor) -> Any:
                 d = _Transposed(call, merged(flat, wanted, moving), set(wanted))
-                return tuple(call.tangent(d, call.inputs(flat), outputs))
+                moved = tuple(call.tangent(d, call.inputs(flat), outputs))
+                return tuple(moved[j] for j in used)
 
-            found = pull_back(formula, [flat[i] for i in wanted], grads, *flat, *outputs)
+            given = tuple(grads[j] for j in used)
+            found = pull_back(formula, [flat[i] for i in wanted], given, *flat, *outputs)
         else:
+            grads = tuple(
+                torch.zeros_like(y) if g is None else g for y, g in zip(outputs, grads, strict=True)
+            )
             found = _from_cotangent(call, flat, wanted, outputs, grads)
         return (*none, *merged([None] * len(flat), wanted, found))
 

@@ -390,11 +390,6 @@ class Backend:
         """
         return run(*inputs)
 
-    def eigenpairs(self, A: Any, run: Callable[[Any], Any]) -> Any:
-        """``run(A) -> (w, X, aux)``, eigenpairs of a self-adjoint A, with the derivatives
-        ``dw_i = x_i^H dA x_i`` of simple eigenvalues; asking for those of the vectors is an error."""
-        return run(A)
-
     def normal(self, key: Any, shape: tuple[int, ...], dtype: Any, device: Any = None) -> Array:
         """Standard normal numbers; complex ones have unit variance."""
         raise NotImplementedError(f"backend {self.name} does not provide normal")

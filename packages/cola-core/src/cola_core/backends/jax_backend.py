@@ -333,15 +333,6 @@ class JaxBackend(Backend):
 
         return differentiable(_unheard(run), _unheard(tangent), inputs)
 
-    def eigenpairs(self, A: Any, run: Callable[[Any], Any]) -> Any:
-        from ..pytree import tree_leaves
-
-        if self.is_concrete(*tree_leaves(A)):
-            return run(A)
-        from ..autodiff.jax_eigenpairs import eigenpairs
-
-        return eigenpairs(A, run)
-
     def _key(self, key: Any) -> Any:
         # an integer of no dimension is a seed, also one counted inside a compiled loop
         seed = isinstance(key, int) or (

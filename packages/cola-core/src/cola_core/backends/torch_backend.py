@@ -357,16 +357,6 @@ class TorchBackend(Backend):
             going = cond(state)
         return masked_loop(cond, body, state, going) if batched(going) else state
 
-    def eigenpairs(self, A: Any, run: Callable[[Any], Any]) -> Any:
-        from ..autodiff.torch_eigenvalues import eigenvalues_of
-        from ..autodiff.torch_implicit import detached
-        from ..pytree import tree_leaves
-
-        if not any(getattr(x, "requires_grad", False) for x in tree_leaves(A)):
-            return run(A)
-        w, X, aux = run(detached(A))
-        return (*eigenvalues_of(A, w, X), aux)
-
     def normal(self, key: Any, shape: tuple[int, ...], dtype: Any, device: Any = None) -> Array:
         with _untraced():
             generator = torch.Generator().manual_seed(int(key))
