@@ -7,7 +7,7 @@ from compare import close
 
 import cola_core as cola
 from cola_core import LOBPCG, Davidson, KrylovSchur, Lanczos, ShiftInvert, ops
-from cola_core.errors import ConvergenceWarning, NoRuleError
+from cola_core.errors import ConvergenceWarning
 
 SELF_ADJOINT = {"lanczos": Lanczos(), "lobpcg": LOBPCG(), "davidson": Davidson()}
 
@@ -320,14 +320,10 @@ def test_inside_jit_and_grad():
     assert bool(info.converged) and info.reason == "converged"
     G = jax.grad(lambda a: top(a)[0].sum())(M)
     np.testing.assert_allclose(G, V @ V.T, atol=1e-8)
-    with pytest.raises(NotImplementedError, match="Eigh"):
-        jax.grad(lambda a: top(a)[1].sum())(M)
     w = jax.jit(lambda a: cola.eig(a, 2, "LM", KrylovSchur())[0])(M)
     np.testing.assert_allclose(w, [3, 2], atol=1e-9)
     solve = jax.jit(lambda a: cola.eigh(cola.PSD(a + 0.1 * np.eye(32)), 2, "SA", LOBPCG(P=cola.inv))[0])
     np.testing.assert_allclose(solve(M), np.linalg.eigvalsh(M)[:2] + 0.1, atol=1e-9)
-    with pytest.raises(NoRuleError, match="derivatives"):
-        jax.grad(lambda a: abs(cola.eig(a, 2, "LM", KrylovSchur())[0]).sum())(M)
 
 
 @pytest.mark.parametrize("name", SELF_ADJOINT)

@@ -13,6 +13,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
+from ..autodiff.eigenpairs import selfadjoint_pairs
 from ..backends import backend_of
 from ..backends.base import Array, Backend
 from ..cost import Cost
@@ -268,10 +269,17 @@ class SVRG(PiecewiseSolver):
         n = A.shape[-1]
         tol = self.tolerance(A.dtype)
         limit = self._limit(n) if self.max_iters is None else int(self.max_iters)
-        data = self._data(be, A, A.dtype, A.device)
-        W, _ = be.qr(be.normal(self.key, (n, k), A.dtype, A.device))
-        with self.watched("SVRG", limit, be, W) as watch:
-            w, V, steps, gap, code = be.jit(_leading, static=("watch",))(A, data, W, tol, limit, watch=watch)
+
+        def run(A: Any) -> Any:
+            data = self._data(be, A, A.dtype, A.device)
+            W, _ = be.qr(be.normal(self.key, (n, k), A.dtype, A.device))
+            with self.watched("SVRG", limit, be, W) as watch:
+                f = be.jit(_leading, static=("watch",))
+                w, V, steps, gap, code = f(A, data, W, tol, limit, watch=watch)
+            order = be.xp.flip(be.xp.arange(k, device=A.device), axis=0)
+            return w[order], V[:, order], (steps, gap[order], code, data[4] * data[1].shape[1], data[0].count)
+
+        w, V, (steps, gap, code, part, count) = selfadjoint_pairs(be, A, run, tol, "SVRG")
         top = xp.max(xp.abs(w))
         relative = gap / xp.where(top > 0, top, xp.ones_like(top))
         worst = xp.max(relative)
@@ -281,12 +289,11 @@ class SVRG(PiecewiseSolver):
             reason=TRACED,
             codes=code,
             iterations=steps,
-            matvecs=1 + self._made() + steps + -(-(steps * data[4] * data[1].shape[1]) // data[0].count),
+            matvecs=1 + self._made() + steps + -(-(steps * part) // count),
             residual=worst,
             residuals=relative,
             tolerance=tol,
             error_estimate=xp.max(gap),
         )
         record(info.concrete(be) if be.is_concrete(worst, code) else info)
-        order = xp.flip(xp.arange(k, device=A.device), axis=0)
-        return w[order], Dense(V[:, order], declared=frozenset({Stiefel}))
+        return w, Dense(V, declared=frozenset({Stiefel}))

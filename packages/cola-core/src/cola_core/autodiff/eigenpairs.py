@@ -30,7 +30,7 @@ from contextvars import ContextVar
 from typing import Any
 
 from ..backends.base import Array, Backend
-from ..errors import ConvergenceError
+from ..errors import NotDifferentiableError
 from ..pytree import tree_leaves
 from .complement import Augmented, Complement, solve_complement
 from .cotangents import inspected, whole
@@ -155,7 +155,7 @@ class _Formula:
             if not be.is_concrete(bad):
                 return xp.where(bad, be.astype(0 * xp.real(g) + float("nan"), g.dtype), g)
             if bool(bad):
-                raise ConvergenceError(
+                raise NotDifferentiableError(
                     f"the loss depends on what is arbitrary in the eigenvectors found by {self.method}: a "
                     "rotation of those of equal eigenvalues among themselves, or the phase of a complex one, "
                     f"changes it (by {float(xp.max(turn)):.1e}), so that it has no derivative. Use functions "
@@ -203,7 +203,7 @@ class _Formula:
             if not be.is_concrete(bad):
                 return xp.where(bad, be.astype(0 * xp.real(g) + float("nan"), g.dtype), g)
             if bool(xp.any(bad)):
-                raise ConvergenceError(
+                raise NotDifferentiableError(
                     f"second derivatives of eigenvalues found by {self.method} do not exist where two of "
                     f"them are equal to within the tolerance {self.tol:.1e}. Use a loss of the projector "
                     "V V^H, add a term that splits them, or lower tol if they are only close."
@@ -307,7 +307,7 @@ class _General(_Formula):
             eps = float(be.xp.finfo(be.real_dtype(G.dtype)).eps)
             worst = be.number(be.constant(be.xp.max(be.norm(G))))
             if not worst < 0.01 * eps**-0.5:
-                raise ConvergenceError(
+                raise NotDifferentiableError(
                     f"eigenpairs found by {self.method} have no derivatives: the vectors are nearly "
                     f"dependent (condition {worst:.1e} of an eigenvalue), as those of a defective matrix are."
                 )

@@ -216,7 +216,6 @@ def algorithm_cases() -> list[Case]:
                 batch=one_by_one,
                 dtypes=only("float64", "complex128", reason="1e-10 is checked in double precision"),
                 jit=closed("the number of ARPACK's products depends on values"),
-                grad=closed("eigenpairs of general operators have no derivatives here"),
                 starved=closed("ARPACK returns converged pairs only: fewer are an error"),
             ),
         ),
@@ -229,7 +228,6 @@ def algorithm_cases() -> list[Case]:
             capabilities=Capabilities(
                 batch=one_by_one,
                 dtypes=only("float64", "complex128", reason="1e-10 is checked in double precision"),
-                grad=closed("eigenpairs of general operators have no derivatives here"),
             ),
         ),
         _algorithm(
@@ -300,7 +298,6 @@ def algorithm_cases() -> list[Case]:
             capabilities=Capabilities(
                 batch=one_by_one,
                 dtypes=only("float64", "complex128", reason="1e-7 is checked in double precision"),
-                grad=closed("a power iteration has no derivative"),
             ),
         ),
         _algorithm(
@@ -374,7 +371,6 @@ def algorithm_cases() -> list[Case]:
             capabilities=Capabilities(
                 batch=one_by_one,
                 dtypes=only("float64", "complex128", reason="1e-9 is checked in double precision"),
-                grad=closed("stochastic eigenvectors have no derivative"),
             ),
             expected_failures=opaque,
         ),
