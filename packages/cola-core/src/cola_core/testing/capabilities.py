@@ -55,11 +55,11 @@ class Capabilities:
 
     Operators: backends, dtypes, complex (complex dtypes), adjoint, batch (batches of right-hand sides),
     matrix_free (no product forms the matrix), promotion (other dtypes on the right), jit, vmap, grad
-    (entries and right-hand sides), torch_compile, pickle, algebra, indexing, moving (``.to``), questions,
+    (first derivatives in the arrays and right-hand sides, reverse and forward), grad2 (second ones), torch_compile, pickle, algebra, indexing, moving (``.to``), questions,
     fallback (a question without structural rules gives the same answer), explain (plans match runs).
     Algorithms: batch (batches of operators), multiple (several right-hand sides), zero (zero right-hand
     side), scale (unchanged by a change of units), singular (a singular operator is never a silent success),
-    nonfinite (NaN is refused), starved (reports a missed tolerance), grad, jit, deterministic.
+    nonfinite (NaN is refused), starved (reports a missed tolerance), grad, grad2, jit, deterministic. Rules: grad, grad2.
     """
 
     backends: Selection = Selection(("numpy", "torch", "jax"))
@@ -72,6 +72,7 @@ class Capabilities:
     jit: Capability = OPEN
     vmap: Capability = OPEN
     grad: Capability = OPEN
+    grad2: Capability = OPEN
     torch_compile: Capability = OPEN
     pickle: Capability = OPEN
     algebra: Capability = OPEN

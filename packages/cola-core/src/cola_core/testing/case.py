@@ -88,6 +88,10 @@ class Case:
         assert self.factory is not None
         return self.factory(backend, dtype, self.seed if seed is None else seed)
 
+    def build_for(self, dtype: str) -> Callable[[Any, int], Any]:
+        """``build`` as a function of backend and seed."""
+        return lambda backend, seed: self.build(backend, dtype, seed)
+
     def dense(self, dtype: str, seed: int | None = None) -> Any:
         """The reference matrix as a NumPy array of the case's dtype."""
         import numpy as np

@@ -42,6 +42,7 @@ __all__ = [
     "check_reverse",
     "check_reverse_reverse",
     "check_vmap",
+    "demand",
     "is_refusal",
     "outcome",
     "outcomes",
@@ -62,7 +63,8 @@ class Derivatives:
     framework as it is and to the reference in double precision. directions: two lists like ``arrays`` along
     which it is differentiated (default: random ones of each array's size); give your own where arrays may
     only move together, e.g. a matrix declared self-adjoint. rtol, rtol2: relative errors allowed in first and
-    second derivatives. jit: JAX compiles each derivative as a whole.
+    second derivatives. size: of what the loss is made of, where it may itself
+    cancel to nothing. jit: JAX compiles each derivative as a whole.
     """
 
     backend: Any
@@ -73,6 +75,7 @@ class Derivatives:
     seed: int = 0
     rtol: float | None = None
     rtol2: float | None = None
+    size: float = 0.0
     jit: bool = False
     what: str = "the loss"
     _known: dict[str, Any] = field(default_factory=dict, repr=False)
@@ -151,7 +154,7 @@ class Derivatives:
         """How large derivatives of this order are: what relative errors are relative to."""
         found = [self.slope(0), self.slope(1)] if order == 1 else [self.twist(0, 0), self.twist(0, 1)]
         size = abs(self._once("value", lambda: self.value(self.wide)))
-        return max(*(abs(v) for v, _ in found), 1e-2 * size, 1e-12)
+        return max(*(abs(v) for v, _ in found), 1e-2 * size, 1e-3 * self.size, 1e-300)
 
     def compare(self, what: str, got: float, want: tuple[float, float], order: int = 1) -> None:
         """Fail unless a number equals the differences."""
@@ -196,7 +199,8 @@ def _wide(a: Any) -> Any:
 
 
 def _plain(g: Any) -> Any:
-    return g.detach().resolve_conj() if hasattr(g, "resolve_conj") else g
+    """Torch: without a graph, and no lazy conjugate or zero."""
+    return g.detach().resolve_conj().clone() if hasattr(g, "resolve_conj") else g
 
 
 def check_value(f: Derivatives) -> None:
@@ -291,6 +295,23 @@ def check_derivatives(
     check_value(f)
     for mode in modes:
         CHECKS[mode](f)
+
+
+def demand(f: Derivatives, modes: Iterable[str]) -> None:
+    """``check_derivatives`` of what must have one: a refusal is a failure, which says what to declare."""
+    try:
+        check_value(f)
+        for mode in modes:
+            CHECKS[mode](f)
+    except ConformanceError:
+        raise
+    except Exception as error:
+        if not is_refusal(error):
+            raise
+        raise ConformanceError(
+            f"the derivative of {f.what} is refused ({type(error).__name__}: {error}); if that is intended, "
+            'close the capability: Capabilities(grad=closed("reason")), or grad2 for second derivatives'
+        ) from error
 
 
 def is_refusal(error: BaseException) -> bool:

@@ -25,7 +25,7 @@ class Check:
     """One check. ``capability``: the field of ``Capabilities`` that can close it.
 
     backends: those it is about (None: the case's). dtypes: "all", "real" (the first real one), "double"
-    (float64 only), "pair" (one real and one complex). applies(case): a static reason to leave it out
+    (float64 only), "pair" (one real and one complex), "double-pair" (both in double precision). applies(case): a static reason to leave it out
     silently (False).
     """
 
@@ -53,6 +53,9 @@ class Check:
         rich = [d for d in dtypes if "complex" in d]
         if self.dtypes == "double":
             return tuple(d for d in real if d == "float64")
+        if self.dtypes == "double-pair":
+            real = [d for d in real if d == "float64"]
+            rich = [d for d in rich if d == "complex128"]
         if self.dtypes == "real":
             return tuple((real or rich)[:1])
         if backend != "jax":

@@ -20,10 +20,12 @@ from ..operators import LinearOperator, no_dispatch
 from .capabilities import only
 from .case import Case
 from .compare import condition, expect
+from .derivatives import FIRST, SECOND, Derivatives, demand
 from .operator_checks.common import make
 from .operator_checks.questions import _ask, allowed, compare
 from .probes import PROBES, Probe
 from .registry import check
+from .smooth import smooth_named, smooth_problem
 from .trees import leaves
 
 __all__ = ["ambiguities", "rule_cases", "rule_named"]
@@ -169,6 +171,39 @@ def check_rule_answer(case: Any, backend: Any, dtype: str, seed: int) -> None:
             other = probe.arrays(hidden, wide, _ask(probe, hidden, operands), operands)
             compare(f"{rule.id} ({probe.name}) against the fallback", probe, got, other, 2 * tol, wide, want)
     expect(answered > 0, f"{rule.id} steps in and then always answers NotImplemented")
+
+
+@check("rule.grad", "rule", "capability", capability="grad", backends=("jax", "torch"), dtypes="double-pair")
+def check_rule_grad(case: Any, backend: Any, dtype: str, seed: int) -> None:
+    """First derivatives of the rule's answer, reverse and forward, equal differences of the dense answer."""
+    _differentiated(case, backend, dtype, seed, FIRST)
+
+
+@check(
+    "rule.grad-second", "rule", "capability", capability="grad2", backends=("jax", "torch"), dtypes="double-pair"
+)
+def check_rule_grad_second(case: Any, backend: Any, dtype: str, seed: int) -> None:
+    """Second derivatives of the rule's answer, reverse and forward over reverse, equal differences."""
+    _differentiated(case, backend, dtype, seed, SECOND)
+
+
+def _differentiated(case: Any, backend: Any, dtype: str, seed: int, modes: tuple[str, ...]) -> None:
+    rule = rule_named(case)
+    A, M = make(case, backend, dtype, seed)
+
+    def answer(A: Any, operands: tuple[Any, ...]) -> Any:
+        return rule.fn(A, *operands, alg=Auto())
+
+    for probe, operands in probes_for(rule, A, _wide(M), backend, dtype, seed):
+        if answer(A, operands) is NotImplemented:
+            continue
+        for smooth in smooth_named(probe.name):
+            found = smooth_problem(smooth, case.build_for(dtype), backend, dtype, seed, ask=answer)
+            if found is not None:
+                f = Derivatives(
+                    **found, rtol=1e-6 * case.tolerance, jit=True, what=f"{rule.id} ({smooth.name})"
+                )
+                demand(f, modes)
 
 
 def _refusals(rule: Rule, A: Any, M: Any, backend: Any, dtype: str, seed: int) -> str:

@@ -2,4 +2,4 @@
 
 from __future__ import annotations
 
-from . import accuracy, honesty, input, settings, transforms  # noqa: F401
+from . import accuracy, derivatives, honesty, input, settings, transforms  # noqa: F401

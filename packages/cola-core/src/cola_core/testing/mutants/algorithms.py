@@ -189,14 +189,30 @@ class Detached(LU):
     """Cuts the gradient."""
 
     def solve(self, A: Any, b: Any) -> Any:
-        from ...operators import map_leaves
-
         be = A._concrete_backend()
-        if be.name == "torch":
-            return super().solve(map_leaves(lambda x: x.detach(), A), b)
-        import jax
+        return super().solve(map_leaves(lambda x: stopped(be.name, x), A), b)
 
-        return super().solve(map_leaves(jax.lax.stop_gradient, A), b)
+
+@dataclass(frozen=True)
+class WrongForward(LU):
+    """Its forward derivative in the right-hand side is twice too large."""
+
+    def solve(self, A: Any, b: Any) -> Any:
+        eye = A._concrete_backend().eye_like(b, b.shape[-2])
+        return super().solve(A, products(A).wrong_forward(eye, b))
+
+
+@dataclass(frozen=True)
+class FirstOrderOnly(LU):
+    """The second derivative lacks a term."""
+
+    def solve(self, A: Any, b: Any) -> Any:
+        X = super().solve(ops.Dense(stopped(A._concrete_backend().name, A.to_dense())), b)
+        M = A.to_dense()
+        # X - M^{-1} (M X - b) at fixed M^{-1}: right to first order
+        return X - super().solve(ops.Dense(stopped(A._concrete_backend().name, M)), M @ stopped_all(A, X) - b) + (
+            super().solve(ops.Dense(stopped(A._concrete_backend().name, M)), M @ X * 0)
+        )
 
 
 @dataclass(frozen=True)

@@ -17,6 +17,7 @@ from .. import data
 from ..case import Case
 from ..probes import PROBES
 from .common import Mutant, registered
+from .derivatives import products, stopped
 
 __all__ = ["OPERATORS"]
 
@@ -84,13 +85,9 @@ def _look(self: Any, X: Any) -> Any:
     return _good(self, X) if float(self.xp.sum(self.xp.abs(X))) >= 0 else X
 
 
-def _detached(self: Any, X: Any) -> Any:
+def _no_adjoint_gradient(self: Any, X: Any) -> Any:
     be = self._concrete_backend()
-    if be.name == "torch":
-        return be.matmul(self.array.detach(), X)
-    import jax
-
-    return be.matmul(jax.lax.stop_gradient(self.array), X)
+    return be.matmul(be.adjoint(stopped(be.name, self.array)), X)
 
 
 def _lazy_factor(self: Any, X: Any) -> Any:
@@ -160,7 +157,10 @@ METHODS: dict[str, dict[str, Any]] = {
     "operator.matrix-free": {"_matmat": _densify},
     "operator.jit": {"_matmat": _look},
     "operator.vmap": {"_matmat": _look},
-    "operator.grad": {"_matmat": _detached},
+    "operator.grad": {"_matmat": lambda self, X: products(self).no_conjugate(self.array, X)},
+    "operator.grad-forward": {"_matmat": lambda self, X: products(self).wrong_forward(self.array, X)},
+    "operator.grad-adjoint": {"_rmatmat": _no_adjoint_gradient},
+    "operator.grad-second": {"_matmat": lambda self, X: products(self).zero_second(self.array, X)},
     "operator.torch-compile": {"_matmat": _look},
 }
 

@@ -6,6 +6,7 @@ from . import (  # noqa: F401
     adjoints,
     algebra,
     bad_input,
+    derivatives,
     products,
     properties,
     questions,

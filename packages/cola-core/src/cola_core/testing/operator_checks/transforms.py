@@ -1,4 +1,4 @@
-"""Under transformations: jit, vmap and grad of JAX and torch, and ``torch.compile`` without graph breaks."""
+"""Under transformations: jit and vmap, and ``torch.compile`` without graph breaks."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ from typing import Any
 
 import numpy as np
 
-from .. import data
 from ..compare import close, expect, host, survives
 from ..registry import check
 from ..trees import inexact_leaves, with_inexact
@@ -59,48 +58,6 @@ def check_vmap(case: Any, backend: Any, dtype: str, seed: int) -> None:
         for i, c in enumerate((1.0, 1.5)):
             one = with_inexact(A, [c * leaf for leaf in arrays]) @ X[0]
             close(got[i], host(one), f"vmap over the operator, element {i}", rounding(case, dtype, M, 100))
-
-
-@check(
-    "operator.grad", "operator", "capability", capability="grad", backends=("jax", "torch"), dtypes="double"
-)
-def check_grad(case: Any, backend: Any, dtype: str, seed: int) -> None:
-    """Gradients of ``sum(w * (A @ x))`` in A's arrays and in x equal central differences."""
-    A, M = make(case, backend, dtype, seed)
-    x, _ = vectors(backend, dtype, (M.shape[-1],), seed)
-    w, _ = vectors(backend, dtype, M.shape[:-1], seed + 7)
-    arrays = [*inexact_leaves(A), x]
-
-    def loss(arrays: list[Any]) -> Any:
-        return backend.xp.sum(w * (with_inexact(A, arrays[:-1]) @ arrays[-1]))
-
-    directions = [
-        backend.asarray(data.normal(seed + 20 + i, tuple(a.shape), dtype)) for i, a in enumerate(arrays)
-    ]
-    h = 1e-6
-    numeric = float(
-        loss([a + h * d for a, d in zip(arrays, directions, strict=True)])
-        - loss([a - h * d for a, d in zip(arrays, directions, strict=True)])
-    ) / (2 * h)
-    grads = survives("the gradient", lambda: _gradient(backend, loss, arrays))
-    analytic = sum(float(np.sum(host(g) * host(d))) for g, d in zip(grads, directions, strict=True))
-    scale = max(
-        sum(float(np.sum(np.abs(host(g) * host(d)))) for g, d in zip(grads, directions, strict=True)), 1.0
-    )
-    expect(np.isfinite(analytic), "the gradient is not finite")
-    close(np.asarray(analytic), np.asarray(numeric), "directional derivative", 1e-5 * case.tolerance, scale)
-
-
-def _gradient(backend: Any, loss: Any, arrays: list[Any]) -> list[Any]:
-    if backend.name == "jax":
-        import jax
-
-        return jax.grad(loss)(arrays)
-    import torch
-
-    fresh = [a.detach().clone().requires_grad_(True) for a in arrays]
-    grads = torch.autograd.grad(loss(fresh), fresh, allow_unused=True)
-    return [torch.zeros_like(a) if g is None else g for a, g in zip(fresh, grads, strict=True)]
 
 
 @check(

@@ -1,0 +1,149 @@
+"""The grid of derivatives: every question, on every family of operators, by every algorithm that answers it.
+
+A cell is a smooth reduction of an answer (``cola_core.testing.smooth``), an operator case of the conformance
+kit, and an algorithm; ``outcome(cell, library, dtype)`` says of each mode whether it is right, refused by
+name, or wrong. Run as a program it goes through all of them:
+
+    python grid.py torch float64 complex128 [--match TEXT] > outcomes.jsonl
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+import warnings
+from dataclasses import dataclass
+from typing import Any
+
+from cola_core.algorithms import Auto
+from cola_core.backends import get_backend
+from cola_core.testing.algorithm_checks.common import matrix, probes_of, with_tol, wrap
+from cola_core.testing.case import Case
+from cola_core.testing.core_cases import algorithm_cases, operator_cases
+from cola_core.testing.derivatives import MODES, Derivatives, check_value, is_refusal
+from cola_core.testing.derivatives import outcome as outcome_of
+from cola_core.testing.errors import ConformanceError
+from cola_core.testing.precision import precision
+from cola_core.testing.smooth import SMOOTH, Smooth, smooth_named, smooth_problem
+
+# families on which algorithms that look at products only are asked, beside a dense matrix without structure
+STRUCTURES = {
+    "psd": ("kronecker-psd", "nested-lowrank-diagonal", "toeplitz-psd", "kernel-square"),
+    "selfadjoint": ("sum-shift", "tridiagonal-selfadjoint", "scaled-kronecker"),
+    "general": ("sparse", "kronecker", "banded-square", "product", "toeplitz"),
+}
+SIZE = 6
+
+
+@dataclass(frozen=True)
+class Cell:
+    """smooth of an answer, on the operator of ``family``, by ``algorithm`` (None: ``Auto()``)."""
+
+    smooth: Smooth
+    family: Case | None
+    algorithm: Case | None = None
+
+    @property
+    def id(self) -> str:
+        by = "auto" if self.algorithm is None else self.algorithm.name.removeprefix("algorithm-")
+        on = "problem" if self.family is None else self.family.name
+        return f"{self.smooth.name}/{on}/{by}"
+
+    @property
+    def backends(self) -> tuple[str, ...]:
+        chosen = [c.capabilities.backends.names for c in (self.family, self.algorithm) if c is not None]
+        return tuple(b for b in ("torch", "jax") if all(b in names for names in chosen))
+
+    def make(self, backend: Any, dtype: str, seed: int) -> Any:
+        if self.family is not None:
+            return self.family.build(backend, dtype, seed)
+        case: Any = self.algorithm
+        if callable(case.problem):
+            return case.problem(backend, dtype, seed, SIZE, 10.0)[0]
+        return wrap(case, backend.asarray(matrix(case, dtype, seed, SIZE, 10.0)))
+
+
+def cells() -> list[Cell]:
+    """All cells, question by question."""
+    families = {c.name: c for c in operator_cases()}
+    out = [Cell(s, f) for s in SMOOTH.values() for f in families.values()]
+    for case in algorithm_cases():
+        names = STRUCTURES.get(case.problem, ()) if isinstance(case.problem, str) else ()
+        on = [None, *(families[name] for name in names if name in families)]
+        for probe in probes_of(case):
+            out += [Cell(s, f, case) for s in smooth_named(probe.name) for f in on]
+    return out
+
+
+def derivatives(cell: Cell, library: str, dtype: str) -> Derivatives | None:
+    """What is to be checked; None where the question does not suit the operator."""
+    backend, seed = get_backend(library), (cell.family or cell.algorithm).seed  # type: ignore[union-attr]
+    alg: Any = Auto()
+    options: dict[str, Any] = {}
+    own = False
+    if cell.algorithm is not None:
+        alg = cell.algorithm.build(backend, dtype, seed)
+        if alg.kind == "iterative":
+            alg = with_tol(alg, 1e-12)
+        if alg.kind != "exact":
+            options["rtol"] = max(2e-5, 100 * (cell.algorithm.accuracy or 0.0))
+        own = alg.kind == "stochastic" and cell.smooth.name in (
+            "trace",
+            "diag",
+            "diag-above",
+            "diag-below",
+            "slogdet",
+        )
+    with precision(library, dtype):
+        found = smooth_problem(
+            cell.smooth, lambda b, s: cell.make(b, dtype, s), backend, dtype, seed, alg, own
+        )
+    return None if found is None else Derivatives(**found, **options, what=cell.smooth.name)
+
+
+def outcome(cell: Cell, library: str, dtype: str, modes: Any = MODES) -> dict[str, str] | None:
+    """{mode: "right", "refused: ..." or "wrong: ..."}; None where the question does not suit the operator."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        f = derivatives(cell, library, dtype)
+        if f is None:
+            return None
+        try:
+            check_value(f)
+        except ConformanceError as error:
+            return dict.fromkeys(modes, f"wrong: the value: {error}")
+        except Exception as error:
+            if not is_refusal(error):
+                raise
+            return None  # the question itself is refused
+        return {mode: outcome_of(f, mode) for mode in modes}
+
+
+def main(library: str, *rest: str) -> None:
+    """Every cell, one line of JSON each."""
+    if library == "jax":
+        import jax
+
+        jax.config.update("jax_enable_x64", True)
+    match = rest[rest.index("--match") + 1] if "--match" in rest else ""
+    dtypes = [d for d in rest if d in ("float64", "complex128", "float32")] or ["float64"]
+    for cell in cells():
+        if library not in cell.backends or match not in cell.id:
+            continue
+        for dtype in dtypes:
+            caps = (cell.family or cell.algorithm).capabilities  # type: ignore[union-attr]
+            if dtype not in caps.all_dtypes:
+                continue
+            start = time.perf_counter()
+            try:
+                found = outcome(cell, library, dtype)
+            except Exception as error:  # noqa: BLE001 - reported
+                found = {"setup": f"error: {type(error).__name__}: {error}"}
+            if found is not None:
+                took = round(time.perf_counter() - start, 3)
+                print(json.dumps([cell.id, library, dtype, took, found]), flush=True)
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])
