@@ -54,12 +54,14 @@ class Capabilities:
     """Claims of one case. Fields of other kinds of cases are ignored.
 
     Operators: backends, dtypes, complex (complex dtypes), adjoint, batch (batches of right-hand sides),
-    matrix_free (no product forms the matrix), promotion (other dtypes on the right), jit, vmap, grad
-    (first derivatives in the arrays and right-hand sides, reverse and forward), grad2 (second ones), torch_compile, pickle, algebra, indexing, moving (``.to``), questions,
-    fallback (a question without structural rules gives the same answer), explain (plans match runs).
+    matrix_free (no product forms the matrix), promotion (other dtypes on the right), jit, vmap, grad (first
+    derivatives in the arrays and in the right-hand side, reverse and forward), grad2 (second ones),
+    torch_compile, pickle, algebra, indexing, moving (``.to``), questions, fallback (a question without
+    structural rules gives the same answer), explain (plans match runs).
     Algorithms: batch (batches of operators), multiple (several right-hand sides), zero (zero right-hand
     side), scale (unchanged by a change of units), singular (a singular operator is never a silent success),
-    nonfinite (NaN is refused), starved (reports a missed tolerance), grad, grad2, jit, deterministic. Rules: grad, grad2.
+    nonfinite (NaN is refused), starved (reports a missed tolerance), grad, grad2, jit, deterministic.
+    Rules: grad, grad2.
     """
 
     backends: Selection = Selection(("numpy", "torch", "jax"))

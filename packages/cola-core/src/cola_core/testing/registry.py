@@ -25,8 +25,8 @@ class Check:
     """One check. ``capability``: the field of ``Capabilities`` that can close it.
 
     backends: those it is about (None: the case's). dtypes: "all", "real" (the first real one), "double"
-    (float64 only), "pair" (one real and one complex), "double-pair" (both in double precision). applies(case): a static reason to leave it out
-    silently (False).
+    (float64 only), "pair" (one real and one complex), "double-pair" (both in double precision).
+    applies(case): a static reason to leave it out silently (False).
     """
 
     id: str

@@ -180,7 +180,12 @@ def check_rule_grad(case: Any, backend: Any, dtype: str, seed: int) -> None:
 
 
 @check(
-    "rule.grad-second", "rule", "capability", capability="grad2", backends=("jax", "torch"), dtypes="double-pair"
+    "rule.grad-second",
+    "rule",
+    "capability",
+    capability="grad2",
+    backends=("jax", "torch"),
+    dtypes="double-pair",
 )
 def check_rule_grad_second(case: Any, backend: Any, dtype: str, seed: int) -> None:
     """Second derivatives of the rule's answer, reverse and forward over reverse, equal differences."""

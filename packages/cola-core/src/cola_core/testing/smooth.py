@@ -78,7 +78,7 @@ def _odd(be: Any, w: Any) -> Any:
 
 def _values(be: Any, w: Any, scale: float) -> list[Any]:
     w = w / scale
-    return [be.xp.sum(be.xp.cos(1.3 * w), axis=-1), be.xp.sum(_odd(be, w), axis=-1)]
+    return [be.xp.sum(be.xp.cos(1.3 * w) - 1, axis=-1), be.xp.sum(_odd(be, w), axis=-1)]
 
 
 def _outer(be: Any, w: Any, U: Any, V: Any, scale: float) -> Any:
@@ -122,8 +122,8 @@ def _projector(be: Any, answer: Any, scale: float, extra: Any) -> list[Any]:
 
 
 def _gram(be: Any, answer: Any, scale: float, extra: Any) -> list[Any]:
-    R = _array(answer)
-    return [be.matmul(R, be.matmul(be.adjoint(R), extra))]
+    adjoint = answer.H if isinstance(answer, LinearOperator) else _H(answer)
+    return [answer @ (adjoint @ extra)]
 
 
 def _triangles(be: Any, answer: Any, scale: float, extra: Any) -> list[Any]:
@@ -133,6 +133,11 @@ def _triangles(be: Any, answer: Any, scale: float, extra: Any) -> list[Any]:
 
 def _eigh(M: Any, operands: Any = ()) -> tuple[Any, Any]:
     return np.linalg.eigh((M + _H(M)) / 2)
+
+
+def _square_root(M: Any, operands: Any) -> Any:
+    w, V = _eigh(M)
+    return V * np.sqrt(np.maximum(w, 0))[..., None, :]
 
 
 def _chosen(w: Any, which: str, k: int) -> Any:
@@ -331,7 +336,7 @@ SMOOTH: dict[str, Smooth] = {
             )
         ),
         *(_named(name, name, _applied, extra=2) for name in _FUNCTIONS),
-        _named("root", "root", _gram, lambda M, o: np.linalg.cholesky(M), extra=2),
+        _named("root", "root", _gram, _square_root, extra=2),
         _named("cholesky", "cholesky", _plain, lambda M, o: np.linalg.cholesky(M)),
         _named("svd", "svd", _triples, _svd),
         _named("svds-values", "svds", lambda be, x, s, e: _values(be, x[1], s), _top_triple, suits=_top_gap),

@@ -7,6 +7,7 @@ compared with differences of its own values, which the same probes give.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from typing import Any
 
 from ..derivatives import Derivatives, demand
@@ -14,7 +15,7 @@ from ..registry import check
 from ..smooth import Smooth, smooth_named, smooth_problem
 from .common import matrix, probes_of, with_tol, wrap
 
-__all__ = ["algorithm_problem", "differentiable"]
+__all__ = ["algorithm_problem", "differentiable", "precise"]
 
 FRAMEWORKS = ("jax", "torch")
 SIZE = 5
@@ -43,13 +44,24 @@ def algorithm_problem(case: Any, backend: Any, dtype: str, seed: int) -> Any:
     return make
 
 
+def precise(case: Any, backend: Any, dtype: str, seed: int) -> tuple[Any, float, bool]:
+    """(the algorithm, the relative error to expect of a derivative, whether its values are estimates).
+
+    An iteration is run to rounding, so that differences of answers mean something; an estimate takes the few
+    samples of ``case.starve``, because differences of it are as exact with few as with many.
+    """
+    alg = case.build(backend, dtype, seed)
+    if alg.kind == "exact":
+        return alg, 1e-6, False
+    rtol = max(2e-5, 100 * (case.accuracy or 0.0))
+    if alg.kind == "stochastic":
+        return replace(alg, **(case.starve or {"max_iters": 1})), rtol, True
+    return with_tol(alg, 1e-12), rtol, False
+
+
 def derivatives_of(case: Any, backend: Any, dtype: str, seed: int) -> Iterator[Derivatives]:
     """One for each question that suits the problem."""
-    alg = case.build(backend, dtype, seed)
-    rtol = 1e-6
-    if alg.kind != "exact":
-        alg, rtol = with_tol(alg, 1e-12), max(2e-5, 100 * (case.accuracy or 0.0))
-    own = alg.kind == "stochastic"
+    alg, rtol, own = precise(case, backend, dtype, seed)
     for smooth in differentiable(case):
         make = algorithm_problem(case, backend, dtype, seed)
         found = smooth_problem(smooth, make, backend, dtype, seed, alg, own)

@@ -10,6 +10,7 @@ from ..compare import close, survives
 from ..registry import check
 from .common import has, probes_of, problem, run
 
+
 @check("algorithm.jit", "algorithm", "capability", capability="jit", backends=("jax",), dtypes="real")
 def check_jit(case: Any, backend: Any, dtype: str, seed: int) -> None:
     """Under ``jax.jit``, with the operator as an argument, the answer is that of the eager call."""

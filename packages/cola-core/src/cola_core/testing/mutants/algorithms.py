@@ -9,12 +9,15 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from ... import ops
 from ...algorithms import CG, LU, Hutchinson
 from ...cost import Cost
 from ...dispatch import record, session
 from ...info import Info
+from ...operators import map_leaves
 from ..case import Case
 from .common import Mutant
+from .derivatives import products, stopped
 
 __all__ = ["ALGORITHMS"]
 
@@ -198,21 +201,19 @@ class WrongForward(LU):
     """Its forward derivative in the right-hand side is twice too large."""
 
     def solve(self, A: Any, b: Any) -> Any:
-        eye = A._concrete_backend().eye_like(b, b.shape[-2])
-        return super().solve(A, products(A).wrong_forward(eye, b))
+        be = A._concrete_backend()
+        return super().solve(A, products(A).wrong_forward(be.eye(b.shape[-2], b.dtype), b))
 
 
 @dataclass(frozen=True)
 class FirstOrderOnly(LU):
-    """The second derivative lacks a term."""
+    """One step of refinement with a factorisation that has no derivative: right to first order only."""
 
     def solve(self, A: Any, b: Any) -> Any:
-        X = super().solve(ops.Dense(stopped(A._concrete_backend().name, A.to_dense())), b)
-        M = A.to_dense()
-        # X - M^{-1} (M X - b) at fixed M^{-1}: right to first order
-        return X - super().solve(ops.Dense(stopped(A._concrete_backend().name, M)), M @ stopped_all(A, X) - b) + (
-            super().solve(ops.Dense(stopped(A._concrete_backend().name, M)), M @ X * 0)
-        )
+        name = A._concrete_backend().name
+        fixed = ops.Dense(stopped(name, A.to_dense()))
+        X = stopped(name, super().solve(fixed, b))
+        return X + super().solve(fixed, b - A @ X)
 
 
 @dataclass(frozen=True)
@@ -259,5 +260,7 @@ ALGORITHMS: dict[str, Callable[[Path], Mutant]] = {
     "algorithm.settings": _mutant(Talkative),
     "algorithm.cost": _mutant(NegativeCost),
     "algorithm.grad": _mutant(Detached),
+    "algorithm.grad-forward": _mutant(WrongForward),
+    "algorithm.grad-second": _mutant(FirstOrderOnly),
     "algorithm.jit": _mutant(Looking),
 }

@@ -19,8 +19,8 @@ def stopped(backend: str, x: Any) -> Any:
 
 
 def products(A: Any) -> SimpleNamespace:
-    """``M @ X`` for the arrays of A's library: without the conjugate in the gradient, with a forward derivative
-    that is twice too large, with a second derivative that is zero."""
+    """``M @ X`` for the arrays of A's library: without the conjugate in the gradient, with a forward
+    derivative that is twice too large, with a second derivative that is zero."""
     return _torch() if A._concrete_backend().name == "torch" else _jax()
 
 

@@ -15,6 +15,7 @@ from ...dispatch import Provenance, Rule
 from .. import data
 from ..case import Case
 from .common import Mutant
+from .derivatives import stopped
 
 __all__ = ["RULES"]
 
@@ -34,6 +35,19 @@ def by_value(A: Any, *, alg: Any) -> bool:
     return float(A.xp.real(A.diag[0])) == float(A.xp.real(A.diag[0]))
 
 
+def detached_trace(A: Any, *, alg: Any) -> Any:
+    """The trace, as a constant."""
+    return A.xp.sum(stopped(A._concrete_backend().name, A.diag), axis=-1)
+
+
+def logdet_first(A: Any, *, alg: Any) -> Any:
+    """The logarithm of the determinant with a first derivative and none after that."""
+    xp, d = A.xp, A.diag
+    fixed = stopped(A._concrete_backend().name, d)
+    sign = xp.prod(fixed / xp.abs(fixed), axis=-1)
+    return sign, xp.sum(xp.log(xp.abs(fixed)) + xp.real((d - fixed) / fixed), axis=-1)
+
+
 GOOD = Rule(
     id="mutant:trace/diagonal",
     question="trace",
@@ -49,6 +63,8 @@ CHANGES: dict[str, dict[str, Any]] = {
     "rule.identity": {"source": ""},
     "rule.guard": {"when": by_value},
     "rule.answer": {"fn": double_trace},
+    "rule.grad": {"fn": detached_trace},
+    "rule.grad-second": {"fn": logdet_first, "question": "slogdet", "id": "mutant:slogdet/diagonal"},
     "rule.cost": {"cost": lambda A, *, alg: Cost(flops=float("nan"))},
     "rule.unambiguous": {"precedence": 0, "question": "slogdet", "id": "mutant:slogdet/diagonal"},
 }

@@ -55,7 +55,9 @@ def _product(
     )
 
 
-def _hold(case: Any, backend: Any, dtype: str, seed: int, modes: Iterable[str], adjoint: bool = False) -> None:
+def _hold(
+    case: Any, backend: Any, dtype: str, seed: int, modes: Iterable[str], adjoint: bool = False
+) -> None:
     if adjoint:
         f = _product(case, backend, dtype, seed, "A.H @ y", lambda A, y: A.H @ y, 1)
     else:
@@ -67,7 +69,7 @@ def _hold(case: Any, backend: Any, dtype: str, seed: int, modes: Iterable[str], 
     "operator.grad", "operator", "capability", capability="grad", backends=FRAMEWORKS, dtypes="double-pair"
 )
 def check_grad(case: Any, backend: Any, dtype: str, seed: int) -> None:
-    """The gradient of a function of ``A @ x`` in A's arrays and in x equals differences of the dense product."""
+    """The gradient of a function of ``A @ x`` in A's arrays and in x equals differences."""
     _hold(case, backend, dtype, seed, ("reverse",))
 
 
