@@ -17,10 +17,11 @@ Loss = Callable[[list[Any]], Any]
 
 
 class Modes:
-    """Reverse, forward and second derivatives of one framework. Arrays are lists of its arrays.
+    """Reverse, forward and second derivatives of one framework. Arrays are lists of its arrays."""
 
-    eager: every operation runs at once and values may be looked at.
-    """
+    def compiled(self, f: Callable[..., Any]) -> Callable[..., Any]:
+        """f, compiled as a whole where that was asked for."""
+        return f
 
     def pair(self, gradient: Sequence[Any], direction: Sequence[Any]) -> float:
         """The directional derivative that a gradient (NumPy arrays) stands for."""
@@ -98,6 +99,9 @@ class JaxModes(Modes):
         import jax
 
         self.wrap: Callable[[Any], Any] = jax.jit if jit else lambda f: f
+
+    def compiled(self, f: Callable[..., Any]) -> Callable[..., Any]:
+        return self.wrap(f)
 
     def pair(self, gradient: Sequence[Any], direction: Sequence[Any]) -> float:
         return float(sum(np.sum(g * d).real for g, d in zip(gradient, direction, strict=True)))

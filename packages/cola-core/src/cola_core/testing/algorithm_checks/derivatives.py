@@ -66,7 +66,8 @@ def derivatives_of(case: Any, backend: Any, dtype: str, seed: int) -> Iterator[D
         make = algorithm_problem(case, backend, dtype, seed)
         found = smooth_problem(smooth, make, backend, dtype, seed, alg, own)
         if found is not None:
-            yield Derivatives(**found, rtol=rtol * case.tolerance, what=smooth.name)
+            jit = case.capabilities.jit.is_open
+            yield Derivatives(**found, rtol=rtol * case.tolerance, jit=jit, what=smooth.name)
 
 
 def _hold(case: Any, backend: Any, dtype: str, seed: int, modes: Iterable[str]) -> None:

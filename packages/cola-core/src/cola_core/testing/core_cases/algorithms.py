@@ -24,6 +24,12 @@ def algorithm_cases() -> list[Case]:
     one_by_one = closed("operators one by one, not in batches")
     no_stack = closed("batches are stacks of dense matrices here; its own tests solve batches of columns")
     quotient = closed("reverse-mode differentiation of this iteration is not offered")
+    vectors = closed(
+        "derivatives of eigenvectors and singular vectors found by an iteration are refused by name"
+    )
+    first = closed("first derivatives only")
+    steps = closed("the number of steps depends on values, which a transformation does not show")
+    basis = closed("the basis that is sampled has a derivative of its own")
     plain = only("float64", "complex128", reason="SuperLU is checked in double precision")
     opaque = {"algorithm.products": "a sum whose terms are hidden cannot be sampled"}
     traces = ("trace", "diag", "diag-above", "diag-below")
@@ -133,6 +139,8 @@ def algorithm_cases() -> list[Case]:
             "selfadjoint",
             max_condition=1e4,
             capabilities=Capabilities(
+                grad=vectors,
+                grad2=vectors,
                 batch=one_by_one,
                 dtypes=only(
                     "float64", "complex128", reason="restarts to 1e-10 are checked in double precision"
@@ -146,6 +154,7 @@ def algorithm_cases() -> list[Case]:
             "general",
             max_condition=1e4,
             capabilities=Capabilities(
+                grad2=vectors,
                 batch=one_by_one,
                 dtypes=only(
                     "float64", "complex128", reason="restarts to 1e-10 are checked in double precision"
@@ -194,7 +203,7 @@ def algorithm_cases() -> list[Case]:
             accuracy=1e-6,
             max_condition=1e4,
             capabilities=Capabilities(
-                batch=one_by_one, starved=closed("answers lazily: its products report")
+                grad2=first, batch=one_by_one, starved=closed("answers lazily: its products report")
             ),
         ),
         _algorithm("exact", lambda: a.Exact(bs=3), (*traces, "norm-fro", "norm-1", "norm-inf"), "general"),
@@ -204,7 +213,9 @@ def algorithm_cases() -> list[Case]:
             ("exp",),
             "general",
             accuracy=1e-13,
-            capabilities=Capabilities(starved=closed("answers lazily: its products report")),
+            capabilities=Capabilities(
+                grad=steps, grad2=steps, starved=closed("answers lazily: its products report")
+            ),
         ),
         _algorithm(
             "arnoldi",
@@ -213,6 +224,7 @@ def algorithm_cases() -> list[Case]:
             "general",
             max_condition=1e2,
             capabilities=Capabilities(
+                grad2=vectors,
                 batch=one_by_one,
                 dtypes=only("float64", "complex128", reason="1e-10 is checked in double precision"),
                 jit=closed("the number of ARPACK's products depends on values"),
@@ -226,6 +238,7 @@ def algorithm_cases() -> list[Case]:
             "general",
             max_condition=1e2,
             capabilities=Capabilities(
+                grad2=vectors,
                 batch=one_by_one,
                 dtypes=only("float64", "complex128", reason="1e-10 is checked in double precision"),
             ),
@@ -237,6 +250,8 @@ def algorithm_cases() -> list[Case]:
             "selfadjoint",
             max_condition=1e4,
             capabilities=Capabilities(
+                grad=vectors,
+                grad2=vectors,
                 batch=one_by_one,
                 dtypes=only("float64", "complex128", reason="1e-11 is checked in double precision"),
             ),
@@ -248,6 +263,8 @@ def algorithm_cases() -> list[Case]:
             "selfadjoint",
             max_condition=1e4,
             capabilities=Capabilities(
+                grad=vectors,
+                grad2=vectors,
                 batch=one_by_one,
                 dtypes=only("float64", "complex128", reason="1e-11 is checked in double precision"),
             ),
@@ -259,6 +276,7 @@ def algorithm_cases() -> list[Case]:
             "general",
             max_condition=1e4,
             capabilities=Capabilities(
+                grad2=vectors,
                 batch=one_by_one,
                 dtypes=only("float64", "complex128", reason="1e-10 is checked in double precision"),
                 grad=closed("its derivatives are refused by name"),
@@ -271,6 +289,7 @@ def algorithm_cases() -> list[Case]:
             "general",
             max_condition=1e4,
             capabilities=Capabilities(
+                grad2=vectors,
                 batch=one_by_one,
                 dtypes=only("float64", "complex128", reason="1e-10 is checked in double precision"),
                 grad=closed("its derivatives are refused by name"),
@@ -283,6 +302,8 @@ def algorithm_cases() -> list[Case]:
             "selfadjoint",
             max_condition=1e2,
             capabilities=Capabilities(
+                grad=vectors,
+                grad2=vectors,
                 batch=one_by_one,
                 dtypes=only("float64", "complex128", reason="1e-10 is checked in double precision"),
                 jit=closed("the number of products depends on values"),
@@ -307,7 +328,14 @@ def algorithm_cases() -> list[Case]:
             "psd",
             max_condition=1e2,
         ),
-        _algorithm("hutchpp", lambda: a.HutchPP(bs=2, tol=0.1), ("trace",), "psd", max_condition=1e2),
+        _algorithm(
+            "hutchpp",
+            lambda: a.HutchPP(bs=2, tol=0.1),
+            ("trace",),
+            "psd",
+            max_condition=1e2,
+            capabilities=Capabilities(grad=basis, grad2=basis),
+        ),
         _algorithm(
             "xtrace", lambda: a.XTrace(samples=4, max_iters=4), ("trace",), "general", max_condition=1e2
         ),
@@ -333,7 +361,7 @@ def algorithm_cases() -> list[Case]:
             "psd",
             max_condition=1e2,
             starve={"samples": 2, "max_samples": 2, "tol": 1e-8},
-            capabilities=Capabilities(batch=one_by_one, grad=quotient),
+            capabilities=Capabilities(grad2=first, batch=one_by_one, grad=quotient),
         ),
         _algorithm("scaling-squaring", lambda: a.ScalingSquaring(), ("exp", "sin", "cos"), "general"),
         _algorithm(
@@ -369,6 +397,7 @@ def algorithm_cases() -> list[Case]:
             max_condition=1e1,
             accuracy=1e-8,
             capabilities=Capabilities(
+                grad2=vectors,
                 batch=one_by_one,
                 dtypes=only("float64", "complex128", reason="1e-9 is checked in double precision"),
             ),

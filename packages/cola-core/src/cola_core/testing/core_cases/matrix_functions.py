@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -34,16 +33,18 @@ def operator_cases() -> list[Case]:
             lambda t, s: [general(s, 5, t)],
             _exponential,
             _expm,
-            capabilities=Capabilities(torch_compile=closed("the number of steps depends on norms")),
+            capabilities=Capabilities(
+                torch_compile=closed("the number of steps depends on norms"),
+                grad=closed("the number of steps depends on values, which a transformation does not show"),
+                grad2=closed("the number of steps depends on values, which a transformation does not show"),
+            ),
         ),
         of_arrays(
             "inverse-psd",
             lambda t, s: [psd(s, 4, t)],
             _inverse,
             np.linalg.inv,
-            capabilities=replace(
-                _lazy(), grad=closed("the factorisation reads one triangle, and so does its derivative")
-            ),
+            capabilities=_lazy(),
         ),
         of_arrays(
             "transpose-psd", lambda t, s: [psd(s, 4, t)], lambda M: ops.Transpose(PSD(D(M))), lambda M: M.T
