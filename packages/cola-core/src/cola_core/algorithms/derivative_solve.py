@@ -51,19 +51,22 @@ def solved(
     which is recorded.
     """
     derivative = Derivative.here()
-    tangent = derivative.solves(be, forward)
-    made: list[bool] = []
+    again, backward = derivative.solves(be, forward), derivative.solves(be, adjoint)
+    if be.name == "jax":
+        X, found = be.implicit_solve(A, value, B, backward, again)
+        infos = [told(map_leaves(be.constant, A), be.constant(X), be.constant(B), found)]
+    else:  # there are numbers inside, also under transformations; of a batch of operators one after the other
+        infos = []
 
-    def solve(A: Any, rhs: Array) -> tuple[Array, Any]:
-        if made:  # of a derivative: the first solve is the value's
-            return tangent(A, rhs)
-        made.append(True)
-        return value(A, rhs)
+        def solve(A: Any, B: Array) -> tuple[Array, None]:
+            X, found = value(A, B)
+            infos.append(told(A, X, B, found))
+            return X, None
 
-    X, found = be.implicit_solve(A, solve, B, derivative.solves(be, adjoint))
-    info = told(map_leaves(be.constant, A), be.constant(X), be.constant(B), found)
-    derivative.failed = info.converged is False
-    record(info)
+        X, _ = be.implicit_solve(A, solve, B, backward, again)
+    derivative.failed = any(info.converged is False for info in infos)
+    for info in infos:
+        record(info)
     return X
 
 

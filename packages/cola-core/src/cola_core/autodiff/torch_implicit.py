@@ -24,14 +24,16 @@ def implicit_solve(
     solve: Callable[[Any, Any], tuple[Any, Any]],
     b: torch.Tensor,
     solve_adjoint: Callable[[Any, Any], tuple[Any, Any]] | None = None,
+    solve_tangent: Callable[[Any, Any], tuple[Any, Any]] | None = None,
 ) -> tuple[Any, Any]:
     """``solve(A, b) -> (x, aux)`` with implicit derivatives of x in b, (*batch, n, k), and in every tensor of
-    A; aux is passed through. ``solve_adjoint(A.H, b)`` serves the backward pass (default: ``solve``).
+    A; aux is passed through. ``solve_adjoint(A.H, b)`` serves the backward pass and ``solve_tangent(A, b)``
+    forward mode and the derivatives of the backward pass (default: ``solve``).
 
     Under ``torch.func.vmap`` right-hand sides become further columns of one solve; operators of which there
     are several are solved with one after another, and aux is that of the last."""
     tensors, put_together = take_apart(A)
-    call = _Solve(put_together, solve, solve_adjoint or solve)
+    call = _Solve(put_together, solve, solve_adjoint or solve, solve_tangent or solve)
     x = _Implicit.apply(call, None, b, *tensors)  # type: ignore[no-untyped-call]
     return x, call.told[-1]
 
@@ -43,11 +45,12 @@ class _Solve:
     put_together: Callable[[Any], Any]
     solve: Callable[[Any, Any], tuple[Any, Any]]
     solve_adjoint: Callable[[Any, Any], tuple[Any, Any]]
+    solve_tangent: Callable[[Any, Any], tuple[Any, Any]]
     told: list[Any] = field(default_factory=list)
 
     def adjoint(self, tensors: Any, g: torch.Tensor) -> torch.Tensor:
         A = self.put_together(tensors)
-        return implicit_solve(A.H, self.solve_adjoint, g, self.solve)[0]  # type: ignore[no-any-return]
+        return implicit_solve(A.H, self.solve_adjoint, g, self.solve_tangent, self.solve_adjoint)[0]  # type: ignore[no-any-return]
 
 
 class _Implicit(torch.autograd.Function):
@@ -101,7 +104,8 @@ class _Implicit(torch.autograd.Function):
 
             pushed = push_forward(product, [tensors[i] for i in moving], [tangents[3 + i] for i in moving])
             rhs = -pushed if rhs is None else rhs - pushed
-        return implicit_solve(call.put_together(tensors), call.solve, rhs, call.solve_adjoint)[0]  # type: ignore[no-any-return]
+        A, tangent = call.put_together(tensors), call.solve_tangent
+        return implicit_solve(A, tangent, rhs, call.solve_adjoint, tangent)[0]  # type: ignore[no-any-return]
 
     @staticmethod
     def vmap(info: Any, in_dims: Any, call: _Solve, *args: Any) -> Any:

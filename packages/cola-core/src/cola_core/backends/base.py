@@ -364,10 +364,16 @@ class Backend:
         return fn
 
     def implicit_solve(
-        self, A: Any, solve: Callable[[Any, Any], Any], b: Array, solve_adjoint: Any = None
+        self,
+        A: Any,
+        solve: Callable[[Any, Any], Any],
+        b: Array,
+        solve_adjoint: Any = None,
+        solve_tangent: Any = None,
     ) -> tuple[Array, Any]:
         """``solve(A, b) -> (x, aux)`` with the derivative of the implicit function,
-        where the library differentiates."""
+        where the library differentiates: by ``solve_adjoint(A.H, g)`` in reverse mode, and in forward mode by
+        ``solve_tangent(A, t)`` (PyTorch; in JAX the value's ``solve`` serves). Default: ``solve``."""
         return solve(A, b)
 
     def differentiable(

@@ -300,7 +300,12 @@ class JaxBackend(Backend):
             return _COMPILED.setdefault((fn, static), jax.jit(_unheard(fn), static_argnames=static))
 
     def implicit_solve(
-        self, A: Any, solve: Callable[[Any, Any], Any], b: Array, solve_adjoint: Any = None
+        self,
+        A: Any,
+        solve: Callable[[Any, Any], Any],
+        b: Array,
+        solve_adjoint: Any = None,
+        solve_tangent: Any = None,
     ) -> tuple[Array, Any]:
         def transposed(_: Any, rhs: Array) -> Any:
             # A^T = conj(A^H)

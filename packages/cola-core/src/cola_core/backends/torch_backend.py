@@ -297,11 +297,16 @@ class TorchBackend(Backend):
         return torch.linalg.matrix_exp(A)
 
     def implicit_solve(
-        self, A: Any, solve: Callable[[Any, Any], Any], b: Array, solve_adjoint: Any = None
+        self,
+        A: Any,
+        solve: Callable[[Any, Any], Any],
+        b: Array,
+        solve_adjoint: Any = None,
+        solve_tangent: Any = None,
     ) -> tuple[Array, Any]:
         from ..autodiff.torch_implicit import implicit_solve
 
-        return implicit_solve(A, solve, b, solve_adjoint)
+        return implicit_solve(A, solve, b, solve_adjoint, solve_tangent)
 
     def differentiable(
         self,
