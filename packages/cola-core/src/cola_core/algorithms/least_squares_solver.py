@@ -19,8 +19,7 @@ from ..backends.base import Array, Backend
 from ..cost import Cost
 from ..dispatch.session import aside, record
 from ..info import Info
-from ..operators import Concatenated, LinearOperator, Product, ScalarMul, operator
-from ..properties import Property, SelfAdjoint
+from ..operators import Concatenated, Product, ScalarMul
 from ..pytree import map_leaves
 from ..reasons import (
     CONVERGED,
@@ -32,7 +31,7 @@ from ..reasons import (
     TRACED,
 )
 from .base import Iterative, question_memory, typical_steps
-from .derivative_solve import solved
+from .derivative_solve import Derivative, solved
 from .iteration import (
     as_preconditioner,
     column_scale,
@@ -44,6 +43,7 @@ from .iteration import (
     prepare,
     relative_to,
 )
+from .pseudoinverse import pseudo_solved
 
 __all__ = ["LeastSquaresSolver", "Outcome", "first_code", "next_code"]
 
@@ -198,11 +198,11 @@ class LeastSquaresSolver(Iterative):
             A = Concatenated(A, ScalarMul(float(self.damp), n))
             B = be.xp.concat([B, be.zeros((*B.shape[:-2], n, B.shape[-1]), B.dtype, be.device(B))], axis=-2)
         if differentiated(be, A, B):
-            X, out = self._differentiable(be, A, P, B, X0, tol, limit)
-            norms = None
+            X, info = self._differentiable(be, A, P, B, X0, tol, limit)
         else:
             X, out, norms = self._refined(be, A, P, B, X0, tol, limit)
-        self._report(be, A, P, X, B, tol, out, norms)
+            info = self._info(be, A, P, X, B, tol, out, norms)
+        record(info)
         return X[..., 0] if vector else X
 
     # -- parts -----------------------------------------------------------------------------------------------
@@ -284,45 +284,33 @@ class LeastSquaresSolver(Iterative):
 
     def _differentiable(
         self, be: Backend, A: Any, P: Any, B: Array, X0: Array | None, tol: float, limit: int
-    ) -> tuple[Array, Outcome]:
-        """The answer as a part of the solution of a square system, so that its derivative is such a system
-        too.
-
-        Tall (full column rank): ``[I A; A^H 0] [r; x] = [b; 0]``. Wide (full row rank), with A^H in the place
-        of A: ``x = r`` for the right-hand side ``[0; b]``. General right-hand sides take two least-squares
-        solves. Where the second equation has no solution, A does not have full rank and the derivative does
-        not exist: it is then NaN. In forward mode that equation may have a solution all the same, which then
-        lacks the term in the null space of A: Krylov spaces lie outside of it, so nothing shows.
-        """
-        xp = be.xp
+    ) -> tuple[Array, Info]:
+        """``X0 + P (A P)^+ (B - A X0)`` with the derivatives of a pseudoinverse (see ``pseudoinverse``)."""
         rest = B if X0 is None else B - A @ X0
         M = A if P is None else Product(A, P)
-        m, n = M.shape[-2:]
-        wide = m < n
-        K = Saddle(M.H if wide else M)
-        top = K.A.shape[-2]
+        derivative = Derivative.here()
 
-        def run(K: Any, rhs: Array) -> Any:
-            F, G = rhs[..., :top, :], rhs[..., top:, :]
-            first, one = self._once(be, K.A.H, None, G, None, be.frobenius(G, axis=-2), tol, limit)
-            F = F - first
-            Y, two = self._once(be, K.A, None, F, None, be.frobenius(F, axis=-2), tol, limit)
-            R = first + (F - K.A @ Y)
-            lost = (one.codes == INCONSISTENT)[..., None, :]
-            Y = xp.where(lost, xp.full_like(Y, float("nan")), Y)
-            return xp.concat([R, Y], axis=-2), (one if wide else two)[1:]
+        def value(M: Any, rhs: Array) -> Any:
+            Y, out, norms = self._refined(be, M, None, rhs, None, tol, limit)
+            return Y, (out[1:], norms)
 
-        zero = be.zeros((*B.shape[:-2], n, B.shape[-1]), B.dtype, be.device(B))
-        Z, aux = be.implicit_solve(K, run, xp.concat([zero, rest] if wide else [rest, zero], axis=-2))
-        X = Z[..., :top, :] if wide else Z[..., top:, :]
-        X = X if P is None else P @ X
+        def again(M: Any, rhs: Array) -> Any:
+            Y, out, norms = self._refined(be, M, None, rhs, None, tol, limit)
+            return Y, self._info(be, M, None, Y, rhs, tol, out, norms), None
+
+        Y, (facts, norms) = pseudo_solved(be, M, rest, value, derivative.solves(be, again), tol, self._method)
+        X = Y if P is None else P @ Y
         X = X if X0 is None else X0 + X
-        return X, Outcome(X, *aux)
+        fixed = map_leaves(be.constant, A), map_leaves(be.constant, P), be.constant(X), be.constant(B)
+        norms = norms if X0 is None and P is None else None
+        info = self._info(be, *fixed, tol, Outcome(fixed[2], *facts), norms)
+        derivative.failed = info.converged is False
+        return X, info
 
-    def _report(
+    def _info(
         self, be: Backend, A: Any, P: Any, X: Array, B: Array, tol: float, out: Outcome, norms: Any
-    ) -> None:
-        """Decide convergence from the recomputed norms and report."""
+    ) -> Info:
+        """Convergence, decided from the recomputed norms."""
         xp = be.xp
         products = out.products
         bnorm = be.frobenius(B, axis=-2)
@@ -353,45 +341,7 @@ class LeastSquaresSolver(Iterative):
             if bool(xp.all(good)) and not bool(xp.all(small)):
                 info = info.replace(reason=LEAST_SQUARES)
             info = info.concrete(be)
-        record(info)
-
-
-@operator
-class Saddle(LinearOperator):
-    """``[I A; A^H 0]``, non-singular where the columns of A are independent."""
-
-    A: LinearOperator
-
-    def _shape(self) -> tuple[int, ...]:
-        *batch, m, n = self.A.shape
-        return (*batch, m + n, m + n)
-
-    def _dtype(self) -> Any:
-        return self.A._dtype()
-
-    def _properties(self) -> frozenset[Property]:
-        return frozenset({SelfAdjoint})
-
-    def _matmat(self, X: Array) -> Array:
-        m = self.A.shape[-2]
-        R, Y = X[..., :m, :], X[..., m:, :]
-        xp = self.A._concrete_backend().xp
-        return xp.concat([R + self.A @ Y, self.A.H @ R], axis=-2)
-
-    def _rmatmat(self, X: Array) -> Array:
-        return self._matmat(X)
-
-    def _adjoint(self) -> LinearOperator:
-        return self
-
-    def _transpose(self) -> LinearOperator:
-        return Saddle(self.A.conj())
-
-    def _conj(self) -> LinearOperator:
-        return Saddle(self.A.conj())
-
-    def _matvec_cost(self) -> Cost:
-        return self.A.matvec_cost * 2
+        return info
 
 
 def _norms(be: Backend, A: Any, P: Any, X: Array, B: Array) -> tuple[Array, Array]:

@@ -85,9 +85,9 @@ class LSMR(LeastSquaresSolver):
     is of least norm from zero only). pbar: show progress. damp: minimise ``|b - A x|^2 + damp^2 |x|^2``.
     conlim: give up when the estimated condition number passes it (default 1/eps).
 
-    Derivatives (PyTorch, JAX) are those of full rank. At a rank-deficient A, which the iteration cannot tell
-    from one of full rank, x has none in general: reverse mode gives NaN where it notices, forward mode
-    (``jax.jvp``) NaN or a derivative without the part in the null space of A. ``LSTSQ()`` knows the rank.
+    Derivatives (PyTorch, JAX; of any order, in both modes) are those of the pseudoinverse, for every rank. In
+    a direction that changes the rank there is none: SingularMatrixError where that is noticed (there is a
+    residual), NaN in traced programs.
 
     >>> import numpy as np, cola_core as cola
     >>> A = np.array([[1.0, 0.0], [1.0, 1.0], [1.0, 2.0]])

@@ -79,6 +79,9 @@ class _Tangents:
     def moves(self, i: int) -> bool:
         return not all(map(_zero, self.tangents[i]))
 
+    def moving(self, i: int) -> list[bool]:
+        return [not _zero(t) for t in self.tangents[i]]
+
     def __getitem__(self, i: int) -> Any:
         (t,), (x,) = self.tangents[i], self.flat[i]
         return jnp.zeros_like(x) if _zero(t) else t

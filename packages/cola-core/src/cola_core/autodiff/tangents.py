@@ -6,7 +6,8 @@ the outputs. It is written with
 - ``d[i]``, the tangent of input i where that is an array;
 - ``d.product(i, V)``, the product ``(dA) V`` where input i is an operator A, and ``d.adjoint(i, V)``, the
   product ``(dA)^H V``: through A's own arrays, so that no matrix is formed and every leaf gets its part;
-- ``d.moves(i)``, False where input i has no tangent, so that its terms can be left out;
+- ``d.moves(i)``, False where input i has no tangent, so that its terms can be left out, and ``d.moving(i)``,
+  the same for each of its arrays;
 
 and with anything linear in these: products, sums, ``be.implicit_solve``. The inputs and outputs in it may be
 differentiated again, so one formula gives derivatives of every order in both modes: JAX transposes it for
@@ -27,6 +28,10 @@ class Tangents(Protocol):
 
     def moves(self, i: int) -> bool:
         """Whether input i has a tangent."""
+        ...
+
+    def moving(self, i: int) -> list[bool]:
+        """Whether each array of input i, in the order of ``tree_leaves`` without Python numbers, has one."""
         ...
 
     def __getitem__(self, i: int) -> Array:

@@ -154,6 +154,9 @@ class _Forward:
     def moves(self, i: int) -> bool:
         return any(self.tangents[p] is not None for p in self.call.places(i))
 
+    def moving(self, i: int) -> list[bool]:
+        return [self.tangents[p] is not None for p in self.call.places(i)]
+
     def __getitem__(self, i: int) -> torch.Tensor:
         (place,) = self.call.places(i)
         found = self.tangents[place]
@@ -185,6 +188,9 @@ class _Transposed:
 
     def moves(self, i: int) -> bool:
         return any(p in self.wanted for p in self.call.places(i))
+
+    def moving(self, i: int) -> list[bool]:
+        return [p in self.wanted for p in self.call.places(i)]
 
     def __getitem__(self, i: int) -> torch.Tensor:
         (place,) = self.call.places(i)

@@ -70,7 +70,7 @@ class JaxBackend(Backend):
         return jnp.zeros(shape, dtype=self.dtype(dtype))
 
     def constant(self, x: Array) -> Array:
-        return jax.lax.stop_gradient(x)
+        return jax.lax.stop_gradient(x) if isinstance(x, jax.Array) else x
 
     def put(self, x: Array, index: Any, value: Array) -> Array:
         return x.at[index].set(value)

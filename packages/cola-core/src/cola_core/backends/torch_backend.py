@@ -93,7 +93,7 @@ class TorchBackend(Backend):
         return float(x.detach()) if isinstance(x, torch.Tensor) else float(x)
 
     def constant(self, x: Array) -> Array:
-        return x.detach()
+        return x.detach() if isinstance(x, torch.Tensor) else x
 
     def matmul(self, a: Array, b: Array) -> Array:
         if a.dtype != b.dtype:
