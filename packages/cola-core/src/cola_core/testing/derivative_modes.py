@@ -71,8 +71,6 @@ class TorchModes(Modes):
         fresh = [a.detach().clone().requires_grad_(True) for a in x]
         first = _torch_gradients(torch.autograd, loss(fresh), fresh, create_graph=True)
         along = sum((g.conj() * e).sum().real for g, e in zip(first, d, strict=True))
-        if not isinstance(along, torch.Tensor) or not along.requires_grad:
-            return [torch.zeros_like(a) for a in x]  # right where the loss is linear
         return _torch_gradients(torch.autograd, along, fresh)
 
     def forward_reverse(self, loss: Loss, x: list[Any], d: list[Any]) -> list[Any]:
@@ -88,8 +86,14 @@ class TorchModes(Modes):
 
 
 def _torch_gradients(autograd: Any, y: Any, x: list[Any], create_graph: bool = False) -> list[Any]:
+    if not y.requires_grad:  # a constant: right where the derivative is zero
+        return [_zeros(a) for a in x]
     found = autograd.grad(y, x, create_graph=create_graph, allow_unused=True)
-    return [0 * a.detach() if g is None else g for a, g in zip(x, found, strict=True)]
+    return [_zeros(a) if g is None else g for a, g in zip(x, found, strict=True)]
+
+
+def _zeros(a: Any) -> Any:
+    return 0 * a.detach()
 
 
 class JaxModes(Modes):

@@ -252,7 +252,7 @@ def check_forward_reverse(f: Derivatives) -> None:
 
 def check_vmap(f: Derivatives) -> None:
     """``vmap`` of value and gradient over two sets of arrays gives what each alone gives."""
-    points = [list(f.arrays), moved(f.arrays, (0.05, f._along(1)))]
+    points = [list(f.arrays), moved(f.arrays, (0.02, f._along(1)))]
     points = [[np.asarray(x, a.dtype) for x, a in zip(p, f.arrays, strict=True)] for p in points]
     stacked = [np.stack(pair) for pair in zip(*points, strict=True)]
     values, gradients = f.ask("vmap", lambda: f.modes.vmapped(f.loss, f.put(stacked)))
