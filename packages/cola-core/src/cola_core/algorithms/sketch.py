@@ -5,7 +5,8 @@ all s estimates: the basis without test vector i is ``Q (I - s_i s_i^H)``, where
 orthogonal to every other column of ``R = Q^H A Omega``, a column of ``R^{-H}`` up to its length. Singular
 values of R below rounding are lifted to it, so that an exhausted range (low rank, zero, multiples of a
 projector) is exact rather than NaN. Q counts as a constant in derivatives: with it fixed the estimate is
-linear in A and stays unbiased.
+linear in A and stays unbiased. The derivative of XTrace and XDiag is so an estimate of the derivative, from
+the same test vectors; that of XNysTrace, whose test vectors do not depend on A, is the estimate's own.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from ..backends.base import Array, Backend
 from ..cost import Cost
 from ..dispatch.session import record
 from ..info import Info
+from ..properties import SelfAdjoint
 from ..pytree import tree_leaves
 from ..reasons import NONFINITE, REASONS, RUNNING
 from .base import Iterative, question_memory
@@ -129,6 +131,7 @@ class Sketching(Iterative):
 
     kind: ClassVar[str] = "stochastic"
     passes: ClassVar[int] = 2  # products per test vector
+    turned: ClassVar[bool] = False  # the second one is with the adjoint
     compiled: ClassVar[int] = 64  # test vectors where the error cannot be looked at
 
     def applicable(self, question: str, A: Any, *operands: Any) -> bool | str:
@@ -168,7 +171,63 @@ class Sketching(Iterative):
 
     # -- what is shared --------------------------------------------------------------------------------------
     def _run(self, A: Any, question: str, *k: int) -> Array:
-        """Grow the sketch until the error meets the tolerance; answer exactly where that costs no more."""
+        """Grow the sketch until the error meets the tolerance; answer exactly where that costs no more.
+
+        Where derivatives may be wanted, the sketch is what has them: for fixed test vectors and basis it is
+        linear in A, so that no growth is recorded.
+        """
+        be = A._concrete_backend()
+        xp = be.xp
+        n = A.shape[-1]
+        leaves = tree_leaves(A)
+        if be.differentiating(*leaves):
+
+            def run(A: Any) -> Any:
+                sketch, verdict = self._grown(A, *k)
+                return tuple(sketch), verdict
+
+            def tangent(d: Any, inputs: Any, outputs: Any) -> tuple[Array, ...]:
+                omega, Y, Q, Z = outputs
+                if self.passes == 1:
+                    Y = Z = d.product(0, omega)
+                elif self.turned and not A.isa(SelfAdjoint):
+                    Y, Z = d.product(0, omega), d.adjoint(0, Q)
+                else:
+                    both = xp.broadcast_to(omega, (*Q.shape[:-2], *omega.shape[-2:]))
+                    both = d.product(0, xp.concat([both, Q], axis=-1))
+                    Y, Z = both[..., : omega.shape[-1]], both[..., omega.shape[-1] :]
+                return xp.zeros_like(omega), Y, xp.zeros_like(Q), Z
+
+            arrays, verdict = be.differentiable(run, tangent, A)
+            sketch = Sketch(*arrays)
+        else:
+            sketch, verdict = self._grown(A, *k)
+        s = sketch.omega.shape[-1]
+        if not s:
+            self._tell(be, True, "exact", int(verdict) * self.passes + n, 0.0, 0.0)
+            return getattr(Exact(), question)(A, *k)  # type: ignore[no-any-return]
+        concrete = be.is_concrete(be.constant(sketch.Y))
+        if concrete and not be.all_finite(be.constant(sketch.Y)):
+            nan = float("nan")
+            self._tell(be, False, REASONS[NONFINITE], self.passes * s, nan, nan)
+            spoiled = xp.sum(sketch.Y, axis=(-2, -1)) * nan
+            if question == "diag":
+                spoiled = spoiled[..., None] + be.zeros((max(n - abs(k[0]), 0),), A.dtype, A.device)
+            return spoiled
+        value, error, rounding, size = self._estimate(be, sketch, *k)
+        error, rounding = be.constant(error), be.constant(rounding)
+        met = xp.all(error <= self.tol * be.constant(size))
+        reason = "see converged"
+        if concrete:
+            met, verdict = bool(met), int(verdict)
+            reason = "sketch limit reached" if verdict == RUNNING else REASONS[verdict]
+            reason = "converged" if met else reason
+        self._tell(be, met, reason, self.passes * s, xp.max(error), xp.max(rounding))
+        return value
+
+    def _grown(self, A: Any, *k: int) -> tuple[Sketch, int]:
+        """The sketch that meets the tolerance (or the limit), and why it stopped. Where as many products as
+        rows would be needed it is one without columns, and the number is that of the test vectors spent."""
         be = A._concrete_backend()
         xp = be.xp
         n = A.shape[-1]
@@ -181,29 +240,21 @@ class Sketching(Iterative):
         with self.watched(type(self).__name__, self.passes * self.max_iters, be, *tree_leaves(A)) as watch:
             while True:
                 if self.passes * s >= n:
-                    self._tell(be, True, "exact", self.passes * known + n, 0.0, 0.0)
-                    return getattr(Exact(), question)(A, *k)  # type: ignore[no-any-return]
+                    none = be.zeros((n, 0), A.dtype, A.device)
+                    whole = be.zeros((*A.batch_shape, n, 0), A.dtype, A.device)
+                    return Sketch(none, whole, none if self.passes == 1 else whole, whole), known
                 sketch = self._grow(A, sketch, stage, s - known)
                 known = s
                 concrete = be.is_concrete(sketch.Y)
                 if concrete and not be.all_finite(sketch.Y):
-                    nan = float("nan")
-                    self._tell(be, False, REASONS[NONFINITE], self.passes * s, nan, nan)
-                    spoiled = xp.sum(sketch.Y, axis=(-2, -1)) * nan
-                    if question == "diag":
-                        spoiled = spoiled[..., None] + be.zeros((max(n - abs(k[0]), 0),), A.dtype, A.device)
-                    return spoiled
-                value, error, rounding, size = self._estimate(be, sketch, *k)
+                    break
+                _, error, _, size = self._estimate(be, sketch, *k)
                 verdict = look(be, watch, self.passes * s, error)
                 met = xp.all(error <= self.tol * size)
                 if not concrete or bool(met) or s >= self.max_iters or verdict != RUNNING:
                     break
                 s, stage = min(2 * s, self.max_iters), stage + 1
-        reason = "sketch limit reached" if verdict == RUNNING else REASONS[verdict]
-        met = bool(met) if concrete else met
-        reason = "see converged" if not concrete else "converged" if met else reason
-        self._tell(be, met, reason, self.passes * s, xp.max(error), xp.max(rounding))
-        return value
+        return sketch, verdict
 
     def _tell(self, be: Backend, met: Any, reason: str, made: int, error: Any, rounding: Any) -> None:
         def plain(x: Any) -> Any:

@@ -6,7 +6,7 @@ Source: Epperly, Tropp & Webber, SIMAX 45 (2024) 1 (arXiv 2301.07825).
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 from ..backends import backend_of
 from ..backends.base import Array, Backend
@@ -32,6 +32,8 @@ class XDiag(Sketching):
     """
 
     tol: float = 1e-2
+
+    turned: ClassVar[bool] = True
 
     def applicable(self, question: str, A: Any, *operands: Any) -> bool | str:
         known = super().applicable(question, A, *operands)
