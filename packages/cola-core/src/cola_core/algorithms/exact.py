@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 from ..backends.base import Array
 from ..cost import Cost
 from .base import Algorithm, question_memory
+from .linear_estimate import Block, linear_estimate
 
 __all__ = ["Exact"]
 
@@ -41,22 +44,44 @@ class Exact(Algorithm):
             return xp.linalg.diagonal(A.array, offset=k)
         if length == 0:
             return be.zeros((*A.batch_shape, 0), A.dtype, A.device)
-        row0, col0 = max(-k, 0), max(k, 0)
-        pieces = []
-        starts: Any = range(0, length, self.bs)
-        if self.pbar or self.progress:
-            from tqdm import tqdm
 
-            starts = tqdm(starts, desc="Exact")
-        for start in starts:
+        def run(A: Any) -> Any:
+            pieces = []
+            starts: Any = range(0, length, self.bs)
+            if self.pbar or self.progress:
+                from tqdm import tqdm
+
+                starts = tqdm(starts, desc="Exact")
+            for start in starts:
+                stop = min(start + self.bs, length)
+                Y = A @ _units(A, start, stop, n, max(k, 0))
+                pieces.append(_entries(be, Y, start, stop, max(-k, 0)))
+            out = xp.concat(pieces, axis=-1) if len(pieces) > 1 else pieces[0]
+            if out.shape[:-1] != A.batch_shape:
+                out = xp.broadcast_to(out, (*A.batch_shape, length))
+            return out, (), (), None
+
+        return linear_estimate(be, A, run, partial(self.terms, A, k))[0]
+
+    def terms(self, A: Any, k: int) -> Iterator[Block]:
+        """What the k-th diagonal is the sum of."""
+        be = A._concrete_backend()
+        xp = be.xp
+        m, n = A.shape[-2:]
+        length = max(min(m, n - k) if k >= 0 else min(m + k, n), 0)
+        for start in range(0, length, self.bs):
             stop = min(start + self.bs, length)
-            columns = be.zeros((n, stop - start), A.dtype, A.device)
-            eye = be.eye(stop - start, A.dtype, A.device)
-            columns = be.put(columns, slice(col0 + start, col0 + stop), eye)
-            block = (A @ columns)[..., row0 + start : row0 + stop, :]
-            pieces.append(xp.linalg.diagonal(block))
-        out = xp.concat(pieces, axis=-1) if len(pieces) > 1 else pieces[0]
-        return xp.broadcast_to(out, (*A.batch_shape, length)) if out.shape[:-1] != A.batch_shape else out
+
+            def value(V: Array, Y: Array, start: int = start, stop: int = stop) -> Array:
+                d = _entries(be, Y, start, stop, max(-k, 0))
+                before = be.zeros((*d.shape[:-1], start), d.dtype, A.device)
+                after = be.zeros((*d.shape[:-1], length - stop), d.dtype, A.device)
+                return xp.concat([before, d, after], axis=-1)
+
+            def pull(V: Array, g: Array, start: int = start, stop: int = stop) -> Array:
+                return _units(A, start, stop, m, max(-k, 0)) * g[..., None, start:stop]
+
+            yield Block(partial(_units, A, start, stop, n, max(k, 0)), value, pull)
 
     def norm(self, A: Any, ord: Any) -> Array:
         """The Frobenius norm, largest column sum (1) or largest row sum (inf) of the moduli."""
@@ -97,3 +122,15 @@ class Exact(Algorithm):
 
     def trace(self, A: Any) -> Array:
         return A._concrete_backend().xp.sum(self.diag(A, 0), axis=-1)
+
+
+def _units(A: Any, start: int, stop: int, size: int, at: int) -> Array:
+    """Unit vectors ``e_{at + i}`` for i from start to stop, as columns."""
+    be = A._concrete_backend()
+    columns = be.zeros((size, stop - start), A.dtype, A.device)
+    return be.put(columns, slice(at + start, at + stop), be.eye(stop - start, A.dtype, A.device))  # type: ignore[no-any-return]
+
+
+def _entries(be: Any, Y: Array, start: int, stop: int, row: int) -> Array:
+    """What columns with these numbers have on the diagonal that begins in this row."""
+    return be.xp.linalg.diagonal(Y[..., row + start : row + stop, :])  # type: ignore[no-any-return]

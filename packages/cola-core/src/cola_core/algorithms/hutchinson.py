@@ -3,8 +3,9 @@ Hutchinson 1990; Bekas et al. 2007."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, ClassVar
 
 from ..backends.base import Array
@@ -15,6 +16,7 @@ from ..info import Info
 from ..pytree import tree_leaves
 from ..reasons import CONVERGED, REASONS, RUNNING
 from .base import Algorithm, Iterative, question_memory
+from .linear_estimate import Block, linear_estimate
 from .sketch import FEWEST, look, next_key
 
 __all__ = ["Hutchinson"]
@@ -70,15 +72,13 @@ class Hutchinson(Algorithm):
         probes) until ``tol`` is met."""
         be = A._concrete_backend()
         xp = be.xp
-        n = A.shape[-1]
         count, total, squares = 0, 0, 0
         mean = error = origin = unit = None
         batches = 0
-        draw = getattr(be, self.rand)
         with self.watched("Hutchinson", self.max_iters, be, *tree_leaves(A)) as watch:
             while count < self.max_iters:
-                s = min(self.bs, self.max_iters - count)
-                Z = draw(next_key(be, self.key, batches), (n, s), A.dtype, A.device)
+                Z = self._probes(A, batches)
+                s = Z.shape[-1]
                 values = per_probe(Z, A @ Z)
                 batches += 1
                 count += s
@@ -112,14 +112,43 @@ class Hutchinson(Algorithm):
         assert mean is not None and error is not None and unit is not None
         return mean * unit, error * unit, count, RUNNING
 
+    def _probes(self, A: Any, batch: int) -> Array:
+        """The probes (n, s) of a batch."""
+        be = A._concrete_backend()
+        s = min(self.bs, self.max_iters - batch * self.bs)
+        key = next_key(be, self.key, batch)
+        return getattr(be, self.rand)(key, (A.shape[-1], s), A.dtype, A.device)  # type: ignore[no-any-return]
+
+    def _answer(self, A: Any, per_probe: Any, pull: Any, size: Any) -> Array:
+        """The mean of ``per_probe(Z, A Z)`` over probes, reported, with its derivative: the same mean for dA.
+
+        pull(Z, g): U with ``Re <g, sum per_probe(Z, Y)> = Re <U, Y>`` for all Y."""
+        be = A._concrete_backend()
+
+        def run(A: Any) -> Any:
+            mean, error, count, code = self._sample(A, per_probe, size)
+            return mean, (), (count,), (size(error), count, code, size(be.xp.abs(mean)))
+
+        def blocks(count: int) -> Iterator[Block]:
+            for batch in range(-(-count // self.bs)):
+                yield Block(
+                    partial(self._probes, A, batch),
+                    lambda Z, AZ: be.xp.sum(per_probe(Z, AZ), axis=-1) / count,
+                    lambda Z, g: pull(Z, g) / count,
+                )
+
+        mean, (error, count, code, length) = linear_estimate(be, A, run, blocks)
+        self._report(be, be.constant(error), count, code, be.constant(length))
+        return mean
+
     def trace(self, A: Any) -> Array:
         be = A._concrete_backend()
         xp = be.xp
         if A.shape[-1] == 0:
             return be.zeros(A.batch_shape, A.dtype, A.device)
-        mean, error, count, code = self._sample(A, lambda Z, AZ: be.inner(Z, AZ), lambda x: xp.max(x))
-        self._report(be, xp.max(error), count, code, xp.max(xp.abs(mean)))
-        return mean
+        return self._answer(
+            A, lambda Z, AZ: be.inner(Z, AZ), lambda Z, g: Z * g[..., None, None], lambda x: xp.max(x)
+        )
 
     def diag(self, A: Any, k: int) -> Array:
         be = A._concrete_backend()
@@ -136,12 +165,18 @@ class Hutchinson(Algorithm):
             # E[(A z)_i conj(z_j)] = A_ij
             return be.conj(Z[..., col : col + size, :]) * AZ[..., row : row + size, :]
 
-        mean, error, count, code = self._sample(A, products, lambda x: norm(x))
-        self._report(be, norm(error), count, code, norm(mean))
-        return mean
+        def pull(Z: Array, g: Array) -> Array:
+            part = Z[col : col + size, :] * g[..., :, None]
+            above = be.zeros((*part.shape[:-2], row, part.shape[-1]), part.dtype, A.device)
+            below = be.zeros((*part.shape[:-2], n - row - size, part.shape[-1]), part.dtype, A.device)
+            return xp.concat([above, part, below], axis=-2)
 
-    def _report(self, be: Any, error: Array, count: int, code: int, size: Array) -> None:
+        return self._answer(A, products, pull, norm)
+
+    def _report(self, be: Any, error: Array, count: Any, code: Any, size: Array) -> None:
         concrete = be.is_concrete(error)
+        if concrete:
+            count, code = int(count), int(code)
         reason = "probe limit reached" if code == RUNNING else REASONS[code]
         record(
             Info(

@@ -4,13 +4,15 @@ Source: Meyer, Musco, Musco & Woodruff, SOSA 2021, alg. 1. How many products go 
 found as Persson, Cortinovis & Kressner, SIMAX 43 (2022) 1162, sec. 3, do: grow it while that lowers the
 predicted total. The variance that remains is measured here with the next block of test vectors, which holds
 for operators that are not self-adjoint too; the probes of the answer are drawn afterwards, so that the choice
-does not bias them.
+does not bias them. In derivatives the basis of the low-rank part counts as fixed; the estimate is then linear
+in A, and its derivative an estimate of the derivative from the same probes.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, ClassVar
 
 from ..backends.base import Array
@@ -21,9 +23,12 @@ from ..info import Info
 from ..pytree import tree_leaves
 from ..reasons import NONFINITE, REASONS, RUNNING
 from .base import Algorithm, Iterative, question_memory
+from .linear_estimate import Block, linear_estimate
 from .sketch import FEWEST, look, next_key, spread
 
 __all__ = ["HutchPP"]
+
+EXACT = -1  # the answer is the sum of the diagonal
 
 
 @dataclass(frozen=True)
@@ -82,13 +87,54 @@ class HutchPP(Algorithm):
         n = A.shape[-1]
         if n == 0:
             return be.zeros(A.batch_shape, A.dtype, A.device)
+
+        def blocks(Q: Array, first: int, probes: int) -> Iterator[Block]:
+            """With Q fixed, ``tr(Q^H A Q)`` and the mean of ``w^H A w`` for probes w orthogonal to Q."""
+
+            def rest(batch: int, b: int) -> Array:
+                omega = self._draw(be, A, batch, b)
+                return omega - Q @ (be.adjoint(Q) @ omega)
+
+            def total(V: Array, AV: Array) -> Array:
+                return xp.sum(be.inner(V, AV), axis=-1)
+
+            yield Block(lambda: Q, total, lambda V, g: V * g[..., None, None])
+            done, batch = 0, first
+            while done < probes:
+                b = min(self.bs if done else max(self.bs, 2), probes - done)
+                yield Block(
+                    partial(rest, batch, b),
+                    lambda V, AV: total(V, AV) / probes,
+                    lambda V, g: V * g[..., None, None] / probes,
+                )
+                done, batch = done + b, batch + 1
+
+        mean, (met, verdict, made, error) = linear_estimate(be, A, self._sample, blocks)
+        error = be.constant(error)
+        if be.is_concrete(error):
+            met, verdict, made = bool(met), int(verdict), int(made)
+            error = be.number(error)
+            verdict = verdict if be.all_finite(be.constant(mean)) else NONFINITE
+            reason = REASONS.get(verdict, "") if verdict != RUNNING else "product limit reached"
+            reason = "exact" if verdict == EXACT else "converged" if met else reason
+        else:
+            reason = "exact" if isinstance(verdict, int) and verdict == EXACT else "see converged"
+        self._tell(met, reason, made, error)
+        return mean
+
+    def _sample(self, A: Any) -> tuple[Array, tuple[Array], tuple[int, int], tuple[Any, ...]]:
+        """The estimate; Q; the number of the first batch of probes, and of probes; whether the tolerance is
+        met, why it ended, products and error."""
+        be = A._concrete_backend()
+        xp = be.xp
+        n = A.shape[-1]
         concrete = be.is_concrete(*tree_leaves(A))
         with self.watched("HutchPP", self.max_iters, be, *tree_leaves(A)) as watch:
             low, Q, Z, made, drawn, verdict = self._basis(A, concrete, watch)
+            first, values = drawn, None
             if Q.shape[-1] >= n:
-                self._tell(True, "exact", made, 0.0)
-                return low
-            values = None
+                Q = xp.broadcast_to(Q, (*A.batch_shape, n, n))
+                return low, (Q,), (first, 0), (True, EXACT, made, xp.max(0 * xp.abs(low)))
             met: Any = False
             mean, error = low, xp.abs(low) * 0 + float("inf")
             while verdict != NONFINITE and (made < self.max_iters or values is None):
@@ -113,14 +159,8 @@ class HutchPP(Algorithm):
                         break
                 elif bool(met) or verdict != RUNNING or not be.all_finite(mean):
                     break
-        worst = xp.max(error)
-        if concrete:
-            met, worst = bool(met), be.number(worst)
-            verdict = verdict if be.all_finite(mean) else NONFINITE
-        reason = "product limit reached" if verdict == RUNNING else REASONS[verdict]
-        reason = "converged" if met is True else reason
-        self._tell(met, reason if concrete else "see converged", made, worst)
-        return mean
+        probes = 0 if values is None else int(values.shape[-1])
+        return mean, (Q,), (first, probes), (met, verdict, made, xp.max(error))
 
     def _basis(self, A: Any, concrete: bool, watch: Any) -> tuple[Array, Array, Array, int, int, int]:
         """``tr(Q^H A Q)``, Q, A Q, and how many products and blocks of test vectors it took."""

@@ -29,29 +29,32 @@ class Block:
 def linear_estimate(
     be: Backend,
     A: Any,
-    run: Callable[[Any], tuple[Array, tuple[Array, ...], int, Any]],
-    blocks: Callable[[tuple[Array, ...], int], Iterator[Block]],
+    run: Callable[[Any], tuple[Array, tuple[Array, ...], tuple[int, ...], Any]],
+    blocks: Callable[..., Iterator[Block]],
 ) -> tuple[Array, Any]:
-    """The answer, and aux, of ``run(A) -> (answer, kept, count, aux)``.
+    """The answer, and aux, of ``run(A) -> (answer, kept, counts, aux)``.
 
-    blocks(kept, count): the terms that the answer is a sum of, where ``kept`` are arrays that have no
-    derivative (a basis, say) and count is a whole number that run has found (of probes, say).
+    blocks(*kept, *counts): the terms that the answer is a sum of, where ``kept`` are arrays that have no
+    derivative (a basis, say) and counts are whole numbers that run has found (of probes, say).
     """
     if not be.differentiating(*tree_leaves(A)):
         answer, _, _, aux = run(A)
         return answer, aux
-    counts: list[int] = []
+    found: list[tuple[int, ...]] = []
 
     def unrecorded(A: Any) -> Any:
-        answer, kept, count, aux = run(A)
-        counts.append(count)
-        return (answer, be.zeros((), be.real_dtype(A.dtype), A.device) + count, *kept), aux
+        answer, kept, counts, aux = run(A)
+        found.append(counts)
+        numbers = be.asarray([float(c) for c in counts], be.real_dtype(A.dtype), A.device)
+        return (answer, numbers, *kept), aux
 
     def terms(outputs: Any) -> Iterator[Block]:
-        _, count, *kept = outputs
-        # a batch that is mapped over has a number of its own for each; a trace has one
-        found = round(be.number(count)) if be.is_concrete(count) else counts[-1]
-        return blocks(tuple(be.constant(x) for x in kept), found)
+        _, numbers, *kept = outputs
+        # of a batch that is mapped over, each has numbers of its own; in a trace they are the same for all
+        counts = found[-1]
+        if be.is_concrete(numbers):
+            counts = tuple(round(c) for c in be.to_numpy(numbers).tolist())
+        return blocks(*(be.constant(x) for x in kept), *counts)
 
     def tangent(d: Any, inputs: Any, outputs: Any) -> tuple[Array, ...]:
         out: Any = None

@@ -9,7 +9,9 @@ standard error.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, ClassVar
 
 from ..backends.base import Array
@@ -22,9 +24,12 @@ from ..reasons import NONFINITE, REASONS, RUNNING
 from .base import Iterative, question_memory
 from .coloring import graph_colors, graph_of
 from .exact import Exact
+from .linear_estimate import Block, linear_estimate
 from .sketch import look, next_key
 
 __all__ = ["Probing"]
+
+EXACT, FAR = -1, -2  # reasons of its own: by n products; the given distance or colours do not do
 
 
 @dataclass(frozen=True)
@@ -119,6 +124,42 @@ class Probing(Iterative):
 
     def _run(self, A: Any, question: str) -> Array:
         be = A._concrete_backend()
+        colorings: dict[int, Any] = {}
+
+        def blocks(distance: int, stage: int, count: int, samples: int) -> Iterator[Block]:
+            if not count:
+                yield from map(partial(_summed, be, question), Exact(bs=self.bs).terms(A, 0))
+                return
+            for start, stop in self._chunks(count, samples):
+                yield Block(
+                    partial(self._signs, A, colorings[distance] % count, start, stop, samples, stage),
+                    lambda Z, AZ: self._values(be, Z, AZ, samples, question)[1],
+                    lambda Z, g: Z * (g[..., None, None] if question == "trace" else g[..., None]) / samples,
+                )
+
+        run = partial(self._sample, question=question, colorings=colorings)
+        value, (met, code, made, error) = linear_estimate(be, A, run, blocks)
+        error = be.constant(error)
+        if not be.is_concrete(error):
+            exact = isinstance(code, int) and code == EXACT
+            self._tell(be, met, "exact" if exact else "see converged", made, error)
+            return value
+        met, code, made, error = bool(met), int(code), int(made), be.number(error)
+        reason = REASONS.get(code, "product limit reached")
+        reason = (
+            "exact"
+            if code == EXACT
+            else "neighbours beyond the distance are too large"
+            if code == FAR
+            else reason
+        )
+        self._tell(be, met, "converged" if met and code != EXACT else reason, made, error)
+        return value
+
+    def _sample(self, A: Any, question: str, colorings: dict[int, Any]) -> Any:
+        """Value; distance, stage, colours (0: the answer is exact) and draws of it; whether it meets the
+        tolerance, why it ended, products made and standard error."""
+        be = A._concrete_backend()
         xp = be.xp
         n = A.shape[-1]
         made = stage = 0
@@ -126,19 +167,21 @@ class Probing(Iterative):
         found: Any = None
         with self.watched("Probing", self.max_iters, be, *tree_leaves(A)) as watch:
             while True:
-                colors = self._coloring(A, distance)
+                colors = colorings[distance] = self._coloring(A, distance)
                 count = int(colors.max()) + 1
                 draws = self._draws(count)
                 if count * draws >= n and made + n <= self.max_iters:
-                    self._tell(be, True, "exact", made + n, 0.0)
                     exact = Exact(bs=self.bs)
-                    return exact.trace(A) if question == "trace" else exact.diag(A, 0)
+                    value = exact.trace(A) if question == "trace" else exact.diag(A, 0)
+                    zero = be.zeros((), be.real_dtype(A.dtype), A.device)
+                    return value, (), (distance, stage, 0, 0), (True, EXACT, made + n, zero)
                 limit = max((self.max_iters - made) // draws, 1)
                 if count > limit:
                     if found is not None:
                         break
-                    colors, count = colors % limit, limit  # more neighbours share a probe: a larger variance
-                found = self._probe(A, colors, count, draws, stage, question)
+                    count = limit  # more neighbours share a probe: a larger variance
+                found = self._probe(A, colors % count, count, draws, stage, question)
+                numbers = distance, stage, count, draws
                 made, stage = made + count * draws, stage + 1
                 _, error, size = found
                 met = xp.all(error <= self.tol * size)
@@ -149,19 +192,45 @@ class Probing(Iterative):
                     break
                 distance *= 2
         value, error, _ = found
-        if not concrete:
-            self._tell(be, met, "see converged", made, xp.max(error))
-            return value  # type: ignore[no-any-return]
-        reason = "product limit reached" if not fixed else "neighbours beyond the distance are too large"
-        reason = reason if verdict == RUNNING else REASONS[verdict]
-        reason = "converged" if bool(met) else reason if be.all_finite(error) else REASONS[NONFINITE]
-        self._tell(be, bool(met), reason, made, be.number(xp.max(error)))
-        return value  # type: ignore[no-any-return]
+        code = verdict
+        if concrete and verdict == RUNNING:
+            code = NONFINITE if not be.all_finite(error) else FAR if fixed else RUNNING
+        return value, (), numbers, (met, code, made, xp.max(error))
 
     def _draws(self, count: int) -> int:
         """Draws of the signs for each of ``count`` colours: eight differences at least, or no spread is
         believed."""
         return max(self.samples, -(-8 // count) + 1)
+
+    def _chunks(self, count: int, samples: int) -> Iterator[tuple[int, int]]:
+        """First and last colour of the probes that are multiplied at once."""
+        width = max(self.bs // samples, 1)
+        return ((start, min(start + width, count)) for start in range(0, count, width))
+
+    def _signs(self, A: Any, colors: Any, start: int, stop: int, samples: int, stage: int) -> Array:
+        """Probes: draws of signs on the rows of each colour, all colours of one draw after the other."""
+        be = A._concrete_backend()
+        xp = be.xp
+        color = be.asarray(colors, device=A.device)
+        here = color[:, None] == xp.arange(start, stop, device=be.device(color))
+        here = be.astype(here, A.dtype)
+        draws = []
+        for j in range(samples):
+            key = next_key(be, self.key, (stage * samples + j) * 65_537 + start)
+            draws.append(here * be.rademacher(key, (A.shape[-1], 1), A.dtype, A.device))
+        return xp.concat(draws, axis=-1)  # type: ignore[no-any-return]
+
+    def _values(self, be: Any, Z: Array, AZ: Array, samples: int, question: str) -> tuple[Array, Array]:
+        """What each draw says, (..., samples, colours) sums for the trace and (..., n, samples) entries for
+        the diagonal, and the means over draws, added up."""
+        xp = be.xp
+        products = be.conj(Z) * AZ
+        products = xp.reshape(products, (*products.shape[:-1], samples, products.shape[-1] // samples))
+        if question == "trace":
+            values = xp.sum(products, axis=-3)
+            return values, xp.sum(xp.mean(values, axis=-2), axis=-1)
+        values = xp.sum(products, axis=-1)
+        return values, xp.mean(values, axis=-1)
 
     def _probe(
         self, A: Any, colors: Any, count: int, samples: int, stage: int, question: str
@@ -169,35 +238,20 @@ class Probing(Iterative):
         """Estimate, its standard error and size, from ``samples`` draws of signs for each colour."""
         be = A._concrete_backend()
         xp = be.xp
-        n = A.shape[-1]
-        real = be.real_dtype(A.dtype)
-        color = be.asarray(colors, device=A.device)
         total: Any = 0
         lost: Any = 0  # sum of squared deviations
-        for start in range(0, count, max(self.bs // samples, 1)):
-            stop = min(start + max(self.bs // samples, 1), count)
-            here = color[:, None] == xp.arange(start, stop, device=be.device(color))
-            here = be.astype(here, A.dtype)
-            draws = []
-            for j in range(samples):
-                key = next_key(be, self.key, (stage * samples + j) * 65_537 + start)
-                signs = be.rademacher(key, (n, 1), A.dtype, A.device)
-                draws.append(here * signs)
-            Z = xp.concat(draws, axis=-1)
-            products = be.conj(Z) * (A @ Z)
-            products = xp.reshape(products, (*products.shape[:-1], samples, stop - start))
-            # (..., samples, colours) sums for the trace, (..., n, samples) entries for the diagonal
-            values = xp.sum(products, axis=-3) if question == "trace" else xp.sum(products, axis=-1)
-            axis = -2 if question == "trace" else -1
-            mean = xp.mean(values, axis=axis)
-            off = values - (mean[..., None, :] if question == "trace" else mean[..., None])
+        axis = -2 if question == "trace" else -1
+        for start, stop in self._chunks(count, samples):
+            Z = self._signs(A, colors, start, stop, samples, stage)
+            values, part = self._values(be, Z, A @ Z, samples, question)
+            off = values - xp.mean(values, axis=axis, keepdims=True)
             squares = xp.sum(xp.abs(off) ** 2, axis=axis) / (samples * (samples - 1))
-            total = total + (xp.sum(mean, axis=-1) if question == "trace" else mean)
+            total = total + part
             lost = lost + xp.sum(squares, axis=-1)
         freedom = count * (samples - 1)
         lost = lost * (freedom / max(freedom - 2, 0.5))  # Student's t is wider than the normal
         size = xp.abs(total) if question == "trace" else xp.linalg.vector_norm(total, axis=-1)
-        eps = float(xp.finfo(real).eps)
+        eps = float(xp.finfo(be.real_dtype(A.dtype)).eps)
         return total, xp.sqrt(lost + (8 * eps * size) ** 2), size
 
     def _tell(self, be: Any, met: Any, reason: str, made: int, error: Any) -> None:
@@ -212,3 +266,15 @@ class Probing(Iterative):
                 standard_error=error,
             )
         )
+
+
+def _summed(be: Any, question: str, block: Block) -> Block:
+    """A block of a diagonal, or of its sum."""
+    if question == "diag":
+        return block
+
+    def pull(V: Array, g: Array) -> Array:
+        ones = be.xp.ones((*g.shape, V.shape[-2]), dtype=g.dtype, device=be.device(g))
+        return block.pull(V, g[..., None] * ones)
+
+    return Block(block.probes, lambda V, Y: be.xp.sum(block.value(V, Y), axis=-1), pull)

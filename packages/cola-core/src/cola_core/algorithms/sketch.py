@@ -204,7 +204,8 @@ class Sketching(Iterative):
             sketch, verdict = self._grown(A, *k)
         s = sketch.omega.shape[-1]
         if not s:
-            self._tell(be, True, "exact", int(verdict) * self.passes + n, 0.0, 0.0)
+            spent = int(verdict) if be.is_concrete(verdict) else verdict
+            self._tell(be, True, "exact", spent * self.passes + n, 0.0, 0.0)
             return getattr(Exact(), question)(A, *k)  # type: ignore[no-any-return]
         concrete = be.is_concrete(be.constant(sketch.Y))
         if concrete and not be.all_finite(be.constant(sketch.Y)):

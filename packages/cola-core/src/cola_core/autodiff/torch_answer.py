@@ -37,7 +37,8 @@ def differentiable(
     """``run(*inputs) -> (outputs, aux)`` with the derivative ``tangent(d, inputs, outputs)``.
 
     cotangent(grads, inputs, outputs): its transpose, where that is cheaper stated than derived: for each
-    input None, an array, or, where it is an operator, a list of pairs (U, V).
+    input None, an array, or, where it is an operator, pairs (U, V): a list, or an iterator that makes them
+    one by one.
     Under ``torch.func.vmap`` one answer after another; aux is then that of the last.
     """
     parts = [take_apart(x) for x in inputs]
@@ -222,12 +223,17 @@ def _from_cotangent(
         if isinstance(gradient, torch.Tensor):
             found[places[0]] = gradient
             continue
-        Us, Vs = [U for U, _ in gradient], [V for _, V in gradient]
+        # a list at once; of what an iterator makes, one after the other
+        groups = [gradient] if isinstance(gradient, (list, tuple)) else ([pair] for pair in gradient)
+        for group in groups:
+            Us, Vs = [U for U, _ in group], [V for _, V in group]
 
-        def products(*moving: torch.Tensor, i: int = i, places: Any = places, Vs: Any = Vs) -> Any:
-            A = call.inputs(merged(flat, places, moving))[i]
-            return tuple(A @ V for V in Vs)
+            def products(*moving: torch.Tensor, i: int = i, places: Any = places, Vs: Any = Vs) -> Any:
+                A = call.inputs(merged(flat, places, moving))[i]
+                return tuple(A @ V for V in Vs)
 
-        pulled = pull_back(products, [flat[p] for p in places], tuple(Us), *flat, *Vs)
-        found.update(zip(places, pulled, strict=True))
+            pulled = pull_back(products, [flat[p] for p in places], tuple(Us), *flat, *Vs)
+            for p, part in zip(places, pulled, strict=True):
+                if part is not None:
+                    found[p] = part if p not in found else found[p] + part
     return [found.get(p) for p in wanted]
