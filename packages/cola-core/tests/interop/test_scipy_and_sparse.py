@@ -172,4 +172,8 @@ def test_moving_what_cannot_be_shared(rng):
     t = torch.as_tensor(a).mH
     near(ops.Dense(t).to(backend="numpy").to_dense(), a.conj().T, 0)
     g = torch.ones(2, 2, requires_grad=True)
-    near(ops.Dense(g).to(backend="numpy").to_dense(), np.ones((2, 2)), 0)
+    with pytest.raises(cola.errors.BackendError, match="detach"):
+        ops.Dense(g).to(backend="numpy")
+    near(ops.Dense(g.detach()).to(backend="numpy").to_dense(), np.ones((2, 2)), 0)
+    with torch.no_grad():
+        near(ops.Dense(g).to(backend="numpy").to_dense(), np.ones((2, 2)), 0)

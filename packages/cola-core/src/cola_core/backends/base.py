@@ -15,7 +15,7 @@ import numpy as np
 from ..compiling import read_instead
 from ..errors import BackendError
 
-__all__ = ["Array", "Backend", "dtype_name"]
+__all__ = ["Array", "Backend", "dtype_name", "refuse_graph"]
 
 Array = Any  # an array of any backend
 
@@ -39,6 +39,20 @@ def _dtype_name(dtype: Any) -> str:
     if isinstance(dtype, type):
         return dtype.__name__
     return str(dtype).rpartition(".")[2]
+
+
+def refuse_graph(x: Any, target: str) -> None:
+    """BackendError where a tensor that requires gradients would become an array of another library: its
+    derivative would be lost without a word."""
+    if getattr(x, "requires_grad", False):
+        import torch
+
+        if torch.is_grad_enabled():
+            raise BackendError(
+                f"a tensor of shape {tuple(x.shape)} that requires gradients would become an array of "
+                f"{target}, which knows nothing of them. Keep everything in PyTorch "
+                "(A.to(backend='torch')), or say that no derivative is wanted: x.detach()."
+            )
 
 
 class Backend:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from .base import Array, dtype_name
+from .base import Array, dtype_name, refuse_graph
 from .registry import get_backend
 
 __all__ = ["exchange"]
@@ -15,12 +15,13 @@ def exchange(x: Array, source: str, target: str, device: Any = None) -> Array:
 
     The result shares x's memory where both can look at it: contiguous arrays on the host between any two of
     NumPy, PyTorch and JAX (JAX wants 64-byte alignment), and on one GPU between PyTorch and JAX. Otherwise it
-    is a copy. Values only: a tensor's derivative graph is left behind. Writing into one of two arrays that
-    share memory changes both, and JAX assumes that nobody does.
+    is a copy. Values only: a tensor that requires gradients is refused with a BackendError; detach it.
+    Writing into one of two arrays that share memory changes both, and JAX assumes that nobody does.
     """
     to = get_backend(target)
     if source == target:
         return x if device is None else to.asarray(x, device=device)
+    refuse_graph(x, target)
     shared = _SHARE.get((source, target), lambda x: None)(x)
     if shared is None:
         shared = to.asarray(get_backend(source).to_numpy(x))

@@ -13,7 +13,7 @@ import numpy as np
 
 from ..errors import NotPositiveDefiniteError, SingularMatrixError
 from ..pytree import tree_leaves
-from .base import Array, Backend, dtype_name
+from .base import Array, Backend, dtype_name, refuse_graph
 
 __all__ = ["BACKEND", "JaxBackend"]
 
@@ -34,6 +34,7 @@ class JaxBackend(Backend):
 
     def asarray(self, x: Any, dtype: Any = None, device: Any = None) -> Array:
         if hasattr(x, "detach"):
+            refuse_graph(x, "jax")
             x = x.detach().cpu().resolve_conj().numpy()
         return jnp.asarray(x, dtype=None if dtype is None else self.dtype(dtype), device=device)
 

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from ..errors import NotPositiveDefiniteError, SingularMatrixError
-from .base import Array, Backend, dtype_name
+from .base import Array, Backend, dtype_name, refuse_graph
 
 __all__ = ["BACKEND", "NumpyBackend"]
 
@@ -31,6 +31,7 @@ class NumpyBackend(Backend):
 
     def asarray(self, x: Any, dtype: Any = None, device: Any = None) -> Array:
         if hasattr(x, "detach"):  # a torch tensor that may require gradients
+            refuse_graph(x, "numpy")
             x = x.detach().cpu().resolve_conj().numpy()
         return np.asarray(x, dtype=None if dtype is None else self.dtype(dtype))
 

@@ -304,8 +304,10 @@ class TorchBackend(Backend):
         solve_adjoint: Any = None,
         solve_tangent: Any = None,
     ) -> tuple[Array, Any]:
+        from ..autodiff.torch_hidden import refuse_hidden
         from ..autodiff.torch_implicit import implicit_solve
 
+        refuse_hidden(A)
         return implicit_solve(A, solve, b, solve_adjoint, solve_tangent)
 
     def differentiable(
@@ -316,6 +318,10 @@ class TorchBackend(Backend):
         cotangent: Callable[..., tuple[Any, ...]] | None = None,
         linear: dict[int, Callable[..., Any]] | None = None,
     ) -> tuple[tuple[Array, ...], Any]:
+        if torch.is_grad_enabled() or forward_ad._current_level >= 0:
+            from ..autodiff.torch_hidden import refuse_hidden
+
+            refuse_hidden(*inputs)
         if not self.differentiating(*tree_leaves(inputs)):
             return run(*inputs)
         from ..autodiff.torch_answer import differentiable

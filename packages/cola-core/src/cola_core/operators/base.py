@@ -24,6 +24,7 @@ from .protocols import TorchFunction, array_function, array_ufunc, torch_functio
 
 __all__ = ["LinearOperator"]
 
+_OF_TENSORS = frozenset({"requires_grad", "requires_grad_", "grad", "backward"})
 MAX_DENSE_BYTES = 2**33  # to_dense() refuses above this unless told otherwise
 
 
@@ -747,6 +748,22 @@ class LinearOperator:
         from ..picture import spy
 
         return spy(self, ax=ax, max_size=max_size, **style)
+
+    def __getattr__(self, name: str) -> Any:
+        """Names of a tensor's derivatives, which an operator has not, say where they are."""
+        if name in _OF_TENSORS:
+            library = self.__dict__.get("backend") or type(self).backend.__get__(self, type(self))
+            where = (
+                f"its arrays are those of {library.name}: differentiate a number made of them "
+                "(torch.autograd.grad, jax.grad) with the operator as an argument"
+                if library is not None and library.name != "numpy"
+                else "NumPy arrays carry no derivatives: use PyTorch or JAX, A.to(backend='torch') or "
+                "A.to(backend='jax')"
+            )
+            raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}; {where}.")
+        if hasattr(type(self), name):
+            return object.__getattribute__(self, name)  # a property that failed says why
+        raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
 
     # -- looks -----------------------------------------------------------------------------------------------
     def __repr__(self) -> str:
