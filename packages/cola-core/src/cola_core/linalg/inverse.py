@@ -157,7 +157,8 @@ def _keepable(be: Any, A: LinearOperator) -> bool:
     if be.name == "numpy" or KEEP_FACTORS.get():
         return True
     arrays = tree_leaves(A)
-    return be.is_concrete(*arrays) and not be.differentiating(*arrays)
+    wanted = be.differentiating(*arrays) or any(getattr(x, "requires_grad", False) for x in arrays)
+    return be.is_concrete(*arrays) and not wanted
 
 
 INV = Question("inv", abstract=lambda A: A, doc="inverse as an operator")

@@ -551,7 +551,9 @@ class LinearOperator:
             self.__dict__[name] = made
         else:
             leaves = tree_leaves((self, made))
-            if be.is_concrete(*leaves) and not be.differentiating(*leaves):
+            # also of leaves that want gradients while none are recorded: later some may be
+            wanted = be.differentiating(*leaves) or any(getattr(x, "requires_grad", False) for x in leaves)
+            if be.is_concrete(*leaves) and not wanted:
                 self.__dict__[name] = made
         return made
 
