@@ -20,7 +20,7 @@ from ..dispatch.session import aside, record
 from ..info import Info
 from ..operators.sparse_rows import loop_form
 from ..pytree import map_leaves
-from ..reasons import CONVERGED
+from ..reasons import CONVERGED, RUNNING
 from .base import Iterative, question_memory
 from .derivative_solve import solved
 from .iteration import (
@@ -101,6 +101,10 @@ class KrylovSolver(Iterative):
     def _told(self, be: Backend, A: Any, P: Any, B: Array, tol: float, found: Any) -> tuple[Array, Info]:
         """The answer of ``_restarted`` with its Info; failures are examined where values can be."""
         X, steps, products, codes, rnorm, facts = found
+        if be.is_concrete(codes) and not be.is_concrete(X, B):
+            # under torch.func.vmap, which the iteration ran outside of: its columns are not those of X
+            codes, rnorm = be.astype(0 * be.frobenius(B, axis=-2), codes.dtype) + RUNNING, None
+            facts = {name: fact for name, fact in facts.items() if name not in PER_COLUMN}
         if rnorm is not None and be.is_concrete(rnorm, codes):
             lengths = facts.get("lengths")
             codes, made = diagnosed(be, A, X, B, rnorm, codes, tol, self._self_adjoint, lengths)

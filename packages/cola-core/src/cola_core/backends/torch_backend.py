@@ -4,20 +4,31 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import nullcontext
+from types import ModuleType
 from typing import Any
 
-import array_api_compat.torch as xp
+import array_api_compat.torch
 import torch
+from torch._C._functorch import peek_interpreter_stack
+from torch._functorch.pyfunctorch import temporarily_clear_interpreter_stack
 from torch._subclasses.fake_tensor import FakeTensor
 from torch.autograd import forward_ad
 from torch.utils._python_dispatch import _disable_current_modes
 
-from ..autodiff.torch_loops import batched, being_traced, masked_loop, unrolled_loop
+from ..autodiff.torch_loops import batched, being_traced, masked_loop, plain_value, unrolled_loop
 from ..errors import BackendError, NotPositiveDefiniteError, SingularMatrixError
 from ..pytree import tree_leaves
 from .base import Array, Backend, dtype_name
 
 __all__ = ["BACKEND", "TorchBackend"]
+
+
+xp = ModuleType("cola_core.backends.torch_backend.xp", array_api_compat.torch.__doc__)
+xp.__dict__.update(
+    {name: x for name, x in vars(array_api_compat.torch).items() if not name.startswith("__")},
+    __array_namespace_info__=array_api_compat.torch.__array_namespace_info__,
+    moveaxis=torch.movedim,  # the same function; only this one has a rule for vmap
+)
 
 
 class TorchBackend(Backend):
@@ -93,7 +104,11 @@ class TorchBackend(Backend):
         return float(x.detach()) if isinstance(x, torch.Tensor) else float(x)
 
     def constant(self, x: Array) -> Array:
-        return x.detach() if isinstance(x, torch.Tensor) else x
+        if not isinstance(x, torch.Tensor):
+            return x
+        if torch._C._functorch.is_functorch_wrapped_tensor(x) and not batched(x):
+            x = plain_value(x)  # under torch.func.grad and jvp values can be looked at
+        return x.detach()
 
     def matmul(self, a: Array, b: Array) -> Array:
         if a.dtype != b.dtype:
@@ -121,6 +136,11 @@ class TorchBackend(Backend):
             return y.addmm_(x, a)
         return super().matmul_add(y, x, a)
 
+    def add_matmul(self, x: Array, y: Array, a: Array) -> Array:
+        if not self.is_concrete(x, y, a):  # under vmap one of them may have examples that the others lack
+            return x + self.matmul(y, a)
+        return super().add_matmul(x, y, a)
+
     def _mine(self, y: Array, x: Array, a: Array) -> bool:
         """Whether y can be overwritten: nothing is differentiated or traced, and nothing is converted."""
         if torch.is_grad_enabled() and (y.requires_grad or x.requires_grad or a.requires_grad):
@@ -135,6 +155,8 @@ class TorchBackend(Backend):
     def put(self, x: Array, index: Any, value: Array) -> Array:
         if self.differentiating(x, value) or not self.is_concrete(x, value):
             x = x.clone()
+        if batched(value):  # vmap writes what has examples only into what has them
+            x = x + torch.zeros_like(value).sum().to(x.dtype)
         x[index] = value
         return x
 
@@ -383,8 +405,11 @@ class TorchBackend(Backend):
 
 
 def _untraced() -> Any:
-    """Within, numbers are numbers: those that a key stands for are constants of a program being traced."""
-    return _disable_current_modes() if being_traced() else nullcontext()
+    """Within, numbers are numbers: those that a key stands for are constants of a program being traced, and
+    the same for every example of ``torch.func.vmap``."""
+    if being_traced():
+        return _disable_current_modes()
+    return temporarily_clear_interpreter_stack() if peek_interpreter_stack() is not None else nullcontext()
 
 
 def _constant(x: Array) -> Array:

@@ -23,6 +23,8 @@ from __future__ import annotations
 from importlib import import_module
 from typing import Any
 
+from ..compiling import read_instead
+
 __all__ = [
     "convert",
     "library_of",
@@ -49,14 +51,18 @@ _BY_TYPE: dict[type, str | None] = {}
 
 def library_of(x: Any) -> str | None:
     """Which file here converts ``x``; None for arrays, our own operators and anything unknown."""
-    cls = type(x)
-    try:
-        found = _BY_TYPE[cls]
-    except KeyError:
-        found = _BY_TYPE[cls] = _library_of_type(cls)
+    found = _of_type(type(x))
     if found == "torch_sparse" and str(x.layout) == "torch.strided":
         return None
     return found
+
+
+@read_instead(lambda cls: "torch_sparse" if cls.__name__ in ("Tensor", "Parameter") else None)
+def _of_type(cls: type) -> str | None:
+    try:
+        return _BY_TYPE[cls]
+    except KeyError:
+        return _BY_TYPE.setdefault(cls, _library_of_type(cls))
 
 
 def _library_of_type(cls: type) -> str | None:
