@@ -19,8 +19,8 @@ from ..backends.base import Array, Backend
 from ..dispatch.session import aside, record
 from ..info import Info
 from ..operators.sparse_rows import loop_form
-from ..pytree import map_leaves
-from ..reasons import CONVERGED, RUNNING
+from ..pytree import map_leaves, tree_leaves
+from ..reasons import CONVERGED
 from .base import Iterative, question_memory
 from .derivative_solve import solved
 from .iteration import (
@@ -91,7 +91,7 @@ class KrylovSolver(Iterative):
         if differentiated(be, A, B):
             # what only speeds the solve up has no part in its derivative
             P = as_preconditioner(self.P, map_leaves(be.constant, A))
-            X0 = None if X0 is None else be.constant(X0)
+            X0 = None if X0 is None or be.mapped(X0) else be.constant(X0)
             return self._implicit(be, A, P, B, X0, tol, limit, vector)
         P = as_preconditioner(self.P, A)
         X, info = self._told(be, A, P, B, tol, self._restarted(be, A, P, B, X0, tol, limit))
@@ -101,10 +101,6 @@ class KrylovSolver(Iterative):
     def _told(self, be: Backend, A: Any, P: Any, B: Array, tol: float, found: Any) -> tuple[Array, Info]:
         """The answer of ``_restarted`` with its Info; failures are examined where values can be."""
         X, steps, products, codes, rnorm, facts = found
-        if be.is_concrete(codes) and not be.is_concrete(X, B):
-            # under torch.func.vmap, which the iteration ran outside of: its columns are not those of X
-            codes, rnorm = be.astype(0 * be.frobenius(B, axis=-2), codes.dtype) + RUNNING, None
-            facts = {name: fact for name, fact in facts.items() if name not in PER_COLUMN}
         if rnorm is not None and be.is_concrete(rnorm, codes):
             lengths = facts.get("lengths")
             codes, made = diagnosed(be, A, X, B, rnorm, codes, tol, self._self_adjoint, lengths)
@@ -172,14 +168,26 @@ class KrylovSolver(Iterative):
     ) -> Array:
         """The solve as one differentiable step: its derivative is another solve, so memory stays flat."""
 
+        many = P is not None and be.mapped(*tree_leaves(P))
+        if many and hasattr(self.P, "_matmat"):
+            raise NotImplementedError(
+                f"{type(self).__name__}(P=operator) under torch.func.vmap: the preconditioner has examples of "
+                "its own. Give what makes one of each operator instead, such as P=Jacobi()."
+            )
+
+        def of(P: Any, operator: Any) -> Any:
+            # examples are solved one after the other, outside of vmap, where theirs cannot be seen
+            return as_preconditioner(self.P, operator) if many else P
+
         def value(operator: Any, rhs: Array) -> Any:
-            X, *rest = self._restarted(be, operator, P, rhs, X0, tol, limit)
+            X, *rest = self._restarted(be, operator, of(P, operator), rhs, X0, tol, limit)
             return X, tuple(rest)
 
         def again(P: Any) -> Any:
             def solve(operator: Any, rhs: Array) -> Any:
-                found = self._restarted(be, operator, P, rhs, None, tol, limit)
-                return (*self._told(be, operator, P, rhs, tol, found), found[1:])
+                near = of(P, operator)
+                found = self._restarted(be, operator, near, rhs, None, tol, limit)
+                return (*self._told(be, operator, near, rhs, tol, found), found[1:])
 
             return solve
 

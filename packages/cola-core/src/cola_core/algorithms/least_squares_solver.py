@@ -337,7 +337,7 @@ class LeastSquaresSolver(Iterative):
             norm=xp.max(out.norm),
             condition=xp.max(out.condition),
         )
-        if be.is_concrete(relative, out.steps):
+        if be.is_concrete(good, small, relative, out.steps):
             if bool(xp.all(good)) and not bool(xp.all(small)):
                 info = info.replace(reason=LEAST_SQUARES)
             info = info.concrete(be)

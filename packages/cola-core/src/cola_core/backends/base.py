@@ -95,6 +95,10 @@ class Backend:
     def is_concrete(self, *xs: Any) -> bool:
         return True
 
+    def mapped(self, *xs: Any) -> bool:
+        """Whether a vmap whose examples one cannot see outside of it (PyTorch's) is at work on one of these."""
+        return False
+
     def is_complex(self, x: Any) -> bool:
         """Whether an array, operator or dtype of this library is complex."""
         return "complex" in dtype_name(getattr(x, "dtype", x))

@@ -94,6 +94,9 @@ class TorchBackend(Backend):
                 return True
         return False
 
+    def mapped(self, *xs: Any) -> bool:
+        return any(map(batched, xs))
+
     def is_complex(self, x: Any) -> bool:
         return (x if isinstance(x, torch.dtype) else x.dtype).is_complex
 
