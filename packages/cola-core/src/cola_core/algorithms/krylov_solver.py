@@ -171,8 +171,8 @@ class KrylovSolver(Iterative):
         many = P is not None and be.mapped(*tree_leaves(P))
         if many and hasattr(self.P, "_matmat"):
             raise NotImplementedError(
-                f"{type(self).__name__}(P=operator) under torch.func.vmap: the preconditioner has examples of "
-                "its own. Give what makes one of each operator instead, such as P=Jacobi()."
+                f"{type(self).__name__}(P=operator) under torch.func.vmap: the preconditioner has examples "
+                "of its own. Give what makes one of each operator instead, such as P=Jacobi()."
             )
 
         def of(P: Any, operator: Any) -> Any:
