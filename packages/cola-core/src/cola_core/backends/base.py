@@ -96,7 +96,7 @@ class Backend:
         return True
 
     def mapped(self, *xs: Any) -> bool:
-        """Whether a vmap whose examples cannot be seen outside of it (PyTorch's) is at work on one of these."""
+        """Whether ``torch.func.vmap``, whose examples cannot be seen outside of it, is at work on these."""
         return False
 
     def is_complex(self, x: Any) -> bool:
