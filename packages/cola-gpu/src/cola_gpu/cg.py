@@ -104,7 +104,7 @@ class MixedPrecisionCG(Algorithm):
             return refine(bk, A, rhs, bk.xp.zeros_like(rhs) if x is None else x, phases, tol)
 
         with np.errstate(all="ignore"):  # overflow in a low precision is detected
-            if may_differentiate(bk, A, columns):
+            if bk.differentiating(columns, *tree_leaves(A)):
                 # one implicit step: the derivative of a solve is another solve, whatever the iteration did
                 x, outcome = bk.implicit_solve(A, run, columns)
             else:
@@ -177,24 +177,6 @@ class MixedPrecisionCG(Algorithm):
             residuals=outcome.residuals,
             tolerance=tol,
         )
-
-
-def may_differentiate(bk: Backend, A: Any, b: Array) -> bool:
-    """Whether a framework may want derivatives of this solve (always so while JAX traces)."""
-    arrays = [b]
-
-    def collect(x: Array) -> Array:
-        arrays.append(x)
-        return x
-
-    map_leaves(collect, A)
-    if bk.name == "jax":
-        return not bk.is_concrete(*arrays)
-    if bk.name == "torch":
-        import torch
-
-        return torch.is_grad_enabled() and any(getattr(x, "requires_grad", False) for x in arrays)
-    return False
 
 
 def _positive_diagonal(bk: Backend, A: Any) -> Array:
