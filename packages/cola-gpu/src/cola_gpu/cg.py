@@ -20,7 +20,7 @@ from cola_core.errors import (
     UnknownNameError,
 )
 from cola_core.info import Info
-from cola_core.ops import Diagonal, LinearOperator, as_operator, map_leaves
+from cola_core.ops import Diagonal, LinearOperator, as_operator, tree_leaves
 
 from .precision import cast, choose, lowered, precision_of
 from .refinement import CONVERGED, REASONS, Outcome, Phase, refine

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ..pytree import flatten, map_leaves, operator, register_pytrees, static, unflatten
+from ..pytree import flatten, map_leaves, operator, register_pytrees, static, tree_leaves, unflatten
 from .adopt import adopted, parts
 from .algebra import add, as_operator, block_diag, kron, kronsum, matmul, power, scale
 from .banded import Banded, Tridiagonal
@@ -106,5 +106,6 @@ __all__ = [
     "scale",
     "split_scalar",
     "static",
+    "tree_leaves",
     "unflatten",
 ]
