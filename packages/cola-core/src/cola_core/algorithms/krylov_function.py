@@ -79,29 +79,53 @@ def krylov_times(alg: Any, A: Any, f: Any, X: Array, hermitian: bool) -> Array:
     eps = float(be.xp.finfo(be.real_dtype(A.dtype)).eps)
     tol = max(1e-10, 50 * eps) if alg.tol is None else float(alg.tol)
     leaves = tree_leaves(A)
-    if not be.is_concrete(X, *leaves):
-        usual = STEPS if hermitian else GENERAL_STEPS
-        m = min(n, usual if alg.max_iters is None else int(alg.max_iters))
-        Y, info = krylov_function_traced(A, f, X, hermitian, tol, m)
-        record(info)
-        return Y
-    check_finite(A, X)
     limit = 1000 if alg.max_iters is None else int(alg.max_iters)
-    show = bool(alg.pbar) or getattr(alg, "progress", False)
-    title = f"{'Lanczos' if hermitian else 'Arnoldi'} {f.name}"
-    seconds = getattr(alg, "max_seconds", None)
-    with watching(title, limit, show, getattr(alg, "callback", None), seconds) as bar:
-        if be.name == "torch" and any(getattr(x, "requires_grad", False) for x in (X, *leaves)):
-            from ..autodiff.torch_implicit import detached
 
-            quiet = detached(A)
-            _, info = krylov_function(quiet, f, X.detach(), hermitian, tol, limit, n, bar)
-            Y, again = krylov_function_traced(A, f, X, hermitian, tol, max(int(info.iterations), 1))
-            record(info.replace(matvecs=info.matvecs + again.matvecs))
-            return Y
-        Y, info = krylov_function(A, f, X, hermitian, tol, limit, alg.basis, bar)
+    def value(A: Any, X: Array) -> tuple[Array, Info]:
+        """Nothing of it is differentiated."""
+        if not be.is_concrete(X, *tree_leaves(A)):
+            usual = STEPS if hermitian else GENERAL_STEPS
+            m = min(n, usual if alg.max_iters is None else int(alg.max_iters))
+            return krylov_function_traced(A, f, X, hermitian, tol, m)
+        check_finite(A, X)
+        show = bool(alg.pbar) or getattr(alg, "progress", False)
+        title = f"{'Lanczos' if hermitian else 'Arnoldi'} {f.name}"
+        seconds = getattr(alg, "max_seconds", None)
+        with watching(title, limit, show, getattr(alg, "callback", None), seconds) as bar:
+            return krylov_function(A, f, X, hermitian, tol, limit, alg.basis, bar)
+
+    if not be.differentiating(X, *leaves) or be.name == "abstract":
+        Y, info = value(A, X)
+    elif (be.name == "jax" and not f.kind) or (not f.real and not A._is_complex()):
+        # the steps themselves are differentiated: functions that only traced code can evaluate
+        Y, info = _recorded(be, A, f, X, hermitian, tol, limit)
+    else:
+        from .function_derivative import function_derivative
+        from .krylov_derivative import krylov_derivative
+
+        Y, info = function_derivative(krylov_derivative(hermitian, tol, limit), A, f, X, value)
+        if be.is_concrete(Y, info.converged):
+            info = info.concrete(be)
     record(info)
     return Y
+
+
+def _recorded(
+    be: Any, A: Any, f: Any, X: Array, hermitian: bool, tol: float, limit: int
+) -> tuple[Array, Info]:
+    """Every step in the graph; a breakdown has no derivative there (NaN)."""
+    from .krylov_traced import GENERAL_STEPS, STEPS, krylov_function_traced
+
+    n = A.shape[-1]
+    if be.name == "jax" or not be.is_concrete(X, *tree_leaves(A)):
+        return krylov_function_traced(
+            A, f, X, hermitian, tol, min(n, limit, STEPS if hermitian else GENERAL_STEPS)
+        )
+    from ..autodiff.torch_tree import detached
+
+    _, info = krylov_function(detached(A), f, X.detach(), hermitian, tol, limit, n)
+    Y, again = krylov_function_traced(A, f, X, hermitian, tol, max(int(info.iterations), 1))
+    return Y, info.replace(matvecs=info.matvecs + again.matvecs)
 
 
 @dataclass

@@ -125,6 +125,101 @@ def _filled(
     return Q[:, :m], H[:, :m], steps, jax.lax.stop_gradient(error)
 
 
+def traced_pairs(A: Any, f: Any, G: Array, X: Array, hermitian: bool, m: int) -> tuple[Array, Array]:
+    """``krylov_derivative``'s pairs for X, G (n, k) from m steps each."""
+    from ..linalg.lazy_function import reflected
+    from ..operators import Dense
+    from .divided_differences import divided
+
+    be = A._concrete_backend()
+    xp = be.xp
+    spaces = []
+    for B, start in ((A if hermitian else _Turned(A), G), (A, X)):
+        norms = be.norm(start)
+        safe = xp.where(norms > 0, norms, xp.ones_like(norms))
+        Q, H = _basis(be, B, start.mT / be.astype(safe, start.dtype)[:, None], hermitian, m)
+        spaces.append((Q, H, norms))
+    (U, Hg, g), (V, Hb, b) = spaces
+    if hermitian:
+        a, S = _unreduced(be, A, f, Hg)
+        c, R = _unreduced(be, A, f, Hb)
+        F = be.conj(divided(be, f, [a[:, :, None], c[:, None, :]]))
+        seen = S[:, 0, :, None] * R[:, 0, None, :]
+        C = xp.matmul(
+            xp.matmul(be.astype(S, A.dtype), be.astype(F * seen, A.dtype)), be.astype(R, A.dtype).mT
+        )
+    else:
+        Hg, Hb = _filled_in(be, f, Hg), _filled_in(be, f, Hb)
+        first = be.eye(m, A.dtype)[:, :1] * be.eye(m, A.dtype)[:1, :] + 0 * Hg
+        top = xp.concat([Hg, first], axis=-1)
+        whole = xp.concat([top, xp.concat([0 * Hg, be.adjoint(Hb)], axis=-1)], axis=-2)
+        C = ask_dense(f if f.kind else reflected(f), Dense(whole))[..., :m, m:]
+    size = be.astype(g * b, A.dtype)[:, None, None]
+    left = xp.matmul(U.mT, xp.where(size == 0, 0 * C, C * size))
+    return tuple(xp.reshape(xp.moveaxis(W, 0, 1), (W.shape[1], -1)) for W in (left, V.mT))
+
+
+class _Turned:
+    """A^H by its products."""
+
+    def __init__(self, A: Any) -> None:
+        self.dtype, self._matmat = A.dtype, A._rmatmat
+
+
+def _basis(be: Backend, A: Any, start: Array, hermitian: bool, m: int) -> tuple[Array, Array]:
+    """m steps: the basis (k, m, n) and H (k, m, m), zero behind a breakdown."""
+    xp = be.xp
+    k, n = start.shape
+    Q = be.put(be.zeros((k, m + 1, n), A.dtype, be.device(start)), (slice(None), 0), start)
+    H = be.zeros((k, m + 1, m), A.dtype, be.device(start))
+    state = (Q, H, be.zeros((k,), be.real_dtype(A.dtype), be.device(start)))
+
+    def one(j: Any, state: Any) -> Any:
+        Q, H, scale = state
+        Q, scale, c, left = _step(be, A, Q, scale, j, hermitian)
+        if be.name == "jax":
+            return Q, H.at[:, :, j].set(c.at[:, j + 1].set(be.astype(left, c.dtype))), scale
+        pad = be.zeros((k, m - j), c.dtype, be.device(c))
+        column = xp.concat([c[:, : j + 1], be.astype(left, c.dtype)[:, None], pad[:, 1:]], axis=-1)
+        return Q, be.put(H, (slice(None), slice(None), j), column), scale
+
+    if be.name == "jax":
+        import jax
+
+        Q, H, _ = jax.lax.fori_loop(0, m, one, state)
+    else:
+        for j in range(m):
+            state = one(j, state)
+        Q, H, _ = state
+    return Q[:, :m], H[:, :m]
+
+
+def _unreduced(be: Backend, A: Any, f: Any, H: Array) -> tuple[Array, Array]:
+    """Ritz values (k, m) and vectors of tridiagonal H; rows behind a breakdown are of no weight, and their
+    values that of the first row, where f is defined."""
+    xp = be.xp
+    m = H.shape[-1]
+    alpha = xp.real(xp.linalg.diagonal(H)) if be.is_complex(H) else xp.linalg.diagonal(H)
+    beta = xp.abs(xp.linalg.diagonal(H, offset=-1))
+    used = _used(be, beta, xp.arange(m, device=be.device(H)), m)
+    T = be.matrix_diag(xp.where(used, alpha, alpha[:, :1] + 0 * alpha))
+    if m > 1:
+        side = be.matrix_diag(xp.where(used[:, 1:], beta, xp.zeros_like(beta)))
+        zero = xp.zeros_like(side[:, :, :1])
+        row = xp.zeros_like(T[:, :1, :])
+        upper = xp.concat([xp.concat([zero, side], axis=-1), row], axis=-2)
+        T = T + upper + upper.mT
+    theta, S = be.eigh(T)
+    eps = float(xp.finfo(theta.dtype).eps)
+    present = S[:, 0, :] ** 2 > (10 * eps) ** 2
+    if f.needs_positive and A.isa(PSD):
+        theta = xp.maximum(theta, xp.zeros_like(theta))
+    # values without weight may lie where f has no derivative
+    return xp.where(present, theta, alpha[:, :1] + 0 * theta), xp.where(
+        present[:, None, :], S, xp.zeros_like(S)
+    )
+
+
 def _below(H: Array, count: Any) -> Array:
     """Norms below the diagonal of the first ``count`` columns (1 behind them), (k, m - 1)."""
     import jax.numpy as jnp
@@ -169,17 +264,7 @@ def _coefficients(be: Backend, A: Any, f: Any, H: Array, count: Any, hermitian: 
     xp = be.xp
     m = H.shape[-1]
     if not hermitian:
-        # behind a breakdown H is zero: what stands there must be in the domain of f, and counts for nothing
-        below = xp.abs(xp.linalg.diagonal(be.constant(H), offset=-1)) if m > 1 else None
-        if below is not None:
-            dead = (
-                xp.concat([xp.zeros_like(below[:, :1]), xp.cumsum(1.0 * (below == 0), axis=-1)], axis=-1) > 0
-            )
-            fill = be.constant(H[:, 0, 0])
-            if f.needs_positive or f.needs_nonzero:
-                fill = be.astype(xp.linalg.vector_norm(be.constant(H[:, :, 0]), axis=-1), H.dtype)
-            H = H + be.matrix_diag(xp.where(dead, fill[:, None] + 0 * H[:, 0], 0 * H[:, 0]))
-        F = ask_dense(f, Dense(H))
+        F = ask_dense(f, Dense(_filled_in(be, f, H)))
         return F[..., :, 0]
     alpha = xp.linalg.diagonal(H)
     alpha = xp.real(alpha) if be.is_complex(alpha) else alpha
@@ -219,6 +304,19 @@ def _coefficients(be: Backend, A: Any, f: Any, H: Array, count: Any, hermitian: 
     values = xp.where(present, values, xp.zeros_like(values))
     c = xp.sum(be.astype(S, values.dtype) * (values * first)[..., None, :], axis=-1)
     return c if be.is_complex(c) else be.astype(c, A.dtype)
+
+
+def _filled_in(be: Backend, f: Any, H: Array) -> Array:
+    """Behind a breakdown H is zero: what stands there must be in the domain of f, and counts for nothing."""
+    xp = be.xp
+    if H.shape[-1] == 1:
+        return H
+    below = xp.abs(xp.linalg.diagonal(be.constant(H), offset=-1))
+    dead = xp.concat([xp.zeros_like(below[:, :1]), xp.cumsum(1.0 * (below == 0), axis=-1)], axis=-1) > 0
+    fill = be.constant(H[:, 0, 0])
+    if f.needs_positive or f.needs_nonzero:
+        fill = be.astype(xp.linalg.vector_norm(be.constant(H[:, :, 0]), axis=-1), H.dtype)
+    return H + be.matrix_diag(xp.where(dead, fill[:, None] + 0 * H[:, 0], 0 * H[:, 0]))
 
 
 def _used(be: Backend, beta: Array, place: Array, count: Any) -> Array:

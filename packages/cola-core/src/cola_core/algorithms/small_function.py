@@ -15,7 +15,14 @@ import numpy as np
 from ..errors import ColaError, NotPositiveDefiniteError, PropertyError, SingularMatrixError
 from ..properties import PSD
 
-__all__ = ["check_ritz_values", "hessenberg_function", "on_host", "tridiagonal_function", "undefined"]
+__all__ = [
+    "check_ritz_values",
+    "hessenberg_function",
+    "on_host",
+    "small_function",
+    "tridiagonal_function",
+    "undefined",
+]
 
 
 def on_host(be: Any, A: Any, f: Any) -> Any:
@@ -89,8 +96,19 @@ def tridiagonal_function(A: Any, f: Any, alpha: Any, beta: Any, eps: float) -> t
 
 def hessenberg_function(A: Any, f: Any, H: Any) -> Any:
     """``f(H) e_1`` for a general H. A function that is not defined on H's spectrum is an error."""
+    if H.shape[0] > 1 and f.kind == "exp":
+        from scipy.linalg import expm
+
+        with np.errstate(over="ignore", invalid="ignore"):
+            return expm(H)[:, 0]
+    return small_function(A, f, H)[:, 0]
+
+
+def small_function(A: Any, f: Any, H: Any) -> Any:
+    """``f(H)`` for a general matrix that A left behind."""
     from ..operators import Dense
     from .dense_exp import ScalingSquaring
+    from .directional_block import DirectionalBlock
     from .eigh import Eig
     from .matrix_log import InverseScalingSquaring
     from .matrix_root import DenmanBeavers
@@ -99,11 +117,13 @@ def hessenberg_function(A: Any, f: Any, H: Any) -> Any:
     with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
         if H.shape[0] == 1:
             whole = H.astype(np.complex128) if f.needs_positive and np.iscomplexobj(H) else H
-            return np.asarray(f.on(_numpy(), whole[0]))
+            return np.asarray(f.on(_numpy(), whole))
         if f.kind == "exp":
             from scipy.linalg import expm
 
-            return expm(H)[:, 0]
+            return expm(H)
+        if not f.kind and isinstance(A, DirectionalBlock) and A.real_spectrum:
+            return _by_polynomial(A, f, H)
         algorithm: Any = {
             "sin": ScalingSquaring,
             "cos": ScalingSquaring,
@@ -115,8 +135,56 @@ def hessenberg_function(A: Any, f: Any, H: Any) -> Any:
         }.get(f.kind, Eig)
         small = Dense(np.ascontiguousarray(H))
         if f.kind == "power" and float(f.exponent).is_integer():
-            return np.linalg.matrix_power(H, int(f.exponent))[:, 0]
-        return np.asarray(algorithm().apply_unary(small, f).to_dense())[:, 0]
+            return np.linalg.matrix_power(H, int(f.exponent))
+        return np.asarray(algorithm().apply_unary(small, f).to_dense())
+
+
+MOST_TERMS = 4096
+
+
+def _by_polynomial(A: Any, f: Any, H: Any) -> Any:
+    """f(H) by Chebyshev interpolation between the ends of a real spectrum whose eigenvalues come in defective
+    pairs, where eigenvectors would lose half of the digits."""
+    w = np.linalg.eigvals(H).real
+    middle, spread = (w.max() + w.min()) / 2, (w.max() - w.min()) / 2
+    # wider than a cluster: what is not normal is divided by the width
+    for half in (max(spread, 0.05 * np.abs(w).max()) or 1.0, spread):
+        c = _expansion(f, middle, half) if half else None
+        if c is not None:
+            break
+    else:
+        raise NotImplementedError(
+            f"the derivative of {f.name} of {A.inner!r} by products: {f.name} is not smooth between its "
+            "eigenvalues. Use Eigh(), or a function known by name."
+        )
+    c = c[: np.max(np.nonzero(np.abs(c) > 1e-16 * np.abs(c).max())[0], initial=0) + 1]
+    S = (H - middle * np.eye(len(H))) / half
+    # Clenshaw
+    later = last = np.zeros(H.shape, np.result_type(H, c))
+    for x in c[:0:-1]:
+        last, later = 2 * S @ last - later + x * np.eye(len(H)), last
+    return S @ last - later + c[0] * np.eye(len(H))
+
+
+def _expansion(f: Any, middle: float, half: float) -> Any:
+    """Chebyshev coefficients of f on an interval; None where they do not die out."""
+    from numpy.polynomial.chebyshev import chebpts1
+    from scipy.fft import dct
+
+    count = 32
+    while count <= MOST_TERMS:
+        values = np.asarray(f.fn(np, middle + half * chebpts1(count)[::-1]))
+        if not np.isfinite(values).all():
+            return None
+        c = np.asarray(dct(values.real, type=2) / count)
+        if np.iscomplexobj(values):
+            c = c + 1j * dct(values.imag, type=2) / count
+        c[0] /= 2
+        left = np.abs(c[-(count // 8) :]).max() / max(np.abs(c).max(), 1e-300)
+        if left <= 1e-14 or (left <= 1e-10 and 2 * count > MOST_TERMS):
+            return c
+        count *= 2
+    return None
 
 
 def name_negative(A: Any, f: Any, H: Any, last: float) -> ColaError | None:

@@ -86,6 +86,11 @@ class _Tangents:
         (t,), (x,) = self.tangents[i], self.flat[i]
         return jnp.zeros_like(x) if _zero(t) else t
 
+    def arrays(self, i: int) -> list[Any]:
+        return [
+            jnp.zeros_like(x) if _zero(t) else t for t, x in zip(self.tangents[i], self.flat[i], strict=True)
+        ]
+
     def product(self, i: int, V: Any) -> Any:
         return self._pushed(i, lambda A: A @ V)
 

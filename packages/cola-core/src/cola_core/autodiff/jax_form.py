@@ -124,7 +124,8 @@ def _transpose(cotangents: Any, *flat: Any, form: _Form) -> Any:
     (place,) = {p for p, u in zip(owners, unknown, strict=True) if u}
     found = form.transposed(place, g, zeros)
     supply = iter(found)
-    return [next(supply) if p == place else None for p in owners]
+    by_array = [next(supply) if p == place else None for p in owners]
+    return [x if u else None for x, u in zip(by_array, unknown, strict=True)]
 
 
 def _batch(flat: Any, dims: Any, *, form: _Form) -> Any:

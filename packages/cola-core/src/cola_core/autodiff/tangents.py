@@ -6,6 +6,7 @@ the outputs. It is written with
 - ``d[i]``, the tangent of input i where that is an array;
 - ``d.product(i, V)``, the product ``(dA) V`` where input i is an operator A, and ``d.adjoint(i, V)``, the
   product ``(dA)^H V``: through A's own arrays, so that no matrix is formed and every leaf gets its part;
+- ``d.arrays(i)``, the tangents of the arrays it is made of;
 - ``d.moves(i)``, False where input i has no tangent, so that its terms can be left out, and ``d.moving(i)``,
   the same for each of its arrays;
 
@@ -36,6 +37,10 @@ class Tangents(Protocol):
 
     def __getitem__(self, i: int) -> Array:
         """The tangent of an array, zeros where it has none."""
+        ...
+
+    def arrays(self, i: int) -> list[Array]:
+        """The tangents of all arrays of an operator or tuple, zeros where there are none."""
         ...
 
     def product(self, i: int, V: Array) -> Array:

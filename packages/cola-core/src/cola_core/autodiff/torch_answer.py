@@ -163,6 +163,10 @@ class _Forward:
         found = self.tangents[place]
         return torch.zeros_like(self.flat[place]) if found is None else found
 
+    def arrays(self, i: int) -> list[torch.Tensor]:
+        found = [(self.tangents[p], self.flat[p]) for p in self.call.places(i)]
+        return [torch.zeros_like(x) if t is None else t for t, x in found]
+
     def product(self, i: int, V: torch.Tensor) -> torch.Tensor:
         return self._pushed(i, lambda A: A @ V)
 
@@ -198,6 +202,12 @@ class _Transposed:
         x = self.flat[place]
         return zero_valued(x) if place in self.wanted else torch.zeros_like(x)
 
+    def arrays(self, i: int) -> list[torch.Tensor]:
+        places = self.call.places(i)
+        return [
+            zero_valued(self.flat[p]) if p in self.wanted else torch.zeros_like(self.flat[p]) for p in places
+        ]
+
     def product(self, i: int, V: torch.Tensor) -> torch.Tensor:
         return self._product(i, lambda A: A @ V)
 
@@ -222,6 +232,9 @@ def _from_cotangent(
             continue
         if isinstance(gradient, torch.Tensor):
             found[places[0]] = gradient
+            continue
+        if isinstance(gradient, tuple) and all(x is None or isinstance(x, torch.Tensor) for x in gradient):
+            found.update(zip(call.places(i), gradient, strict=True))
             continue
         # a list at once; of what an iterator makes, one after the other
         groups = [gradient] if isinstance(gradient, (list, tuple)) else ([pair] for pair in gradient)

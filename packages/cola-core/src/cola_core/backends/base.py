@@ -407,7 +407,7 @@ class Backend:
 
         cotangent: the transpose of that, for PyTorch, where autograd would not find it as cheaply:
         ``cotangent(grads, inputs, outputs)`` gives for each input None, an array, or (operators) a list of
-        pairs (U, V), meaning the gradient of ``Re <U, A V>``.
+        pairs (U, V), meaning the gradient of ``Re <U, A V>``, or a tuple of one gradient (or None) an array.
         linear: given where a derivative's formula asks this question about a tangent, for JAX, which then has
         to transpose it: for each such input ``gradient(grads, inputs)``, that of ``Re <grads, outputs>`` in
         it, a tree like the input. There is no aux then.

@@ -186,7 +186,7 @@ def _flat(xp: Any, w: Array) -> Array:
     return xp.where(w == 0, xp.full_like(w, float("nan")), xp.zeros_like(w))
 
 
-EXP = ScalarFunction(
+EXP: ScalarFunction = ScalarFunction(
     "exp", lambda xp, w: xp.exp(w), positive=True, real_on_real=True, kind="exp", slope=lambda: EXP
 )
 LOG = ScalarFunction(
@@ -216,12 +216,20 @@ ISQRT = ScalarFunction(
     kind="isqrt",
     slope=lambda: _monomial(-0.5, -1.5),
 )
-SIN = ScalarFunction("sin", lambda xp, w: xp.sin(w), real_on_real=True, kind="sin", slope=lambda: COS)
-COS = ScalarFunction("cos", lambda xp, w: xp.cos(w), real_on_real=True, kind="cos", slope=lambda: _MINUS_SIN)
-_MINUS_SIN = ScalarFunction("-sin", lambda xp, w: -xp.sin(w), real_on_real=True, slope=lambda: _MINUS_COS)
-_MINUS_COS = ScalarFunction("-cos", lambda xp, w: -xp.cos(w), real_on_real=True, slope=lambda: SIN)
-_ZERO = ScalarFunction("0", lambda xp, w: 0 * w, real_on_real=True, slope=lambda: _ZERO)
-_FLAT = ScalarFunction("derivative of sign", _flat, real_on_real=True, slope=lambda: _FLAT)
+SIN: ScalarFunction = ScalarFunction(
+    "sin", lambda xp, w: xp.sin(w), real_on_real=True, kind="sin", slope=lambda: COS
+)
+COS: ScalarFunction = ScalarFunction(
+    "cos", lambda xp, w: xp.cos(w), real_on_real=True, kind="cos", slope=lambda: _MINUS_SIN
+)
+_MINUS_SIN: ScalarFunction = ScalarFunction(
+    "-sin", lambda xp, w: -xp.sin(w), real_on_real=True, slope=lambda: _MINUS_COS
+)
+_MINUS_COS: ScalarFunction = ScalarFunction(
+    "-cos", lambda xp, w: -xp.cos(w), real_on_real=True, slope=lambda: SIN
+)
+_ZERO: ScalarFunction = ScalarFunction("0", lambda xp, w: 0 * w, real_on_real=True, slope=lambda: _ZERO)
+_FLAT: ScalarFunction = ScalarFunction("derivative of sign", _flat, real_on_real=True, slope=lambda: _FLAT)
 SIGN = ScalarFunction(
     "sign",
     _sign,
