@@ -221,3 +221,17 @@ def test_a_generated_page_is_what_the_command_prints(what):
     kept = (ROOT / "docs" / f"{what}.md").read_text(encoding="utf-8")
     page = f"docs/{what}.md"
     assert printed == kept, f"{page} is not up to date: python {' '.join(command)} > {page}"
+
+
+def test_the_table_of_derivatives_is_what_the_grid_is_held_to():
+    grid = ROOT / "packages" / "cola-core" / "tests" / "derivatives" / "grid.py"
+    printed = subprocess.run(
+        [sys.executable, str(grid), "--markdown"],
+        capture_output=True,
+        text=True,
+        encoding="utf-8",
+        check=True,
+    ).stdout
+    text = (ROOT / "docs" / "derivatives.md").read_text(encoding="utf-8")
+    kept = text.partition("grid.py --markdown -->\n")[2].partition("<!-- end -->")[0]
+    assert kept == printed, "docs/derivatives.md is not up to date: python .../derivatives/grid.py --markdown"

@@ -17,6 +17,8 @@ from dataclasses import dataclass
 from typing import Any
 from zlib import crc32
 
+from refusals import REFUSED, Refusal
+
 from cola_core.algorithms import Auto
 from cola_core.backends import get_backend
 from cola_core.testing.algorithm_checks.common import probes_of
@@ -134,8 +136,43 @@ def sampled(cell: Cell, library: str, share: int) -> list[tuple[str, tuple[str, 
     return [(dtypes[turn % len(dtypes)], modes)]
 
 
+def page() -> str:
+    """The table of docs/derivatives.md: what each question's algorithms are held to."""
+    by: dict[str, dict[str, list[Cell]]] = {}
+    for cell in cells():
+        question, _, alg = cell.id.split("/")
+        if not cell.backends:
+            continue
+        by.setdefault(question, {}).setdefault(alg, []).append(cell)
+    out = ["| answer | all modes | refused by name |", "|---|---|---|"]
+    for question in sorted(by):
+        whole, refused = [], []
+        for alg, row in sorted(by[question].items()):
+            known = [r for r in REFUSED if any(r.of(c.id) for c in row)]
+            if not any(all(r.of(c.id) for c in row) for r in known):
+                whole.append(alg)
+            refused += [f"{alg}{_where(r, row)}: {r.why}{_modes(r)}" for r in known]
+        out.append(f"| {question} | {', '.join(whole) or '-'} | {'; '.join(refused)} |")
+    return "\n".join(out) + "\n"
+
+
+def _where(refusal: Refusal, row: list[Cell]) -> str:
+    if all(refusal.of(c.id) for c in row):
+        return ""
+    return " on " + ", ".join(sorted(c.id.split("/")[1] for c in row if refusal.of(c.id)))
+
+
+def _modes(refusal: Refusal) -> str:
+    said = [] if refusal.modes == MODES else [", ".join(refusal.modes)]
+    said += [x for x in (refusal.library, refusal.dtype) if x != "*"]
+    return f" ({'; '.join(said)})" if said else ""
+
+
 def main(library: str, *rest: str) -> None:
-    """Every cell, one line of JSON each."""
+    """Every cell, one line of JSON each; or the table of docs/derivatives.md."""
+    if library == "--markdown":
+        print(page(), end="")
+        return
     if library == "jax":
         import jax
 

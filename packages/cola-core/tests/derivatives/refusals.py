@@ -23,10 +23,14 @@ class Refusal:
     library: str = "*"
     dtype: str = "*"
 
+    def of(self, cell: str) -> bool:
+        """Whether it is about this cell, in some mode."""
+        return fnmatchcase(cell, self.cells)
+
     def covers(self, cell: str, library: str, dtype: str, mode: str) -> bool:
         return (
             mode in self.modes
-            and fnmatchcase(cell, self.cells)
+            and self.of(cell)
             and fnmatchcase(library, self.library)
             and fnmatchcase(dtype, self.dtype)
         )

@@ -5,7 +5,7 @@ import pytest
 
 from cola_core.backends import get_backend
 from cola_core.errors import NoRuleError
-from cola_core.testing.derivatives import MODES, check_derivatives, is_refusal, outcomes
+from cola_core.testing.derivatives import MODES, Derivatives, check_derivatives, is_refusal, outcome, outcomes
 from cola_core.testing.differences import slope, twist
 from cola_core.testing.errors import ConformanceError
 from cola_core.testing.run import installed
@@ -195,3 +195,16 @@ def test_a_wrong_value_or_reference_is_an_error_of_the_test(library):
         check_derivatives(library, lambda a: xp.sum(a[0] ** 2), lambda a: (a[0] ** 3).sum(), x)
     with pytest.raises(ConformanceError, match="scalar"):
         check_derivatives(library, lambda a: a[0] ** 2, lambda a: (a[0] ** 2).sum(), x)
+
+
+@both
+def test_a_refusal_of_the_framework_itself_is_none(library):
+    """It names a function inside, and no remedy."""
+    xp = framework(library)
+
+    def loss(a):  # forward mode of one library, vectors that are not orthogonal of the other
+        M = a[0] + a[0].mT
+        return xp.linalg.ldl_factor(M)[0].sum() if library == "torch" else xp.linalg.eig(M)[1].real.sum()
+
+    f = Derivatives(library, loss, lambda a: 0.0, [np.diag([1.0, 2.0]) + 0.1])
+    assert "fails: NotImplementedError" in outcome(f, "forward")

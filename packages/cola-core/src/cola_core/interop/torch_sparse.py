@@ -38,6 +38,9 @@ def write(A: LinearOperator, layout: str) -> Any:
     S = entries(A)
     library = S._concrete_backend().name
     data, rows, cols = (exchange(x, library, "torch") for x in (S.data, S.rows, S.cols))
+    if bool((rows[1:] < rows[:-1]).any()):  # an adjoint taken under a transformation is not in order
+        order = torch.argsort(rows * S.size[1] + cols)
+        data, rows, cols = data[order], rows[order], cols[order]
     if layout == "coo":
         return torch.sparse_coo_tensor(
             torch.stack([rows, cols]), data, S.size, is_coalesced=True, check_invariants=False

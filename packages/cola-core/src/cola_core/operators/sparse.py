@@ -172,7 +172,9 @@ class Sparse(LinearOperator):
                     import torch
 
                     starts, cols = made.crow_indices().to(torch.int32), made.col_indices().to(torch.int32)
-                    made = torch.sparse_csr_tensor(starts, cols, self.data, self.size, check_invariants=False)
+                    made = torch.sparse_csr_tensor(
+                        starts, cols, made.values(), self.size, check_invariants=False
+                    )
             self.__dict__["_torch_csr"] = made
         return made
 

@@ -16,6 +16,7 @@ themselves; NaN, zero, a wrong number, a wrong shape and any other error are Con
 
 from __future__ import annotations
 
+import linecache
 import math
 import warnings
 from collections.abc import Callable, Iterable, Sequence
@@ -315,8 +316,21 @@ def demand(f: Derivatives, modes: Iterable[str]) -> None:
 
 
 def is_refusal(error: BaseException) -> bool:
-    """Whether an error says on purpose that something is not offered."""
-    return isinstance(error, (NotImplementedError, ColaError)) and bool(str(error).strip())
+    """Whether an error says on purpose that something is not offered: a ColaError, or a NotImplementedError
+    that a ``raise`` outside of torch and JAX made. Theirs name an internal function, and no remedy."""
+    if not str(error).strip() or isinstance(error, ColaError):
+        return isinstance(error, ColaError)
+    if not isinstance(error, NotImplementedError):
+        return False
+    last = error.__traceback__
+    while last is not None and last.tb_next is not None:
+        last = last.tb_next
+    if last is None:
+        return True
+    code = last.tb_frame.f_code
+    line = linecache.getline(code.co_filename, last.tb_lineno).strip()
+    library = str(last.tb_frame.f_globals.get("__name__", "")).partition(".")[0]
+    return line.startswith("raise") and library not in ("torch", "jax", "jaxlib", "functorch")
 
 
 def outcome(f: Derivatives, mode: str) -> str:
