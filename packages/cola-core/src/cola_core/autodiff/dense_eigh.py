@@ -35,7 +35,7 @@ class _Eigh:
         w, V = be.plain_eigh(A)
         return w, V, be.matrix_diag(be.astype(w, V.dtype))
 
-    def check(self, be: Any, A: Array | None, out: tuple[Array, ...]) -> None:
+    def broken(self, be: Any, A: Array | None, out: tuple[Array, ...]) -> None:
         return None
 
     def _gaps(self, be: Any, w: Array) -> tuple[Array, Array]:
@@ -66,7 +66,7 @@ class _Eigh:
         bad = None
         if gV is not None:
             X = be.matmul(adjoint, gV)
-            bad = depends_on_basis(be, X - be.adjoint(X), X, gw, tied, size_of(be, (X,), w, gw))
+            bad = depends_on_basis(be, X - be.adjoint(X), X, gw, tied, size_of(be, (X,), w, gw, tools.noted))
             part = tools.quotient(E, B, B, X)
             inner = part if inner is None else inner + part
         inner = hermitian(be, inner)
@@ -78,15 +78,13 @@ class _Eigh:
         return tools.refuse(G, bad, MESSAGE.format(name=self.name, values="eigenvalues"))
 
 
-def watched(
-    tools: Tools, K: Array, dw: Array, w: Array, tied: Array, general: bool = False
-) -> tuple[Array, Array]:
+def watched(tools: Tools, K: Array, dw: Array, w: Array, tied: Array) -> tuple[Array, Array]:
     """K and dw, whose cotangents are looked at together."""
     be = tools.be
 
     def seen(both: Array) -> Array:
         X, gw = both[..., :-1], both[..., -1]
-        numerators = X if general else X - be.adjoint(X)
+        numerators = X - be.adjoint(X)
         return depends_on_basis(be, numerators, X, gw, tied, size_of(be, (X,), be.xp.abs(w), gw))
 
     column = be.astype(dw, K.dtype)[..., None]

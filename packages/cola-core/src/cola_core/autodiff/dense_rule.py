@@ -17,14 +17,17 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from ..backends.base import Array
+from ..errors import NotDifferentiableError
 
-__all__ = ["DenseRule", "Tools", "Values", "hermitian", "skew"]
+__all__ = ["DenseRule", "Tools", "Values", "hermitian", "mended", "skew"]
 
 
 class Tools(Protocol):
-    """What a rule needs of a library besides its backend."""
+    """What a rule needs of a library besides its backend. noted: the size of what cotangents were computed
+    from, where it is known to be larger than theirs."""
 
     be: Any
+    noted: float
 
     def quotient(self, E: Array, S: Array | None, T: Array | None, C: Array) -> Array:
         """``E * C``, differentiated as the K with ``K T - S K = C`` (see ``quotients``)."""
@@ -54,8 +57,8 @@ class DenseRule(Protocol):
     def compute(self, be: Any, A: Array) -> tuple[Array, ...]:
         """The outputs, by the library's own routine."""
 
-    def check(self, be: Any, A: Array | None, out: tuple[Array, ...]) -> None:
-        """Raise where the outputs have no derivative; called with values that can be looked at."""
+    def broken(self, be: Any, A: Array | None, out: tuple[Array, ...]) -> tuple[Array, str] | None:
+        """Where (batch shape) the outputs have no derivative, and what to say of it."""
 
     def push(self, tools: Tools, A: Array | None, out: tuple[Array, ...], dA: Array) -> tuple[Array, ...]:
         """Tangents of the outputs."""
@@ -78,6 +81,23 @@ class Values:
 
     def compute(self, be: Any, A: Array) -> tuple[Array, ...]:
         return (self.routine(be, A),)
+
+
+def mended(be: Any, rule: Any, A: Array | None, out: tuple[Array, ...]) -> Array | None:
+    """What tangents and cotangents are multiplied by where the rule is broken: an error where values can be
+    seen, else NaN there and one elsewhere; None for a rule that never is."""
+    found = rule.broken(be, A, out)
+    if found is None:
+        return None
+    bad, message = found
+    if be.is_concrete(bad, *out):
+        if bool(be.xp.any(bad)):
+            raise NotDifferentiableError(message)
+        return None
+    one = be.xp.ones_like(
+        be.constant(be.xp.real(out[-1][..., 0, 0]) if be.is_complex(out[-1]) else out[-1][..., 0, 0])
+    )
+    return be.xp.where(bad, one * float("nan"), one)
 
 
 def hermitian(be: Any, X: Array) -> Array:

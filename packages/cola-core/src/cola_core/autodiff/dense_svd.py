@@ -39,7 +39,7 @@ class _SVD:
         U, s, V = be.plain_svd(A, self.full)
         return s, U, V, be.matrix_diag(be.astype(s, U.dtype))
 
-    def check(self, be: Any, A: Array | None, out: tuple[Array, ...]) -> None:
+    def broken(self, be: Any, A: Array | None, out: tuple[Array, ...]) -> None:
         return None
 
     def push(self, tools: Tools, A: Any, out: tuple[Array, ...], dA: Array) -> tuple[Array, ...]:
@@ -93,7 +93,7 @@ class _SVD:
         even = odd = bad = None
         if gU is not None or gV is not None:
             parts = []
-            size = size_of(be, (gU, gV), s, gs)
+            size = size_of(be, (gU, gV), s, gs, tools.noted)
             for g_, W, W1 in ((gU, U, U1), (gV, V, V1)):
                 if g_ is not None and self.full and W.shape[-1] > k:
                     W0, g1, g0 = W[..., k:], g_[..., :k], g_[..., k:]

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 
 from ..backends.jax_backend import BACKEND as be
 from ..errors import NotDifferentiableError
-from .dense_rule import DenseRule
+from .dense_rule import DenseRule, mended
 
 __all__ = ["derive"]
 
@@ -29,8 +29,9 @@ def _derive_jvp(rule: DenseRule, primals: Any, tangents: Any) -> Any:
         out, found = _derive_jvp(whole, primals, tangents)
         return out[: rule.count], found[: rule.count]
     out = derive(rule, A)
-    if be.is_concrete(*out):
-        rule.check(be, A, out)
+    spoilt = mended(be, rule, A, out)
+    if spoilt is not None:
+        dA = dA * spoilt[..., None, None]
     found = rule.push(_TOOLS, A, out, dA)
     zeros = [_zero(x) if i in rule.constants else None for i, x in enumerate(out)]
     return out, tuple(x if z is None else z for x, z in zip(found, zeros, strict=True))
@@ -44,6 +45,7 @@ def _zero(x: jax.Array) -> Any:
 
 class _Tools:
     be = be
+    noted = 0.0
 
     def quotient(self, E: Any, S: Any, T: Any, C: Any) -> Any:
         # a custom_jvp would be forgotten in the linear program that JAX transposes, and E differentiated at

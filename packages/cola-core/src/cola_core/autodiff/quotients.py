@@ -62,6 +62,10 @@ def depends_on_basis(
     all cotangents (batch shape); below sqrt(eps) of it (default: of the largest of X) everything is rounding.
     """
     xp = be.xp
+    if not be.is_concrete(X):
+        # phases alone are let pass where values cannot be seen: where all cancels, as in second derivatives
+        # of a sum of eigenvalues, cotangents are rounding errors, and NaN for them would be worse
+        tied = tied & ~(be.eye(X.shape[-1], be.real_dtype(X.dtype), be.device(X)) > 0)
     eps = float(xp.finfo(be.real_dtype(X.dtype)).eps) ** 0.5
     most = eps * (largest(be, X) if size is None else size)[..., None, None]
     seen = xp.abs(numerators) > most
@@ -78,10 +82,10 @@ def largest(be: Any, X: Array) -> Array:
     return xp.max(xp.max(xp.abs(X), axis=-1), axis=-1)
 
 
-def size_of(be: Any, cotangents: Any, w: Array, gw: Array | None) -> Array:
-    """The size of all cotangents together, of those of vectors and of w times w."""
+def size_of(be: Any, cotangents: Any, w: Array, gw: Array | None, noted: float = 0.0) -> Array:
+    """The size of all cotangents together, of those of vectors and of w times w; at least ``noted``."""
     xp = be.xp
-    total = 0 * xp.max(w, axis=-1)
+    total = 0 * xp.max(w, axis=-1) + noted
     if gw is not None:
         total = xp.max(xp.abs(w), axis=-1) * xp.max(xp.abs(gw), axis=-1)
     for g in cotangents:

@@ -8,14 +8,15 @@ import torch
 
 from ..backends.torch_backend import BACKEND as be
 from ..errors import NotDifferentiableError
-from .dense_rule import DenseRule
+from .dense_rule import DenseRule, mended
+from .torch_loops import being_traced
 
 __all__ = ["derive"]
 
 
 def derive(rule: DenseRule, A: torch.Tensor) -> tuple[torch.Tensor, ...]:
     """The outputs of ``rule.compute(A)`` with the rule's derivatives."""
-    if torch.compiler.is_compiling():  # compiled code has reverse mode only, and no functions with a jvp
+    if being_traced():  # compiled code has reverse mode only, and no functions with a jvp
         return _Reverse.apply(rule, A)
     return _Dense.apply(rule, A)
 
@@ -30,6 +31,7 @@ class _Reverse(torch.autograd.Function):
     def setup_context(ctx: Any, inputs: tuple, output: tuple) -> None:
         rule, A = inputs
         ctx.rule = rule
+        ctx.noted = [0.0]
         ctx.set_materialize_grads(False)
         if rule.constants:
             ctx.mark_non_differentiable(*(output[i] for i in rule.constants))
@@ -40,7 +42,13 @@ class _Reverse(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, *g: torch.Tensor | None) -> Any:
         A, out = _kept(ctx)
-        return None, ctx.rule.pull(_TOOLS, A, out, g)
+        spoilt = mended(be, ctx.rule, A, out)
+        G = ctx.rule.pull(_Tools(ctx.noted[0]), A, out, g)
+        if G is not None and spoilt is not None:
+            G = G * spoilt[..., None, None]
+        if G is not None and G.requires_grad and torch.is_grad_enabled() and be.is_concrete(G, *out):
+            _note(ctx.noted, G, g)
+        return None, G
 
 
 class _Dense(_Reverse):
@@ -49,20 +57,29 @@ class _Dense(_Reverse):
     @staticmethod
     def jvp(ctx: Any, _: None, dA: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
         A, out = _kept(ctx)
-        found = ctx.rule.push(_TOOLS, A, out, dA)
+        spoilt = mended(be, ctx.rule, A, out)
+        if spoilt is not None:
+            dA = dA * spoilt[..., None, None]
+        found = ctx.rule.push(_Tools(), A, out, dA)
         return tuple(None if i in ctx.rule.constants else x for i, x in enumerate(found))
 
 
-def _visible(*xs: torch.Tensor) -> bool:
-    # autograd.grad(..., is_grads_batched=True) batches in its own older way
-    return be.is_concrete(*xs) and not any(torch._C._functorch.is_legacy_batchedtensor(x) for x in xs)
+def _note(noted: list[float], G: torch.Tensor, g: tuple[torch.Tensor | None, ...]) -> None:
+    """Remember the size of what a second derivative will be made of: where it all cancels, as for the sum of
+    the eigenvalues, the cotangents that come back are rounding errors of it."""
+    parts = [x.detach().abs().max() for x in (G, *g) if x is not None and x.numel()]
+    size = max(float(x) for x in parts)
+
+    def note(R: torch.Tensor | None) -> None:
+        if R is not None and be.is_concrete(R):
+            noted[0] = max(noted[0], size * float(R.detach().abs().max()))
+
+    G.register_hook(note)
 
 
 def _kept(ctx: Any) -> tuple[torch.Tensor | None, tuple[torch.Tensor, ...]]:
     kept = ctx.saved_tensors
     A, out = (kept[0], kept[1:]) if ctx.rule.keeps_input else (None, kept)
-    if _visible(*out):
-        ctx.rule.check(be, A, out)
     return A, out
 
 
@@ -109,7 +126,12 @@ def _quotient(E: Any, S: Any, T: Any, C: torch.Tensor) -> torch.Tensor:
 
 
 class _Tools:
+    """noted: the size of the numbers that cotangents were computed from, if known."""
+
     be = be
+
+    def __init__(self, noted: float = 0.0) -> None:
+        self.noted = noted
 
     def quotient(self, E: Any, S: Any, T: Any, C: torch.Tensor) -> torch.Tensor:
         again = self.differentiated_again(C, *(x for x in (S, T) if x is not None))
@@ -119,15 +141,12 @@ class _Tools:
         return X  # reverse mode is ``pull``, which sees the cotangents itself
 
     def differentiated_again(self, *xs: torch.Tensor) -> bool:
-        return not torch.compiler.is_compiling() and be.differentiating(*xs)
+        return not being_traced() and be.differentiating(*xs)
 
     def refuse(self, G: torch.Tensor, bad: torch.Tensor, message: str) -> torch.Tensor:
-        if _visible(G, bad):
+        if be.is_concrete(G, bad):
             if bool(bad.any()):
                 raise NotDifferentiableError(message)
             return G
         nan = torch.where(bad, float("nan"), 0.0).to(be.real_dtype(G.dtype))
         return G + nan[..., None, None]
-
-
-_TOOLS = _Tools()

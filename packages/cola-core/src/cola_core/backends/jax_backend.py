@@ -13,12 +13,13 @@ import numpy as np
 
 from ..errors import NotPositiveDefiniteError, SingularMatrixError
 from ..pytree import tree_leaves
-from .base import Array, Backend, dtype_name, refuse_graph
+from .base import Array, dtype_name, refuse_graph
+from .derived import DerivedBackend
 
 __all__ = ["BACKEND", "JaxBackend"]
 
 
-class JaxBackend(Backend):
+class JaxBackend(DerivedBackend):
     """See ``Backend``. Keys may be ints or ``jax.random`` keys.
     float64 needs ``jax_enable_x64``, as always in JAX."""
 
@@ -81,7 +82,7 @@ class JaxBackend(Backend):
         return out.at[..., rows, :].add(values)
 
     # -- dense factorisations --------------------------------------------------------------------------------
-    def cholesky(self, A: Array) -> Array:
+    def plain_cholesky(self, A: Array) -> Array:
         if not A.size:
             return A
         # lax.linalg's default would average both triangles; the contract is: the lower one is read
@@ -160,44 +161,14 @@ class JaxBackend(Backend):
 
         return derive(rule, A)  # type: ignore[no-any-return]
 
-    def eigh(self, A: Array) -> tuple[Array, Array]:
-        if not A.size:
-            return jnp.zeros(A.shape[:-1], self.real_dtype(A.dtype)), A
-        if not self.differentiating(A):
-            return self.plain_eigh(A)
-        from ..autodiff.dense_eigh import EIGH
-
-        return self.derived(EIGH, A)[:2]  # type: ignore[return-value]
-
-    def eig(self, A: Array) -> tuple[Array, Array]:
-        if not A.size:
-            dtype = jnp.promote_types(A.dtype, jnp.complex64)
-            return jnp.zeros(A.shape[:-1], dtype), A.astype(dtype)
+    def plain_eig(self, A: Array) -> tuple[Array, Array]:
         w, V = jnp.linalg.eig(A)
         return w, V
-
-    def plain_svd(self, A: Array, full: bool) -> tuple[Array, Array, Array]:
-        return super().svd(A, full)
-
-    def svd(self, A: Array, full: bool = False) -> tuple[Array, Array, Array]:
-        if not A.size or not self.differentiating(A):
-            return self.plain_svd(A, full)
-        from ..autodiff import dense_svd
-
-        s, U, V, _ = self.derived(dense_svd.FULL if full else dense_svd.SVD, A)
-        return U, s, V
 
     def plain_svdvals(self, A: Array) -> Array:
         return jnp.linalg.svd(A, compute_uv=False)
 
-    def svdvals(self, A: Array) -> Array:
-        if not A.size or not self.differentiating(A):
-            return self.plain_svdvals(A)
-        from ..autodiff.dense_svd import SVDVALS
-
-        return self.derived(SVDVALS, A)[0]
-
-    def lu(self, A: Array) -> tuple[Array, Array, Array]:
+    def plain_lu(self, A: Array) -> tuple[Array, Array, Array]:
         *batch, m, n = A.shape
         k = min(m, n)
         if not A.size:
@@ -206,28 +177,23 @@ class JaxBackend(Backend):
         lu, _, rows = jax.lax.linalg.lu(A)
         return rows, jnp.tril(lu[..., :k], -1) + jnp.eye(m, k, dtype=A.dtype), jnp.triu(lu[..., :k, :])
 
-    def schur(self, A: Array) -> tuple[Array, Array]:
-        if not A.size:
-            return A, A
+    def plain_schur(self, A: Array) -> tuple[Array, Array]:
         T, Z = jax.scipy.linalg.schur(A)
         return T, Z
 
-    def eigvals(self, A: Array) -> Array:
+    def schur(self, A: Array) -> tuple[Array, Array]:
         if not A.size:
-            return jnp.zeros(A.shape[:-1], jnp.promote_types(A.dtype, jnp.complex64))
+            return A, A
+        from ..autodiff.dense_schur import SCHUR
+
+        T, Z = self.derived(SCHUR, A)
+        return T, Z
+
+    def plain_eigvals(self, A: Array) -> Array:
         return jnp.linalg.eigvals(A)
 
     def plain_eigvalsh(self, A: Array) -> Array:
         return jnp.linalg.eigvalsh(A, symmetrize_input=False)
-
-    def eigvalsh(self, A: Array) -> Array:
-        if not A.size:
-            return jnp.zeros(A.shape[:-1], self.real_dtype(A.dtype))
-        if not self.differentiating(A):
-            return self.plain_eigvalsh(A)
-        from ..autodiff.dense_eigh import EIGHVALS
-
-        return self.derived(EIGHVALS, A)[0]
 
     def expm(self, A: Array) -> Array:
         if not A.size:

@@ -19,6 +19,7 @@ from ..autodiff.torch_loops import batched, being_traced, masked_loop, plain_val
 from ..errors import BackendError, NotPositiveDefiniteError, SingularMatrixError
 from ..pytree import tree_leaves
 from .base import Array, Backend, dtype_name
+from .derived import DerivedBackend
 
 __all__ = ["BACKEND", "TorchBackend"]
 
@@ -31,7 +32,7 @@ xp.__dict__.update(
 )
 
 
-class TorchBackend(Backend):
+class TorchBackend(DerivedBackend):
     """See ``Backend``. Randomness: a ``torch.Generator`` on the CPU seeded by the key, then moved."""
 
     name = "torch"
@@ -78,6 +79,8 @@ class TorchBackend(Backend):
         for x in xs:
             if isinstance(x, torch.Tensor):
                 if x.is_meta or torch._C._functorch.is_functorch_wrapped_tensor(x):
+                    return False
+                if torch._C._functorch.is_legacy_batchedtensor(x):  # of autograd.grad(is_grads_batched=True)
                     return False
                 if type(x) is not torch.Tensor and isinstance(x, FakeTensor):
                     return False
@@ -168,7 +171,7 @@ class TorchBackend(Backend):
         return out.index_add(-2, rows, values)
 
     # -- dense factorisations --------------------------------------------------------------------------------
-    def cholesky(self, A: Array) -> Array:
+    def plain_cholesky(self, A: Array) -> Array:
         L, info = torch.linalg.cholesky_ex(A)
         if self.is_concrete(info) and bool((info > 0).any()):
             raise NotPositiveDefiniteError(
@@ -255,39 +258,14 @@ class TorchBackend(Backend):
 
         return derive(rule.whole or rule, A)[: rule.count]
 
-    def eigh(self, A: Array) -> tuple[Array, Array]:
-        if not A.numel() or not self.differentiating(A):
-            return self.plain_eigh(A)
-        from ..autodiff.dense_eigh import EIGH
-
-        return self.derived(EIGH, A)[:2]  # type: ignore[return-value]
-
-    def eig(self, A: Array) -> tuple[Array, Array]:
+    def plain_eig(self, A: Array) -> tuple[Array, Array]:
         w, V = torch.linalg.eig(A)
         return w, V
-
-    def plain_svd(self, A: Array, full: bool) -> tuple[Array, Array, Array]:
-        return super().svd(A, full)
-
-    def svd(self, A: Array, full: bool = False) -> tuple[Array, Array, Array]:
-        if not A.numel() or not self.differentiating(A):
-            return self.plain_svd(A, full)
-        from ..autodiff import dense_svd
-
-        s, U, V, _ = self.derived(dense_svd.FULL if full else dense_svd.SVD, A)
-        return U, s, V
 
     def plain_svdvals(self, A: Array) -> Array:
         return torch.linalg.svdvals(A)
 
-    def svdvals(self, A: Array) -> Array:
-        if not A.numel() or not self.differentiating(A):
-            return self.plain_svdvals(A)
-        from ..autodiff.dense_svd import SVDVALS
-
-        return self.derived(SVDVALS, A)[0]
-
-    def lu(self, A: Array) -> tuple[Array, Array, Array]:
+    def plain_lu(self, A: Array) -> tuple[Array, Array, Array]:
         P, L, U = torch.linalg.lu(A)
         if not A.numel():
             rows = torch.arange(A.shape[-2], device=A.device)
@@ -297,26 +275,18 @@ class TorchBackend(Backend):
 
     def schur(self, A: Array) -> tuple[Array, Array]:
         if not self.is_concrete(A) or (A.requires_grad and torch.is_grad_enabled()):
-            raise NotImplementedError(
-                "PyTorch has no Schur decomposition; it is computed by SciPy on the host, which neither "
-                "traces nor differentiates. Detach the operator, or use eigh for a self-adjoint one."
-            )
+            from ..autodiff.dense_schur import MESSAGE
+
+            raise NotImplementedError(MESSAGE)
         from .numpy_backend import BACKEND as host
 
         return tuple(self.asarray(x, device=A.device) for x in host.schur(self.to_numpy(A)))  # type: ignore[return-value]
 
-    def eigvals(self, A: Array) -> Array:
+    def plain_eigvals(self, A: Array) -> Array:
         return torch.linalg.eigvals(A)
 
     def plain_eigvalsh(self, A: Array) -> Array:
         return torch.linalg.eigvalsh(A)
-
-    def eigvalsh(self, A: Array) -> Array:
-        if not A.numel() or not self.differentiating(A):
-            return self.plain_eigvalsh(A)
-        from ..autodiff.dense_eigh import EIGHVALS
-
-        return self.derived(EIGHVALS, A)[0]
 
     def expm(self, A: Array) -> Array:
         return torch.linalg.matrix_exp(A)
