@@ -12,6 +12,7 @@ def all_benches() -> list[Bench]:
     from . import (
         blocks,
         dense,
+        derivatives,
         eigen,
         general_solvers,
         importing,
@@ -46,6 +47,7 @@ def all_benches() -> list[Bench]:
             symmetric,
             stochastic,
             toeplitz,
+            derivatives,
             peers,
         )
         for b in m.BENCHES
