@@ -189,11 +189,13 @@ class CholeskyFactor:
             return cholesky_slogdet(self.be, self.L)
         return log_determinant(self.be, CHOLESKY, self.M, (self.L,))
 
-    def quadratic(self, B: Array, X: Array | None = None) -> Array:
-        """``b^H A^{-1} b`` for every column of B; X: ``A^{-1} B``, where it is at hand."""
+    def quadratic(self, B: Array, X: Array) -> tuple[Array, Array, Array]:
+        """``b^H A^{-1} b`` for every column of B, where ``X = A^{-1} B``; sign and logarithm of the
+        determinant."""
         if self.M is None:
-            return self.be.inner(B, self.solve(B) if X is None else X)
-        return quadratic(self.be, CHOLESKY, self.M, (self.L,), B, _constant(self.be, X))[0]
+            return self.be.inner(B, X), *self.slogdet()
+        B = self.be.astype(B, X.dtype)
+        return quadratic(self.be, CHOLESKY, self.M, (self.L,), B, self.be.constant(X))
 
 
 def cholesky_slogdet(be: Backend, L: Array) -> tuple[Array, Array]:
@@ -233,18 +235,16 @@ class LUFactor:
             return self.be.lu_slogdet(self.factors)
         return log_determinant(self.be, LU, self.M, tuple(self.factors))
 
-    def quadratic(self, B: Array, X: Array | None = None) -> Array:
-        """``b^H A^{-1} b`` for every column of B; X: ``A^{-1} B``, where it is at hand."""
+    def quadratic(self, B: Array, X: Array) -> tuple[Array, Array, Array]:
+        """``b^H A^{-1} b`` for every column of B, where ``X = A^{-1} B``; sign and logarithm of the
+        determinant."""
         if self.M is None:
-            return self.be.inner(B, self.solve(B) if X is None else X)
-        return quadratic(self.be, LU, self.M, tuple(self.factors), B, _constant(self.be, X))[0]
+            return self.be.inner(B, X), *self.slogdet()
+        B = self.be.astype(B, X.dtype)
+        return quadratic(self.be, LU, self.M, tuple(self.factors), B, self.be.constant(X))
 
 
 def with_columns(be: Backend, M: Array, solve: Any, B: Array) -> Array:
     """``solve`` of a vector or of columns, in the common dtype with M."""
     B = be.astype(B, be.xp.result_type(B.dtype, M.dtype))
     return solve(B[:, None])[..., 0] if len(B.shape) == 1 else solve(B)  # type: ignore[no-any-return]
-
-
-def _constant(be: Backend, X: Array | None) -> Array | None:
-    return None if X is None else be.constant(X)

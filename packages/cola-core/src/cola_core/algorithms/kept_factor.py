@@ -82,64 +82,87 @@ def solution(be: Backend, kind: Kind, M: Array, F: Factors, B: Array, adjoint: b
 
 def quadratic(
     be: Backend, kind: Kind, M: Array, F: Factors, B: Array, known: Array | None = None
-) -> tuple[Array, Array]:
-    """``b^H A^{-1} b`` for every column of B, and ``A^{-1} B``; known: the latter, where it is at hand."""
+) -> tuple[Array, Array, Array]:
+    """``b^H A^{-1} b`` for every column of B, and sign and logarithm of the determinant. known: ``A^{-1} B``,
+    where it is at hand."""
+    xp = be.xp
 
     def run(M: Array, F: Factors, B: Array, known: Array | None) -> Any:
         X = kind.solve(be, F, B) if known is None else known
-        return (be.inner(B, X), X), None
+        return (be.inner(B, X), *kind.slogdet(be, F), X), None
 
     def other(M: Array, F: Factors, B: Array, X: Array) -> Array:
         return X if kind.self_adjoint else solution(be, kind, M, F, B, adjoint=True)
 
-    def tangent(d: Any, inputs: Any, outputs: Any) -> tuple[Array, Array]:
+    def tangent(d: Any, inputs: Any, outputs: Any) -> tuple[Array, ...]:
         M, F, B, _ = inputs
-        X = outputs[1]
+        _, sign, value, X = outputs
         moved = _right_side(be, kind, d, M, B, X, False)
         quad = be.inner(other(M, F, B, X), moved)
         if d.moves(2):
             quad = quad + be.inner(d[2], X)
-        return quad, solution(be, kind, M, F, moved)
+        if d.moves(0):
+            turned, grown = _moved_determinant(be, kind, M, F, d[0], sign, value)
+        else:
+            turned, grown = xp.zeros_like(sign), xp.zeros_like(value)
+        return quad, turned, grown, solution(be, kind, M, F, moved)
 
     def cotangent(g: Any, inputs: Any, outputs: Any) -> Any:
         M, F, B, _ = inputs
-        X = outputs[1]
+        X = outputs[3]
         gq = g[0][..., None, :]
         U = other(M, F, B, X) * gq
-        if not still(be, g[1]):
-            U = U + solution(be, kind, M, F, g[1], adjoint=True)
-        return _outer(be, kind, M, U, X), None, U + X * be.conj(gq), None
+        again = not still(be, g[3])
+        if again:
+            U = U + solution(be, kind, M, F, g[3], adjoint=True)
+        gB = U + X * be.conj(gq)
+        if still(be, g[1]) and still(be, g[2]):
+            return _outer(be, kind, M, U, X), None, gB, None
+        G = _determinant_gradient(be, kind, M, F, g[1], g[2], outputs[1])
+        if again or not kind.self_adjoint or X.ndim != M.ndim or G.dtype != X.dtype:
+            return G + _outer(be, kind, M, U, X), None, gB, None
+        # x x^H is self-adjoint already
+        return be.matmul_add(G, -X * be.astype(_real(be, gq), X.dtype), be.adjoint(X)), None, gB, None
 
-    (quad, X), _ = be.differentiable(run, tangent, M, F, B, known, cotangent=cotangent)
-    return quad, X
+    (quad, sign, value, _), _ = be.differentiable(run, tangent, M, F, B, known, cotangent=cotangent)
+    return quad, sign, value
 
 
 def log_determinant(be: Backend, kind: Kind, M: Array, F: Factors) -> tuple[Array, Array]:
     """Sign (or phase) and logarithm of the modulus of the determinant."""
-    xp = be.xp
 
     def run(M: Array, F: Factors) -> Any:
         return kind.slogdet(be, F), None
 
     def tangent(d: Any, inputs: Any, outputs: Any) -> tuple[Array, Array]:
-        M, F = inputs
-        sign, value = outputs
-        t = xp.sum(_inverse(be, kind, M, F).mT * _symmetric(be, kind, d[0]), axis=(-2, -1))
-        if not be.is_complex(M):
-            return xp.zeros_like(sign), be.astype(t, value.dtype)
-        return sign * (1j * xp.imag(t)), be.astype(xp.real(t), value.dtype)
+        return _moved_determinant(be, kind, *inputs, d[0], *outputs)
 
     def cotangent(g: Any, inputs: Any, outputs: Any) -> Any:
-        M, F = inputs
-        gs, gv = g
-        G = be.adjoint(_inverse(be, kind, M, F))
-        weight: Any = be.astype(gv, M.dtype)
-        if be.is_complex(M) and not kind.self_adjoint:
-            weight = weight - 1j * xp.imag(be.conj(gs) * outputs[0])
-        return G * weight[..., None, None], None
+        return _determinant_gradient(be, kind, *inputs, *g, outputs[0]), None
 
     (sign, value), _ = be.differentiable(run, tangent, M, F, cotangent=cotangent)
     return sign, value
+
+
+def _moved_determinant(
+    be: Backend, kind: Kind, M: Array, F: Factors, dM: Array, sign: Array, value: Array
+) -> tuple[Array, Array]:
+    """``d log det A = tr(A^{-1} dA)``: its real part is of the modulus, its imaginary part of the phase."""
+    xp = be.xp
+    t = xp.sum(_inverse(be, kind, M, F).mT * _symmetric(be, kind, dM), axis=(-2, -1))
+    if not be.is_complex(M):
+        return xp.zeros_like(sign), be.astype(t, value.dtype)
+    return sign * (1j * xp.imag(t)), be.astype(xp.real(t), value.dtype)
+
+
+def _determinant_gradient(
+    be: Backend, kind: Kind, M: Array, F: Factors, gs: Array, gv: Array, sign: Array
+) -> Array:
+    """The transpose of that, of PyTorch's convention: a new array."""
+    weight: Any = be.astype(gv, M.dtype)
+    if be.is_complex(M) and not kind.self_adjoint:
+        weight = weight - 1j * be.xp.imag(be.conj(gs) * sign)
+    return be.adjoint(_inverse(be, kind, M, F)) * weight[..., None, None]
 
 
 def _inverse(be: Backend, kind: Kind, M: Array, F: Factors) -> Array:
@@ -158,6 +181,10 @@ def _inverse(be: Backend, kind: Kind, M: Array, F: Factors) -> Array:
 
     (X,), _ = be.differentiable(run, tangent, M, F, cotangent=cotangent)
     return X
+
+
+def _real(be: Backend, x: Array) -> Array:
+    return be.xp.real(x) if be.is_complex(x) else x
 
 
 def _symmetric(be: Backend, kind: Kind, G: Array) -> Array:

@@ -206,6 +206,11 @@ class Backend:
         n = d.shape[-1]
         return d[..., :, None] * self.eye(n, d.dtype, self.device(d))
 
+    def add_diagonal(self, M: Array, d: Array) -> Array:
+        """``M`` with d, a number or (n,), added to its diagonal."""
+        n = M.shape[-1]
+        return M + self.matrix_diag(self.xp.broadcast_to(d, (n,)))
+
     # -- functions of arrays ---------------------------------------------------------------------------------
     def result_like(self, f: Callable[..., Any], *xs: Any) -> Any:
         """What ``f(*xs)`` looks like (shapes and dtypes); JAX finds out without computing it."""

@@ -170,6 +170,9 @@ class TorchBackend(DerivedBackend):
         out = torch.zeros((*values.shape[:-2], m, values.shape[-1]), dtype=values.dtype, device=values.device)
         return out.index_add(-2, rows, values)
 
+    def add_diagonal(self, M: Array, d: Array) -> Array:
+        return torch.diagonal_scatter(M, torch.diagonal(M, dim1=-2, dim2=-1) + d, dim1=-2, dim2=-1)
+
     # -- dense factorisations --------------------------------------------------------------------------------
     def plain_cholesky(self, A: Array) -> Array:
         L, info = torch.linalg.cholesky_ex(A)

@@ -223,16 +223,19 @@ def through_inverse(A: Any, B: Array, *, alg: Any) -> Any:
     with keeping_factors():
         kept = ask(INV, (A,), alg)
         X = kept._matmat(B)
-        sign, value = ask(SLOGDET, (kept,), alg)
         factor = kept.__dict__.get("_factor")
+        if getattr(factor, "M", None) is not None and B.shape == X.shape:
+            quad, sign, value = factor.quadratic(B, X)  # type: ignore[union-attr]
+        else:
+            sign, value = ask(SLOGDET, (kept,), alg)
+            sign, value = be.conj(sign), -value
+            quad = None
     if A.backend is None:  # identities and numbers adopt the library of what they meet
         sign, value = be.asarray(sign, dtype=B.dtype), be.asarray(value, dtype=be.real_dtype(B.dtype))
     real = A.isa(SelfAdjoint)
-    if getattr(factor, "M", None) is not None:
-        quad = factor.quadratic(B, X)  # type: ignore[union-attr]
-    elif _has_closed_form(be, A, B):
+    if quad is None and _has_closed_form(be, A, B):
         quad = _form(be, Derivative.here(), A, B, be.constant(X), alg)
-    else:
+    elif quad is None:
         quad = be.inner(B, X)
     quad = be.xp.real(quad) if real and be.is_complex(quad) else quad
-    return quad, be.conj(sign), -value
+    return quad, sign, value

@@ -10,6 +10,7 @@ from ..errors import ShapeError
 from ..properties import PSD, Property, SelfAdjoint
 from ..pytree import operator
 from .base import LinearOperator
+from .diagonal import Diagonal, ScalarMul
 
 __all__ = ["Sum", "broadcast_batches"]
 
@@ -80,9 +81,19 @@ class Sum(LinearOperator):
         return Sum(*((M.imag if imaginary else M.real) for M in self.Ms))
 
     def _to_dense(self) -> Array:
-        out = self.Ms[0]._dense_like(self)
-        for M in self.Ms[1:]:
+        be = self._concrete_backend()
+        rest, light = list(self.Ms), []
+        if be.name == "torch" and not self.batch_shape:  # others fuse, or save nothing
+            light = [M for M in self.Ms if isinstance(M, (Diagonal, ScalarMul))]
+            rest = [M for M in self.Ms if not isinstance(M, (Diagonal, ScalarMul))]
+            if not rest:
+                rest, light = light[:1], light[1:]
+        out = rest[0]._dense_like(self)
+        for M in rest[1:]:
             out = out + M._dense_like(self)
+        for M in light:  # without a matrix of its own
+            d = M.diag if isinstance(M, Diagonal) else M.value
+            out = be.add_diagonal(out, be.astype(be.asarray(d, device=self.device), self.dtype))
         return self.xp.broadcast_to(out, self.shape) if tuple(out.shape) != self.shape else out
 
     def _properties(self) -> frozenset[Property]:
