@@ -56,7 +56,7 @@ class NumpyBackend(Backend):
         return x.conj() if x.dtype.kind == "c" else x
 
     def inner(self, x: Array, y: Array) -> Array:
-        if x.ndim == 2 and x.shape[1] == 1:  # one pass, no temporary
+        if x.ndim == 2 == y.ndim and x.shape[1] == 1:  # one pass, no temporary
             return np.atleast_1d(np.vdot(x, y)) if x.dtype == y.dtype else np.sum(x.conj() * y, axis=0)
         return np.einsum("...ij,...ij->...j", self.conj(x), y)
 

@@ -123,7 +123,7 @@ class TorchBackend(DerivedBackend):
         return torch.matmul(a, b)
 
     def inner(self, x: Array, y: Array) -> Array:
-        if x.ndim == 2 and x.shape == y.shape and x.shape[1] == 1 and x.dtype == y.dtype:  # one pass, no temporary
+        if x.ndim == 2 == y.ndim and x.shape[1] == 1 and x.dtype == y.dtype:  # one pass, no temporary
             return torch.vdot(x[:, 0], y[:, 0])[None]
         return super().inner(x, y)
 

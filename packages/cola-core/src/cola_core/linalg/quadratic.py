@@ -236,6 +236,6 @@ def through_inverse(A: Any, B: Array, *, alg: Any) -> Any:
     if quad is None and _has_closed_form(be, A, B):
         quad = _form(be, Derivative.here(), A, B, be.constant(X), alg)
     elif quad is None:
-        quad = be.inner(B, X)
+        quad = _inner(be, B, X, False)
     quad = be.xp.real(quad) if real and be.is_complex(quad) else quad
     return quad, sign, value
