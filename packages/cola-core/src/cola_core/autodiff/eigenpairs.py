@@ -216,8 +216,8 @@ class _Formula:
 
     def solve(self, A: Any, B: Any, W: Array, G: Array, L: Array, R: Array) -> Array:
         be, xp = self.be, self.be.xp
-        if not L.shape[-1]:
-            return R
+        if not L.shape[-1] or W.shape[-1] >= R.shape[-2]:  # there is nothing beside what was found
+            return xp.zeros_like(R)
         w = xp.abs(be.constant(xp.linalg.diagonal(L)))
         s = xp.max(w)
         s = xp.where(s > 0, s, xp.ones_like(s))

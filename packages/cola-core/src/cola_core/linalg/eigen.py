@@ -12,6 +12,7 @@ from typing import Any
 from ..algorithms.base import Algorithm, Auto
 from ..algorithms.eigh import require_self_adjoint
 from ..algorithms.spectrum import check_which, order_by
+from ..autodiff.eigenpairs import values_only
 from ..backends import backend_of
 from ..backends.base import Array
 from ..dispatch.question import Question
@@ -262,7 +263,8 @@ eigmax.question = eigmin.question = EIGSH  # type: ignore[attr-defined]
 
 
 def _extreme(A: Any, which: str, alg: Any, return_info: bool, on_failure: str) -> Any:
-    out = eigh(A, 1, which, alg, return_info=return_info, on_failure=on_failure)
+    with values_only():
+        out = eigh(A, 1, which, alg, return_info=return_info, on_failure=on_failure)
     return (out[0][0][..., 0], out[1]) if return_info else out[0][..., 0]
 
 
