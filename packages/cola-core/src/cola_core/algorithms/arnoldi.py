@@ -38,8 +38,7 @@ class Arnoldi(PairIteration):
     ``max(100 basis, 3000)``). tol: relative accuracy of each eigenvalue (default 1e-10 in double, 1e-5 in
     single). key: seed. basis: vectors kept (default ``max(2 k + 1, 30)``). ARPACK tells nothing while it
     runs: with a callback or max_seconds ``KrylovSchur`` runs in its place, and after it where it gave up,
-    for as many products again. Of a generalised problem fewer than k pairs are a ConvergenceError. No
-    derivatives.
+    for as many products again. Of a generalised problem fewer than k pairs are a ConvergenceError.
 
     Also ``f(A)`` by its products (``krylov_function``): tol relative to the answer (default 1e-10, 50 units
     of roundoff in single), max_iters steps (default 1000), basis vectors kept a column, beyond which the

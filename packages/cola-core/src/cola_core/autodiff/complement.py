@@ -23,7 +23,7 @@ from ..backends.base import Array, Backend
 from ..errors import ConvergenceError, SingularMatrixError
 from ..pytree import node, register_pytrees, static
 
-__all__ = ["Augmented", "Complement", "solve_complement"]
+__all__ = ["Augmented", "Complement", "Manner", "solve_complement"]
 
 STEPS = 20_000
 BASIS = 100  # of GMRES, per column
@@ -53,14 +53,8 @@ class Complement:
         if self.hermitian:
             return self
         be = self.A._concrete_backend()
-        return replace(
-            self,
-            A=self.A.H,
-            B=None if self.B is None else self.B.H,
-            W=self.G,
-            G=self.W,
-            L=be.adjoint(self.L),
-        )
+        B = None if self.B is None else self.B.H
+        return replace(self, A=self.A.H, B=B, L=be.adjoint(self.L))
 
     def __matmul__(self, V: Array) -> Array:
         be = self.A._concrete_backend()
@@ -121,32 +115,40 @@ class Augmented:
         return self._concrete_backend().xp.concat([self.A @ Z[m:], self.A.H @ Z[:m]], axis=-2)
 
 
-def solve_complement(be: Backend, K: Complement, R: Array, tol: float, method: str, inverse: Any) -> Array:
-    """``K(Z) = R``, differentiable in all of K and R. R: (n, k).
-
+@dataclass(frozen=True)
+class Manner:
+    """How the equation is solved. tol: relative residual. method: what found the vectors, for messages.
     inverse: None, or a function of A that gives an operator S close to ``(A - t I)^{-1}`` and t, where such
-    systems are solved directly.
-    """
+    systems are solved directly. told: the ``Derivative`` that the solves report to, or None."""
+
+    tol: float
+    method: str
+    inverse: Any = None
+    told: Any = None
+
+
+def solve_complement(be: Backend, K: Complement, R: Array, how: Manner) -> Array:
+    """``K(Z) = R``, differentiable in all of K and R. R: (n, k)."""
     register_pytrees()
     n, k = R.shape
 
     def solve(K: Any, b: Array) -> tuple[Array, Any]:
         c = b.shape[-1]
-        X = [_columns(be, K, be.xp.reshape(b, (n, k, c))[..., i], tol, method, inverse) for i in range(c)]
+        X = [_columns(be, K, be.xp.reshape(b, (n, k, c))[..., i], how) for i in range(c)]
         return be.xp.reshape(be.xp.stack(X, axis=-1), (n * k, c)), None
 
     Z, _ = be.implicit_solve(K, solve, be.xp.reshape(R, (n * k, 1)))
     return be.xp.reshape(Z, (n, k))
 
 
-def _columns(be: Backend, K: Complement, R: Array, tol: float, method: str, inverse: Any) -> Array:
+def _columns(be: Backend, K: Complement, R: Array, how: Manner) -> Array:
     """The k shifted systems in numbers; an error (NaN under a trace) where they have no solution."""
     from ..algorithms.gmres import GMRES
     from ..algorithms.iteration import true_residual
     from ..algorithms.minres import MINRES
     from ..dispatch.session import aside
 
-    xp = be.xp
+    xp, tol = be.xp, how.tol
     if be.is_concrete(R) and not bool(xp.any(R != 0)):
         return R
     w = xp.linalg.diagonal(K.L)
@@ -154,9 +156,9 @@ def _columns(be: Backend, K: Complement, R: Array, tol: float, method: str, inve
     solver: Any = MINRES() if K.hermitian else GMRES(restart=BASIS)
     limit = min(10 * R.shape[-2] + 100, STEPS)
     with aside(always=True):
-        Z, steps = _by_inverse(be, K, w, R, tol, inverse)
+        Z, steps, made = _by_inverse(be, K, w, R, how)
         if Z is None:
-            Z, steps, *_ = solver._run(be, system, None, R, None, tol, limit)
+            Z, steps, made, *_ = solver._run(be, system, None, R, None, tol, limit)
         left = true_residual(be, system, Z, R)
     size = be.frobenius(R, axis=-2)
     # a residual far above the tolerance: an eigenvalue beside the found ones is next to one of them
@@ -167,37 +169,65 @@ def _columns(be: Backend, K: Complement, R: Array, tol: float, method: str, inve
             i = int(xp.argmax(be.astype(bad, "int32")))
             relative = float(left[i] / size[i])
             raise ConvergenceError(
-                f"the derivative of the eigenvectors found by {method} needs the solution of a system that "
-                f"{type(solver).__name__} left with the relative residual {relative:.1e} after {int(steps)} "
+                f"the derivative of the eigenvectors found by {how.method} needs the solution of a system "
+                f"that {type(solver).__name__} left with the relative residual {relative:.1e} after {int(steps)} "
                 "steps: an eigenvalue outside of the found set is (nearly) equal to one inside, so that the "
                 "vectors have no derivative, or the gap between them is small. Ask for another k that does "
                 "not cut the cluster, or use a dense algorithm (Eigh(), Eig(), SVD())."
             )
+    _tell(be, K, how, type(solver).__name__, left, size, steps, made)
+    if be.is_concrete(bad):
         return Z
     return xp.where(bad, be.astype(xp.zeros_like(size) + float("nan"), Z.dtype), Z)
 
 
-def _by_inverse(be: Backend, K: Complement, w: Array, R: Array, tol: float, inverse: Any) -> tuple[Any, Any]:
+def _by_inverse(be: Backend, K: Complement, w: Array, R: Array, how: Manner) -> tuple[Any, Any, Any]:
     """``(A - w) Z = R`` as ``(S - 1/(w - t)) Z = -S R/(w - t)`` with ``S = (A - t)^{-1}``: the eigenvalues of
     S next to the found ones are far from the others, so that few steps are needed. None where it is not to be
     had."""
     from ..algorithms.gmres import GMRES
     from ..algorithms.minres import MINRES
 
-    if inverse is None or K.B is not None or not be.is_concrete(R, w):
-        return None, 0
+    if how.inverse is None or K.B is not None or not be.is_concrete(R, w):
+        return None, 0, 0
     xp = be.xp
     try:
-        S, t = inverse(K.A)
+        S, t = how.inverse(K.A)
         inside = product(be, S, R - be.matmul(K.G, be.matmul(be.adjoint(K.W), R)))
     except SingularMatrixError:
-        return None, 0
+        return None, 0, 0
     if not bool(xp.all(xp.abs(w - t) > 0)):
-        return None, 0
+        return None, 0, 0
     mu = 1 / (w - t)
     beside = be.matmul(be.adjoint(K.W), R)
     system = Columns(S, None, K.W, K.G, mu, xp.max(xp.abs(mu)))
     inside = inside - be.matmul(K.G, be.matmul(be.adjoint(K.W), inside))
     solver: Any = MINRES() if K.hermitian else GMRES(restart=BASIS)
-    Z, steps, *_ = solver._run(be, system, None, -inside * mu, None, tol, STEPS)
-    return Z + be.matmul(K.W, beside / K.s), steps
+    Z, steps, made, *_ = solver._run(be, system, None, -inside * mu, None, how.tol, STEPS)
+    return Z + be.matmul(K.W, beside / K.s), steps, made + 1
+
+
+def _tell(
+    be: Backend, K: Complement, how: Manner, solver: str, left: Array, size: Array, steps: Any, made: Any
+) -> None:
+    """Report how the systems of a derivative went, under the failure policy of the question."""
+    from ..info import Info
+    from ..reasons import CONVERGED, STAGNATED, TRACED
+
+    if how.told is None:
+        return
+    xp = be.xp
+    relative = left / xp.where(size > 0, size, xp.ones_like(size))
+    good = relative <= 10 * how.tol
+    info = Info(
+        method=f"{how.method} ({solver})",
+        converged=xp.all(good),
+        reason=TRACED,
+        codes=xp.where(good, CONVERGED, STAGNATED),
+        iterations=steps,
+        matvecs=(made + 1) * K.L.shape[-1],
+        residual=xp.max(relative),
+        residuals=relative,
+        tolerance=how.tol,
+    )
+    how.told.tell(be, K.A, info.concrete(be) if be.is_concrete(relative) else info)

@@ -32,7 +32,7 @@ from typing import Any
 from ..backends.base import Array, Backend
 from ..errors import NotDifferentiableError
 from ..pytree import tree_leaves
-from .complement import Augmented, Complement, solve_complement
+from .complement import Augmented, Complement, Manner, solve_complement
 from .cotangents import inspected, whole
 
 __all__ = ["general_pairs", "selfadjoint_pairs", "singular_triples", "values_only"]
@@ -97,6 +97,9 @@ def _differentiated(be: Backend, formula: Any, run: Any, inputs: tuple[Any, ...]
     if not be.differentiating(*tree_leaves(inputs)):
         (w, X), aux = answer(*inputs)
     else:
+        from ..algorithms.derivative_solve import Derivative
+
+        formula.told = Derivative.here()
         only, checked = VALUES_ONLY.get(), whole(be)
 
         def tangent(d: Any, inputs: Any, outputs: Any) -> tuple[Array, Array]:
@@ -110,6 +113,7 @@ class _Formula:
     """What the three kinds share: the vectors as functions of A alone, and which pairs are close."""
 
     hermitian = True
+    told: Any = None
 
     def __init__(self, be: Backend, tol: float, method: str, inverse: Any) -> None:
         self.be, self.tol, self.method, self.inverse = be, tol, method, inverse
@@ -224,7 +228,7 @@ class _Formula:
         K = Complement(A, B, W, G, L, s, self.hermitian)
         real = be.real_dtype(R.dtype)
         tol = max(min(self.tol, 1e-8), 20 * float(xp.finfo(real).eps))
-        return solve_complement(be, K, R, tol, self.method, self.inverse)
+        return solve_complement(be, K, R, Manner(tol, self.method, self.inverse, self.told))
 
     def hermitized(self, L: Array) -> Array:
         return (L + self.be.adjoint(L)) / 2
