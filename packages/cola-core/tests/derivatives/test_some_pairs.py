@@ -257,6 +257,7 @@ def test_projectors_are_exact_at_ties(framework, gap):
     check_derivatives(framework, loss, reference, [A], modes=modes, directions=[[D], [D.T @ D / N]])
 
 
+@pytest.mark.filterwarnings("ignore::cola_core.errors.ConvergenceWarning")
 def test_what_depends_on_a_basis_is_refused_by_name(framework):
     A, D = tied([2.0, 2.0])
     be = xp_of(framework)

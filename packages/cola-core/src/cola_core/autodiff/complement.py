@@ -170,10 +170,10 @@ def _columns(be: Backend, K: Complement, R: Array, how: Manner) -> Array:
             relative = float(left[i] / size[i])
             raise ConvergenceError(
                 f"the derivative of the eigenvectors found by {how.method} needs the solution of a system "
-                f"that {type(solver).__name__} left with the relative residual {relative:.1e} after {int(steps)} "
-                "steps: an eigenvalue outside of the found set is (nearly) equal to one inside, so that the "
-                "vectors have no derivative, or the gap between them is small. Ask for another k that does "
-                "not cut the cluster, or use a dense algorithm (Eigh(), Eig(), SVD())."
+                f"that {type(solver).__name__} left with the relative residual {relative:.1e} after "
+                f"{int(steps)} steps: an eigenvalue outside of the found set is (nearly) equal to one "
+                "inside, so that the vectors have no derivative, or the gap between them is small. Ask for "
+                "another k that does not cut the cluster, or use a dense algorithm (Eigh(), Eig(), SVD())."
             )
     _tell(be, K, how, type(solver).__name__, left, size, steps, made)
     if be.is_concrete(bad):
