@@ -211,6 +211,10 @@ class TorchBackend(DerivedBackend):
     def lu_solve(self, factors: Any, B: Array, adjoint: bool = False) -> Array:
         lu, piv = factors
         dtype = torch.promote_types(lu.dtype, B.dtype)
+        if lu.shape[:-2] != B.shape[:-2] and not self.is_concrete(lu, B):
+            # PyTorch's rule for vmap pairs the axes of a batch with the wrong ones (seen in 2.13)
+            batch = torch.broadcast_shapes(lu.shape[:-2], B.shape[:-2])
+            lu, piv, B = (x.expand(*batch, *x.shape[x.ndim - k :]) for x, k in ((lu, 2), (piv, 1), (B, 2)))
         return torch.linalg.lu_solve(lu.to(dtype), piv, B.to(dtype), adjoint=adjoint)
 
     def lu_slogdet(self, factors: Any) -> tuple[Array, Array]:

@@ -35,6 +35,7 @@ from ..plugins.rulebook import RuleBook
 from ..properties import PSD
 from .inverse import Inverse, all_square
 from .operands import as_algorithm, as_promised, square
+from .scalar_function import signs
 from .solve import _shifted, _woodbury_cost, _woodbury_guard
 from .stacked import groups_of
 from .structure import by_eigenvalues, spectral_guard
@@ -369,7 +370,7 @@ def slogdet_kronsum_general(A: Any, *, alg: Any) -> tuple[Array, Array]:
     w = ask(EIGVALS, (A,), alg)
     sign, value = of_entries(be, w)
     if not A._is_complex():  # complex eigenvalues of a real matrix come in pairs: the phase is +1 or -1
-        sign = be.xp.sign(be.xp.real(sign))
+        sign = signs(be.xp, be.xp.real(sign))
     return be.astype(sign, A.dtype), value
 
 

@@ -24,6 +24,7 @@ from ..properties import SelfAdjoint
 from ..pytree import tree_leaves
 from .determinant import SLOGDET, of_entries
 from .eigen import EIGVALS, outer_product, outer_sum
+from .scalar_function import signs
 from .schur import SCHUR
 from .solve import SOLVE
 from .structure import by_eigenvalues, shift_split, spectral
@@ -265,5 +266,5 @@ def slogdet_kronecker_shift(A: Any, *, alg: Any) -> tuple[Array, Array]:
     be = A._concrete_backend()
     sign, value = of_entries(be, ask(EIGVALS, (A,), alg))
     if not A._is_complex():  # complex eigenvalues of a real matrix come in pairs: the phase is +1 or -1
-        sign = be.xp.sign(be.xp.real(sign)) if be.is_complex(sign) else sign
+        sign = signs(be.xp, be.xp.real(sign)) if be.is_complex(sign) else sign
     return be.astype(sign, A.dtype), value

@@ -26,6 +26,7 @@ from .inverse import INV, SURVIVES
 from .lstsq import PINV, _inverted
 from .matrix_function import APPLY_UNARY, ScalarFunction
 from .norm import NORM
+from .scalar_function import signs
 from .solve import SOLVE
 from .structure import by_eigenvalues, by_singular_values
 from .svd import _triples
@@ -110,7 +111,7 @@ def slogdet_periodic(A: Any, *, alg: Any) -> tuple[Array, Array]:
         _believe(A, w)
     sign, value = of_entries(be, w)
     if not A._is_complex():
-        sign = xp.sign(xp.real(sign)) if be.is_complex(sign) else sign
+        sign = signs(xp, xp.real(sign)) if be.is_complex(sign) else sign
     return be.astype(sign, A.dtype), value
 
 

@@ -177,8 +177,15 @@ def _monomial(c: float, p: float) -> ScalarFunction:
     )
 
 
+def signs(xp: Any, x: Any) -> Any:
+    """-1, 0, 1, and NaN where x is: without the mask that ``sign`` of array_api_compat puts on tensors, which
+    ``torch.func.vmap`` does not take."""
+    one = xp.ones_like(x)
+    return xp.where(x > 0, one, xp.where(x < 0, -one, x))
+
+
 def _sign(xp: Any, w: Array) -> Array:
-    return xp.sign(xp.real(w)) + 0 * w if xp.isdtype(w.dtype, "complex floating") else xp.sign(w)
+    return signs(xp, xp.real(w)) + 0 * w if xp.isdtype(w.dtype, "complex floating") else signs(xp, w)
 
 
 def _flat(xp: Any, w: Array) -> Array:

@@ -37,6 +37,7 @@ from ..properties import PSD, SelfAdjoint
 from ..pytree import tree_leaves
 from .determinant import SLOGDET, _spectral, of_entries
 from .eigen import EIG, EIGH, EIGVALS, outer_product
+from .scalar_function import signs
 from .solve import SOLVE
 from .structure import by_eigenvalues, shift_split
 from .structured_factor import spectral_factor
@@ -331,7 +332,7 @@ def slogdet_shared_general(A: Any, *, alg: Any) -> tuple[Array, Array]:
     be = A._concrete_backend()
     sign, value = of_entries(be, ask(EIGVALS, (A,), alg))
     if not A._is_complex() and be.is_complex(sign):
-        sign = be.xp.sign(be.xp.real(sign))
+        sign = signs(be.xp, be.xp.real(sign))
     return be.astype(sign, A.dtype), value
 
 

@@ -43,6 +43,10 @@ class SpectralFactor:
         if be.name == "torch" and self.A.isa(SelfAdjoint) and differentiated(be, self.A, B):
             from ..autodiff.torch_implicit import detached
 
+            if not be.is_concrete(self.w):  # vmap solves with its examples one by one: each has its own basis
+                return be.implicit_solve(
+                    self.A, lambda M, rhs: (spectral_factor(M, alg=Auto())._apply(rhs), None), B
+                )[0]
             fixed = SpectralFactor(self.A, self.w.detach(), detached(self.V))  # A^H = A: one serves both ways
             return be.implicit_solve(self.A, lambda _, rhs: (fixed._apply(rhs), None), B)[0]
         return self._apply(B)
