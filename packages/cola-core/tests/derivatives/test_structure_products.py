@@ -9,6 +9,7 @@ from leaves import directions, on_numpy, taken_apart
 from zoo import ZOO, installed
 
 import cola_core as cola
+from cola_core import ops
 from cola_core.backends import get_backend
 from cola_core.testing.derivatives import MODES, check_derivatives
 
@@ -62,3 +63,62 @@ def test_products_of_every_family(case, rng):
     modes = ("reverse",) if few else MODES
     build, _ = ZOO[name](rng, "complex" in dtype)
     check_product(library, build, dtype, rng, modes, jit=library == "jax", rtol2=1e-4)
+
+
+@pytest.mark.parametrize("library", ["torch", "jax"])
+@pytest.mark.parametrize("kind", ["kernel", "jacobian", "hessian", "real", "function"])
+def test_products_of_operators_made_of_functions(library, kind, rng):
+    """In the points and parameters that a function is given as arguments, and in the operand."""
+    if not installed(library):
+        pytest.skip(f"{library} is not installed")
+    be = get_backend(library)
+    W, p, x, v = rng.normal(size=(4, 3)), rng.uniform(1, 2, size=3), rng.normal(size=3), rng.normal(size=3)
+
+    def vector(xp, x, p):  # 3 -> 4
+        return xp.sin(W_of(xp) @ (p * x))
+
+    def W_of(xp):
+        return W if xp is np else be.asarray(W)
+
+    def build(x, p):
+        if kind == "kernel":
+            points = be.asarray(W[:3]) * x[0]
+            return ops.Kernel(
+                points, None, lambda a, b, q: be.xp.exp(-q[0] * (a - 1) @ (b - 1).T), 2, params=p
+            )
+        if kind == "jacobian":
+            return ops.Jacobian(lambda z: vector(be.xp, z[0], z[1]), (x, p))
+        if kind == "hessian":
+            return ops.Hessian(lambda z: be.xp.sum(vector(be.xp, z[0], z[1]) ** 2), (x, p))
+        if kind == "real":
+            return ops.RealPart(ops.Circulant((x + 0j) * (p + 1j * x)))
+        once = ops.FunctionOperator(
+            lambda y: be.xp.flip(y, axis=0) * 2, (3, 3), "float64", backend=library, rmatvec=None
+        )
+        return p[0] * once + ops.Diagonal(x)
+
+    def dense(x, p):
+        if kind == "kernel":
+            a = W[:3] * x[0]
+            return np.exp(-p[0] * (a - 1) @ (a - 1).T)
+        if kind in ("jacobian", "hessian"):
+            z, M = W @ (p * x), np.hstack([W * p, W * x])  # the derivative in x, and in p
+            if kind == "jacobian":
+                return np.cos(z)[:, None] * M
+            H = 2 * M.T @ (np.cos(2 * z)[:, None] * M)
+            mixed = W.T @ np.sin(2 * z)  # that of p * x itself
+            return H + np.block([[np.zeros((3, 3)), np.diag(mixed)], [np.diag(mixed), np.zeros((3, 3))]])
+        if kind == "real":
+            c = x * p
+            return np.array([[c[(i - j) % 3] for j in range(3)] for i in range(3)])
+        return 2 * p[0] * np.eye(3)[::-1] + np.diag(x)
+
+    modes = ("reverse",) if library == "jax" else MODES
+    check_derivatives(
+        be,
+        lambda a: be.xp.sum((build(a[0], a[1]) @ a[2]) ** 2),
+        lambda a: np.sum((dense(a[0], a[1]) @ a[2]) ** 2),
+        [x, p, rng.normal(size=6) if kind in ("jacobian", "hessian") else v],
+        modes,
+        jit=library == "jax",
+    )

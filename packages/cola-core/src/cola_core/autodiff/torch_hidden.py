@@ -56,6 +56,6 @@ def _refuse(A: Any, part: Any) -> None:
         whole = "" if part is A else f" in {A!r}"
         raise NotDifferentiableError(
             f"the function of {part!r}{whole} closes over a tensor that requires gradients, which an "
-            "implicit derivative would lose. Give the tensor as an argument: params= of Kernel, Jacobian "
-            "and Hessian, or a subclass of LinearOperator made with @ops.operator whose fields are tensors."
+            "implicit derivative would lose. Give the tensor as an argument: params= of Kernel, the point x "
+            "of Jacobian, or a subclass of LinearOperator made with @ops.operator whose fields are tensors."
         )
