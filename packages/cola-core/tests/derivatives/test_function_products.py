@@ -92,6 +92,59 @@ def test_arnoldi(rng, f, case):
     check("torch", rng, f, cola.Arnoldi(), 2 * np.eye(N) if case == "c I" else M, b, False, ALL)
 
 
+@pytest.mark.parametrize("f", ["exp", "user"])
+@pytest.mark.parametrize("case", ["real", "complex", "c I"])
+def test_chebyshev(rng, f, case):
+    pytest.importorskip("torch")
+    M = 2 * np.eye(N) if case == "c I" else self_adjoint(rng, EIGENVALUES, case == "complex")
+    b = rng.normal(size=N) + (1j * rng.normal(size=N) if case == "complex" else 0)
+    check("torch", rng, f, cola.Chebyshev(bounds=(0.5, 6.0)), M, b, True, ALL)
+
+
+@pytest.mark.parametrize("f", ["sqrt", "log"])
+def test_contour(rng, f):
+    pytest.importorskip("torch")
+    M = 2 * np.eye(N) if f == "sqrt" else self_adjoint(rng, EIGENVALUES)
+    check("torch", rng, f, cola.ContourQuadrature(tol=1e-10), M, rng.normal(size=N), True, ALL)
+
+
+@pytest.mark.parametrize("alg", [cola.ExpAction(), cola.ExpAction(krylov=True)], ids=["Taylor", "Krylov"])
+@pytest.mark.parametrize("case", ["real", "complex", "c I"])
+def test_exponential_action(rng, alg, case):
+    pytest.importorskip("torch")
+    M = 0.3 * rng.normal(size=(N, N)) + np.diag([2.0, 3.0, 4.0, 2.5, 3.5, 5.0])
+    b = rng.normal(size=N)
+    if case == "complex":
+        M, b = M + 0.2j * rng.normal(size=(N, N)), b + 1j * rng.normal(size=N)
+    check("torch", rng, "exp", alg, 2 * np.eye(N) if case == "c I" else M, b, False, ALL)
+
+
+def test_several_times(rng):
+    torch = pytest.importorskip("torch")
+    M = rng.normal(size=(N, N))
+    b = rng.normal(size=N)
+    x = torch.tensor(M, requires_grad=True)
+    Y = cola.expm_multiply(x, torch.as_tensor(b), t=[0.5, 2.0, -1.0])
+    (g,) = torch.autograd.grad(Y.sum(), x)
+    y = torch.tensor(M, requires_grad=True)
+    Z = sum(torch.linalg.matrix_exp(t * y) @ torch.as_tensor(b) for t in (0.5, 2.0, -1.0))
+    (h,) = torch.autograd.grad(Z.sum(), y)
+    assert torch.allclose(g, h, rtol=1e-9)
+
+
+def test_the_scale_of_a_loss_changes_nothing(rng):
+    torch = pytest.importorskip("torch")
+    M, b = torch.as_tensor(self_adjoint(rng, EIGENVALUES)), torch.as_tensor(rng.normal(size=N))
+    for alg in (cola.Lanczos(), cola.Chebyshev(bounds=(0.5, 6.0))):
+        found = []
+        for scale in (1.0, 1e-200, 1e150):
+            x = M.clone().requires_grad_()
+            y = (cola.exp(cola.no_dispatch(cola.SelfAdjoint(x)), alg) @ b).sum()
+            (g,) = torch.autograd.grad(y * scale, x)
+            found.append(g / scale)
+        assert torch.allclose(found[0], found[1], rtol=1e-9) and torch.allclose(found[0], found[2], rtol=1e-9)
+
+
 @pytest.mark.parametrize("case", ["distinct", "c I"])
 def test_jax(rng, case):
     pytest.importorskip("jax")

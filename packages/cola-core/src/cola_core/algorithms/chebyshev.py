@@ -82,13 +82,32 @@ class Chebyshev(FunctionAlgorithm):
 
     def function_times(self, A: Any, f: Any, X: Array) -> Array:
         be = A._concrete_backend()
-        xp = be.xp
         tol = self.tolerance(A.dtype)
         positive = f.needs_positive or f.needs_nonzero and f.positive
         concrete = be.is_concrete(X, *tree_leaves(A))
         if concrete:
             check_finite(A, X)
+        if be.name == "torch" and be.differentiating(X, *tree_leaves(A)) and (f.real or A._is_complex()):
+            return self._differentiated(be, A, f, X)
         low, high, made = self._interval(be, A, f, positive)
+        Y, *rest = self._product(be, A, f, X, low, high, made, positive, concrete, tol)
+        return finish_product(be, f"Chebyshev {f.name}", Y, *rest[:2], tol, *rest[2:4])
+
+    def _product(
+        self,
+        be: Backend,
+        A: Any,
+        f: Any,
+        X: Array,
+        low: Array,
+        high: Array,
+        made: Any,
+        positive: bool,
+        concrete: bool,
+        tol: float,
+    ) -> tuple[Any, ...]:
+        """``f(A) X`` and its error, verdicts, degree, products and the interval it was made on."""
+        xp = be.xp
         method = f"Chebyshev {f.name}"
         with self.watched(method, self.max_iters, be, X) as watch:
             for _ in range(8):
@@ -110,7 +129,38 @@ class Chebyshev(FunctionAlgorithm):
                 low = low / 10 if positive else middle - 1.2 * half
         codes = xp.where(grown, OUTSIDE, code)
         error = xp.where(grown, xp.full_like(error, float("inf")), error)  # f outside of it is unknown
-        return finish_product(be, method, Y, error, codes, tol, steps, made)
+        return Y, error, codes, steps, made, low, high
+
+    def _differentiated(self, be: Backend, A: Any, f: Any, X: Array) -> Array:
+        """The same with derivatives of the expansion, in as few vectors as it takes itself."""
+        from .function_derivative import FunctionTimes, function_derivative
+
+        tol = self.tolerance(A.dtype)
+        positive = f.needs_positive or f.needs_nonzero and f.positive
+        interval: list[float] = []
+
+        def value(A: Any, X: Array) -> tuple[Array, Any]:
+            low, high, made = self._interval(be, A, f, positive)
+            Y, *rest, low, high = self._product(be, A, f, X, low, high, made, positive, True, tol)
+            interval[:] = [be.number(low), be.number(high)]
+            return Y, rest
+
+        def coefficients() -> Any:
+            # all of them: those of a derivative die out later
+            return _chosen(be, A, f, *interval, tol, self.degree, self._most())[0]
+
+        def times(B: Any, g: Any, X: Array, adjoint: bool) -> Array:
+            c = coefficients()
+            low, high = (be.asarray(x, dtype=be.real_dtype(X.dtype), device=be.device(X)) for x in interval)
+            c = np.conj(c) if g is not f or adjoint else c  # f of A^H by the coefficients of conj f
+            return _run(be, B, X, low, high, c, np.full(c.size, np.inf), 0.0, None)[0]
+
+        def pairs(B: Any, g: Any, G: Array, X: Array) -> Any:
+            return _pairs(be, B, G, X, *interval, coefficients())
+
+        Y, rest = function_derivative(FunctionTimes(times, pairs), A, f, X, value)
+        error, codes, steps, made = rest
+        return finish_product(be, f"Chebyshev {f.name}", Y, error, codes, tol, steps, made)
 
     def _most(self) -> int:
         return 2000 if self.max_iters is None else int(self.max_iters)
@@ -218,6 +268,32 @@ def _run(
             if bool(xp.any(top > 1e8 * size)):
                 break
     return Y, float(tails[last]) * size, top > GROWN * size, last, code
+
+
+def _pairs(be: Backend, A: Any, G: Array, X: Array, low: float, high: float, c: Any) -> Any:
+    """What ``function_derivative`` asks for: the terms t_j again from the last to the first (the recurrence
+    runs both ways), beside the adjoint recurrence ``l_j = conj(c_j) g + 2 S^H l_(j+1) - l_(j+2)``."""
+    xp = be.xp
+    middle, half = (high + low) / 2, (high - low) / 2
+
+    def times(V: Array) -> Array:
+        return (A._matmat(V) - middle * V) / half
+
+    def back(V: Array) -> Array:
+        return (A._rmatmat(V) - middle * V) / half
+
+    if c.size == 1:
+        return
+    term, t = X, times(X)  # t_(j-1), t_j
+    for _ in range(2, c.size):
+        term, t = t, 2 * times(t) - term
+    later, last = xp.zeros_like(G), xp.zeros_like(G)  # l_(j+2), l_(j+1)
+    for j in range(c.size - 1, 0, -1):
+        factor = _plain(np.conj(c[j]))
+        later, last = last, factor * G + 2 * back(last) - later if j + 1 < c.size else factor * G
+        yield (last if j == 1 else 2 * last) / half, term
+        if j > 1:
+            term, t = 2 * times(term) - t, term
 
 
 def _loop(

@@ -12,14 +12,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
 import numpy as np
 
 from ..backends.base import Array, Backend
 from ..cost import Cost
-from ..dispatch.session import record
+from ..dispatch.session import aside, record
 from ..info import Info
 from ..properties import SelfAdjoint
 from ..pytree import tree_leaves
@@ -95,6 +95,10 @@ class ExpAction(Iterative):
         xp = be.xp
         if 0 in X.shape or be.name == "abstract":
             return X if times is None else [X for _ in times]
+        leaves = tree_leaves(A)
+        if be.name == "torch" and not A.batch_shape and X.ndim == 2 and be.differentiating(X, *leaves):
+            if be.is_complex(X) == A._is_complex() and (self.steps is None or be.is_concrete(X, *leaves)):
+                return self._differentiated(be, A, X, times)
         check_finite(A, X)
         real = be.real_dtype(X.dtype)
         unit = float(xp.finfo(real).eps) / 2
@@ -107,6 +111,40 @@ class ExpAction(Iterative):
             here, Y = 0.0, X
             for t in sorted({float(t) for t in times if side * t > 0}, key=abs):
                 Y = self._advance(be, A, Y, norms, t - here, tol, unit)
+                here, answers[t] = t, Y
+        return [answers[float(t)] for t in times]
+
+    def _differentiated(self, be: Backend, A: Any, X: Array, times: Sequence[float] | None) -> Any:
+        """The same with derivatives that record none of the steps."""
+        from ..linalg.scalar_function import EXP
+        from ..operators import scale
+        from .function_derivative import FunctionTimes, function_derivative
+        from .krylov_derivative import krylov_derivative
+
+        eps = float(be.xp.finfo(be.real_dtype(A.dtype)).eps)
+        tol = max(1e-12, 50 * eps) if self.tol is None else max(float(self.tol), 50 * eps)
+        krylov = krylov_derivative(bool(A.isa(SelfAdjoint)), tol, 1000)
+        quiet = replace(self, callback=None, progress=False, max_iters=None, steps=None)
+
+        def product(B: Any, f: Any, X: Array, adjoint: bool) -> Array:
+            with aside():
+                return quiet.expmv(B.H if adjoint else B, X)  # type: ignore[no-any-return]
+
+        def value(A: Any, X: Array) -> tuple[Array, None]:
+            return self.expmv(A, X), None
+
+        how = FunctionTimes(product, krylov.pairs)
+
+        def advance(Y: Array, t: float) -> Array:
+            return function_derivative(how, A if t == 1.0 else scale(t, A), EXP, Y, value)[0]
+
+        if times is None:
+            return advance(X, 1.0)
+        answers: dict[float, Array] = {0.0: X}
+        for side in (1, -1):
+            here, Y = 0.0, X
+            for t in sorted({float(t) for t in times if side * t > 0}, key=abs):
+                Y = advance(Y, t - here)
                 here, answers[t] = t, Y
         return [answers[float(t)] for t in times]
 

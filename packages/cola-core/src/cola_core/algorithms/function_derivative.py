@@ -11,7 +11,7 @@ again such: nothing else is needed for any order in either mode.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -25,13 +25,13 @@ __all__ = ["FunctionTimes", "function_derivative"]
 class FunctionTimes:
     """How one algorithm makes products with f(A), and gradients of them.
 
-    times(A, f, X, adjoint): ``f(A) X``, or ``f(A^H) X``. pairs(A, f, G, X): (n, r) arrays (U, V) for which
-    the gradient of ``Re <G, f(A) X>`` is that of ``Re <U, A V>`` at fixed U and V. Both for A itself and for
-    blocks made of it, which are not self-adjoint.
+    times(A, f, X, adjoint): ``f(A) X``, or ``f(A^H) X``. pairs(A, f, G, X): pairs (U, V) of (n, r) arrays for
+    which the gradient of ``Re <G, f(A) X>`` is that of the sum of ``Re <U, A V>`` at fixed U and V; they are
+    used one after the other. Both for A itself and for blocks made of it, which are not self-adjoint.
     """
 
     times: Callable[[Any, Any, Array, bool], Array]
-    pairs: Callable[[Any, Any, Array, Array], tuple[Array, Array]]
+    pairs: Callable[[Any, Any, Array, Array], Iterable[tuple[Array, Array]]]
 
 
 def function_derivative(
@@ -70,11 +70,13 @@ class _Question:
 
         def run(A: Any, X: Array, *E: Any) -> Any:
             f = reflected(self.f) if turned and not self.f.kind else self.f
+            X, unit = _scaled(be, X)
             if not E:
-                return (self.how.times(A, f, X, turned),), None
+                return (self.how.times(A, f, X, turned) * unit,), None
+            E, scale = _of_one_size(be, A, E)
             B, zeros = _nested(be, A, E, turned), be.xp.zeros_like(X)
             whole = be.xp.concat([*[zeros] * (2 ** len(E) - 1), X], axis=-2)
-            return (self.how.times(B, f, whole, False)[: X.shape[-2]],), None
+            return (self.how.times(B, f, whole, False)[: X.shape[-2]] / scale * unit,), None
 
         def of_direction(j: int) -> Any:
             def gradient(grads: Any, inputs: Any) -> Any:
@@ -122,16 +124,23 @@ class _Question:
         be = self.be
 
         def run(A: Any, G: Array, X: Array, *E: Any) -> Any:
+            E, scale = _of_one_size(be, A, E)
+            (G, left), (X, right) = _scaled(be, G), _scaled(be, X)
             B = _nested(be, A, E, False)
             fill = 2 ** len(E) - 1
             top = be.xp.concat([G, *[be.xp.zeros_like(G)] * fill], axis=-2)
             bottom = be.xp.concat([*[be.xp.zeros_like(X)] * fill, X], axis=-2)
-            U, V = self.how.pairs(B, self.f, top, bottom)
+            total: Any = None
+            for U, V in self.how.pairs(B, self.f, top, bottom):
 
-            def product(*arrays: Array) -> tuple[Array]:
-                return (_nested(be, with_leaves(A, arrays), E, False)._matmat(V),)
+                def product(*arrays: Array, V: Array = V) -> tuple[Array]:
+                    return (_nested(be, with_leaves(A, arrays), E, False)._matmat(V),)
 
-            return tuple(pulled(be, product, moving_leaves(A), (U,))), None
+                part = pulled(be, product, moving_leaves(A), (U,))
+                total = part if total is None else [x + y for x, y in zip(total, part, strict=True)]
+            if total is None:
+                return tuple(be.xp.zeros_like(x) for x in moving_leaves(A)), None
+            return tuple(x / scale * left * right for x in total), None
 
         def tangent(d: Any, inputs: Any, outputs: Any) -> tuple[Array, ...]:
             A, G, X, *E = inputs
@@ -182,6 +191,33 @@ def _nested(be: Any, A: Any, E: Any, turned: bool) -> Any:
         given = (*direction, *(be.xp.zeros_like(x) for x in arrays))
         B = DirectionalBlock(B, given, turned and i == 0)
     return B
+
+
+def _scaled(be: Any, X: Array) -> tuple[Array, Array]:
+    """X of size one, and its size: the scale of a loss must not reach what converges or underflows."""
+    xp = be.xp
+    size = xp.max(xp.abs(X)) if 0 not in X.shape else xp.ones_like(xp.sum(xp.abs(X)))
+    size = xp.where((size > 0) & xp.isfinite(size), size, xp.ones_like(size))
+    return X / size, size
+
+
+def _of_one_size(be: Any, A: Any, E: Any) -> tuple[Any, Any]:
+    """The directions, each as large as A's arrays, and the product of the factors: a small one must not
+    drown in what is not differentiated, or a large one drown that."""
+    xp = be.xp
+
+    def size(arrays: Any) -> Any:
+        return sum((xp.sum(xp.abs(x) ** 2) for x in arrays[1:]), xp.sum(xp.abs(arrays[0]) ** 2)) ** 0.5
+
+    whole: Any = 1.0
+    found = []
+    for direction in E:
+        own, other = size(direction), size(moving_leaves(A))
+        known = (own > 0) & (other > 0)
+        ratio = xp.where(known, other, 1 + 0 * own) / xp.where(known, own, 1 + 0 * own)
+        found.append(tuple(x * be.astype(ratio, be.real_dtype(x.dtype)) for x in direction))
+        whole = whole * ratio
+    return tuple(found), whole
 
 
 def _directions(d: Any, i: int, A: Any) -> tuple[Array, ...]:

@@ -39,14 +39,14 @@ def krylov_derivative(hermitian: bool, tol: float, limit: int) -> FunctionTimes:
         m = min(A.shape[-1], limit, STEPS if own else GENERAL_STEPS)
         return krylov_function_traced(A, f, X, own, tol, m)[0]
 
-    def pairs(A: Any, f: Any, G: Array, X: Array) -> tuple[Array, Array]:
+    def pairs(A: Any, f: Any, G: Array, X: Array) -> list[tuple[Array, Array]]:
         be = A._concrete_backend()
         own = hermitian and not isinstance(A, DirectionalBlock)
         if be.is_concrete(G, X) and be.is_concrete(*_leaves(A)):
-            return _pairs(be, A, f, G, X, own, tol, limit)
+            return [_pairs(be, A, f, G, X, own, tol, limit)]
         from .krylov_traced import GENERAL_STEPS, STEPS, traced_pairs
 
-        return traced_pairs(A, f, G, X, own, min(A.shape[-1], limit, STEPS if own else GENERAL_STEPS))
+        return [traced_pairs(A, f, G, X, own, min(A.shape[-1], limit, STEPS if own else GENERAL_STEPS))]
 
     return FunctionTimes(times, pairs)
 

@@ -104,7 +104,10 @@ class TorchBackend(DerivedBackend):
         return (x if isinstance(x, torch.dtype) else x.dtype).is_complex
 
     def conj(self, x: Array) -> Array:
-        return x.conj() if x.is_complex() else x
+        if not x.is_complex():
+            return x
+        # a lazy conjugate is a view, and torch 2.13 loses views of nested forward derivatives (an assertion)
+        return torch.conj_physical(x) if forward_ad._current_level >= 0 else x.conj()
 
     def number(self, x: Array) -> float:
         return float(x.detach()) if isinstance(x, torch.Tensor) else float(x)
