@@ -491,3 +491,29 @@ def test_solves_of_derivatives_report_themselves():
     (info,) = found
     assert info.method == "gradient of Lanczos (MINRES)" and info.converged
     assert info.residual <= info.tolerance * 10 and 0 < info.matvecs <= 100 * K
+
+
+def test_solves_of_derivatives_are_preconditioned():
+    torch = pytest.importorskip("torch")
+    n, steps = 300, {}
+    for name, alg in (("P", cola.LOBPCG(P=cola.inv, tol=1e-9)), ("inverse", cola.ShiftInvert())):
+        d = (2 + torch.linspace(0, 1e-4, n, dtype=torch.float64)).requires_grad_()
+        off = -torch.ones(n - 1, dtype=torch.float64)
+        T = cola.PSD(ops.Tridiagonal(off, d, off))
+        _, V = cola.eigh(cola.no_dispatch(T), 2, "SM", alg)
+        with cola.infos() as found:
+            (got,) = torch.autograd.grad((V.to_dense() ** 4).sum(), d)
+        steps[name] = next(int(i.iterations) for i in found if "MINRES" in i.method)
+        x = d.detach().requires_grad_()
+        V = torch.linalg.eigh(torch.diag(x) + torch.diag(off, 1) + torch.diag(off, -1))[1][:, :2]
+        (want,) = torch.autograd.grad((V**4).sum(), x)
+        assert torch.allclose(got, want, rtol=1e-5, atol=1e-5 * float(abs(want).max()))
+    assert max(steps.values()) <= 30  # MINRES alone takes hundreds
+
+
+def test_a_set_that_all_but_cuts_a_tie_is_refused():
+    torch = pytest.importorskip("torch")
+    A = torch.as_tensor(tied([2.0, 2.0 + 1e-11])[0]).requires_grad_()
+    _, V = top_pairs(A, 1, cola.Lanczos(tol=1e-10))
+    with pytest.raises(ConvergenceError, match="outside of the found set"):
+        torch.autograd.grad(projector_loss(V, weights("torch")[1]), A)

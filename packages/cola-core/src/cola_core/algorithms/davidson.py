@@ -64,9 +64,12 @@ class Davidson(BlockPairIteration):
         limit = 1000 if self.max_iters is None else int(self.max_iters)
         b = self._width(k, A.shape[-1])
 
+        def precondition(operator: Any) -> Any:
+            return constant_preconditioner(be, self.P, operator)
+
         def run(operator: Any) -> Any:
             X = first_block(be, operator, self.x0, self.key, b, "Davidson")
-            P = constant_preconditioner(be, self.P, operator)
+            P = precondition(operator)
             plain = be.is_concrete(*tree_leaves(operator)) and P is None
             with quietly(be):
                 ready(be, P, X)
@@ -86,7 +89,9 @@ class Davidson(BlockPairIteration):
             gap = be.frobenius(operator @ Y - Y * be.astype(w, Y.dtype), axis=-2)
             return w, Y, (gap, steps, scale, code, asked)
 
-        w, Y, (gap, steps, scale, code, asked) = selfadjoint_pairs(be, A, run, tol, "Davidson")
+        w, Y, (gap, steps, scale, code, asked) = selfadjoint_pairs(
+            be, A, run, tol, "Davidson", preconditioner=precondition
+        )
         report_pairs(be, A, "Davidson", gap, scale, tol, steps, steps * b + b + k + asked, code)
         return w, Dense(Y, declared=frozenset({Stiefel}))
 

@@ -69,9 +69,12 @@ class LOBPCG(BlockPairIteration):
         limit = 1000 if self.max_iters is None else int(self.max_iters)
         b = self._width(k, A.shape[-1])
 
+        def precondition(operator: Any) -> Any:
+            return constant_preconditioner(be, self.P, operator)
+
         def run(operator: Any, B: Any = None) -> Any:
             X = first_block(be, operator, self.x0, self.key, b, "LOBPCG")
-            P = constant_preconditioner(be, self.P, operator)
+            P = precondition(operator)
             plain = be.is_concrete(*tree_leaves((operator, B))) and P is None
             with quietly(be):
                 ready(be, P, X)
@@ -92,7 +95,9 @@ class LOBPCG(BlockPairIteration):
                 gap = be.norm(operator @ Y - (B @ Y) * be.astype(w, Y.dtype)) / be.norm(Y)
             return w, Y, (gap, steps, scale, code)
 
-        w, Y, (gap, steps, scale, code) = selfadjoint_pairs(be, A, run, tol, "LOBPCG", B=B)
+        w, Y, (gap, steps, scale, code) = selfadjoint_pairs(
+            be, A, run, tol, "LOBPCG", B=B, preconditioner=precondition
+        )
         report_pairs(be, A, "LOBPCG", gap, scale, tol, steps, steps * b + b + k, code)
         return w, Dense(Y, declared=frozenset({Stiefel}) if B is None else frozenset())
 

@@ -119,11 +119,14 @@ class Augmented:
 class Manner:
     """How the equation is solved. tol: relative residual. method: what found the vectors, for messages.
     inverse: None, or a function of A that gives an operator S close to ``(A - t I)^{-1}`` and t, where such
-    systems are solved directly. told: the ``Derivative`` that the solves report to, or None."""
+    systems are solved directly. preconditioner: None, or a function of A that gives a positive definite
+    operator close to ``A^{-1}`` (None: there is none). told: the ``Derivative`` that the solves report to, or
+    None."""
 
     tol: float
     method: str
     inverse: Any = None
+    preconditioner: Any = None
     told: Any = None
 
 
@@ -157,12 +160,20 @@ def _columns(be: Backend, K: Complement, R: Array, how: Manner) -> Array:
     limit = min(10 * R.shape[-2] + 100, STEPS)
     with aside(always=True):
         Z, steps, made = _by_inverse(be, K, w, R, how)
+        P = _preconditioner(be, K, R, how) if Z is None else None
+        if P is not None:
+            Z, steps, made, *_ = solver._run(be, system, P, R, None, tol, limit)
+            failed = true_residual(be, system, Z, R) > 10 * tol * be.frobenius(R, axis=-2)
+            Z = None if bool(xp.any(failed)) else Z
         if Z is None:
             Z, steps, made, *_ = solver._run(be, system, None, R, None, tol, limit)
         left = true_residual(be, system, Z, R)
     size = be.frobenius(R, axis=-2)
-    # a residual far above the tolerance: an eigenvalue beside the found ones is next to one of them
-    bad = ~(left <= max(1e4 * tol, 1e-6) * size)
+    # a residual far above the tolerance, or a solution as large as rounding makes it: an eigenvalue beside
+    # the found ones is next to one of them
+    eps = float(xp.finfo(size.dtype).eps)
+    next_to = be.frobenius(Z, axis=-2) * xp.max(xp.abs(w)) * max(2 * tol, 100 * eps) > size
+    bad = ~(left <= min(max(1e3 * tol, 1e-6), 1e-2) * size) | next_to
     if be.is_concrete(bad):
         bad = bad & xp.isfinite(size)  # what was undefined before stays so
         if bool(xp.any(bad)):
@@ -205,6 +216,30 @@ def _by_inverse(be: Backend, K: Complement, w: Array, R: Array, how: Manner) -> 
     solver: Any = MINRES() if K.hermitian else GMRES(restart=BASIS)
     Z, steps, made, *_ = solver._run(be, system, None, -inside * mu, None, how.tol, STEPS)
     return Z + be.matmul(K.W, beside / K.s), steps, made + 1
+
+
+@node
+@dataclass(frozen=True, eq=False)
+class Beside:
+    """A preconditioner of A as one of K: P beside the found vectors, a number on them."""
+
+    P: Any
+    W: Array
+    G: Array
+    s: Array
+
+    def __matmul__(self, V: Array) -> Array:
+        be = self.P._concrete_backend()
+        along = be.matmul(be.adjoint(self.W), V)
+        Y = product(be, self.P, V - be.matmul(self.G, along))
+        return Y - be.matmul(self.W, be.matmul(be.adjoint(self.G), Y) - along / self.s)
+
+
+def _preconditioner(be: Backend, K: Complement, R: Array, how: Manner) -> Any:
+    if how.preconditioner is None or not K.hermitian or not be.is_concrete(R):
+        return None
+    P = how.preconditioner(K.A)
+    return None if P is None else Beside(P, K.W, K.G, K.s)
 
 
 def _tell(

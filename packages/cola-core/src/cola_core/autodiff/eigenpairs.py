@@ -60,11 +60,14 @@ def selfadjoint_pairs(
     *,
     B: Any = None,
     inverse: Any = None,
+    preconditioner: Any = None,
 ) -> tuple[Array, Array, Any]:
     """``run(A) -> (w, X, aux)`` (``run(A, B)`` with a B) with the derivatives of w (k,) and X (n, k) in A
-    and B. tol: of the pairs. inverse: see ``complement.solve_complement``."""
+    and B. tol: of the pairs. inverse, preconditioner: see
+    ``complement.Manner``."""
     inputs = (A,) if B is None else (A, B)
     formula = _SelfAdjoint(be, tol, method, inverse)
+    formula.preconditioner = preconditioner
     return _differentiated(be, formula, run, inputs)
 
 
@@ -114,6 +117,7 @@ class _Formula:
 
     hermitian = True
     told: Any = None
+    preconditioner: Any = None
 
     def __init__(self, be: Backend, tol: float, method: str, inverse: Any) -> None:
         self.be, self.tol, self.method, self.inverse = be, tol, method, inverse
@@ -228,7 +232,10 @@ class _Formula:
         K = Complement(A, B, W, G, L, s, self.hermitian)
         real = be.real_dtype(R.dtype)
         tol = max(min(self.tol, 1e-8), 20 * float(xp.finfo(real).eps))
-        return solve_complement(be, K, R, Manner(tol, self.method, self.inverse, self.told))
+        return solve_complement(be, K, R, self.manner(tol))
+
+    def manner(self, tol: float) -> Manner:
+        return Manner(tol, self.method, self.inverse, self.preconditioner, self.told)
 
     def hermitized(self, L: Array) -> Array:
         return (L + self.be.adjoint(L)) / 2
