@@ -11,10 +11,13 @@ from ..cost import Cost
 from ..dispatch.session import record
 from ..errors import NonFiniteError
 from ..info import Info
+from ..pytree import tree_leaves
 from .base import Algorithm
 from .cholesky import check_finite
 from .dense_cost import batch_size, dense_memory, with_entries
+from .dense_pseudoinverse import dense_pseudo_solved
 from .factor import EPS, dense_entries
+from .iteration import prepare
 
 __all__ = ["LSTSQ", "LeastSquaresFactor", "cutoff", "reciprocals", "refuse_nonfinite"]
 
@@ -76,8 +79,14 @@ class LSTSQ(Algorithm):
             ),
         )
 
-    def factor(self, A: Any, rcond: Any = None) -> LeastSquaresFactor:
-        """Factor once for several right-hand sides."""
+    def factor(self, A: Any, rcond: Any = None) -> Any:
+        """Factor once for several right-hand sides; what is differentiated, when it is solved with."""
+        be = A._concrete_backend()
+        if 0 not in A.shape and be.differentiating(*tree_leaves(A)):
+            return DifferentiatedFactor(self, A, rcond)
+        return self._factor(A, rcond)
+
+    def _factor(self, A: Any, rcond: Any = None) -> LeastSquaresFactor:
         be = A._concrete_backend()
         M = dense_entries(A)
         rcond = self.rcond if rcond is None else rcond
@@ -103,10 +112,34 @@ class LSTSQ(Algorithm):
 
     def lstsq(self, A: Any, b: Array, rcond: Any) -> Array:
         check_finite(A, b)
+        be = A._concrete_backend()
+        if 0 not in (*A.shape, *b.shape) and be.differentiating(b, *tree_leaves(A)):
+            X, rank = DifferentiatedFactor(self, A, rcond).solved(b)
+            record(Info(method="LSTSQ", rank=rank))
+            return X
         factor = self.factor(A, rcond)
         method = "QR" if factor.parts is None else "SVD"
         record(Info(method=f"LSTSQ ({method})", rank=factor.rank))
         return factor.solve(b)
+
+
+@dataclass(frozen=True)
+class DifferentiatedFactor:
+    """An operator that is factored inside of a solve, whose derivative is stated for the whole."""
+
+    alg: LSTSQ
+    A: Any
+    rcond: Any
+
+    def solved(self, B: Array) -> tuple[Array, int | None]:
+        """``A^+ B`` and the numerical rank, None under a trace."""
+        be, B, _ = prepare(self.A, B)
+        B = be.astype(B, "float32") if dtype_name(B.dtype) in ("float16", "bfloat16") else B
+        return dense_pseudo_solved(be, self.A, B, lambda A: self.alg._factor(A, self.rcond))
+
+    def solve(self, B: Array) -> Array:
+        """``A^+ B``."""
+        return self.solved(B)[0]
 
 
 @dataclass(frozen=True)

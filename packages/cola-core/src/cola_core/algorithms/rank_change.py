@@ -175,16 +175,19 @@ def _linear_guard(
     ``free``: JAX transposes what is linear in tangents, and a test is not, so it is told both."""
     import jax
 
-    xp = be.xp
+    xp, m, n = be.xp, across.shape[-2], moved.shape[-2]
 
-    def forward(_: Any, rhs: Any) -> Any:
-        moved, across, along = rhs
-        fine = _still(be, y, across, along) | ~deficient
-        return xp.where(fine, moved, xp.full_like(moved, float("nan"))), across, along
+    # one array: of several, those that do not move would need tangents too
+    def judged(rhs: Array, fine: Array) -> Array:
+        return xp.where(fine, rhs, xp.full_like(rhs, float("nan")))
 
-    def backward(_: Any, rhs: Any) -> Any:
-        moved, across, along = rhs
-        return xp.where(free, moved, xp.full_like(moved, float("nan"))), across, along
+    def forward(_: Any, rhs: Array) -> Array:
+        across, along = rhs[..., n : n + m, :1], rhs[..., n + m :, :1]
+        return judged(rhs, _still(be, y, across, along) | ~deficient)
 
-    solve = jax.lax.custom_linear_solve
-    return solve(lambda x: x, (moved, across, along), forward, backward)[0]
+    def backward(_: Any, rhs: Array) -> Array:
+        return judged(rhs, free)
+
+    like = xp.zeros_like(moved[..., :1, :])
+    rhs = xp.concat([moved, across + like, along + like], axis=-2)
+    return jax.lax.custom_linear_solve(lambda x: x, rhs, forward, backward)[..., :n, :]
