@@ -89,10 +89,8 @@ class KrylovSolver(Iterative):
         limit = self._limit(n) if self.max_iters is None else int(self.max_iters)
         X0 = first_guess(be, type(self).__name__, self.x0, B)
         if differentiated(be, A, B):
-            # what only speeds the solve up has no part in its derivative
-            P = as_preconditioner(self.P, map_leaves(be.constant, A))
             X0 = None if X0 is None or be.mapped(X0) else be.constant(X0)
-            return self._implicit(be, A, P, B, X0, tol, limit, vector)
+            return self._implicit(be, A, B, X0, tol, limit, vector)
         P = as_preconditioner(self.P, A)
         X, info = self._told(be, A, P, B, tol, self._restarted(be, A, P, B, X0, tol, limit))
         record(info)
@@ -164,38 +162,45 @@ class KrylovSolver(Iterative):
         return X, steps, products, codes, told
 
     def _implicit(
-        self, be: Backend, A: Any, P: Any, B: Array, X0: Array | None, tol: float, limit: int, vector: bool
+        self, be: Backend, A: Any, B: Array, X0: Array | None, tol: float, limit: int, vector: bool
     ) -> Array:
         """The solve as one differentiable step: its derivative is another solve, so memory stays flat."""
+        # what only speeds the solve up has no part in its derivative
+        fixed = map_leaves(be.constant, A)
+        # tensors of torch.func's transformations are known inside of the step by other names
+        inside = be.name == "torch" and not be.is_concrete(*tree_leaves(A)) and not hasattr(self.P, "_matmat")
+        made = None if inside else as_preconditioner(self.P, fixed)
 
-        many = P is not None and be.mapped(*tree_leaves(P))
-        if many and hasattr(self.P, "_matmat"):
+        def preconditioner(operator: Any, adjoint: bool) -> Any:
+            if not inside:
+                P = made
+            else:
+                P = as_preconditioner(self.P, operator.H if adjoint else operator)
+            return P.H if adjoint and P is not None and not self._self_adjoint else P
+
+        if hasattr(made, "_matmat") and be.mapped(*tree_leaves(made)):
             raise NotImplementedError(
                 f"{type(self).__name__}(P=operator) under torch.func.vmap: the preconditioner has examples "
                 "of its own. Give what makes one of each operator instead, such as P=Jacobi()."
             )
 
-        def of(P: Any, operator: Any) -> Any:
-            # examples are solved one after the other, outside of vmap, where theirs cannot be seen
-            return as_preconditioner(self.P, operator) if many else P
-
         def value(operator: Any, rhs: Array) -> Any:
-            X, *rest = self._restarted(be, operator, of(P, operator), rhs, X0, tol, limit)
+            P = preconditioner(operator, False)
+            X, *rest = self._restarted(be, operator, P, rhs, X0, tol, limit)
             return X, tuple(rest)
 
-        def again(P: Any) -> Any:
+        def again(adjoint: bool) -> Any:
             def solve(operator: Any, rhs: Array) -> Any:
-                near = of(P, operator)
-                found = self._restarted(be, operator, near, rhs, None, tol, limit)
-                return (*self._told(be, operator, near, rhs, tol, found), found[1:])
+                P = preconditioner(operator, adjoint)
+                found = self._restarted(be, operator, P, rhs, None, tol, limit)
+                return (*self._told(be, operator, P, rhs, tol, found), found[1:])
 
             return solve
 
         def told(A: Any, X: Array, B: Array, found: Any) -> Info:
-            return self._told(be, A, P, B, tol, (X, *found))[1]
+            return self._told(be, A, self.P, B, tol, (X, *found))[1]
 
-        adjoint = P if P is None or self._self_adjoint else P.H
-        X = solved(be, A, B, value, again(P), again(adjoint), told)
+        X = solved(be, A, B, value, again(False), again(True), told)
         return X[..., 0] if vector else X
 
 

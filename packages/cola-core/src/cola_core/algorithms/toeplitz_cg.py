@@ -101,6 +101,8 @@ class ToeplitzCG(Iterative):
         return Cost(total.flops, total.bytes, plain.memory, steps, total.calls)
 
     def solve(self, A: Any, b: Array) -> Array:
-        P = circulant_preconditioner(A, self.preconditioner)
+        def P(A: Any) -> LinearOperator:
+            return circulant_preconditioner(A, self.preconditioner)
+
         settings = {f.name: getattr(self, f.name) for f in fields(Iterative)}
         return CG(**settings, P=P, x0=self.x0).solve(A, b)
