@@ -211,3 +211,24 @@ def test_sparse_determinant_takes_blocks_of_columns(monkeypatch, rng):
     (g,) = torch.autograd.grad(cola.logdet(S.replace(data=x), cola.SparseLU()), x)
     want = np.linalg.inv(S.to_dense().numpy())[S.cols.numpy(), S.rows.numpy()]
     np.testing.assert_allclose(g.numpy(), want, atol=1e-12)
+
+
+@torch_only
+@pytest.mark.parametrize("name", ["sqrt", "exp"])
+def test_functions_of_low_rank_have_derivatives_although_most_eigenvalues_are_zero(name, rng):
+    """The root has no derivative at zero; the zeros of a rank do not move."""
+    be, f = get_backend("torch"), {"sqrt": np.sqrt, "exp": np.exp}[name]
+
+    def reference(a):
+        U, b = a
+        w, W = np.linalg.eigh(U.T @ U)
+        V = U @ W / np.sqrt(w)
+        return np.sum((f(0.0) * (b - V @ (V.T @ b)) + V @ (f(w)[:, None] * (V.T @ b))) ** 2)
+
+    check_derivatives(
+        be,
+        lambda a: be.xp.sum((getattr(cola, name)(ops.LowRank(a[0])) @ a[1]) ** 2),
+        reference,
+        [rng.normal(size=(12, 2)), rng.normal(size=(12, 1))],
+        ("reverse", "forward", "vmap"),
+    )

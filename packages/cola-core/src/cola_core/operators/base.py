@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from ..backends import Backend, backend_of_type, get_backend
 from ..backends.base import Array, dtype_name
@@ -751,21 +751,23 @@ class LinearOperator:
 
         return spy(self, ax=ax, max_size=max_size, **style)
 
-    def __getattr__(self, name: str) -> Any:
-        """Names of a tensor's derivatives, which an operator has not, say where they are."""
-        if name in _OF_TENSORS:
-            library = self.__dict__.get("backend") or type(self).backend.__get__(self, type(self))
-            where = (
-                f"its arrays are those of {library.name}: differentiate a number made of them "
-                "(torch.autograd.grad, jax.grad) with the operator as an argument"
-                if library is not None and library.name != "numpy"
-                else "NumPy arrays carry no derivatives: use PyTorch or JAX, A.to(backend='torch') or "
-                "A.to(backend='jax')"
-            )
-            raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}; {where}.")
-        if hasattr(type(self), name):
-            return object.__getattribute__(self, name)  # a property that failed says why
-        raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
+    if not TYPE_CHECKING:  # for type checkers an operator has the attributes that are written down
+
+        def __getattr__(self, name: str) -> Any:
+            """Names of a tensor's derivatives, which an operator has not, say where they are."""
+            if name in _OF_TENSORS:
+                library = self.__dict__.get("backend") or type(self).backend.__get__(self, type(self))
+                where = (
+                    f"its arrays are those of {library.name}: differentiate a number made of them "
+                    "(torch.autograd.grad, jax.grad) with the operator as an argument"
+                    if library is not None and library.name != "numpy"
+                    else "NumPy arrays carry no derivatives: use PyTorch or JAX, A.to(backend='torch') or "
+                    "A.to(backend='jax')"
+                )
+                raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}; {where}.")
+            if hasattr(type(self), name):
+                return object.__getattribute__(self, name)  # a property that failed says why
+            raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
 
     # -- looks -----------------------------------------------------------------------------------------------
     def __repr__(self) -> str:
