@@ -10,6 +10,7 @@ from ..backends.base import Array
 from ..cost import Cost
 from ..errors import SingularMatrixError
 from ..properties import Stiefel, Unitary
+from ..pytree import tree_leaves
 from .base import Algorithm
 from .cholesky import check_finite
 from .dense_cost import batch_size, dense_memory, with_entries
@@ -22,7 +23,8 @@ __all__ = ["SVD"]
 @dataclass(frozen=True)
 class SVD(Algorithm):
     """``A = U diag(s) V^H``, s descending and non-negative: about ``14 m n min(m, n)`` flops with vectors,
-    a quarter of that without. Derivatives are the array library's, infinite at equal singular values.
+    a quarter of that without. Derivatives leave out pairs of equal singular values: exact for what does not
+    see the basis of their vectors, refused for what does.
     """
 
     def cost(self, question: str, A: Any, *operands: Any) -> Cost:
@@ -51,7 +53,14 @@ class SVD(Algorithm):
         """``x = V (U^H b / s)``; the condition number is known exactly."""
         be = A._concrete_backend()
         check_finite(A, b)
-        U, s, V = be.svd(dense_entries(A))
+        if be.name != "abstract" and be.differentiating(b, *tree_leaves(A)):
+            # the solution's own derivative: that of singular vectors does not exist where values are equal
+            return be.implicit_solve(A, lambda M, rhs: (self._solve(M, rhs), None), b)[0]
+        return self._solve(A, b)
+
+    def _solve(self, A: Any, b: Array) -> Array:
+        be = A._concrete_backend()
+        U, s, V = be.svd(be.constant(dense_entries(A)))
         if be.is_concrete(s) and 0 not in s.shape:
             top = s[..., :1]
             if bool(be.xp.any(s == 0)):

@@ -19,6 +19,7 @@ from ..dispatch.choose import ask
 from ..errors import NotPositiveDefiniteError, SingularMatrixError
 from ..operators import Dense, LinearOperator
 from ..properties import PSD, SelfAdjoint
+from ..pytree import map_leaves
 from .inverse import INV
 from .structure import low_rank_split
 
@@ -36,18 +37,17 @@ class SpectralFactor:
     def solve(self, B: Array) -> Array:
         """``V (V^H B / w)``.
 
-        Eigenvectors have no derivative where eigenvalues repeat, the solution has:
-        torch differentiates the solve.
+        Eigenvectors have no derivative where eigenvalues repeat, the solution has: it is that of the solve.
         """
         be = self.A._concrete_backend()
-        if be.name == "torch" and self.A.isa(SelfAdjoint) and differentiated(be, self.A, B):
-            from ..autodiff.torch_implicit import detached
-
-            if not be.is_concrete(self.w):  # vmap solves with its examples one by one: each has its own basis
+        if be.name != "abstract" and self.A.isa(SelfAdjoint) and differentiated(be, self.A, B):
+            if be.name == "torch" and not be.is_concrete(self.w):
+                # vmap solves with its examples one by one: each has its own basis
                 return be.implicit_solve(
                     self.A, lambda M, rhs: (spectral_factor(M, alg=Auto())._apply(rhs), None), B
                 )[0]
-            fixed = SpectralFactor(self.A, self.w.detach(), detached(self.V))  # A^H = A: one serves both ways
+            # A^H = A: one serves both ways
+            fixed = SpectralFactor(self.A, be.constant(self.w), map_leaves(be.constant, self.V))
             return be.implicit_solve(self.A, lambda _, rhs: (fixed._apply(rhs), None), B)[0]
         return self._apply(B)
 
