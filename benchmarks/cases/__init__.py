@@ -24,6 +24,7 @@ def all_benches() -> list[Bench]:
         paper,
         peers,
         preconditioned,
+        slq_gradient,
         stochastic,
         symmetric,
         toeplitz,
@@ -48,6 +49,7 @@ def all_benches() -> list[Bench]:
             stochastic,
             toeplitz,
             derivatives,
+            slq_gradient,
             peers,
         )
         for b in m.BENCHES
