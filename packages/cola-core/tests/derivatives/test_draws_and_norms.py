@@ -90,7 +90,6 @@ def test_frobenius_norms_and_quadratic_forms(library, rng):
 
 @frameworks
 def test_single_precision_gradients_are_as_accurate_as_values(library, rng):
-    be = get_backend(library)
     S, b = spd(rng, 12).astype("float32"), rng.standard_normal(12).astype("float32")
     turns = [[sym(rng.standard_normal((12, 12))), rng.standard_normal(12)] for _ in range(2)]
 
@@ -126,3 +125,29 @@ def test_no_rows_and_one(n):
 def test_numpy_has_no_derivatives_and_says_which_library_has():
     with pytest.raises(cola.errors.BackendError, match="PyTorch or JAX"):
         get_backend("numpy").vjp(lambda x: x, np.ones(2))
+
+
+@frameworks
+def test_draws_and_solves_where_eigenvalues_repeat(library, rng):
+    """Roots and solves by eigenvectors do not depend on the basis of an eigenspace, nor do their gradients."""
+    if library == "jax":
+        modes: tuple[str, ...] = ("reverse",)
+    else:
+        modes = ("reverse", "forward", "reverse-reverse", "forward-reverse")
+    be = get_backend(library)
+    a, b = [np.diag([2.0, 2, 3]), np.diag([1.0, 1])], np.linspace(-1, 1, 6)
+    turns = [[sym(rng.standard_normal((3, 3))), sym(rng.standard_normal((2, 2)))] for _ in range(2)]
+    z = be.to_numpy(be.normal(3, (3, 2), be.dtype("float64")))
+
+    def loss(x):
+        A, B = (cola.PSD(ops.Dense(y)) for y in x)
+        draws = cola.sample(A, 3, (2,), cola.Eigh())
+        return be.xp.sum(cola.solve(cola.kronsum(A, B), be.asarray(b)) ** 3) + be.xp.sum(draws**3)
+
+    def reference(x):
+        A, B = map(sym, x)
+        w, V = np.linalg.eigh(A)
+        K = np.kron(A, np.eye(2)) + np.kron(np.eye(3), B)
+        return np.sum(np.linalg.solve(K, b) ** 3) + np.sum(((V * np.sqrt(w)) @ V.T @ z) ** 3)
+
+    check_derivatives(library, loss, reference, a, modes, directions=turns)

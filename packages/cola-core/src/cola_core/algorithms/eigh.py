@@ -76,12 +76,17 @@ class Eigh(Algorithm):
         return self.eigh(A)
 
     def root(self, A: Any) -> Any:
-        """``V sqrt(w)``, for semidefinite operators too."""
+        """``V sqrt(w) V^H``, for semidefinite operators too: the root that does not depend on the choice of
+        eigenvectors, and is differentiable where eigenvalues repeat."""
         from ..linalg.sampling import roots_of_eigenvalues
+        from ..linalg.scalar_function import SQRT
         from ..operators import Dense
 
+        be = A._concrete_backend()
+        if be.name != "abstract" and be.differentiating(*tree_leaves(A)):
+            return self.apply_unary(A, SQRT)
         w, V = self.decompose(A)
-        return Dense(V * roots_of_eigenvalues(A, w)[..., None, :])
+        return Dense((V * roots_of_eigenvalues(A, w)[..., None, :]) @ be.adjoint(V))
 
     def eigs(self, A: Any, k: int, which: str) -> tuple[Array, Any]:
         require_self_adjoint(A, "Eigh")
