@@ -116,8 +116,9 @@ def test_no_rows_and_one(n):
     form, value = cola.inv_quad_logdet(cola.PSD(ops.Dense(a)), b)
     (form + value + 0 * a.sum() + 0 * b.sum()).backward()
     torch.testing.assert_close(b.grad, torch.ones_like(b))
+    hidden = cola.no_dispatch(cola.PSD(ops.Dense(a)))
     for alg in (cola.Hutchinson(), cola.XTrace(), cola.HutchPP(), cola.XNysTrace(), cola.Exact()):
-        value = cola.trace(cola.no_dispatch(cola.PSD(ops.Dense(a))), alg, on_failure="ignore") + 0 * a.sum()
+        value = cola.trace(hidden, alg, on_failure="ignore") + 0 * a.sum()
         (g,) = torch.autograd.grad(value, a)
         torch.testing.assert_close(g, torch.eye(n, dtype=torch.float64))
 
