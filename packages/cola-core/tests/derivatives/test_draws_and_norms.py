@@ -130,7 +130,7 @@ def test_numpy_has_no_derivatives_and_says_which_library_has():
 
 @frameworks
 def test_draws_and_solves_where_eigenvalues_repeat(library, rng):
-    """Roots and solves by eigenvectors do not depend on the basis of an eigenspace, nor do their gradients."""
+    """Roots and solves by eigenvectors do not depend on the basis of an eigenspace, nor do gradients."""
     if library == "jax":
         modes: tuple[str, ...] = ("reverse",)
     else:
