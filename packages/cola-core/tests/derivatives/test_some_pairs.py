@@ -517,3 +517,47 @@ def test_a_set_that_all_but_cuts_a_tie_is_refused():
     _, V = top_pairs(A, 1, cola.Lanczos(tol=1e-10))
     with pytest.raises(ConvergenceError, match="outside of the found set"):
         torch.autograd.grad(projector_loss(V, weights("torch")[1]), A)
+
+
+def test_singular_values_that_are_zero():
+    torch = pytest.importorskip("torch")
+    M = torch.as_tensor(drawn((N, 2), "real", 0) @ drawn((2, 12), "real", 1))
+    norms = lambda a: cola.svd(cola.no_dispatch(ops.Dense(a)), 3, alg=cola.LanczosSVD())[1].diag  # noqa: E731
+    A = M.clone().requires_grad_()
+    s = norms(A)
+    (got,) = torch.autograd.grad(s[:2].sum(), A, retain_graph=True)
+    U, _, Vh = torch.linalg.svd(M)
+    assert torch.allclose(got, U[:, :2] @ Vh[:2], atol=1e-8)
+    (got,) = torch.autograd.grad((s**2).sum(), A, retain_graph=True)
+    assert torch.allclose(got, 2 * M, atol=1e-8)
+    with pytest.raises(NotDifferentiableError, match="zero"):
+        torch.autograd.grad(s.sum(), A)
+
+
+def test_leaves_of_structured_operators():
+    torch = pytest.importorskip("torch")
+    rng = np.random.default_rng(0)
+    a, b = (torch.as_tensor(hermitian(rng.normal(size=(n, n)))).requires_grad_() for n in (6, 5))
+    d = torch.as_tensor(rng.random(30)).requires_grad_()
+
+    def gradients(dense):
+        A = cola.kron(ops.Dense(hermitian(a)), ops.Dense(hermitian(b))) + ops.Diagonal(d)
+        if dense:
+            w, V = torch.linalg.eigh(A.to_dense())
+            w, V = w[-K:], V[:, -K:]
+        else:
+            w, V = cola.eigh(cola.no_dispatch(cola.SelfAdjoint(A)), K, "LA", cola.Lanczos())
+            V = V.to_dense()
+        return torch.autograd.grad((w**2).sum() + (V**4).sum(), (a, b, d))
+
+    for got, want, x in zip(gradients(False), gradients(True), (a, b, d), strict=True):
+        assert got.shape == x.shape and torch.allclose(got, want, atol=1e-7)
+
+
+def test_complex_reverse_over_forward():
+    torch = pytest.importorskip("torch")
+    A, D = (torch.as_tensor(x) for x in (selfadjoint("complex"), hermitian(drawn((N, N), "complex", 8))))
+    loss = lambda a: (lambda w, V: (w**2).sum() + (abs(V) ** 4).sum())(*top_pairs(a))  # noqa: E731
+    one = torch.func.grad(lambda a: torch.func.jvp(loss, (a,), (D,))[1])(A)
+    other = torch.func.jvp(torch.func.grad(loss), (A,), (D,))[1]
+    assert torch.allclose(one, other, atol=1e-8) and float(abs(one).max()) > 1e-3

@@ -188,39 +188,52 @@ class _Formula:
         be, xp = self.be, self.be.xp
         k = w.shape[-1]
         real = be.real_dtype(w.dtype)
-        eps = float(xp.finfo(real).eps)
         gap = w[None, :] - w[:, None]
         largest = xp.max(xp.abs(w)) if k else be.zeros((), real, be.device(w))
-        # what is found to within tol: two such values are not told apart
-        close = be.constant(xp.abs(gap)) <= be.constant(largest) * max(2 * self.tol, 100 * eps)
+        close = be.constant(xp.abs(gap)) <= be.constant(largest) * self.apart(w)
         other = be.eye(k, real, be.device(w)) == 0
         F = xp.where(close, xp.zeros_like(gap), 1 / xp.where(close, xp.ones_like(gap), gap))
         close = close & other
         return F, close
 
+    def apart(self, w: Array) -> float:
+        """The least distance, relative to the largest value, of two values that count as different: the
+        tolerance (but that of a rough answer says little of its values) and rounding."""
+        eps = float(self.be.xp.finfo(self.be.real_dtype(w.dtype)).eps)
+        return max(2 * min(self.tol, 1e-8), 100 * eps)
+
     def once(self, dX: Array, close: Array) -> Array:
-        """dX for a derivative of a derivative of values: NaN for close ones, and an error by name as soon as
-        a cotangent shows that they are used."""
+        """dX for a derivative of a derivative of values, which close ones have not."""
+        return self.without(
+            dX,
+            self.be.xp.any(close, axis=0),
+            f"second derivatives of eigenvalues found by {self.method} do not exist where two of them are "
+            f"equal to within the tolerance {self.tol:.1e}. Use a loss of the projector V V^H, add a term "
+            "that splits them, or lower tol if they are only close.",
+        )
+
+    def without(self, dX: Array, marked: Array, message: str) -> Array:
+        """dX, (..., k), where the marked columns have no derivative: they are NaN, and an error as soon as a
+        cotangent shows that they are used."""
         be, xp = self.be, self.be.xp
-        close = xp.any(close, axis=0)
-        if be.is_concrete(close) and not bool(xp.any(close)):
+        if be.is_concrete(marked) and not bool(xp.any(marked)):
             return dX
+        real = be.real_dtype(dX.dtype)
+        least = 100 * float(xp.finfo(real).eps)
 
         def look(g: Array, marks: Array) -> Array:
-            bad = (marks > 0) & (be.norm(be.constant(g)) > 0)
+            fixed = be.constant(g)
+            size = be.norm(fixed) if fixed.ndim > 1 else xp.abs(fixed)
+            bad = (marks > 0) & (size > least * xp.max(size))
             if not be.is_concrete(bad):
                 return xp.where(bad, be.astype(0 * xp.real(g) + float("nan"), g.dtype), g)
             if bool(xp.any(bad)):
-                raise NotDifferentiableError(
-                    f"second derivatives of eigenvalues found by {self.method} do not exist where two of "
-                    f"them are equal to within the tolerance {self.tol:.1e}. Use a loss of the projector "
-                    "V V^H, add a term that splits them, or lower tol if they are only close."
-                )
+                raise NotDifferentiableError(message)
             return g
 
-        lost = xp.where(close, xp.zeros_like(be.constant(dX)) + float("nan"), xp.zeros_like(be.constant(dX)))
-        marks = be.constant(be.astype(close, be.real_dtype(dX.dtype)))
-        return inspected(be, dX, look, marks) + lost
+        nothing = xp.zeros_like(be.constant(dX))
+        lost = xp.where(marked, nothing + float("nan"), nothing)
+        return inspected(be, dX, look, be.constant(be.astype(marked, real))) + lost
 
     def solve(self, A: Any, B: Any, W: Array, G: Array, L: Array, R: Array) -> Array:
         be, xp = self.be, self.be.xp
@@ -342,8 +355,21 @@ class _Triples(_Formula):
     def values(self, d: Any, inputs: Any, X: Array) -> Array:
         be = self.be
         m = inputs[0].A.shape[-2]
-        ds = be.xp.sum(be.conj(X[:m]) * d.product(0, X)[:m], axis=-2)
-        return be.xp.real(ds) if be.is_complex(ds) else ds
+        N = d.product(0, X)
+        ds = be.xp.sum(be.conj(X[:m]) * N[:m], axis=-2)
+        ds = be.xp.real(ds) if be.is_complex(ds) else ds
+        s = be.xp.sum(be.conj(X[:m]) * (inputs[0] @ X)[:m], axis=-2)
+        return self._without_zeros(ds, be.xp.abs(be.constant(s)))
+
+    def _without_zeros(self, dX: Array, s: Array) -> Array:
+        """A singular value has no derivative at zero, and its vectors are arbitrary."""
+        xp = self.be.xp
+        return self.without(
+            dX,
+            s <= self.apart(s) * xp.max(s),
+            f"singular values found by {self.method} that are zero (to within {self.apart(s):.1e} of the "
+            "largest) have no derivative, nor have their vectors. Ask for a smaller k.",
+        )
 
     def vectors(self, d: Any, inputs: Any, X: Array) -> tuple[Array, Array]:
         be, xp = self.be, self.be.xp
@@ -364,4 +390,5 @@ class _Triples(_Formula):
         inside = xp.concat([be.matmul(U, M), be.matmul(V, be.matmul(be.adjoint(V), N[m:]))], axis=-2)
         low, high = be.zeros((A.shape[-1], k), X.dtype, be.device(X)), be.zeros((m, k), X.dtype, be.device(X))
         W = xp.concat([xp.concat([U, low], axis=-2), xp.concat([high, V], axis=-2)], axis=-1)
-        return self.solve(inputs[0], None, W, W, L, inside - N) + 0.5 * turned, close
+        Z = self.solve(inputs[0], None, W, W, L, inside - N)
+        return self._without_zeros(Z + 0.5 * turned, xp.abs(be.constant(s))), close
