@@ -166,6 +166,10 @@ class Backend:
             scaled = xp.linalg.vector_norm(sizes / top, axis=axis)
             return scaled * xp.reshape(top, scaled.shape)
 
+    def reshape(self, x: Array, shape: tuple[int, ...]) -> Array:
+        """``xp.reshape``; on JAX blocks that lie on different devices stay there where they can."""
+        return self.xp.reshape(x, shape)
+
     def norm1(self, x: Array) -> Any:
         """The 1-norm of a matrix, the largest sum of a column."""
         return self.xp.max(self.xp.sum(self.xp.abs(x), axis=-2), axis=-1)

@@ -13,6 +13,7 @@ import numpy as np
 
 from ..errors import NotPositiveDefiniteError, SingularMatrixError
 from ..pytree import tree_leaves
+from . import jax_sharding
 from .base import Array, dtype_name, refuse_graph
 from .derived import DerivedBackend
 
@@ -73,6 +74,12 @@ class JaxBackend(DerivedBackend):
 
     def constant(self, x: Array) -> Array:
         return jax.lax.stop_gradient(x) if isinstance(x, jax.Array) else x
+
+    def matmul(self, a: Array, b: Array) -> Array:
+        return jax_sharding.matmul(a, b)
+
+    def reshape(self, x: Array, shape: tuple[int, ...]) -> Array:
+        return jax_sharding.reshape(x, shape)
 
     def put(self, x: Array, index: Any, value: Array) -> Array:
         return x.at[index].set(value)

@@ -204,6 +204,8 @@ def of_entries(be: Any, d: Array) -> tuple[Array, Array]:
     # log(0 * d) is -inf with the derivative NaN, where a constant -inf would have the derivative zero
     with np.errstate(divide="ignore"):
         logs = xp.where(zero, xp.log(xp.where(zero, 0 * magnitude, safe)), xp.log(safe))
+    if be.name == "jax" and not be.is_complex(d):
+        phase = be.constant(phase)  # its derivative is zero, and JAX's of a product cuts entries in halves
     return xp.prod(phase, axis=-1), xp.sum(logs, axis=-1)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 from ..backends.base import Array
 from ..cost import Cost
@@ -26,33 +27,33 @@ def apply_along_axes(Ms: tuple[LinearOperator, ...], X: Array, adjoint: bool = F
     that the next axis comes first; a factor that is the identity costs only the rotation. Cost:
     ``2 N sum(n_i) k`` flops.
     """
-    xp = Ms[0].xp if Ms[0].backend is not None else None
+    be: Any = Ms[0].backend
     for M in Ms:
         if M.backend is not None:
-            xp = M.xp
-    if xp is None:
+            be = M.backend
+    if be is None:
         from ..backends import backend_of_type
 
-        xp = backend_of_type(type(X)).xp  # type: ignore[union-attr]
+        be = backend_of_type(type(X))
     k = X.shape[-1]
     rows = [M.shape[-1] if adjoint else M.shape[-2] for M in Ms]
     batched = any(M.batch_shape for M in Ms)
     if not batched and X.ndim == 2:
         for M in Ms:
             n = M.shape[-2] if adjoint else M.shape[-1]
-            X = xp.reshape(X, (n, -1)) if n else xp.reshape(X, (n, math.prod(X.shape)))
+            X = be.reshape(X, (n, -1)) if n else be.reshape(X, (n, math.prod(X.shape)))
             X = M._rmatmat(X) if adjoint else M._matmat(X)
             X = X.T
-        X = xp.reshape(X, (k, math.prod(rows)))
+        X = be.reshape(X, (k, math.prod(rows)))
         return X.T
     # batches: rotate within the last two axes only
     for M in Ms:
         n = M.shape[-2] if adjoint else M.shape[-1]
         rest = (X.shape[-1] * X.shape[-2] // n) if n else 0
-        X = xp.reshape(X, (*X.shape[:-2], n, rest))
+        X = be.reshape(X, (*X.shape[:-2], n, rest))
         X = M._rmatmat(X) if adjoint else M._matmat(X)
         X = X.mT if hasattr(X, "mT") else X.swapaxes(-1, -2)
-    X = xp.reshape(X, (*X.shape[:-2], k, math.prod(rows)))
+    X = be.reshape(X, (*X.shape[:-2], k, math.prod(rows)))
     return X.mT if hasattr(X, "mT") else X.swapaxes(-1, -2)
 
 
