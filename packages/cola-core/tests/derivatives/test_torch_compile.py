@@ -143,6 +143,28 @@ def test_iterations_without_a_bound_are_refused_by_name(arrays, monkeypatch):
         torch.compile(f, fullgraph=True, backend="aot_eager")(arrays["S"], arrays["b"])
 
 
+REFUSED = {
+    "max_seconds": lambda S, b: cola.solve(PSD(Dense(S)), b, cola.CG(max_iters=2, max_seconds=9.0)),
+    "by values": lambda S, b: cola.eigh(PSD(Dense(S)), 1, alg=cola.Lanczos())[0],
+    "Schur": lambda S, b: cola.schur(Dense(S))[0].to_dense(),
+    "prepare": lambda S, b: cola.prepare(cola.solve, S)(b),
+}
+
+
+@pytest.mark.parametrize("words", REFUSED)
+def test_what_needs_values_is_refused_by_name(words, arrays):
+    torch._dynamo.reset()
+    with pytest.raises(torch._dynamo.exc.Unsupported, match=words):
+        torch.compile(REFUSED[words], fullgraph=True, backend="aot_eager")(arrays["S"], arrays["b"])
+
+
+def test_a_prepared_system_that_is_closed_over(arrays):
+    prepared = cola.prepare(cola.solve, Dense(arrays["S"]))
+    torch._dynamo.reset()
+    found = torch.compile(lambda b: prepared(b), fullgraph=True, backend="aot_eager")(arrays["b"])
+    assert torch.allclose(found, prepared(arrays["b"]))
+
+
 def test_random_probes_are_those_of_the_key(arrays):
     f = lambda S: cola.trace(Dense(S), cola.XTrace(key=2))  # noqa: E731
     torch._dynamo.reset()

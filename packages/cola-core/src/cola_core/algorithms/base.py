@@ -105,6 +105,12 @@ class Iterative(Algorithm):
         compiled = be is not None and be.name == "jax"
         traced = compiled and not be.is_concrete(*arrays)
         show = self.pbar or self.progress
+        watching_wanted = show or self.callback is not None or self.max_seconds is not None
+        if watching_wanted and be is not None and be.name == "torch" and not be.is_concrete():
+            raise NotImplementedError(
+                f"{type(self).__name__} cannot be watched inside of torch.compile: leave out progress, "
+                "callback and max_seconds, or ask outside of the compiled function."
+            )
         return watching(title, total, show, self.callback, self.max_seconds, compiled, traced)
 
 

@@ -14,6 +14,8 @@ from dataclasses import fields
 from typing import Any
 
 import torch
+from torch._subclasses.fake_tensor import DataDependentOutputException
+from torch.fx.experimental.symbolic_shapes import GuardOnDataDependentSymNode
 from torch.utils import _pytree
 
 from .. import errors
@@ -118,6 +120,13 @@ def _answer(module: str, name: str, operands: Packed) -> Packed:
             raise
         # Dynamo would report it as an output of a kind that it does not know
         return Packed([], (FAILURE, type(error).__name__, str(error)))
+    except (GuardOnDataDependentSymNode, DataDependentOutputException):
+        told = f"{name} of these operands takes decisions by values, which torch.compile cannot look at. "
+        told += "Take a direct method (LU(), Cholesky(), Eigh()), or ask outside of the compiled function."
+        environment = getattr(torch._guards.detect_fake_mode(), "shape_env", None)
+        if environment is not None:  # numbers that were asked for and are of no use any more
+            environment.pending_fresh_unbacked_symbols.clear()
+        return Packed([], (FAILURE, "NotImplementedError", told))
     return _pack(answer)
 
 

@@ -19,6 +19,7 @@ from ..algorithms.deflated_cg import DeflatedCG, Recycle
 from ..algorithms.gmres import GMRES
 from ..algorithms.iteration import as_preconditioner, differentiated
 from ..backends.base import Array, dtype_name
+from ..compiling import read_instead
 from ..dispatch.question import question_of
 from ..errors import BackendError, DTypeError, ShapeError, UnknownNameError
 from ..operators import LinearOperator, as_operator
@@ -36,6 +37,14 @@ __all__ = ["Prepared", "prepare"]
 KEEPABLE = ("factorization", "preconditioner", "space")
 
 
+def _refuse_compiled(*args: Any, **kwargs: Any) -> Any:
+    raise NotImplementedError(
+        "prepare(...) keeps things between calls, which a function under torch.compile cannot: make it "
+        "outside, or ask solve(A, b)."
+    )
+
+
+@read_instead(_refuse_compiled)
 def prepare(question: Any, A: Any, alg: Any = Auto(), *, space: int = 10, recycle: int = 0) -> Prepared:
     """A solver for many right-hand sides: ``cache = prepare(solve, A)``, then ``cache(b)`` often.
 
@@ -60,6 +69,11 @@ def prepare(question: Any, A: Any, alg: Any = Auto(), *, space: int = 10, recycl
         )
     A = square(A, "solve") if asked is SOLVE else as_operator(A)
     return Prepared(asked, A, as_algorithm(alg, asked.name), int(space), int(recycle))
+
+
+def _answer_compiled(self: Any, b: Any, **how: Any) -> Any:
+    """Inside of ``torch.compile`` nothing is kept: the question itself."""
+    return (solve if self.question.name == "solve" else lstsq)(self.A, b, self.alg, **how)
 
 
 class Prepared:
@@ -94,6 +108,7 @@ class Prepared:
             "space": len(self._space) > 0,
         }
 
+    @read_instead(_answer_compiled)
     def __call__(self, b: Any, *, return_info: bool = False, on_failure: str = "warn") -> Any:
         """The answer for one or several right-hand sides, as ``solve(A, b)`` or ``lstsq(A, b)`` gives it."""
         public = solve if self.question is SOLVE else lstsq
