@@ -51,7 +51,7 @@ LOSSES = {
     "CG, preconditioned": lambda x: square(cola.solve(spd(x), b, cola.CG(tol=1e-13, P=cola.Jacobi()))),
     "GMRES": lambda x: square(cola.solve(spd(x), b, cola.GMRES(tol=1e-13))),
     "LSMR": lambda x: square(cola.lstsq(x[:, :2], b, cola.LSMR(tol=1e-13))),
-    "Lanczos": lambda x: square(cola.exp(spd(x), cola.Lanczos(max_iters=N)) @ b),
+    "Lanczos": lambda x: square(cola.exp(spd(x), cola.Lanczos(tol=1e-12)) @ b) * 1e-6,
     "Hutchinson": lambda x: cola.trace(Dense(x) @ Dense(x), cola.Hutchinson(key=1, bs=4, max_iters=2)),
     "SLQ": lambda x: cola.logdet(spd(x), cola.SLQ(key=1, samples=4, max_samples=4)),
 }
