@@ -90,8 +90,9 @@ class Chebyshev(FunctionAlgorithm):
         if be.name == "torch" and be.differentiating(X, *tree_leaves(A)) and (f.real or A._is_complex()):
             return self._differentiated(be, A, f, X)
         low, high, made = self._interval(be, A, f, positive)
-        Y, *rest = self._product(be, A, f, X, low, high, made, positive, concrete, tol)
-        return finish_product(be, f"Chebyshev {f.name}", Y, *rest[:2], tol, *rest[2:4])
+        found = self._product(be, A, f, X, low, high, made, positive, concrete, tol)
+        Y, error, codes, steps, made = found[:5]
+        return finish_product(be, f"Chebyshev {f.name}", Y, error, codes, tol, steps, made)
 
     def _product(
         self,
@@ -147,7 +148,7 @@ class Chebyshev(FunctionAlgorithm):
 
         def coefficients() -> Any:
             # all of them: those of a derivative die out later
-            return _chosen(be, A, f, *interval, tol, self.degree, self._most())[0]
+            return _chosen(be, A, f, interval[0], interval[1], tol, self.degree, self._most())[0]
 
         def times(B: Any, g: Any, X: Array, adjoint: bool) -> Array:
             c = coefficients()
@@ -156,7 +157,7 @@ class Chebyshev(FunctionAlgorithm):
             return _run(be, B, X, low, high, c, np.full(c.size, np.inf), 0.0, None)[0]
 
         def pairs(B: Any, g: Any, G: Array, X: Array) -> Any:
-            return _pairs(be, B, G, X, *interval, coefficients())
+            return _pairs(be, B, G, X, interval[0], interval[1], coefficients())
 
         Y, rest = function_derivative(FunctionTimes(times, pairs), A, f, X, value)
         error, codes, steps, made = rest

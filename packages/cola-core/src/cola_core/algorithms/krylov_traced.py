@@ -1,8 +1,9 @@
-"""``f(A) b`` from a Krylov space where values cannot be looked at, or every step is differentiated.
+"""``f(A) b`` from a Krylov space where values cannot be looked at, and what its derivative needs there.
 
 The same method as ``krylov_function``, in a program of fixed shape: a fixed basis, filled in chunks that are
-skipped once every column has met the tolerance (JAX), or a given number of steps (PyTorch). Reverse-mode
-differentiation goes through the steps. What breaks down has no derivative: NaN, never a wrong number.
+skipped once every column has met the tolerance (JAX), or a given number of steps (PyTorch). Where a function
+of the user is differentiated in JAX, that goes through the steps: what breaks down has no derivative there,
+NaN, never a wrong number.
 """
 
 from __future__ import annotations

@@ -325,7 +325,16 @@ def _of_low_rank(A: Any, f: ScalarFunction, *, alg: Any) -> Any:
     if be.is_complex(s) and A.isa(SelfAdjoint):
         s = xp.real(s)
     B = be.matmul(be.adjoint(V), U)
-    if U is V:
+    G = None
+    if U is V and f.kind and be.name != "abstract" and be.differentiating(U, s):
+        # eigenvectors of B have no derivative where its eigenvalues are equal, f of a block matrix has
+        try:
+            value, G = f.on(be, s), _divided(be, f, B, s, shifted=split[2] is not None, psd=True)
+        except SingularMatrixError:
+            G = None
+    if G is not None:
+        pass
+    elif U is V:
         value, G = f.on(be, s), _divided_psd(be, f, B, s)
     else:
         try:
@@ -351,13 +360,14 @@ def _divided_psd(be: Any, f: ScalarFunction, B: Array, s: Array) -> Array:
     return be.matmul(W * values[..., None, :], be.adjoint(W))
 
 
-def _divided(be: Any, f: ScalarFunction, B: Array, s: Array, shifted: bool) -> Array:
+def _divided(be: Any, f: ScalarFunction, B: Array, s: Array, shifted: bool, psd: bool = False) -> Array:
     """g(B) as the corner of ``f([[s I + B, I], [0, s I]])``: no division by a singular B."""
     xp, k = be.xp, B.shape[-1]
     if not shifted and f.kind in ("sqrt", "power") and f.exponent != 1:
         # f(x) / x is again a power, and the corner below would be a root of a singular matrix
         lower = power((0.5 if f.exponent is None else f.exponent) - 1)
-        return ask(APPLY_UNARY, (Dense(B), lower), Auto()).to_dense()
+        small = Dense((B + be.adjoint(B)) / 2, declared=frozenset({PSD})) if psd else Dense(B)
+        return ask(APPLY_UNARY, (small, lower), Auto()).to_dense()
     one = be.eye(k, B.dtype, be.device(B)) + 0 * B
     shift = (s[..., None, None] if s.shape else s) * one
     whole = xp.concat([xp.concat([shift + B, one], axis=-1), xp.concat([0 * one, shift], axis=-1)], axis=-2)

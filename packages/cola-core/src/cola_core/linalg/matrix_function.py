@@ -306,7 +306,18 @@ def _through_spectrum(A: Any, f: ScalarFunction, *, alg: Any) -> LinearOperator:
     if f.needs_positive and A.isa(PSD):
         w = nonnegative(A, w)
     values = f.on(be, w)
-    return Product(V, Diagonal(values), V.H, declared=f.properties(A, values))
+    out = Product(V, Diagonal(values), V.H, declared=f.properties(A, values))
+    if be.name not in ("numpy", "abstract") and (f.real or A._is_complex()):
+        from .tied_function import TiedFunction, tied
+
+        if tied(be, w, V):
+            from ..algorithms.lanczos import Lanczos
+            from .lazy_function import FunctionAction
+
+            eps = float(be.xp.finfo(w.dtype).eps)
+            action = FunctionAction(A, f, Lanczos(tol=max(1e-13, 10 * eps)), declared=out.declared)
+            return TiedFunction(out, action, declared=out.declared)
+    return out
 
 
 for _cls in (Kronecker, KronSum, Sum, Product):

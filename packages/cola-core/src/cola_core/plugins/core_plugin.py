@@ -50,6 +50,7 @@ def cola_register(registrar: Any, trigger: str) -> None:
     from ..linalg.spectral_diagonal import RULES as spectral_diagonal
     from ..linalg.subspaces import RULES as subspaces
     from ..linalg.svd import RULES as singular
+    from ..linalg.tied_function import RULES as tied_function
     from ..linalg.toeplitz import RULES as toeplitz
     from ..linalg.trace import RULES as trace
     from ..linalg.transforms import RULES as transforms
@@ -82,7 +83,7 @@ def cola_register(registrar: Any, trigger: str) -> None:
         registrar.include(book)
     for book in (kronecker_schur, generalized, shared_bases, spectral_diagonal):
         registrar.include(book)
-    for book in (periodic, toeplitz, transforms):
+    for book in (periodic, tied_function, toeplitz, transforms):
         registrar.include(book)
     direct = (a.Cholesky, a.LU, a.BandedCholesky, a.BandedLU, a.SparseLU, a.Levinson)
     chosen: dict[Any, tuple[type, ...]] = {
