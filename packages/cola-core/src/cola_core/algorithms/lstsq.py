@@ -6,7 +6,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from ..autodiff.dense_pinv import Pinv
 from ..backends.base import Array, Backend, dtype_name
 from ..cost import Cost
 from ..dispatch.session import record
@@ -93,13 +92,9 @@ class LSTSQ(Algorithm):
         rcond = self.rcond if rcond is None else rcond
         m, n = A.shape[-2:]
         wide = m < n
-        differentiated = be.differentiating(M)
-        if differentiated and not be.is_concrete(M):
-            # equal singular values and lower rank are nothing to the pseudoinverse's derivative
-            return LeastSquaresFactor(be, wide, M, M, be.derived(Pinv(rcond, tuple(A.shape)), M), None)
         Q, R = be.qr(be.adjoint(M) if wide else M)
         concrete = be.is_concrete(R)
-        values = be.svdvals(be.constant(R)) if concrete else None
+        values = be.svdvals(R) if concrete else None
         if values is not None:
             limit = cutoff(be, values, A.shape, A.dtype, rcond)
             size = values.shape[-1]
@@ -111,8 +106,6 @@ class LSTSQ(Algorithm):
                 return LeastSquaresFactor(be, wide, Q, R, None, rank)
         else:
             rank = None
-        if differentiated:
-            return LeastSquaresFactor(be, wide, Q, R, be.derived(Pinv(rcond, tuple(A.shape)), M), rank)
         U, s, V = be.svd(R)
         small = be.astype(reciprocals(be, s, cutoff(be, s, A.shape, A.dtype, rcond)), R.dtype)
         return LeastSquaresFactor(be, wide, Q, R, (U, small, V), rank)
@@ -151,8 +144,8 @@ class DifferentiatedFactor:
 
 @dataclass(frozen=True)
 class LeastSquaresFactor:
-    """``A = Q R`` (wide: ``A^H = Q R``). parts: where needed, the singular vectors and reciprocal singular
-    values of R, or the pseudoinverse alone."""
+    """``A = Q R`` (wide: ``A^H = Q R``), with the singular vectors and
+    reciprocal singular values of R where needed."""
 
     be: Backend
     wide: bool
@@ -170,8 +163,6 @@ class LeastSquaresFactor:
             if self.wide:  # x = Q R^-H b
                 return be.matmul(Q, be.solve_triangular(be.adjoint(self.R), B, lower=True))
             return be.solve_triangular(self.R, be.matmul(be.adjoint(Q), B), lower=False)
-        if len(self.parts) == 1:
-            return be.matmul(be.astype(self.parts[0], dtype), B)
         U, s, V = (be.astype(x, dtype) for x in self.parts)
         if self.wide:  # A = R^H Q^H, so that A^+ = Q (R^H)^+ = Q U s V^H
             return be.matmul(Q, be.matmul(U, s[..., :, None] * be.matmul(be.adjoint(V), B)))
