@@ -210,6 +210,60 @@ def _low_rank(short: bool) -> Made:
     )
 
 
+# -- iterative solves ----------------------------------------------------------------------------------------
+def _solve_poisson(library: str) -> Callable[[bool], Made]:
+    """CG on the five-point Laplacian: value and gradient in right-hand side and entries, beside the value."""
+
+    def setup(short: bool) -> Made:
+        import scipy.sparse as sp
+
+        m, tol = (20 if short else 316), 1e-6
+        T = sp.diags_array([-1.0, 2.0, -1.0], offsets=[-1, 0, 1], shape=(m, m))
+        M = sp.csr_array(sp.kron(T, sp.eye_array(m)) + sp.kron(sp.eye_array(m), T)).tocoo()
+        rhs, weights = np.random.default_rng(0).standard_normal((2, m * m))
+        alg = cola.CG(tol=tol)
+
+        def solved(asarray: Callable[[Any], Any], S: Any) -> Any:
+            w = asarray(weights)
+            return lambda data, b: (cola.solve(cola.PSD(S.replace(data=data)), b, alg) * w).sum()
+
+        if library == "torch":
+            import torch
+
+            arrays = torch.tensor(M.data), torch.tensor(rhs)
+            S = cola.ops.Sparse(arrays[0], M.row, M.col, M.shape)
+            f = solved(torch.tensor, S)
+            both = _with_gradient(f, *arrays)
+
+            def value() -> Any:
+                return (f(*arrays),)
+        else:
+            import jax
+            import jax.numpy as jnp
+
+            jax.config.update("jax_enable_x64", True)
+            arrays = jnp.asarray(M.data), jnp.asarray(rhs)
+            S = cola.ops.Sparse(arrays[0], M.row, M.col, M.shape)
+            f = solved(jnp.asarray, S)
+            alone, together = jax.jit(f), jax.jit(jax.value_and_grad(f, (0, 1)))
+
+            def value() -> Any:
+                return (jax.block_until_ready(alone(*arrays)),)
+
+            def both() -> Any:
+                found, gradients = jax.block_until_ready(together(*arrays))
+                return found, *gradients
+
+        expected = float(value()[0])
+
+        def check(answer: Any) -> None:
+            np.testing.assert_allclose(float(answer[0]), expected, rtol=1e-6, atol=1e-6)
+
+        return [Contender("value and gradient", both), Contender("value", value)], check
+
+    return setup
+
+
 # -- compiling -----------------------------------------------------------------------------------------------
 def _compiled(kind: str) -> Callable[[bool], Made]:
     """Tracing and compiling value and gradient of a solve: a new function every time, its first call."""
@@ -308,6 +362,17 @@ BENCHES = [
         _low_rank,
         Goal("ratio", 1.5, "Woodbury by hand"),
         needs=_TORCH,
+    ),
+    *(
+        Bench(
+            f"grad-cg-{library}",
+            f"CG, 2-D Poisson, n = 100,000, value and gradient in b and the entries ({title})",
+            _solve_poisson(library),
+            Goal("ratio", 2.2, "value"),
+            needs=(library,),
+            rounds=5,
+        )
+        for library, title in (("torch", "PyTorch"), ("jax", "JAX"))
     ),
     *(
         Bench(
