@@ -3,27 +3,27 @@ Hutchinson 1990; Bekas et al. 2007."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from collections.abc import Iterator
+from dataclasses import dataclass
 from functools import partial
-from typing import Any, ClassVar
+from typing import Any
 
 from ..backends.base import Array
 from ..cost import Cost
 from ..dispatch.session import record
-from ..errors import UnknownNameError
 from ..info import Info
 from ..pytree import tree_leaves
 from ..reasons import CONVERGED, REASONS, RUNNING
-from .base import Algorithm, Iterative, question_memory
+from .base import question_memory
 from .linear_estimate import Block, linear_estimate
+from .random_probes import RandomProbes
 from .sketch import FEWEST, look, next_key
 
 __all__ = ["Hutchinson"]
 
 
 @dataclass(frozen=True)
-class Hutchinson(Algorithm):
+class Hutchinson(RandomProbes):
     """``tr A = E[z^H A z]`` with random z of unit variance:
     probes are added until the standard error meets the tolerance.
 
@@ -32,24 +32,6 @@ class Hutchinson(Algorithm):
     progress. key: seed. For the diagonal, ``tol`` is the norm of the standard errors relative
     to that of the diagonal. Cost grows as ``tol**-2``.
     """
-
-    tol: float = 3e-2
-    max_iters: int = 10_000
-    bs: int = 64
-    rand: str = "rademacher"
-    pbar: bool = False
-    key: Any = 0
-    progress: bool = field(default=False, kw_only=True)
-    callback: Callable[[int, float], Any] | None = field(default=None, kw_only=True)
-    max_seconds: float | None = field(default=None, kw_only=True)
-
-    kind: ClassVar[str] = "stochastic"
-
-    watched: ClassVar[Any] = Iterative.watched
-
-    def __post_init__(self) -> None:
-        if self.rand not in ("rademacher", "normal"):
-            raise UnknownNameError(f'Hutchinson(rand=...) is "rademacher" or "normal", not {self.rand!r}')
 
     def applicable(self, question: str, A: Any, *operands: Any) -> bool | str:
         if not A.is_square:

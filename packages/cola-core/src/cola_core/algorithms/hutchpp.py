@@ -10,20 +10,20 @@ in A, and its derivative an estimate of the derivative from the same probes.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from collections.abc import Iterator
+from dataclasses import dataclass
 from functools import partial
-from typing import Any, ClassVar
+from typing import Any
 
 from ..backends.base import Array
 from ..cost import Cost
 from ..dispatch.session import record
-from ..errors import UnknownNameError
 from ..info import Info
 from ..pytree import tree_leaves
 from ..reasons import NONFINITE, REASONS, RUNNING
-from .base import Algorithm, Iterative, question_memory
+from .base import question_memory
 from .linear_estimate import Block, linear_estimate
+from .random_probes import RandomProbes
 from .sketch import FEWEST, look, next_key, spread
 
 __all__ = ["HutchPP"]
@@ -32,7 +32,7 @@ EXACT = -1  # the answer is the sum of the diagonal
 
 
 @dataclass(frozen=True)
-class HutchPP(Algorithm):
+class HutchPP(RandomProbes):
     """The trace of any square operator: of a low-rank part exactly, of the rest by Hutchinson's estimate.
 
     tol: standard error relative to the estimate (default 3e-2). max_iters: products at most (default 10,000).
@@ -47,23 +47,7 @@ class HutchPP(Algorithm):
     (True, True)
     """
 
-    tol: float = 3e-2
-    max_iters: int = 10_000
     bs: int = 16
-    rand: str = "rademacher"
-    pbar: bool = False
-    key: Any = 0
-    progress: bool = field(default=False, kw_only=True)
-    callback: Callable[[int, float], Any] | None = field(default=None, kw_only=True)
-    max_seconds: float | None = field(default=None, kw_only=True)
-
-    kind: ClassVar[str] = "stochastic"
-
-    watched: ClassVar[Any] = Iterative.watched
-
-    def __post_init__(self) -> None:
-        if self.rand not in ("rademacher", "normal"):
-            raise UnknownNameError(f'HutchPP(rand=...) is "rademacher" or "normal", not {self.rand!r}')
 
     def applicable(self, question: str, A: Any, *operands: Any) -> bool | str:
         return True if A.is_square else "the operator is not square"

@@ -135,10 +135,12 @@ def log_determinant(be: Backend, kind: Kind, M: Array, F: Factors) -> tuple[Arra
         return kind.slogdet(be, F), None
 
     def tangent(d: Any, inputs: Any, outputs: Any) -> tuple[Array, Array]:
-        return _moved_determinant(be, kind, *inputs, d[0], *outputs)
+        (M, F), (sign, value) = inputs, outputs
+        return _moved_determinant(be, kind, M, F, d[0], sign, value)
 
     def cotangent(g: Any, inputs: Any, outputs: Any) -> Any:
-        return _determinant_gradient(be, kind, *inputs, *g, outputs[0]), None
+        (M, F), (gs, gv) = inputs, g
+        return _determinant_gradient(be, kind, M, F, gs, gv, outputs[0]), None
 
     (sign, value), _ = be.differentiable(run, tangent, M, F, cotangent=cotangent)
     return sign, value

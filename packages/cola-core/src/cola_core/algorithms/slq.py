@@ -252,9 +252,9 @@ class _Function:
         if not self.solves:
             slope = self.scalar.derivative().conjugate()
             return told(lambda: Lanczos(tol=0.1 * alg.tol).function_times(B, slope, Z))
-        W = told(lambda: CG(tol=0.1 * alg.tol, x0=guess).solve(B, Z))
+        W = told(partial(CG(tol=0.1 * alg.tol, x0=guess).solve, B, Z))
         for _ in range(1, self.solves):
-            W = -told(lambda W=W: CG(tol=0.1 * alg.tol).solve(B, W))
+            W = -told(partial(CG(tol=0.1 * alg.tol).solve, B, W))
         return W
 
 

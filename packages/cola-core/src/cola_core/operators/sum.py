@@ -82,7 +82,8 @@ class Sum(LinearOperator):
 
     def _to_dense(self) -> Array:
         be = self._concrete_backend()
-        rest, light = list(self.Ms), []
+        rest: list[LinearOperator] = list(self.Ms)
+        light: list[LinearOperator] = []
         if be.name == "torch" and not self.batch_shape:  # others fuse, or save nothing
             light = [M for M in self.Ms if isinstance(M, (Diagonal, ScalarMul))]
             rest = [M for M in self.Ms if not isinstance(M, (Diagonal, ScalarMul))]
@@ -92,7 +93,7 @@ class Sum(LinearOperator):
         for M in rest[1:]:
             out = out + M._dense_like(self)
         for M in light:  # without a matrix of its own
-            d = M.diag if isinstance(M, Diagonal) else M.value
+            d = M.diag if isinstance(M, Diagonal) else M.value  # type: ignore[attr-defined]
             out = be.add_diagonal(out, be.astype(be.asarray(d, device=self.device), self.dtype))
         return self.xp.broadcast_to(out, self.shape) if tuple(out.shape) != self.shape else out
 
