@@ -70,9 +70,9 @@ def _reshaped_spec(x: Any, spec: tuple[Any, ...], shape: tuple[int, ...]) -> lis
     stride = 1
     for s, names in zip(x.shape, spec, strict=True):
         if names is not None:
-            i = starts.get(stride)
-            if i is None or shape[i] % _pieces(x, names):
+            at = starts.get(stride)
+            if at is None or shape[at] % _pieces(x, names):
                 return None
-            out[i] = names
+            out[at] = names
         stride *= s
     return out
