@@ -199,6 +199,13 @@ class TorchBackend(DerivedBackend):
                 )
         return torch.linalg.solve_triangular(L, B, upper=not lower, unitriangular=unit)
 
+    def all_finite(self, x: Array) -> bool:
+        if not self.is_concrete(x):
+            return True
+        x = x.detach()
+        # a sum is finite only if all are: one pass instead of five. One that is not may have overflowed
+        return bool(torch.isfinite(x.sum())) or bool(torch.isfinite(x).all())
+
     def cholesky_inverse(self, L: Array) -> Array:
         return torch.cholesky_inverse(L)
 
