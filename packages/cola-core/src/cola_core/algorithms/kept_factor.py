@@ -69,9 +69,11 @@ def still(be: Backend, g: Array) -> bool:
 
 def solution(be: Backend, kind: Kind, M: Array, F: Factors, B: Array, adjoint: bool = False) -> Array:
     """``A^{-1} B``, or ``A^{-H} B``."""
-    from ..operators import Dense
+    from ..operators import Dense, Sum, scale
 
-    A = Dense(_symmetric(be, kind, M))
+    A: Any = Dense(M)
+    if kind.self_adjoint:
+        A = scale(0.5, Sum(A, Dense(be.adjoint(M))))  # multiplied with in derivatives only: no matrix is made
 
     def solve(adjoint: bool) -> Any:
         return lambda _, rhs: (kind.solve(be, F, rhs, adjoint), None)
