@@ -226,7 +226,7 @@ def _number(x):
     return (x * x.conj()).real.sum()
 
 
-RATIO = 12  # bytes of value and gradient, by those of the value
+RATIO = 16  # bytes of value and gradient, by those of the value
 
 RECTANGULAR = {"solve", "logdet", "trace", "eigvals", "inv_quad_logdet"}
 NOT_ASKED = {
