@@ -19,7 +19,7 @@ from typing import Any
 from ..backends.base import Array
 from .dense_eigh import MESSAGE, watched
 from .dense_rule import Tools, Values, hermitian, skew
-from .quotients import depends_on_basis, groups, inverse_gaps, largest, size_of, tie_limit
+from .quotients import depends_on_basis, groups, inverse_gaps, largest, separate, size_of, tie_limit
 
 __all__ = ["FULL", "SVD", "SVDVALS"]
 
@@ -90,7 +90,7 @@ class _SVD:
                 return None
             return be.matmul(U1 * be.astype(gs, U.dtype)[..., None, :], be.adjoint(V1))
         gaps = _Gaps.of(be, s, max(A.shape[-2:]))
-        even = odd = bad = None
+        even = odd = bad = sides = None
         if gU is not None or gV is not None:
             parts = []
             size = size_of(be, (gU, gV), s, gs, tools.noted)
@@ -103,7 +103,8 @@ class _SVD:
             (gU, XU), (gV, XV) = parts
             gP = XU if XV is None else XV if XU is None else XU + XV
             gM = XU if XV is None else -XV if XU is None else XU - XV
-            for X, where, w in ((gP, gaps.tied, gs), (gM, gaps.zeros, None)):
+            looks = ((gP, gaps.tied, gs), (gM, gaps.zeros, None))
+            for X, where, w in () if gaps.apart and not be.is_complex(U) else looks:
                 bad = _either(bad, depends_on_basis(be, X - be.adjoint(X), X, w, where, size))
             sides = _Side(A, U1, V1, S, gaps), _Side(be.adjoint(A), V1, U1, be.adjoint(S), gaps)
             leaks = [x.leak(tools) for x in sides]
@@ -112,7 +113,8 @@ class _SVD:
                 if g_ is None or not side.tall:
                     continue
                 rest = g_ - be.matmul(side.W, X)
-                bad = _either(bad, gaps.zero_columns_seen(be, rest, side.W, size))
+                if not gaps.apart:
+                    bad = _either(bad, gaps.zero_columns_seen(be, rest, side.W, size))
                 outer[i] = side.outside_adjoint(tools, rest)
                 if L is not None:
                     turned = be.matmul(be.adjoint(L), outer[i])
@@ -125,7 +127,7 @@ class _SVD:
         if gs is not None:
             inner = inner + be.matrix_diag(be.astype(gs, inner.dtype))
         G = be.matmul(U1, be.matmul(inner, be.adjoint(V1)))
-        if bad is None:
+        if sides is None:
             return G
         for i, (side, L) in enumerate(zip(sides, leaks, strict=True)):
             Y = outer[i]
@@ -134,6 +136,8 @@ class _SVD:
                 Y = more if Y is None else Y + more
             if Y is not None:
                 G = G + (be.matmul(U1, be.adjoint(Y)) if i else be.matmul(Y, be.adjoint(V1)))
+        if bad is None:
+            return G
         return tools.refuse(G, bad, MESSAGE.format(name="svd", values="singular values"))
 
 
@@ -175,7 +179,8 @@ class _Side:
 
 @dataclass(frozen=True)
 class _Gaps:
-    """tied, zeros: pairs in one group, pairs of zeros; difference, total, inverses: masked reciprocals."""
+    """tied, zeros: pairs in one group, pairs of zeros; difference, total, inverses: masked reciprocals.
+    apart: seen to have no groups and no zeros."""
 
     s: Array
     tied: Array
@@ -184,6 +189,7 @@ class _Gaps:
     difference: Array
     total: Array
     inverses: Array
+    apart: bool
 
     @classmethod
     def of(cls, be: Any, s: Array, n: int) -> _Gaps:
@@ -193,7 +199,9 @@ class _Gaps:
         zeros = zero[..., :, None] & zero[..., None, :]
         difference = inverse_gaps(be, s[..., None, :] - s[..., :, None], tied)
         total = inverse_gaps(be, s[..., None, :] + s[..., :, None], zeros)
-        return cls(s, tied, zero, zeros, difference, total, inverse_gaps(be, s, zero)[..., None, :])
+        apart = separate(be, s, limit, 1) and bool(be.xp.all(s[..., -1:] > limit))
+        inverses = inverse_gaps(be, s, zero)[..., None, :]
+        return cls(s, tied, zero, zeros, difference, total, inverses, apart)
 
     def _whole(self, be: Any, S: Array) -> tuple[Array, Array]:
         """Reciprocal gaps of the eigenvalues +-s, and the matrix they are the eigenvalues of."""

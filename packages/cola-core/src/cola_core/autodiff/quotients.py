@@ -26,7 +26,16 @@ from typing import Any
 
 from ..backends.base import Array
 
-__all__ = ["GAPS", "depends_on_basis", "groups", "inverse_gaps", "largest", "size_of", "tie_limit"]
+__all__ = [
+    "GAPS",
+    "depends_on_basis",
+    "groups",
+    "inverse_gaps",
+    "largest",
+    "separate",
+    "size_of",
+    "tie_limit",
+]
 
 GAPS = 64.0
 """Eigenvalues closer than this many units of rounding of the largest are one group."""
@@ -45,6 +54,13 @@ def groups(be: Any, w: Array, limit: Array) -> Array:
     steps = xp.astype(xp.abs(w[..., 1:] - w[..., :-1]) > limit, be.dtype("int32"))
     label = xp.cumulative_sum(xp.concat([first, steps], axis=-1), axis=-1)
     return label[..., :, None] == label[..., None, :]
+
+
+def separate(be: Any, w: Array, limit: Array, n: int = 2) -> bool:
+    """Whether sorted numbers are seen to be all apart: no groups, and nothing to look for."""
+    if not be.is_concrete(w) or w.shape[-1] < n:
+        return False
+    return bool(be.xp.all(be.xp.abs(w[..., 1:] - w[..., :-1]) > limit))
 
 
 def inverse_gaps(be: Any, gaps: Array, masked: Array) -> Array:

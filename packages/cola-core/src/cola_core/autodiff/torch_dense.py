@@ -25,7 +25,10 @@ class _Reverse(torch.autograd.Function):
     @staticmethod
     def forward(rule: DenseRule, A: torch.Tensor) -> tuple[torch.Tensor, ...]:
         # no output may be a view (V of V^H): forward mode refuses them
-        return tuple(x.resolve_conj().contiguous() for x in rule.compute(be, A))
+        out = rule.compute(be, A)
+        if being_traced():
+            return tuple(x.resolve_conj().contiguous() for x in out)
+        return tuple(x.resolve_conj().contiguous() if x._is_view() else x for x in out)
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple, output: tuple) -> None:

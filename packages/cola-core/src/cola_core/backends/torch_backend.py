@@ -179,6 +179,9 @@ class TorchBackend(DerivedBackend):
             return M + torch.diag_embed(d.expand(torch.broadcast_shapes(d.shape, M.shape[-1:])))
         return torch.diagonal_scatter(M, torch.diagonal(M, dim1=-2, dim2=-1) + d, dim1=-2, dim2=-1)
 
+    def matrix_diag(self, d: Array) -> Array:
+        return torch.diag_embed(d)
+
     # -- dense factorisations --------------------------------------------------------------------------------
     def plain_cholesky(self, A: Array) -> Array:
         L, info = torch.linalg.cholesky_ex(A)
