@@ -156,7 +156,7 @@ class Derivative:
             converged = bool(told.pop("converged").all())
             if converged and collected is None:
                 return
-            numbers = {n: (x.item() if not x.shape else x) for n, x in told.items()}
+            numbers: dict[str, Any] = {n: (x.item() if not x.shape else x) for n, x in told.items()}
             made = Info(method=method, tolerance=tolerance, reason=reason, converged=converged, **numbers)
             if collected is not None:
                 collected.append(made)
