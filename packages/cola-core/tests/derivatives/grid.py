@@ -38,6 +38,11 @@ STRUCTURES = {
     "general": ("sparse", "kronecker", "product", "toeplitz"),
 }
 
+# their arrays have orthonormal columns, or belong together: there is no straight line along which they move
+BOUND = {"dense-unitary"} | {
+    f"projection{what}" for what in ("", "-complement", "-full", "-oblique", "-shift")
+}
+
 
 @dataclass(frozen=True)
 class Cell:
@@ -66,7 +71,7 @@ class Cell:
 
 def cells() -> list[Cell]:
     """All cells, question by question."""
-    families = {c.name: c for c in operator_cases()}
+    families = {c.name: c for c in operator_cases() if c.name not in BOUND}
     out = []
     for case in algorithm_cases():
         names = STRUCTURES.get(case.problem, ()) if isinstance(case.problem, str) else ()

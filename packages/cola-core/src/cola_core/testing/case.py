@@ -36,7 +36,8 @@ class Case:
     seed, n, condition) -> (operator, numpy array); condition is infinite where a singular one is wanted.
     starve: settings with which the algorithm cannot reach its tolerance (default ``max_iters=1``).
     max_condition bounds the conditioning grid. accuracy: allowed relative error of an answer, if not derived
-    from the dtype and the condition number.
+    from the dtype and the condition number. estimate: the derivatives of a stochastic answer are estimates of
+    the exact ones, not the derivatives of the answer itself.
     """
 
     name: str
@@ -50,6 +51,7 @@ class Case:
     max_condition: float = 1e8
     starve: Mapping[str, Any] = field(default_factory=dict)
     accuracy: float | None = None
+    estimate: bool = False
     rule: str = ""
     module: str = ""
     values: Mapping[str, Callable[..., Any]] = field(default_factory=dict)

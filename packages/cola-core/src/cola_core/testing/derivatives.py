@@ -90,7 +90,7 @@ class Derivatives:
         self._precision = "float32" if single else "float64"
         first, second = _RTOL[self._precision]
         self.rtol = first if self.rtol is None else self.rtol
-        self.rtol2 = max(second, 10 * self.rtol) if self.rtol2 is None else self.rtol2
+        self.rtol2 = max(second, min(10 * self.rtol, 0.5)) if self.rtol2 is None else self.rtol2
         rng = np.random.default_rng(self.seed + 77)
         given = self.directions or [[_direction(rng, a) for a in self.arrays] for _ in range(2)]
         self.directions = [

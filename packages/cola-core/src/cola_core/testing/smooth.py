@@ -208,6 +208,28 @@ def _svd(M: Any, operands: Any = ()) -> tuple[Any, Any, Any]:
     return U, s, _H(Vh)
 
 
+def _distinct(values: Callable[[Any, Any], Any]) -> Callable[..., bool]:
+    """Whether all values but zeros differ: at exact ties a loss of values and vectors together may not be
+    determined by what a decomposition returns."""
+
+    def suits(M: Any, operands: Any) -> bool:
+        w = values(M, operands)
+        size = np.abs(w).max(initial=0.0)
+        gaps = np.abs(w[..., :, None] - w[..., None, :]) + 1e300 * np.eye(w.shape[-1])
+        gaps = np.where(np.abs(w[..., :, None]) < 1e-9 * size, 1e300, gaps)
+        return bool(gaps.min(initial=np.inf) > 1e-3 * size)
+
+    return suits
+
+
+def _eigenvalues_of(M: Any, operands: Any = ()) -> Any:
+    return _eigh(M)[0]
+
+
+def _singular_values_of(M: Any, operands: Any = ()) -> Any:
+    return np.linalg.svd(M, compute_uv=False)
+
+
 def _top_triple(M: Any, operands: Any) -> tuple[Any, Any, Any]:
     U, s, V = _svd(M)
     k = operands[0]
@@ -300,20 +322,26 @@ SMOOTH: dict[str, Smooth] = {
         _named("diag-above", "diag-above", _plain),
         _named("diag-below", "diag-below", _plain),
         _named("inv_quad_logdet", "inv_quad_logdet", lambda be, x, s, e: [x[0], x[2]], moves=True),
-        _named("eigh-values", "eigh", _eigenvalues, _eigh),
-        _named("eigh", "eigh", _orthogonal_pairs, _eigh),
+        _named("eigh-values", "eigh", _eigenvalues, _eigh, suits=_distinct(_eigenvalues_of)),
+        _named("eigh", "eigh", _orthogonal_pairs, _eigh, suits=_distinct(_eigenvalues_of)),
         *(
             _named(f"{name}{suffix}", name, reduce, _some_of(_eigh), suits=_clear_cut(_eigh))
             for name in ("eigsh", "eigsh-smallest", "eigsh-largest-one")
             for suffix, reduce in (("-values", _eigenvalues), ("", _orthogonal_pairs))
         ),
-        _named("eigvals", "eigvals", _eigenvalues, lambda M, o: np.linalg.eigvals(M).astype(complex)),
-        _named("eig-values", "eig", _eigenvalues, _eig),
+        _named(
+            "eigvals",
+            "eigvals",
+            _eigenvalues,
+            lambda M, o: np.linalg.eigvals(M).astype(complex),
+            suits=_apart(_eig),
+        ),
+        _named("eig-values", "eig", _eigenvalues, _eig, suits=_apart(_eig)),
         _named("eig", "eig", _pairs, _eig, suits=_apart(_eig)),
         _named("eigs-values", "eigs", _eigenvalues, _some_of(_eig), suits=_clear_cut(_eig)),
         _named("eigs", "eigs", _pairs, _some_of(_eig), suits=_apart(_eig, 0)),
         *(
-            _named(f"{name}{suffix}", name, reduce, _pencil)
+            _named(f"{name}{suffix}", name, reduce, _pencil, suits=_distinct(lambda M, o: _pencil(M, o)[0]))
             for name in ("geigh", "geigh-diagonal", "geigh-number")
             for suffix, reduce in (("-values", _eigenvalues), ("", _orthogonal_pairs))
         ),
@@ -325,25 +353,37 @@ SMOOTH: dict[str, Smooth] = {
             _named(name, of, reduce, _general_pencil, suits=suits)
             for of in ("geig", "geig-number")
             for name, reduce, suits in (
-                (f"{of}-values", _eigenvalues, _always),
+                (f"{of}-values", _eigenvalues, _apart(_general_pencil)),
                 (of, _pairs, _apart(_general_pencil)),
             )
         ),
         *(
             _named(name, "geigs", reduce, _some_of(_general_pencil, 1), suits=suits)
             for name, reduce, suits in (
-                ("geigs-values", _eigenvalues, _clear_cut(_general_pencil, 1)),
+                ("geigs-values", _eigenvalues, _apart(_general_pencil, 1)),
                 ("geigs", _pairs, _apart(_general_pencil, 1)),
             )
         ),
         *(_named(name, name, _applied, extra=2) for name in _FUNCTIONS),
         _named("root", "root", _gram, _square_root, extra=2),
         _named("cholesky", "cholesky", _plain, lambda M, o: np.linalg.cholesky(M)),
-        _named("svd", "svd", _triples, _svd),
+        _named("svd", "svd", _triples, _svd, suits=_distinct(_singular_values_of)),
         _named("svds-values", "svds", lambda be, x, s, e: _values(be, x[1], s), _top_triple, suits=_top_gap),
         _named("svds", "svds", _triples, _top_triple, suits=_top_gap),
-        _named("svdvals", "svdvals", lambda be, x, s, e: _values(be, x, s), lambda M, o: _svd(M)[1]),
-        _named("right-singular", "right-singular", _right, lambda M, o: _svd(M)[1:]),
+        _named(
+            "svdvals",
+            "svdvals",
+            lambda be, x, s, e: _values(be, x, s),
+            lambda M, o: _svd(M)[1],
+            suits=_distinct(_singular_values_of),
+        ),
+        _named(
+            "right-singular",
+            "right-singular",
+            _right,
+            lambda M, o: _svd(M)[1:],
+            suits=_distinct(_singular_values_of),
+        ),
         _named("qr", "qr", _plain, _qr, suits=_full_columns),
         _named("lq", "lq", _plain, _lq, suits=_full_rows),
         _named("lu", "lu", _triangles, _lu, suits=_clear_pivots),

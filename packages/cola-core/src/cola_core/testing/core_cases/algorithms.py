@@ -23,13 +23,8 @@ def algorithm_cases() -> list[Case]:
 
     one_by_one = closed("operators one by one, not in batches")
     no_stack = closed("batches are stacks of dense matrices here; its own tests solve batches of columns")
-    quotient = closed("reverse-mode differentiation of this iteration is not offered")
-    vectors = closed(
-        "derivatives of eigenvectors and singular vectors found by an iteration are refused by name"
-    )
     first = closed("first derivatives only")
     steps = closed("the number of steps depends on values, which a transformation does not show")
-    basis = closed("the basis that is sampled has a derivative of its own")
     plain = only("float64", "complex128", reason="SuperLU is checked in double precision")
     opaque = {"algorithm.products": "a sum whose terms are hidden cannot be sampled"}
     traces = ("trace", "diag", "diag-above", "diag-below")
@@ -139,8 +134,6 @@ def algorithm_cases() -> list[Case]:
             "selfadjoint",
             max_condition=1e4,
             capabilities=Capabilities(
-                grad=vectors,
-                grad2=vectors,
                 batch=one_by_one,
                 dtypes=only(
                     "float64", "complex128", reason="restarts to 1e-10 are checked in double precision"
@@ -154,12 +147,10 @@ def algorithm_cases() -> list[Case]:
             "general",
             max_condition=1e4,
             capabilities=Capabilities(
-                grad2=vectors,
                 batch=one_by_one,
                 dtypes=only(
                     "float64", "complex128", reason="restarts to 1e-10 are checked in double precision"
                 ),
-                grad=closed("its derivatives are refused by name"),
             ),
         ),
         _algorithm(
@@ -224,7 +215,6 @@ def algorithm_cases() -> list[Case]:
             "general",
             max_condition=1e2,
             capabilities=Capabilities(
-                grad2=vectors,
                 batch=one_by_one,
                 dtypes=only("float64", "complex128", reason="1e-10 is checked in double precision"),
                 jit=closed("the number of ARPACK's products depends on values"),
@@ -238,7 +228,6 @@ def algorithm_cases() -> list[Case]:
             "general",
             max_condition=1e2,
             capabilities=Capabilities(
-                grad2=vectors,
                 batch=one_by_one,
                 dtypes=only("float64", "complex128", reason="1e-10 is checked in double precision"),
             ),
@@ -250,8 +239,6 @@ def algorithm_cases() -> list[Case]:
             "selfadjoint",
             max_condition=1e4,
             capabilities=Capabilities(
-                grad=vectors,
-                grad2=vectors,
                 batch=one_by_one,
                 dtypes=only("float64", "complex128", reason="1e-11 is checked in double precision"),
             ),
@@ -263,8 +250,6 @@ def algorithm_cases() -> list[Case]:
             "selfadjoint",
             max_condition=1e4,
             capabilities=Capabilities(
-                grad=vectors,
-                grad2=vectors,
                 batch=one_by_one,
                 dtypes=only("float64", "complex128", reason="1e-11 is checked in double precision"),
             ),
@@ -276,10 +261,8 @@ def algorithm_cases() -> list[Case]:
             "general",
             max_condition=1e4,
             capabilities=Capabilities(
-                grad2=vectors,
                 batch=one_by_one,
                 dtypes=only("float64", "complex128", reason="1e-10 is checked in double precision"),
-                grad=closed("its derivatives are refused by name"),
             ),
         ),
         _algorithm(
@@ -289,10 +272,8 @@ def algorithm_cases() -> list[Case]:
             "general",
             max_condition=1e4,
             capabilities=Capabilities(
-                grad2=vectors,
                 batch=one_by_one,
                 dtypes=only("float64", "complex128", reason="1e-10 is checked in double precision"),
-                grad=closed("its derivatives are refused by name"),
             ),
         ),
         _algorithm(
@@ -302,8 +283,6 @@ def algorithm_cases() -> list[Case]:
             "selfadjoint",
             max_condition=1e2,
             capabilities=Capabilities(
-                grad=vectors,
-                grad2=vectors,
                 batch=one_by_one,
                 dtypes=only("float64", "complex128", reason="1e-10 is checked in double precision"),
                 jit=closed("the number of products depends on values"),
@@ -334,7 +313,7 @@ def algorithm_cases() -> list[Case]:
             ("trace",),
             "psd",
             max_condition=1e2,
-            capabilities=Capabilities(grad=basis, grad2=basis),
+            estimate=True,
         ),
         _algorithm(
             "xtrace", lambda: a.XTrace(samples=4, max_iters=4), ("trace",), "general", max_condition=1e2
@@ -361,7 +340,8 @@ def algorithm_cases() -> list[Case]:
             "psd",
             max_condition=1e2,
             starve={"samples": 2, "max_samples": 2, "tol": 1e-8},
-            capabilities=Capabilities(grad2=first, batch=one_by_one, grad=quotient),
+            capabilities=Capabilities(batch=one_by_one),
+            estimate=True,
         ),
         _algorithm("scaling-squaring", lambda: a.ScalingSquaring(), ("exp", "sin", "cos"), "general"),
         _algorithm(
@@ -397,7 +377,6 @@ def algorithm_cases() -> list[Case]:
             max_condition=1e1,
             accuracy=1e-8,
             capabilities=Capabilities(
-                grad2=vectors,
                 batch=one_by_one,
                 dtypes=only("float64", "complex128", reason="1e-9 is checked in double precision"),
             ),
