@@ -41,27 +41,12 @@ def reason(cell: str, library: str, dtype: str, mode: str) -> str:
     return next((r.why for r in REFUSED if r.covers(cell, library, dtype, mode)), "")
 
 
-_STEPS = "the number of Taylor steps depends on values"
-_OF_EXPONENTIAL = (
-    *("inv", "trace", "diag", "diag-above", "diag-below", "inv_quad_logdet"),
-    *("norm-fro", "norm-1", "norm-inf", "cond-1"),
-)
-
 REFUSED: tuple[Refusal, ...] = (
     Refusal("nullspace/*", "the dimension of a null space depends on values", TRACED, "torch"),
     Refusal("orth/*", "the dimension of a range depends on values", TRACED, "torch"),
     Refusal("nullspace/*", "the dimension of a null space depends on values", MODES, "jax"),
     Refusal("orth/*", "the dimension of a range depends on values", MODES, "jax"),
-    Refusal("exp/*/exp-action", _STEPS, TRACED, "torch"),
-    *(Refusal(f"{q}/exponential/auto", _STEPS, TRACED, "torch") for q in _OF_EXPONENTIAL),
 )
 
-DEFECTS: tuple[Refusal, ...] = (
-    Refusal(
-        "log/*/contour-quadrature",
-        "forward over reverse mode is an internal error of PyTorch",
-        ("forward-reverse",),
-        "torch",
-    ),
-)
+DEFECTS: tuple[Refusal, ...] = ()
 """Neither right nor refused by name: errors that are loud, and should say more."""

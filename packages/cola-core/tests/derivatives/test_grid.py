@@ -38,15 +38,15 @@ def rows():
         yield pytest.param(library, row, id=f"{question}-{by}-{library}", marks=missing)
 
 
-@pytest.mark.parametrize(("library", "row"), rows())
-def test_derivatives(library, row):
+@pytest.mark.parametrize(("backend", "row"), list(rows()))
+def test_derivatives(backend, row):
     unexpected = []
     for cell, dtype, modes in row:
-        for mode, said in (outcome(cell, library, dtype, modes) or {}).items():
-            if any(d.covers(cell.id, library, dtype, mode) for d in DEFECTS):
+        for mode, said in (outcome(cell, backend, dtype, modes) or {}).items():
+            if any(d.covers(cell.id, backend, dtype, mode) for d in DEFECTS):
                 assert "RuntimeError" in said, f"{cell.id} {mode}: {said}: no defect any more"
                 continue
-            listed = reason(cell.id, library, dtype, mode)
+            listed = reason(cell.id, backend, dtype, mode)
             if said.startswith("refused" if listed else "right"):
                 continue
             unexpected.append(

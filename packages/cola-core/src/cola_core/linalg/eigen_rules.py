@@ -238,8 +238,8 @@ def eigh_lowrank(A: Any, *, alg: Any) -> Any:
     if r == n:
         return w, Dense(Q, declared=frozenset({Unitary}))
     # polar factor of the top block: S with I - Q11^H S = I + P, well conditioned
-    left, _, right = xp.linalg.svd(Q[..., :r, :], full_matrices=False)
-    S = -be.matmul(left, right)
+    left, _, right = be.svd(Q[..., :r, :])
+    S = -be.matmul(left, be.adjoint(right))
     Y = xp.concat([Q[..., :r, :] - S, Q[..., r:, :]], axis=-2)
     eye = be.eye(r, A.dtype, A.device)
     M = eye - be.matmul(be.adjoint(Q[..., :r, :]), S)

@@ -140,9 +140,9 @@ def reflection(A: LinearOperator, Q: Array) -> LinearOperator:
     be = A._concrete_backend()
     xp = be.xp
     k = Q.shape[-1]
-    L, S, Rh = xp.linalg.svd(Q[..., :k, :], full_matrices=False)
+    L, S, R = be.svd(Q[..., :k, :])
     # E - Q Z = E + Q R L^H, and (E + Q R L^H) L = [L; 0] + Q R
-    Y = be.matmul(Q, be.adjoint(Rh))
+    Y = be.matmul(Q, R)
     pad = be.zeros((*L.shape[:-2], Q.shape[-2] - k, k), Q.dtype, be.device(Q))
     Y = Y + xp.concat([L, pad], axis=-2)
     Y = Y / be.astype(xp.sqrt(1 + S), Q.dtype)[..., None, :]

@@ -23,8 +23,6 @@ def algorithm_cases() -> list[Case]:
 
     one_by_one = closed("operators one by one, not in batches")
     no_stack = closed("batches are stacks of dense matrices here; its own tests solve batches of columns")
-    first = closed("first derivatives only")
-    steps = closed("the number of steps depends on values, which a transformation does not show")
     plain = only("float64", "complex128", reason="SuperLU is checked in double precision")
     opaque = {"algorithm.products": "a sum whose terms are hidden cannot be sampled"}
     traces = ("trace", "diag", "diag-above", "diag-below")
@@ -194,7 +192,7 @@ def algorithm_cases() -> list[Case]:
             accuracy=1e-6,
             max_condition=1e4,
             capabilities=Capabilities(
-                grad2=first, batch=one_by_one, starved=closed("answers lazily: its products report")
+                batch=one_by_one, starved=closed("answers lazily: its products report")
             ),
         ),
         _algorithm("exact", lambda: a.Exact(bs=3), (*traces, "norm-fro", "norm-1", "norm-inf"), "general"),
@@ -204,9 +202,7 @@ def algorithm_cases() -> list[Case]:
             ("exp",),
             "general",
             accuracy=1e-13,
-            capabilities=Capabilities(
-                grad=steps, grad2=steps, starved=closed("answers lazily: its products report")
-            ),
+            capabilities=Capabilities(starved=closed("answers lazily: its products report")),
         ),
         _algorithm(
             "arnoldi",

@@ -35,8 +35,6 @@ def operator_cases() -> list[Case]:
             _expm,
             capabilities=Capabilities(
                 torch_compile=closed("the number of steps depends on norms"),
-                grad=closed("the number of steps depends on values, which a transformation does not show"),
-                grad2=closed("the number of steps depends on values, which a transformation does not show"),
             ),
         ),
         of_arrays(
