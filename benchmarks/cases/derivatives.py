@@ -318,7 +318,39 @@ def _compiled(kind: str) -> Callable[[bool], Made]:
 
 _TORCH, _JAX = ("torch",), ("jax",)
 
+
+def _eigenvectors(short: bool) -> Made:
+    """A projector onto half of the eigenvectors, and the eigenvalues."""
+    import torch
+
+    n = 40 if short else 500
+    rng = np.random.default_rng(0)
+    A, W = (torch.as_tensor(rng.standard_normal((n, n))) for _ in range(2))
+
+    def loss(w: Any, V: Any) -> Any:
+        V = V[:, : n // 2]
+        return (W * (V @ V.mT)).sum() + (w**2).sum()
+
+    def ours(A: Any) -> Any:
+        w, V = cola.eigh(cola.SelfAdjoint((A + A.mT) / 2))
+        return loss(w, V.array)
+
+    ours_, theirs = (
+        _with_gradient(ours, A),
+        _with_gradient(lambda A: loss(*torch.linalg.eigh((A + A.mT) / 2)), A),
+    )
+    return _beside(ours_, {"torch.linalg.eigh": theirs}, "eigh(A)")
+
+
 BENCHES = [
+    Bench(
+        "grad-eigh",
+        "eigenvalues, a projector and their gradient, n = 500 (PyTorch)",
+        _eigenvectors,
+        Goal("ratio", 1.1, "torch.linalg.eigh"),
+        needs=_TORCH,
+        rounds=7,
+    ),
     Bench(
         "grad-gp",
         "marginal likelihood and gradient, n = 2,000 points in the plane, 3 hyperparameters (PyTorch)",
