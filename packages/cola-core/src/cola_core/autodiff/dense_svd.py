@@ -14,6 +14,7 @@ derivatives are exact at matrices of lower rank, too.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from ..backends.base import Array
@@ -71,7 +72,7 @@ class _SVD:
             if side.tall:
                 N = side.outside(tools, Y if L is None else Y + be.matmul(L, other))
                 # the vectors of zero singular values may be any of those outside the range
-                dW = dW + tools.watch(N, lambda X, W=side.W: g.zero_columns_seen(be, X, W, largest(be, X)))
+                dW = dW + tools.watch(N, partial(_zero_columns, be, g, side.W))
             moved.append(dW)
         dU, dV = moved
         if self.full:
@@ -246,6 +247,10 @@ def _blocks(be: Any, a: Array, b: Array, c: Array, d: Array) -> Array:
 
 def _either(a: Array | None, b: Array) -> Array:
     return b if a is None else a | b
+
+
+def _zero_columns(be: Any, g: _Gaps, W: Array, X: Array) -> Array:
+    return g.zero_columns_seen(be, X, W, largest(be, X))
 
 
 def _with_rest(tools: Tools, U1: Array, U0: Array, dU: Array) -> Array:
