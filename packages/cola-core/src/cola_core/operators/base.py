@@ -711,9 +711,7 @@ class LinearOperator:
     def __array_function__(self, func: Any, types: Any, args: Any, kwargs: Any) -> Any:
         return array_function(self, func, args)
 
-    @TorchFunction
-    def __torch_function__(cls, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        return torch_function(cls, func, args, kwargs or {})
+    __torch_function__ = TorchFunction(torch_function)
 
     def __bool__(self) -> bool:
         raise TypeError(f"the truth value of {self!r} is not defined.")

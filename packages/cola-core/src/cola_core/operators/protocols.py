@@ -118,10 +118,11 @@ def array_function(A: Any, func: Any, args: tuple[Any, ...]) -> Any:
     raise TypeError(_refusal(module, func.__name__, A))
 
 
-def torch_function(cls: type, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+def torch_function(cls: type, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
     """The same for PyTorch's functions; ``t @ A`` arrives here too."""
     from .base import LinearOperator
 
+    kwargs = kwargs or {}
     if len(args) == 2 and not kwargs and func in _matrix_products():  # this much traces
         x, A = args
         if being_compiled() and "matmul" not in _TAUGHT:

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -434,7 +435,7 @@ def smooth_problem(
         there = smooth.probe.operands(A.there, M0, backend, dtype, seed)
         # an operator beside A moves too
         beside = {
-            i: Moving(lambda b, s, i=i: _operand(smooth, make, b, dtype, s, i), backend, seed)
+            i: Moving(partial(_operand, smooth, make, dtype, i), backend, seed)
             for i, x in enumerate(here)
             if isinstance(x, LinearOperator)
         }
@@ -518,6 +519,6 @@ def _matrix(x: Any) -> Any:
     return double(host(x)) if isinstance(x, LinearOperator) else x
 
 
-def _operand(smooth: Smooth, make: Any, backend: Any, dtype: str, seed: int, i: int) -> Any:
+def _operand(smooth: Smooth, make: Any, dtype: str, i: int, backend: Any, seed: int) -> Any:
     A = make(backend, seed)
     return smooth.probe.operands(A, double(host(A)), backend, dtype, seed)[i]
