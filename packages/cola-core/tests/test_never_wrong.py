@@ -228,6 +228,11 @@ def test_an_adjoint_made_without_gradients_does_not_lose_them():
         assert float(torch.autograd.grad(y, leaf)[0].abs().sum()) > 0
 
 
+def test_a_complex_shift_of_a_real_matrix_keeps_its_imaginary_part(backend, put):
+    got = host(backend.add_diagonal(put(GENERAL), put(1 + 2j)))
+    assert np.array_equal(got, GENERAL + (1 + 2j) * np.eye(N))
+
+
 # -- derivatives ---------------------------------------------------------------------------------------------
 @pytest.mark.parametrize("of", ["values", "vectors"])
 def test_derivatives_of_eigenpairs_by_lanczos(of):

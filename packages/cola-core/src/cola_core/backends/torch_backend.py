@@ -177,7 +177,9 @@ class TorchBackend(DerivedBackend):
         if self.differentiating(M):
             # the derivative in M is then what comes in, where that of a scatter is three matrices
             return M + torch.diag_embed(d.expand(torch.broadcast_shapes(d.shape, M.shape[-1:])))
-        return torch.diagonal_scatter(M, torch.diagonal(M, dim1=-2, dim2=-1) + d, dim1=-2, dim2=-1)
+        moved = torch.diagonal(M, dim1=-2, dim2=-1) + d
+        # a scatter would take the real part of a complex shift of a real matrix
+        return torch.diagonal_scatter(M.to(moved.dtype), moved, dim1=-2, dim2=-1)
 
     def matrix_diag(self, d: Array) -> Array:
         return torch.diag_embed(d)
