@@ -18,7 +18,7 @@ from typing import Any
 from ..backends.base import Array
 from .directional_block import DirectionalBlock, moving_leaves, pulled, with_leaves
 
-__all__ = ["FunctionTimes", "function_derivative"]
+__all__ = ["FunctionTimes", "derivative_question", "function_derivative"]
 
 
 @dataclass(frozen=True)
@@ -35,24 +35,34 @@ class FunctionTimes:
 
 
 def function_derivative(
-    how: FunctionTimes, A: Any, f: Any, X: Array, value: Callable[[Any, Array], tuple[Array, Any]]
+    how: FunctionTimes, A: Any, f: Any, X: Array, value: Callable[..., tuple[Array, Any]], *known: Any
 ) -> tuple[Array, Any]:
-    """``value(A, X) -> (f(A) X, aux)`` with these derivatives. X: (n, k), of A's dtype."""
+    """``value(A, X, *known) -> (f(A) X, aux)`` with these derivatives. X: (n, k), of A's dtype; known: what A
+    and f say already (a factorisation), which is not differentiated."""
     be = A._concrete_backend()
 
-    def run(A: Any, X: Array) -> Any:
-        Y, aux = value(A, X)
+    def run(A: Any, X: Array, *known: Any) -> Any:
+        Y, aux = value(A, X, *known)
         return (Y,), aux
 
     question = _Question(be, how, f)
     (Y,), aux = be.differentiable(
         run,
-        lambda d, inputs, outputs: question.tangent(d, inputs, outputs, False),
+        lambda d, inputs, outputs: question.tangent(d, inputs[:2], outputs, False),
         A,
         X,
-        cotangent=lambda grads, inputs, outputs: question.cotangent(grads, inputs, False),
+        *known,
+        cotangent=lambda grads, inputs, outputs: (
+            *question.cotangent(grads, inputs[:2], False),
+            *(None for _ in known),
+        ),
     )
     return Y, aux
+
+
+def derivative_question(be: Any, how: FunctionTimes, f: Any) -> _Question:
+    """The derivative's own questions: ``tangent(d, (A, X), outputs, False)`` and ``cotangent``."""
+    return _Question(be, how, f)
 
 
 @dataclass(frozen=True)

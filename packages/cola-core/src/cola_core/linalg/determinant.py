@@ -391,10 +391,17 @@ def slogdet_shift(A: Any, *, alg: Any) -> tuple[Array, Array]:
 
 def _spectral(A: Any, alg: Any) -> tuple[Array, Array]:
     from .eigen import EIGH
+    from .spectral_trace import inverse_slope, trace_by_places
+    from .tied_function import tied
 
-    w, _ = ask(EIGH, (A,), alg)
+    w, V = ask(EIGH, (A,), alg)
     be = A._concrete_backend()
     _believe(A, w)
+    if be.name not in ("numpy", "abstract") and tied(be, w, V):
+        fixed = be.constant(w)
+        found = trace_by_places(A, lambda w: of_entries(be, w)[1], fixed, inverse_slope(be))
+        if found is not None:
+            return be.astype(of_entries(be, fixed)[0], A.dtype), found
     sign, value = of_entries(be, w)
     return be.astype(sign, A.dtype), value
 

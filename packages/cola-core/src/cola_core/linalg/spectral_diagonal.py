@@ -24,7 +24,9 @@ from ..plugins.rulebook import RuleBook
 from .diagonal import DIAG
 from .eigen import EIGH
 from .inverse import Inverse, _nonzero
+from .solve import SOLVE
 from .structure import spectral
+from .tied_function import diagonal_by_basis, tied
 
 __all__ = ["RULES"]
 
@@ -116,4 +118,12 @@ def diag_inverse_spectral(A: Any, k: int, *, alg: Any) -> Array:
     w, V = ask(EIGH, (A.A,), alg)
     be = A._concrete_backend()
     d = be.astype(1 / _nonzero(A.A, w, "an eigenvalue"), A.dtype)
-    return ask(DIAG, (Product(V, Diagonal(d), V.H), 0), alg)
+    whole = Product(V, Diagonal(d), V.H)
+    if be.name in ("numpy", "abstract") or not tied(be, w, V):
+        return ask(DIAG, (whole, 0), alg)
+
+    def tangent(moves: Any, M: Any, I: Array) -> Array:
+        S = ask(SOLVE, (M, I), alg)
+        return -be.xp.sum(be.conj(S) * moves.product(0, S), axis=-2)
+
+    return diagonal_by_basis(be, A.A, whole, tangent)

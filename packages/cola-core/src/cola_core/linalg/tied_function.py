@@ -1,27 +1,32 @@
-"""``TiedFunction``: f(A) of a composition whose eigenbasis has no derivative, as a part of it has equal
-eigenvalues."""
+"""``TiedFunction``: f(A) of a composition by the eigenbases of its parts, where those have no derivative (equal
+eigenvalues) or may have none (values cannot be looked at)."""
 
 from __future__ import annotations
 
 from typing import Any
 
+from ..algorithms.base import Auto
+from ..algorithms.function_derivative import derivative_question, function_derivative
+from ..algorithms.krylov_derivative import krylov_derivative
 from ..backends.base import Array
 from ..cost import Cost
 from ..dispatch.choose import ask
-from ..operators import Kronecker, LinearOperator, operator
+from ..operators import Diagonal, Kronecker, LinearOperator, Product, operator
 from ..plugins.rulebook import RuleBook
-from ..pytree import tree_leaves
+from ..pytree import map_leaves, tree_leaves
+from .diagonal import DIAG, exactly
 from .trace import TRACE
 
-__all__ = ["TiedFunction", "tied"]
+__all__ = ["TiedFunction", "diagonal_by_basis", "spectral_times", "tied"]
 
 RULES = RuleBook()
+BLOCK = 128  # unit vectors at a time
 
 
 @operator
 class TiedFunction(LinearOperator):
-    """``f(A)`` by its eigenbasis (``spectral``) for what does not depend on the basis, the trace; and by its
-    products (``products``), whose derivatives are right, for everything else."""
+    """``f(A)`` (``products``, a ``FunctionAction``) with values by its eigenbasis (``spectral``) and derivatives
+    by products with A, which do not see the basis."""
 
     spectral: LinearOperator
     products: LinearOperator
@@ -42,13 +47,35 @@ class TiedFunction(LinearOperator):
         return TiedFunction(self.spectral.conj(), self.products.conj())
 
     def _matvec_cost(self) -> Cost:
-        return self.products.matvec_cost
+        return self.spectral.matvec_cost
 
     def _matmat(self, X: Array) -> Array:
-        return self.products._matmat(X)
+        return spectral_times(self.products, self.spectral, X)
 
     def _rmatmat(self, X: Array) -> Array:
-        return self.products._rmatmat(X)
+        return spectral_times(self.products._adjoint(), self.spectral._adjoint(), X)
+
+
+def spectral_times(action: Any, spectral: LinearOperator, X: Array) -> Array:
+    """``spectral @ X``, which is ``action @ X``, with the derivatives of the latter."""
+    be = action._concrete_backend()
+    A = action.A
+    if 0 in X.shape or not be.differentiating(X, *tree_leaves(A)):
+        return spectral._matmat(X)
+    if A.batch_shape:
+        return action._matmat(X)  # type: ignore[no-any-return]
+    from .lazy_function import announced, as_columns
+
+    fixed = map_leaves(be.constant, spectral)
+
+    def value(A: Any, X: Array, fixed: Any) -> tuple[Array, None]:
+        return fixed._matmat(X), None
+
+    def run(columns: Array) -> Array:
+        how = krylov_derivative(True, action.alg.tol, max(A.shape[-1], 1))
+        return function_derivative(how, A, action.f, columns, value, fixed)[0]
+
+    return announced(action.f.name, A, lambda: as_columns(A, X, run))
 
 
 @RULES.rule(
@@ -59,7 +86,82 @@ class TiedFunction(LinearOperator):
     complexity="O(N)",
 )
 def trace_of_tied(A: Any, *, alg: Any) -> Array:
+    action = A.products
+    be = A._concrete_backend()
+    if action.f.real and isinstance(A.spectral, Product) and isinstance(A.spectral.Ms[1], Diagonal):
+        from .spectral_trace import slope_of, trace_by_places
+
+        values = A.spectral.Ms[1].diag
+        found = trace_by_places(
+            action.A, lambda values: be.xp.sum(values, axis=-1), values, slope_of(be, action.f)
+        )
+        if found is not None:
+            return be.astype(found, A.dtype)  # type: ignore[no-any-return]
     return ask(TRACE, (A.spectral,), alg)  # type: ignore[no-any-return]
+
+
+def _main_exactly(A: Any, k: int, *, alg: Any) -> bool | str:
+    """Guard: the main diagonal, and no estimate by random probes asked for."""
+    if k != 0:
+        return f"composes only the main diagonal, not k={k}"
+    return exactly(A, k, alg=alg)
+
+
+@RULES.rule(
+    DIAG,
+    (TiedFunction,),
+    id="diag/tied-function",
+    source="diag(V f(W) V^H), with the derivatives of n products",
+    when=_main_exactly,
+    complexity="that of the eigenbasis; derivatives: n products with f(A)",
+)
+def diag_of_tied(A: Any, k: int, *, alg: Any) -> Array:
+    action = A.products
+    be, M, f = A._concrete_backend(), action.A, action.f
+    question = derivative_question(be, krylov_derivative(True, action.alg.tol, max(M.shape[-1], 1)), f)
+
+    def tangent(d: Any, M: Any, I: Array) -> Array:
+        moved = question.tangent(d, (M, I), (I,), False)[0]
+        return be.xp.sum(I * moved, axis=-2)
+
+    def cotangent(g: Array, M: Any, I: Array) -> Any:
+        return question.cotangent((I * be.astype(g, I.dtype),), (M, I), False)[0]
+
+    return diagonal_by_basis(be, M, A.spectral, tangent, cotangent)
+
+
+def diagonal_by_basis(be: Any, M: Any, spectral: Any, tangent: Any, cotangent: Any = None) -> Array:
+    """``diag(spectral)``, a function of M, whose derivative is made of some unit vectors at a time:
+    ``tangent(d, M, I)`` gives the entries that belong to the columns I (n, c), and ``cotangent(g, M, I)`` the
+    gradients of M's arrays."""
+    n, dtype = M.shape[-1], M.dtype
+
+    def units(M: Any) -> Any:
+        for first in range(0, n, BLOCK):
+            yield first, be.xp.eye(n, dtype=dtype)[:, first : first + BLOCK]
+
+    def run(M: Any, spectral: Any) -> Any:
+        return (ask(DIAG, (spectral, 0), Auto()),), None
+
+    def moved(d: Any, inputs: Any, outputs: Any) -> tuple[Array]:
+        class Only:
+            """The tangents of M alone, for the columns do not move."""
+
+            moves = staticmethod(lambda i: i == 0)
+            arrays, product = d.arrays, d.product
+
+        parts = [tangent(Only, inputs[0], I) for _, I in units(inputs[0])]
+        return (be.xp.concat(parts, axis=-1),)
+
+    def gradient(grads: Any, inputs: Any, outputs: Any) -> Any:
+        total: Any = None
+        for first, I in units(inputs[0]):
+            part = cotangent(grads[0][first : first + I.shape[-1]], inputs[0], I)
+            total = part if total is None else [x if y is None else x + y for x, y in zip(total, part)]
+        return tuple(total), None
+
+    fixed = map_leaves(be.constant, spectral)
+    return be.differentiable(run, moved, M, fixed, cotangent=None if cotangent is None else gradient)[0][0]
 
 
 def _plain(be: Any, w: Array) -> Array:
@@ -73,14 +175,16 @@ def _plain(be: Any, w: Array) -> Array:
 
 
 def tied(be: Any, w: Array, V: LinearOperator) -> bool:
-    """Whether a factor of the eigenbasis V has equal eigenvalues (to rounding) and is differentiated, as far
-    as that can be looked at. w: eigenvalues in the order of V's columns."""
+    """Whether a factor of the eigenbasis V is differentiated and has equal eigenvalues, to what second
+    derivatives need, or may have, as values cannot be looked at. w: in the order of V's columns."""
     w = _plain(be, w)
-    if w.ndim != 1 or not be.is_concrete(w) or not w.shape[0]:
+    if not be.is_concrete(w):
+        return w.ndim == 1
+    if w.ndim != 1 or not w.shape[0]:
         return False
     parts = V.Ms if isinstance(V, Kronecker) else (V,)
     W = be.to_numpy(w).reshape([M.shape[-1] for M in parts])
-    slack = 100 * float(be.xp.finfo(w.dtype).eps) * abs(W).max() * W.size**0.5
+    slack = float(be.xp.finfo(w.dtype).eps) ** (1 / 3) * abs(W).max()
     for axis, M in enumerate(parts):
         if be.differentiating(*tree_leaves(M)):
             slices = W.swapaxes(0, axis).reshape(W.shape[axis], -1)
