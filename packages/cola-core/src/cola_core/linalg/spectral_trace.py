@@ -1,9 +1,9 @@
-"""Traces of functions of Kronecker compositions, ``tr f(A) = sum f(w)``, with derivatives at equal eigenvalues.
+"""Traces of functions of Kronecker compositions, ``tr f(A) = sum f(w)``, with derivatives at ties.
 
-Along a change of one factor, with the others in their eigenbases, A is a family of small matrices ``R_k``, one
-for each k of the grid of the others' eigenvalues, and ``d tr f(A) = sum_k tr(f'(R_k) dR_k)``: a function of the
-matrix, not of its eigenvectors, and symmetric in the others' eigenvalues. So first and second derivatives are
-exact where eigenvalues are equal; third derivatives there meet second ones of eigenvalues, which are refused.
+Along a change of one factor, with the others in their eigenbases, A is a family of small matrices ``R_k``,
+one for each k of the grid of the others' eigenvalues, and ``d tr f(A) = sum_k tr(f'(R_k) dR_k)``: a function
+of the matrix, not of its eigenvectors, and symmetric in the others' eigenvalues. So first and second
+derivatives are exact where eigenvalues are equal; third ones meet second ones of eigenvalues there.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import Any
 
 from ..algorithms.spectral_form import spectral_form
 from ..backends.base import Array
-from ..operators import Diagonal, KronSum, Kronecker, Sum, split_scalar
+from ..operators import Diagonal, Kronecker, KronSum, Sum, split_scalar
 from .eigen import outer_product
 
 __all__ = ["inverse_slope", "slope_of", "trace_by_places"]
@@ -73,8 +73,8 @@ def _grid(A: Any) -> tuple[list[Any], list[Any]] | None:
 
 
 def trace_by_places(A: Any, value: Callable[[Array], Array], w: Array, slope: Any) -> Array | None:
-    """``value(w)`` of A's eigenvalues w, a sum over them with the derivative ``slope``; None if A is no sum of
-    Kronecker products with one self-adjoint operator at each place."""
+    """``value(w)`` of A's eigenvalues w, a sum over them with the derivative ``slope``; None if A is no
+    sum of Kronecker products with one self-adjoint operator at each place."""
     grid = _grid(A)
     if grid is None:
         return None
@@ -90,7 +90,10 @@ def trace_by_places(A: Any, value: Callable[[Array], Array], w: Array, slope: An
         return be.astype(xp.real(c) if be.is_complex(c) else c, real)
 
     leaves = [M.diag if p else M.to_dense() for M, p in zip(places, plain, strict=True)]
-    leaves = [be.astype(xp.real(x), real) if p and be.is_complex(x) else x for x, p in zip(leaves, plain)]
+    leaves = [
+        be.astype(xp.real(x), real) if p and be.is_complex(x) else x
+        for x, p in zip(leaves, plain, strict=True)
+    ]
     numbers = [number(c) for c, _ in terms]
     of_values, of_matrices = slope
 
@@ -135,7 +138,9 @@ def trace_by_places(A: Any, value: Callable[[Array], Array], w: Array, slope: An
                     total = total + (xp.real(part) if be.is_complex(part) else part)
         moving = [t for t in range(len(terms)) if d.moves(1 + count + t)]
         if moving:
-            grids = [outer_product(be, [x**p for x, p in zip(ws, powers)]) for _, powers in terms]
+            grids = [
+                outer_product(be, [x**p for x, p in zip(ws, powers, strict=True)]) for _, powers in terms
+            ]
             G = of_values(sum(c * g for c, g in zip(cs, grids, strict=True)))
             for t in moving:
                 total = total + xp.sum(G * grids[t]) * d[1 + count + t]

@@ -1,5 +1,5 @@
-"""``TiedFunction``: f(A) of a composition by the eigenbases of its parts, where those have no derivative (equal
-eigenvalues) or may have none (values cannot be looked at)."""
+"""``TiedFunction``: f(A) of a composition by the eigenbases of its parts, where those have no derivative
+(equal eigenvalues) or may have none (values cannot be looked at)."""
 
 from __future__ import annotations
 
@@ -25,8 +25,8 @@ BLOCK = 128  # unit vectors at a time
 
 @operator
 class TiedFunction(LinearOperator):
-    """``f(A)`` (``products``, a ``FunctionAction``) with values by its eigenbasis (``spectral``) and derivatives
-    by products with A, which do not see the basis."""
+    """``f(A)`` (``products``, a ``FunctionAction``) with values by its eigenbasis (``spectral``) and
+    derivatives by products with A, which do not see the basis."""
 
     spectral: LinearOperator
     products: LinearOperator
@@ -138,7 +138,7 @@ def diagonal_by_basis(be: Any, M: Any, spectral: Any, tangent: Any, cotangent: A
 
     def units(M: Any) -> Any:
         for first in range(0, n, BLOCK):
-            yield first, be.xp.eye(n, dtype=dtype)[:, first : first + BLOCK]
+            yield first, be.eye(n, dtype, M.device)[:, first : first + BLOCK]
 
     def run(M: Any, spectral: Any) -> Any:
         return (ask(DIAG, (spectral, 0), Auto()),), None
@@ -157,7 +157,11 @@ def diagonal_by_basis(be: Any, M: Any, spectral: Any, tangent: Any, cotangent: A
         total: Any = None
         for first, I in units(inputs[0]):
             part = cotangent(grads[0][first : first + I.shape[-1]], inputs[0], I)
-            total = part if total is None else [x if y is None else x + y for x, y in zip(total, part)]
+            total = (
+                part
+                if total is None
+                else [x if y is None else x + y for x, y in zip(total, part, strict=True)]
+            )
         return tuple(total), None
 
     fixed = map_leaves(be.constant, spectral)
