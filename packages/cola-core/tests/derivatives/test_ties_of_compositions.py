@@ -5,7 +5,7 @@ import pytest
 
 import cola_core as cola
 from cola_core import ops
-from cola_core.testing.derivatives import check_derivatives
+from cola_core.testing.derivatives import MODES, check_derivatives
 
 I2, I3 = np.eye(2), np.eye(3)
 
@@ -107,4 +107,6 @@ def test_all_modes(framework, name, gap):
         return [D + D.T, E + E.T, *rng.standard_normal((2, 6))]
 
     loss, reference = CASES[name]
-    check_derivatives(framework, loss, reference, [A, B, a, b], directions=[direction(), direction()])
+    # JAX compiles a second derivative for half a minute
+    modes = MODES if framework == "torch" or name.startswith("logdet") else ("reverse", "forward")
+    check_derivatives(framework, loss, reference, [A, B, a, b], modes, directions=[direction(), direction()])

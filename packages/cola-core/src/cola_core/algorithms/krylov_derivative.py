@@ -25,7 +25,12 @@ __all__ = ["krylov_derivative"]
 
 
 def krylov_derivative(hermitian: bool, tol: float, limit: int) -> FunctionTimes:
-    """For an algorithm with this tolerance and at most so many steps."""
+    """For an algorithm with this tolerance and at most so many steps (a nest of blocks: so many times as many
+    as it is larger, since as many as A's size must be enough). A missed tolerance is a warning."""
+
+    def budget(A: Any) -> int:
+        within = A.inner.shape[-1] if isinstance(A, DirectionalBlock) else A.shape[-1]
+        return limit * (A.shape[-1] // max(within, 1))
 
     def times(A: Any, f: Any, X: Array, adjoint: bool) -> Array:
         be = A._concrete_backend()
@@ -33,22 +38,35 @@ def krylov_derivative(hermitian: bool, tol: float, limit: int) -> FunctionTimes:
         if adjoint and not own:
             A = A.H
         if be.is_concrete(X) and be.is_concrete(*_leaves(A)):
-            return krylov_function(A, f, X, own, tol, limit, A.shape[-1])[0]
+            block = isinstance(A, DirectionalBlock)
+            Y, info = krylov_function(A, f, X, own, tol, budget(A), A.shape[-1])
+            if not info.converged:
+                _warn(f, A.inner if block else A, tol, int(info.iterations), float(info.error_estimate))
+            return Y
         from .krylov_traced import GENERAL_STEPS, STEPS, krylov_function_traced
 
-        m = min(A.shape[-1], limit, STEPS if own else GENERAL_STEPS)
+        m = min(A.shape[-1], budget(A), STEPS if own else GENERAL_STEPS)
         return krylov_function_traced(A, f, X, own, tol, m)[0]
 
     def pairs(A: Any, f: Any, G: Array, X: Array) -> list[tuple[Array, Array]]:
         be = A._concrete_backend()
         own = hermitian and not isinstance(A, DirectionalBlock)
         if be.is_concrete(G, X) and be.is_concrete(*_leaves(A)):
-            return [_pairs(be, A, f, G, X, own, tol, limit)]
+            return [_pairs(be, A, f, G, X, own, tol, budget(A))]
         from .krylov_traced import GENERAL_STEPS, STEPS, traced_pairs
 
-        return [traced_pairs(A, f, G, X, own, min(A.shape[-1], limit, STEPS if own else GENERAL_STEPS))]
+        return [traced_pairs(A, f, G, X, own, min(A.shape[-1], budget(A), STEPS if own else GENERAL_STEPS))]
 
     return FunctionTimes(times, pairs)
+
+
+def _warn(f: Any, A: Any, tol: float, m: int, error: float) -> None:
+    warnings.warn(
+        f"the derivative of {f.name} of {A!r} by a Krylov space has not settled to {tol:.1g} in {m} "
+        f"steps; its relative error is about {error:.1g}.",
+        ConvergenceWarning,
+        stacklevel=3,
+    )
 
 
 def _leaves(A: Any) -> Any:
@@ -150,12 +168,7 @@ def _pairs(
         left_over = max(
             c / max(float(np.linalg.norm(x)), 1e-300) for c, x in zip(changes, corners, strict=True) if x.size
         )
-        warnings.warn(
-            f"the derivative of {f.name} of {A!r} by a Krylov space has not settled to {tol:.1g} in {m} "
-            f"steps; its relative error is about {left_over:.1g}.",
-            ConvergenceWarning,
-            stacklevel=2,
-        )
+        _warn(f, A, tol, m, left_over)
     Us, Vs = [], []
     for s in range(k):
         p, q = corners[s].shape

@@ -21,6 +21,7 @@ __all__ = ["TiedFunction", "diagonal_by_basis", "spectral_times", "tied"]
 
 RULES = RuleBook()
 BLOCK = 128  # unit vectors at a time
+STEPS = 1000  # of a Krylov space, at most
 
 
 @operator
@@ -72,7 +73,7 @@ def spectral_times(action: Any, spectral: LinearOperator, X: Array) -> Array:
         return fixed._matmat(X), None
 
     def run(columns: Array) -> Array:
-        how = krylov_derivative(True, action.alg.tol, max(A.shape[-1], 1))
+        how = krylov_derivative(True, action.alg.tol, STEPS)
         return function_derivative(how, A, action.f, columns, value, fixed)[0]
 
     return announced(action.f.name, A, lambda: as_columns(A, X, run))
@@ -118,7 +119,7 @@ def _main_exactly(A: Any, k: int, *, alg: Any) -> bool | str:
 def diag_of_tied(A: Any, k: int, *, alg: Any) -> Array:
     action = A.products
     be, M, f = A._concrete_backend(), action.A, action.f
-    question = derivative_question(be, krylov_derivative(True, action.alg.tol, max(M.shape[-1], 1)), f)
+    question = derivative_question(be, krylov_derivative(True, action.alg.tol, STEPS), f)
 
     def tangent(d: Any, M: Any, I: Array) -> Array:
         moved = question.tangent(d, (M, I), (I,), False)[0]
