@@ -8,6 +8,7 @@ from typing import Any
 from ..algorithms.base import Auto
 from ..algorithms.function_derivative import derivative_question, function_derivative
 from ..algorithms.krylov_derivative import krylov_derivative
+from ..algorithms.spectral_form import spectral_form
 from ..backends.base import Array
 from ..cost import Cost
 from ..dispatch.choose import ask
@@ -21,6 +22,7 @@ __all__ = ["TiedFunction", "diagonal_by_basis", "spectral_times", "tied"]
 
 RULES = RuleBook()
 BLOCK = 128  # unit vectors at a time
+DENSE = 512  # rows of a matrix that is formed for a derivative
 STEPS = 1000  # of a Krylov space, at most
 
 
@@ -67,6 +69,8 @@ def spectral_times(action: Any, spectral: LinearOperator, X: Array) -> Array:
         return action._matmat(X)  # type: ignore[no-any-return]
     from .lazy_function import announced, as_columns
 
+    if be.name == "jax" and not action.f.kind and A.shape[-1] <= DENSE and isinstance(spectral, Product):
+        return _dense_derivative(be, action, spectral, X)
     fixed = map_leaves(be.constant, spectral)
 
     def value(A: Any, X: Array, fixed: Any) -> tuple[Array, None]:
@@ -99,6 +103,31 @@ def trace_of_tied(A: Any, *, alg: Any) -> Array:
         if found is not None:
             return be.astype(found, A.dtype)  # type: ignore[no-any-return]
     return ask(TRACE, (A.spectral,), alg)  # type: ignore[no-any-return]
+
+
+def _dense_derivative(be: Any, action: Any, spectral: LinearOperator, X: Array) -> Array:
+    """``spectral @ X`` whose derivative is taken of the matrix of A: for a user's function in JAX, as
+    compiled code can evaluate that at eigenvalues only, and blocks ``[[A, dA], [0, A]]`` have no basis."""
+
+    def run(A: Any, X: Array, spectral: Any) -> Any:
+        return (spectral._matmat(X),), None
+
+    def tangent(d: Any, inputs: Any, outputs: Any) -> tuple[Array]:
+        A, X, fixed = inputs
+        total: Any = 0 * outputs[0]
+        if d.moves(0):
+            eye = be.eye(A.shape[-1], A.dtype, A.device)
+            M, V = A._matmat(eye), fixed.Ms[0].to_dense()
+            w = be.xp.real(be.xp.sum(be.conj(V) * be.matmul(be.constant(M), V), axis=-2))
+            T = spectral_form(be, action.f, M, w, V, be.adjoint(V), d.product(0, eye))
+            dtype = be.xp.result_type(T.dtype, X.dtype)
+            total = total + be.matmul(be.astype(T, dtype), be.astype(X, dtype))
+        if d.moves(1):
+            total = total + spectral_times(action.replace(A=A), fixed, d[1])
+        return (total,)
+
+    fixed = map_leaves(be.constant, spectral)
+    return be.differentiable(run, tangent, action.A, X, fixed)[0][0]  # type: ignore[no-any-return]
 
 
 def _main_exactly(A: Any, k: int, *, alg: Any) -> bool | str:
