@@ -268,3 +268,26 @@ def test_jax_compiles_and_differentiates():
     assert not np.isfinite(np.asarray(bad)).all() or not np.allclose(
         np.asarray(bad) @ np.asarray(bad), [[-1, 0], [0, 2]]
     )
+
+
+def test_all_of_a_function_takes_one_eigendecomposition_where_nobody_asked_for_products(
+    backend, rng, monkeypatch
+):
+    from cola_core.linalg.lazy_function import FunctionAction
+
+    n, runs = 40, []
+    M = rng.normal(size=(n, n))
+    M = M @ M.T + n * np.eye(n)
+    A = cola.PSD(cola.ops.Dense(backend.asarray(M)))
+    plain = FunctionAction._run
+    monkeypatch.setattr(FunctionAction, "_run", lambda *a: runs.append(1) or plain(*a))
+    w, V = np.linalg.eigh(M)
+    asked = cola.log(A, cola.Lanczos())
+    np.testing.assert_allclose(backend.to_numpy(asked.to_dense()), (V * np.log(w)) @ V.T, atol=1e-6)
+    assert runs  # what was asked for is what runs
+    runs.clear()
+    for L in (asked.replace(chosen=True), asked.replace(chosen=True).H, cola.log(A)):
+        np.testing.assert_allclose(backend.to_numpy(L.to_dense()), (V * np.log(w)) @ V.T, atol=1e-10)
+    assert not runs
+    large = cola.exp(cola.PSD(cola.ops.Dense(backend.asarray(np.eye(1000)))))
+    assert not isinstance(large, FunctionAction) or large.chosen

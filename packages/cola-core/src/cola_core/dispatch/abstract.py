@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from typing import Any
+from weakref import ref
 
 from ..backends import backend_of_type
 from ..backends.abstract import AbstractArray
@@ -41,8 +42,8 @@ def _relinked(old: Any, new: Any) -> Any:
             _relinked(a, c)
             of = a.__dict__.get("_adjoint_of") if isinstance(a, LinearOperator) else None
             for j, b in enumerate(old):
-                if i != j and of is b:
-                    c.__dict__["_adjoint_of"] = new[j]
+                if i != j and of is not None and of() is b:
+                    c.__dict__["_adjoint_of"] = ref(new[j])
     elif isinstance(old, LinearOperator):
         for name in old._child_fields:
             _relinked(old.__dict__[name], new.__dict__[name])

@@ -135,7 +135,7 @@ def _gram(A: Any, *, alg: Any) -> bool | str:
     if len(A.Ms) != 2:
         return "not a product of two"
     left, right = A.Ms
-    if left.__dict__.get("_adjoint_of") is not right and right.__dict__.get("_adjoint_of") is not left:
+    if not left._adjoint_pair(right):
         return "not written as B.H @ B"
     if right.shape[-2] < right.shape[-1]:
         return "B is wide, so that B.H @ B is singular"

@@ -24,11 +24,15 @@ class FunctionAction(LinearOperator):
 
     A product reports how far it can be trusted; outside of a question a miss is a warning. Adjoint, transpose
     and conjugate are functions of A's: ``f(A)^H = g(A^H)`` with ``g(z) = conj(f(conj(z)))``.
+
+    chosen: nobody asked for this algorithm. It was taken because it is best for a few products; where all of
+    the matrix is wanted, a self-adjoint operator takes one eigendecomposition and not n runs.
     """
 
     A: LinearOperator
     f: ScalarFunction = static()
     alg: Any = static()
+    chosen: bool = static(False, kw_only=True)
 
     def _shape(self) -> tuple[int, ...]:
         return self.A.shape
@@ -58,6 +62,14 @@ class FunctionAction(LinearOperator):
 
     def _matvec_cost(self) -> Cost:
         return self.alg.cost("apply_unary", self.A, self.f)
+
+    def _to_dense(self) -> Array:
+        if not (self.chosen and self.A.isa(SelfAdjoint)) or self._concrete_backend().name == "abstract":
+            return super()._to_dense()
+        from ..algorithms.eigh import Eigh
+        from .matrix_function import apply_unary
+
+        return apply_unary(self.f, self.A, Eigh()).to_dense()
 
     def _matmat(self, X: Array) -> Array:
         return announced(self.f.name, self.A, lambda: self._run(X))

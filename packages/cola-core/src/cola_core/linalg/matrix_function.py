@@ -31,6 +31,7 @@ from ..operators import (
 from ..operators.algebra import power as operator_power
 from ..plugins.rulebook import RuleBook
 from ..properties import PSD, SelfAdjoint
+from .lazy_function import FunctionAction
 from .operands import as_algorithm, square
 from .scalar_function import COS, EXP, ISQRT, LOG, SIGN, SIN, SQRT, ScalarFunction, power
 from .structure import shift_split, spectral
@@ -73,9 +74,14 @@ def apply_unary(
         user = f
         name = getattr(user, "__name__", "f")
         f = ScalarFunction(name, lambda xp, w: user(w), real=_real_valued(user, A))
-    return APPLY_UNARY.run(
-        A, f, alg=as_algorithm(alg, "apply_unary"), return_info=return_info, on_failure=on_failure
-    )
+    alg = as_algorithm(alg, "apply_unary")
+    out = APPLY_UNARY.run(A, f, alg=alg, return_info=return_info, on_failure=on_failure)
+    if not isinstance(alg, Auto):
+        return out
+    answer, *info = out if return_info else (out,)
+    if isinstance(answer, FunctionAction):
+        answer = answer.replace(chosen=True)
+    return (answer, *info) if return_info else answer
 
 
 def exp(A: Any, alg: Any = Auto(), *, return_info: bool = False, on_failure: str = "warn") -> Any:
@@ -312,7 +318,6 @@ def _through_spectrum(A: Any, f: ScalarFunction, *, alg: Any) -> LinearOperator:
 
         if tied(be, w, V):
             from ..algorithms.lanczos import Lanczos
-            from .lazy_function import FunctionAction
 
             eps = float(be.xp.finfo(w.dtype).eps)
             action = FunctionAction(A, f, Lanczos(tol=max(1e-13, 10 * eps)), declared=out.declared)

@@ -11,6 +11,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar
+from weakref import ref
 
 from ..backends import Backend, backend_of_type, get_backend
 from ..backends.base import Array, dtype_name
@@ -612,8 +613,15 @@ class LinearOperator:
     def _linked(self, adjoint: LinearOperator) -> LinearOperator:
         """Remember whose adjoint this is, so that ``B.H @ B`` is recognised as PSD when it is written."""
         adjoint = self._carry(adjoint)
-        adjoint.__dict__.setdefault("_adjoint_of", self)
+        # weak: this operator keeps its adjoint, and two that keep each other would hold their arrays until
+        # the garbage collector comes by, which knows nothing of a full device
+        adjoint.__dict__.setdefault("_adjoint_of", ref(self))
         return adjoint
+
+    def _adjoint_pair(self, other: LinearOperator) -> bool:
+        """Whether one of the two was made as the other's ``.H``."""
+        of, back = self.__dict__.get("_adjoint_of"), other.__dict__.get("_adjoint_of")
+        return (of is not None and of() is other) or (back is not None and back() is self)
 
     def _carry(self, other: LinearOperator) -> LinearOperator:
         """Declared properties that survive (conjugate) transposition."""

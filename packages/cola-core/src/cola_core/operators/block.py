@@ -334,7 +334,7 @@ def _symmetric(table: Any, heights: Any, widths: Any) -> frozenset[Property]:
             if i == j or a is b:
                 if not a.isa(SelfAdjoint):
                     return frozenset()
-            elif a.__dict__.get("_adjoint_of") is not b and b.__dict__.get("_adjoint_of") is not a:
+            elif not a._adjoint_pair(b):
                 return frozenset()
     return frozenset({SelfAdjoint})
 

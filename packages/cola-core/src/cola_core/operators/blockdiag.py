@@ -120,11 +120,7 @@ class BlockDiag(LinearOperator):
             return NotImplemented
         from .algebra import matmul
 
-        keep = (
-            {PSD}
-            if self.__dict__.get("_adjoint_of") is other or other.__dict__.get("_adjoint_of") is self
-            else set()
-        )
+        keep = {PSD} if self._adjoint_pair(other) else set()
         blocks = (matmul(a, b) for a, b in zip(self.Ms, other.Ms, strict=True))
         return BlockDiag(*blocks, multiplicities=self.multiplicities, declared=frozenset(keep))
 

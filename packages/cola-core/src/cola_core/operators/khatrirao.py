@@ -167,7 +167,7 @@ def _fit(K: KhatriRao, Ms: Any) -> bool:
 
 
 def _adjoint(K: LinearOperator, L: LinearOperator) -> bool:
-    return K.__dict__.get("_adjoint_of") is L or L.__dict__.get("_adjoint_of") is K
+    return K._adjoint_pair(L)
 
 
 def _gram(G: LinearOperator, linked: bool) -> LinearOperator:

@@ -145,7 +145,7 @@ def are_adjoint(a: LinearOperator, b: LinearOperator) -> bool:
     """Whether one was made as the other's ``.H``; a self-adjoint operator is its own adjoint."""
     if a is b:
         return a.isa(SelfAdjoint)
-    return a.__dict__.get("_adjoint_of") is b or b.__dict__.get("_adjoint_of") is a
+    return a._adjoint_pair(b)
 
 
 def _sandwich(Ms: tuple[LinearOperator, ...]) -> frozenset[Property]:
@@ -174,7 +174,7 @@ def _congruence(Ms: tuple[LinearOperator, ...]) -> frozenset[Property]:
     a, b = Ms[0] if Ms else None, Ms[-1] if Ms else None
     if len(Ms) < 2 or a is None or b is None or isinstance(a, ScalarMul):
         return frozenset()
-    if a.__dict__.get("_adjoint_of") is b or b.__dict__.get("_adjoint_of") is a:
+    if a._adjoint_pair(b):
         return frozenset({Congruence})
     return frozenset()
 
