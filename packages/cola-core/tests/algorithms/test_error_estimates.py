@@ -145,3 +145,25 @@ def test_inside_jit():
         x, info = ask(A, jax.numpy.asarray(b), solver)
         np.testing.assert_allclose(float(info.condition), plain.condition, rtol=0.2)
         assert error(np.asarray(x)[:, None], np.linalg.solve(M, b)[:, None]) <= 3 * float(info.error_estimate)
+
+
+def test_a_program_computes_estimates_where_somebody_looks_at_them():
+    jax = pytest.importorskip("jax")
+    A = cola.PSD(ops.Dense(jax.numpy.asarray(np.diag(np.arange(1.0, 9)))))
+    b = jax.numpy.ones(8)
+
+    def size(ask):
+        return len(str(jax.make_jaxpr(ask)(A, b)))
+
+    plain = size(lambda A, b: cola.solve(A, b, CG()))
+    told = size(lambda A, b: cola.solve(A, b, CG(), return_info=True))
+    with cola.infos() as found:
+        collected = size(lambda A, b: cola.solve(A, b, CG()))
+    assert plain < 0.8 * told and collected > 0.9 * told
+    assert found[-1].condition is not None
+
+    def loss(b):
+        return cola.solve(A, b, CG()).sum()
+
+    value = len(str(jax.make_jaxpr(loss)(b)))
+    assert len(str(jax.make_jaxpr(jax.grad(loss))(b))) < 2.2 * value

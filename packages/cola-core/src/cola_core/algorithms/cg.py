@@ -30,10 +30,18 @@ LEAST_FOR_NORMAL_EQUATIONS = 2000
 
 
 def _iterate(
-    A: Any, P: Any, B: Array, X: Array | None, tol: Any, limit: Any, *, watch: Watch | None = None
+    A: Any,
+    P: Any,
+    B: Array,
+    X: Array | None,
+    tol: Any,
+    limit: Any,
+    *,
+    watch: Watch | None = None,
+    estimates: bool = True,
 ) -> tuple[Array, Any, Any, Array, dict[str, Any]]:
     """The recurrence: solution, steps, products, per column why it stopped, and estimates of ``|A|`` and its
-    condition number (of ``P A`` if there is a P)."""
+    condition number (of ``P A`` if there is a P), which a compiled loop leaves out unless asked for."""
     be: Any = backend_of(B)
     xp = be.xp
     bnorm = be.norm(B)
@@ -59,7 +67,9 @@ def _iterate(
     best = Best(xp.zeros_like(X) if products == 0 else X + 0, rnorm, rnorm)
     made = xp.zeros_like(code)
     coefficients: list[Any] = []
-    growth = None if concrete else (Growth.none(zero), zero, zero)
+    growth: Any = None
+    if not concrete:  # the estimates, or the largest Rayleigh quotient alone
+        growth = (Growth.none(zero), zero, zero) if estimates else zero
     state = (0, X, R, Z + 0, rho, rnorm, best, made, growth, code)
 
     def running(state: Any) -> Any:
@@ -75,7 +85,7 @@ def _iterate(
     def norm_of(growth: Any) -> Any:
         """``|A|`` as far as it is known: the Rayleigh quotient of the first residual, or the largest."""
         if growth is not None:
-            return growth[0].norm ** 2
+            return growth[0].norm ** 2 if estimates else growth
         first = coefficients[0][0] if coefficients else inf
         first = first if isinstance(first, float) else float(xp.max(first))
         return 1 / first if first > 0 else 0.0
@@ -139,6 +149,8 @@ def _iterate(
             everyone = concrete and bool(xp.all(code == RUNNING))
         if growth is None:
             coefficients.append((few(length), few(ratio)))
+        elif not estimates:
+            growth = xp.maximum(growth, xp.where(length > 0, 1 / xp.where(length > 0, length, one), zero))
         else:
             before = growth
             # a column that has just stopped has no ratio, and that step's coupling is left out
@@ -148,7 +160,9 @@ def _iterate(
         return step + 1, X, R, D, new, rnorm, best, made, growth, code
 
     step, X, _, _, _, rnorm, best, made, growth, code = be.while_loop(running, body, state)
-    told = replayed(be, coefficients, "cg") if growth is None else cg_facts(xp, growth[0])
+    told = (
+        replayed(be, coefficients, "cg") if growth is None else cg_facts(xp, growth[0]) if estimates else {}
+    )
     told = {**told, "lengths": be.norm(X), "column_iterations": xp.where(code == RUNNING, step, made)}
     rnorm = xp.where(runaway(X, growth), inf * one, rnorm)
     return best.better(be, X, rnorm), step, step + products, code, told
@@ -174,6 +188,7 @@ class CG(KrylovSolver):
 
     _method: ClassVar[str] = "CG"
     _self_adjoint: ClassVar[bool] = True
+    _costly_facts: ClassVar[bool] = True
     _iterate: ClassVar[Any] = staticmethod(_iterate)
 
     def applicable(self, question: str, A: Any, *operands: Any) -> bool | str:

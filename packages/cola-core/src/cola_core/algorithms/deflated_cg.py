@@ -271,7 +271,15 @@ class DeflatedCG(KrylovSolver):
         return Cost(total.flops, total.bytes, self._memory(A, 6 + 5 * size, operands), steps, total.calls)
 
     def _run(
-        self, be: Backend, A: Any, P: Any, B: Array, X: Array | None, tol: float, limit: Any
+        self,
+        be: Backend,
+        A: Any,
+        P: Any,
+        B: Array,
+        X: Array | None,
+        tol: float,
+        limit: Any,
+        estimates: bool = True,
     ) -> tuple[Array, Any, Any, Array, dict[str, Array]]:
         refuse_batches(A, "DeflatedCG", "CG()")
         if len(B.shape) > 2:  # one operator: a batch of right-hand sides is so many columns

@@ -34,7 +34,15 @@ class PiecewiseSolver(KrylovSolver):
         return super().solve(A, b)
 
     def _run(
-        self, be: Backend, A: Any, P: Any, B: Array, X: Array | None, tol: float, limit: Any
+        self,
+        be: Backend,
+        A: Any,
+        P: Any,
+        B: Array,
+        X: Array | None,
+        tol: float,
+        limit: Any,
+        estimates: bool = True,
     ) -> tuple[Array, Any, Any, Array, dict[str, Any]]:
         batch, (n, k) = B.shape[:-2], B.shape[-2:]
         if batch:
@@ -42,7 +50,7 @@ class PiecewiseSolver(KrylovSolver):
             X = None if X is None else _as_columns(be, X)
         data, made = self._pieces(be, A, B, limit)
         with np.errstate(over="ignore", invalid="ignore"):  # steps that are too long are taken back
-            X, steps, products, codes, facts = super()._run(be, A, data, B, X, tol, limit)
+            X, steps, products, codes, facts = super()._run(be, A, data, B, X, tol, limit, estimates)
         if batch:
             X = be.xp.moveaxis(be.xp.reshape(X, (n, math.prod(batch), k)), 1, 0)
             X = be.xp.reshape(X, (*batch, n, k))
