@@ -8,6 +8,8 @@ from typing import Any
 import torch
 from torch._functorch.pyfunctorch import temporarily_clear_interpreter_stack
 
+from .torch_tree import nested_forward
+
 __all__ = ["inspected", "whole"]
 
 
@@ -48,6 +50,7 @@ class _Inspected(torch.autograd.Function):
         return (g, None, *[None] * len(others))
 
     @staticmethod
+    @nested_forward
     def jvp(ctx: Any, *tangents: Any) -> Any:
         return tangents[0].view_as(tangents[0])
 

@@ -10,6 +10,7 @@ from ..backends.torch_backend import BACKEND as be
 from ..errors import NotDifferentiableError
 from .dense_rule import DenseRule, mended
 from .torch_loops import being_traced
+from .torch_tree import nested_forward, primals
 
 __all__ = ["derive"]
 
@@ -58,8 +59,9 @@ class _Dense(_Reverse):
     generate_vmap_rule = True
 
     @staticmethod
+    @nested_forward
     def jvp(ctx: Any, _: None, dA: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
-        A, out = _kept(ctx)
+        A, out = _placed(ctx)
         spoilt = mended(be, ctx.rule, A, out)
         if spoilt is not None:
             dA = dA * spoilt[..., None, None]
@@ -86,6 +88,12 @@ def _kept(ctx: Any) -> tuple[torch.Tensor | None, tuple[torch.Tensor, ...]]:
     return A, out
 
 
+def _placed(ctx: Any) -> tuple[torch.Tensor | None, tuple[torch.Tensor, ...]]:
+    """The same in forward mode."""
+    kept = primals(ctx.saved_tensors)
+    return (kept[0], tuple(kept[1:])) if ctx.rule.keeps_input else (None, tuple(kept))
+
+
 class _Quotient(torch.autograd.Function):
     """``K = E * C`` with the derivative of ``K T - S K = C``; the adjoint is an equation of the same kind."""
 
@@ -110,8 +118,9 @@ class _Quotient(torch.autograd.Function):
         return None, gS, gT, gC
 
     @staticmethod
+    @nested_forward
     def jvp(ctx: Any, _: Any, dS: Any, dT: Any, dC: Any) -> torch.Tensor:
-        E, S, T, K = ctx.saved_tensors
+        E, S, T, K = (None if x is None else primals([x])[0] for x in ctx.saved_tensors)
         right = torch.zeros_like(K) if dC is None else dC
         if dS is not None:
             right = right + dS @ K

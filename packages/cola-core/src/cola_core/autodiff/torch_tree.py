@@ -61,8 +61,9 @@ def merged(tensors: Sequence[Any], places: Sequence[int], parts: Sequence[Any]) 
 
 def nested_forward(jvp: Callable[..., Any]) -> Callable[..., Any]:
     """Decorator of a ``jvp``: what it computes has forward derivatives of its own, for a ``torch.func.jvp``
-    around the one that calls it. (torch switches them off there, and loses the outer tangents silently.) The
-    saved tensors must be taken through ``primals``."""
+    around the one that calls it. (torch switches them off there, and loses the outer tangents silently, so
+    every ``jvp`` of an ``autograd.Function`` wears this.) The saved tensors must be taken through
+    ``primals``."""
 
     @wraps(jvp)
     def enabled(*args: Any) -> Any:
@@ -74,7 +75,15 @@ def nested_forward(jvp: Callable[..., Any]) -> Callable[..., Any]:
 
 def primals(tensors: Tensors) -> list[torch.Tensor]:
     """Tensors without the tangents of the innermost forward mode."""
-    return [forward_ad.unpack_dual(t).primal for t in tensors]
+    return [_primal(t) for t in tensors]
+
+
+def _primal(t: torch.Tensor) -> torch.Tensor:
+    functorch = torch._C._functorch
+    if functorch.is_batchedtensor(t):  # unpacking has no batching rule
+        inner = _primal(functorch.get_unwrapped(t))
+        return functorch._add_batch_dim(inner, functorch.maybe_get_bdim(t), functorch.maybe_get_level(t))  # type: ignore[no-any-return]
+    return forward_ad.unpack_dual(t).primal  # type: ignore[no-any-return]
 
 
 def transforming(*tensors: Any) -> bool:
@@ -158,6 +167,7 @@ class _ZeroValued(torch.autograd.Function):
         return grads[0]
 
     @staticmethod
+    @nested_forward
     def jvp(ctx: Any, *tangents: torch.Tensor) -> Any:
         return tangents[0].clone()
 
