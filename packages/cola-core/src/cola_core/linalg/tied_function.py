@@ -105,7 +105,9 @@ def trace_of_tied(A: Any, *, alg: Any) -> Array:
     return ask(TRACE, (A.spectral,), alg)  # type: ignore[no-any-return]
 
 
-def _dense_derivative(be: Any, action: Any, spectral: LinearOperator, X: Array) -> Array:
+def _dense_derivative(
+    be: Any, action: Any, spectral: LinearOperator, X: Array, of_tangent: bool = False
+) -> Array:
     """``spectral @ X`` whose derivative is taken of the matrix of A: for a user's function in JAX, as
     compiled code can evaluate that at eigenvalues only, and blocks ``[[A, dA], [0, A]]`` have no basis."""
 
@@ -123,11 +125,18 @@ def _dense_derivative(be: Any, action: Any, spectral: LinearOperator, X: Array) 
             dtype = be.xp.result_type(T.dtype, X.dtype)
             total = total + be.matmul(be.astype(T, dtype), be.astype(X, dtype))
         if d.moves(1):
-            total = total + spectral_times(action.replace(A=A), fixed, d[1])
+            total = total + _dense_derivative(be, action.replace(A=A), fixed, d[1], True)
         return (total,)
 
     fixed = map_leaves(be.constant, spectral)
-    return be.differentiable(run, tangent, action.A, X, fixed)[0][0]  # type: ignore[no-any-return]
+
+    def transposed(grads: Any, inputs: Any) -> Array:
+        A, _, fixed = inputs
+        turned = action.replace(A=A)._adjoint()
+        return _dense_derivative(be, turned, fixed.H, grads[0], True)
+
+    linear = {1: transposed} if of_tangent else None
+    return be.differentiable(run, tangent, action.A, X, fixed, linear=linear)[0][0]  # type: ignore[no-any-return]
 
 
 def _main_exactly(A: Any, k: int, *, alg: Any) -> bool | str:
