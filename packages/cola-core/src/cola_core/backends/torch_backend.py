@@ -174,8 +174,9 @@ class TorchBackend(DerivedBackend):
         return out.index_add(-2, rows, values)
 
     def add_diagonal(self, M: Array, d: Array) -> Array:
-        if self.differentiating(M):
-            # the derivative in M is then what comes in, where that of a scatter is three matrices
+        if self.differentiating(M) or (d.is_complex() and not M.is_complex()):
+            # a scatter into a real matrix would drop imaginary parts; and the derivative in M is then
+            # what comes in, where that of a scatter is three matrices
             return M + torch.diag_embed(d.expand(torch.broadcast_shapes(d.shape, M.shape[-1:])))
         moved = torch.diagonal(M, dim1=-2, dim2=-1) + d
         # a scatter would take the real part of a complex shift of a real matrix

@@ -35,6 +35,7 @@ from ..operators import (
 )
 from ..plugins.rulebook import RuleBook
 from ..properties import PSD, Congruence
+from ..pytree import tree_leaves
 from .inverse import INV, Inverse
 from .operands import as_algorithm, square
 from .structure import middle, spectral, structural
@@ -330,10 +331,17 @@ def _spectral(A: Any, *, alg: Any) -> bool | str:
     complexity="that of eigh, O(N)",
 )
 def root_spectral(A: Any, *, alg: Any) -> LinearOperator:
+    """``V sqrt(w) V^H``: of all roots that have V the one that does not depend on the signs, phases and bases
+    of eigenvectors, which LAPACK chooses differently from call to call."""
     from .eigen import EIGH
+    from .matrix_function import APPLY_UNARY
+    from .scalar_function import SQRT
 
+    be = A._concrete_backend()
+    if be.name != "abstract" and be.differentiating(*tree_leaves(A)):  # exact where eigenvalues meet
+        return ask(APPLY_UNARY, (A, SQRT), alg)  # type: ignore[no-any-return]
     w, V = ask(EIGH, (A,), alg)
-    return Product(V, Diagonal(A._concrete_backend().astype(roots_of_eigenvalues(A, w), A.dtype)))
+    return Product(V, Diagonal(be.astype(roots_of_eigenvalues(A, w), A.dtype)), V.H)
 
 
 def roots_of_eigenvalues(A: Any, w: Array) -> Array:
