@@ -5,6 +5,7 @@ import pytest
 
 import cola_core as cola
 from cola_core import ops
+from cola_core.errors import NotDifferentiableError
 from cola_core.testing.derivatives import MODES, check_derivatives
 
 I2, I3 = np.eye(2), np.eye(3)
@@ -109,3 +110,18 @@ def test_all_modes(framework, name, gap):
     loss, reference = CASES[name]
     modes = MODES if framework == "torch" else ("reverse", "forward-reverse")  # JAX compiles them long
     check_derivatives(framework, loss, reference, [A, B, a, b], modes, directions=[direction(), direction()])
+
+
+@pytest.mark.parametrize("loss", ["one by one", "a function that vanishes there"])
+def test_what_weighs_equal_eigenvalues_differently_is_refused(loss):
+    torch = pytest.importorskip("torch")
+    rng = np.random.default_rng(2)
+    A = torch.as_tensor(symmetric(rng, [1.0, 1.0, 2.0])).requires_grad_()
+    C = torch.as_tensor(symmetric(rng, [1.0, 2.0, 4.0]))
+    w, V = cola.eigh(cola.SelfAdjoint(ops.Dense(A)))
+    V = V.to_dense()
+    y = (w * torch.arange(3.0)).sum() if loss == "one by one" else (C * ((V * (w - 1)) @ V.T)).sum()
+    with pytest.raises(NotDifferentiableError):
+        torch.autograd.grad(y, A)
+    (g,) = torch.autograd.grad((cola.eigvals(cola.SelfAdjoint(ops.Dense(A))) ** 3).sum(), A)
+    assert torch.allclose(g, 3 * (A @ A).detach())

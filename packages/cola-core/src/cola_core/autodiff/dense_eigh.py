@@ -11,7 +11,7 @@ from typing import Any
 
 from ..backends.base import Array
 from .dense_rule import Tools, Values, hermitian
-from .quotients import depends_on_basis, groups, inverse_gaps, separate, size_of, tie_limit
+from .quotients import depends_on_basis, groups, inverse_gaps, separate, size_of, tie_limit, weighs_apart
 
 __all__ = ["EIGH", "EIGHVALS", "MESSAGE", "watched"]
 
@@ -59,6 +59,12 @@ class _Eigh:
         w, V, B = out
         gw, gV, gB = g
         adjoint = be.adjoint(V)
+        if gw is not None and be.is_concrete(gw, w) and gw.shape[-1] > 1:
+            limit = tie_limit(be, w, w.shape[-1])
+            if not separate(be, w, limit):
+                uneven = weighs_apart(be, w, gw, groups(be, w, limit), tools.noted)
+                gw = tools.refuse(gw[..., None], uneven, MESSAGE.format(name=self.name, values="eigenvalues"))
+                gw = gw[..., 0]
         if gV is None and gB is None:
             return None if gw is None else be.matmul(V * be.astype(gw, V.dtype)[..., None, :], adjoint)
         if gB is None and not be.is_complex(V) and separate(be, w, tie_limit(be, w, w.shape[-1])):

@@ -35,6 +35,7 @@ __all__ = [
     "separate",
     "size_of",
     "tie_limit",
+    "weighs_apart",
 ]
 
 GAPS = 64.0
@@ -90,6 +91,17 @@ def depends_on_basis(
         uneven = xp.abs(gw[..., :, None] - gw[..., None, :]) > limit
         seen = seen | (uneven & (xp.abs(X) > most))
     return xp.any(xp.any(seen & tied, axis=-1), axis=-1)
+
+
+def weighs_apart(be: Any, w: Array, gw: Array, tied: Array, noted: float) -> Array:
+    """Whether cotangents gw of eigenvalues differ inside groups, of batch shape: each one's derivative is
+    that of a vector of the group, whichever it is. noted: see ``size_of``."""
+    xp = be.xp
+    eps = float(xp.finfo(be.real_dtype(w.dtype)).eps) ** 0.5
+    top = xp.max(xp.abs(w), axis=-1)
+    size = xp.maximum(xp.max(xp.abs(gw), axis=-1), noted / xp.where(top > 0, top, xp.ones_like(top)))
+    apart = xp.abs(gw[..., :, None] - gw[..., None, :]) > eps * size[..., None, None]
+    return xp.any(xp.any(apart & tied, axis=-1), axis=-1)
 
 
 def largest(be: Any, X: Array) -> Array:
