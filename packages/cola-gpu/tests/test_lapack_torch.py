@@ -100,3 +100,21 @@ def test_gelqf_float32_and_failures_under_transforms(rng):
     deficient[1, 0, 0] = 5.0
     L = torch.func.vmap(lambda a: lapack.gelqf(a).L)(deficient)
     assert torch.isnan(torch.tril(L[0])).any() and torch.isfinite(L[1]).all()
+
+
+@pytest.mark.parametrize("name", ["gelqf", "potrf", "syevd"])
+def test_forward_over_forward(rng, name, spd):
+    A, D = spd(rng, 4, ()), rng.standard_normal((4, 4))
+    A, D = torch.tensor(A), torch.tensor(D + D.T)
+
+    def loss(t):
+        out = getattr(lapack, name)(A + t * D)
+        return (out if name == "potrf" else out[1]).pow(3).sum()
+
+    def pushed(t):
+        return torch.func.jvp(loss, (t,), (torch.ones_like(t),))[1]
+
+    t, step = torch.zeros((), dtype=torch.float64), 1e-3
+    expected = (loss(t + step) - 2 * loss(t) + loss(t - step)) / step**2
+    found = torch.func.jvp(pushed, (t,), (torch.ones_like(t),))[1]
+    assert float(found) == pytest.approx(float(expected), rel=1e-4)

@@ -6,9 +6,12 @@ written in torch operations, so that they can be differentiated again.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import wraps
 from typing import Any
 
 import torch
+from torch.autograd import forward_ad
 
 from cola_core.backends import get_backend
 
@@ -17,6 +20,31 @@ from . import formulas
 __all__ = ["gelqf", "potrf", "syevd"]
 
 _bk = get_backend("torch")
+
+
+def _nested(jvp: Callable[..., Any]) -> Callable[..., Any]:
+    """A ``jvp`` within which forward mode stays on: torch switches it off there, and the tangents of a
+    ``torch.func.jvp`` around would be lost without a word."""
+
+    @wraps(jvp)
+    def enabled(*args: Any) -> Any:
+        with forward_ad._set_fwd_grad_enabled(True):
+            return jvp(*args)
+
+    return enabled
+
+
+def _primals(tensors: Any) -> list[torch.Tensor]:
+    """Saved tensors without the tangents of the mode that is at work."""
+    return [_primal(t) for t in tensors]
+
+
+def _primal(t: torch.Tensor) -> torch.Tensor:
+    functorch = torch._C._functorch
+    if functorch.is_batchedtensor(t):  # unpacking has no batching rule
+        inner = _primal(functorch.get_unwrapped(t))
+        return functorch._add_batch_dim(inner, functorch.maybe_get_bdim(t), functorch.maybe_get_level(t))
+    return forward_ad.unpack_dual(t).primal
 
 
 class _Gelqf(torch.autograd.Function):
@@ -40,8 +68,9 @@ class _Gelqf(torch.autograd.Function):
         return formulas.gelqf_pullback(_bk, Q, L, Qbar, Lbar)
 
     @staticmethod
+    @_nested
     def jvp(ctx: Any, dA: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        Q, L = ctx.saved_tensors
+        Q, L = _primals(ctx.saved_tensors)
         return formulas.gelqf_pushforward(_bk, Q, L, dA)
 
 
@@ -65,8 +94,9 @@ class _Potrf(torch.autograd.Function):
         return formulas.potrf_pullback(_bk, L, Lbar)
 
     @staticmethod
+    @_nested
     def jvp(ctx: Any, dA: torch.Tensor) -> torch.Tensor:
-        (L,) = ctx.saved_tensors
+        (L,) = _primals(ctx.saved_tensors)
         return formulas.potrf_pushforward(_bk, L, dA)
 
 
@@ -94,8 +124,9 @@ class _Syevd(torch.autograd.Function):
         return formulas.syevd_pullback(_bk, U, lam, Ubar, lambar, ctx.gap_tol), None
 
     @staticmethod
+    @_nested
     def jvp(ctx: Any, dA: torch.Tensor, _: None) -> tuple[torch.Tensor, torch.Tensor]:
-        U, lam = ctx.saved_tensors
+        U, lam = _primals(ctx.saved_tensors)
         return formulas.syevd_pushforward(_bk, U, lam, dA, ctx.gap_tol)
 
 
