@@ -1,4 +1,4 @@
-"""Derivatives of the matrix sign function, the polar factor that follows from it, and of Sylvester's equation."""
+"""Derivatives of the matrix sign function, a polar factor and the solution of Sylvester's equation."""
 
 import numpy as np
 import pytest
