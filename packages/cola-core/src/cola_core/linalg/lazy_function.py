@@ -32,7 +32,7 @@ class FunctionAction(LinearOperator):
     A: LinearOperator
     f: ScalarFunction = static()
     alg: Any = static()
-    chosen: bool = static(False, kw_only=True)
+    chosen: bool = static(default=False, kw_only=True)
 
     def _shape(self) -> tuple[int, ...]:
         return self.A.shape
