@@ -29,7 +29,9 @@ class Sparse(LinearOperator):
     """An m x n sparse matrix from entries ``data[..., k]`` at ``(rows[k], cols[k])``; duplicates are summed.
 
     data: (*batch, nnz), one pattern for a whole batch. Product: ``2 nnz`` flops. Sums and products of sparse
-    and diagonal matrices are again sparse, as long as they do not fill.
+    and diagonal matrices are again sparse, as long as they do not fill. Entries that are not given row by
+    row, each row from left to right, are sorted into a copy: an optimiser that changes ``data`` in place
+    has to make the operator anew in each step, and so has a second ``backward`` of PyTorch.
     """
 
     data: Array
