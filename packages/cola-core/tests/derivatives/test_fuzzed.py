@@ -80,3 +80,11 @@ def test_a_draw_does_not_see_the_phases_of_eigenvectors(library, which, rng):
         modes=("reverse", "forward", "reverse-reverse") if library == "torch" else ("reverse",),
         rtol=1e-5,
     )
+
+
+def test_recomputation_of_plain_tensors_inside_of_a_transformation():
+    """torch.func switches saved tensor hooks off for all that runs inside, not for its own tensors only."""
+    torch = pytest.importorskip("torch")
+    be, x = get_backend("torch"), torch.ones(3, dtype=torch.float64)
+    g = torch.func.grad(lambda v: v.sum() * be.checkpoint(lambda y: (2 * y).sum())(x))(x)
+    assert g.tolist() == [6.0, 6.0, 6.0]

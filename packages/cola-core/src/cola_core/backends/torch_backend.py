@@ -372,8 +372,10 @@ class TorchBackend(DerivedBackend):
 
         def run(*args: Any) -> Array:
             tensors = torch.utils._pytree.tree_leaves(args)
-            # the transformations of torch.func cannot recompute; they keep what they need
-            if torch.is_grad_enabled() and self.is_concrete(*tensors):
+            # the transformations of torch.func cannot recompute; they keep what they need. They switch hooks
+            # off for everything inside of them, plain tensors too
+            allowed = torch._C._autograd._saved_tensors_hooks_is_enabled()
+            if allowed and torch.is_grad_enabled() and self.is_concrete(*tensors):
                 return checkpoint(f, *args, use_reentrant=False)  # type: ignore[no-any-return]
             return f(*args)
 
