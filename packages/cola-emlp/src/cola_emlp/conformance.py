@@ -12,7 +12,7 @@ import numpy as np
 
 from cola_core import ops as core
 from cola_core.properties import Stiefel
-from cola_core.testing import Case, data
+from cola_core.testing import Capabilities, Case, closed, data
 
 from .bases import equivariance_error, equivariant_basis
 from .families import SO, SU, O, S, SO13p, Sp
@@ -108,8 +108,14 @@ def operator_cases() -> list[Case]:
     ]
 
 
+CONSTRAINED = closed(
+    "orbits fix the weights: with others than 1 / sqrt(size) the operator is not a projector"
+)
+
+
 def rule_cases() -> list[Case]:
     """One case for each rule."""
+    rigid = {f"emlp:{question}/orbit-projector" for question in ("trace", "apply_unary")}
     out = []
     for name, factory, reference in (
         ("orbit", _orbit(OrbitProjector), _orbit_matrix),
@@ -117,7 +123,10 @@ def rule_cases() -> list[Case]:
     ):
         for question in ("trace", "diag", "slogdet", "apply_unary", "eigh", "eigsh"):
             rule = f"emlp:{question}/{name}-projector"
-            out.append(Case(rule, kind="rule", factory=factory, reference=reference, rule=rule))
+            claims = Capabilities(grad=CONSTRAINED, grad2=CONSTRAINED) if rule in rigid else Capabilities()
+            out.append(
+                Case(rule, kind="rule", factory=factory, reference=reference, rule=rule, capabilities=claims)
+            )
     return out
 
 
