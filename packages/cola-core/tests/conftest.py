@@ -25,7 +25,7 @@ BACKENDS = [
 ]
 
 
-JAX_SHARE = 12  # JAX compiles every shape anew: each question asks one in so many operators, in turn
+JAX_SHARE = 24  # JAX compiles every shape anew: each question asks one in so many operators, in turn
 
 JAX_DTYPES = ("float64", "complex64")  # what takes a dtype runs in one of these on JAX
 

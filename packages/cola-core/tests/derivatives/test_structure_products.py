@@ -13,7 +13,7 @@ from cola_core import ops
 from cola_core.backends import get_backend
 from cola_core.testing.derivatives import MODES, check_derivatives
 
-JAX_SHARE, JAX_ALL_MODES = 3, 24  # JAX compiles every program: one in so many operators, in turn
+JAX_SHARE, JAX_ALL_MODES = 9, 24  # JAX compiles every program: one in so many operators, in turn
 
 
 def _cases():
