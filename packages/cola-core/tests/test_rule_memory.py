@@ -43,6 +43,7 @@ UNTRACED = {
     "pencil": LOST,
 }
 
+DERIVED = "steps in where derivatives are wanted; its values are those of the rules for V diag(w) V^H"
 EXEMPT = {
     "core:inv/zero": NO_ZERO,
     "core:solve/zero": NO_ZERO,
@@ -53,6 +54,8 @@ EXEMPT = {
     "core:function/triangular": STORED,
     "core:nullspace/lowrank": "the answer is a stored basis of n - r vectors",
     "core:trace/cyclic": "answers only where an estimate by random probes was asked for",
+    "core:trace/tied-function": DERIVED,
+    "core:diag/tied-function": DERIVED,
 }
 
 

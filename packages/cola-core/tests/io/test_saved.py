@@ -2,6 +2,7 @@
 
 import json
 import pickle
+import weakref
 import zipfile
 from copy import deepcopy
 
@@ -41,7 +42,7 @@ def round_trip(A, tmp_path, **options):
 def is_function(A):
     """Whether there is a function somewhere in the fields."""
     return isinstance(A, cola.LinearOperator) and any(
-        callable(v) and not isinstance(v, (cola.LinearOperator, cola.Algorithm, type))
+        callable(v) and not isinstance(v, (cola.LinearOperator, cola.Algorithm, type, weakref.ref))
         for part in _all(A)
         for v in part.__dict__.values()
     )

@@ -68,13 +68,16 @@ class _Eigh:
         if gV is None and gB is None:
             return None if gw is None else be.matmul(V * be.astype(gw, V.dtype)[..., None, :], adjoint)
         if gB is None and not be.is_complex(V) and separate(be, w, tie_limit(be, w, w.shape[-1])):
-            # nothing to mask and no phases: a few passes over the matrix less
-            fixed = be.constant(w)
-            here = be.eye(w.shape[-1], w.dtype, be.device(w)) > 0
-            gaps = fixed[..., None, :] - fixed[..., :, None]
-            E = 1 / be.xp.where(here, be.xp.full_like(gaps, float("inf")), gaps)
-            inner = hermitian(be, tools.quotient(E, B, B, be.matmul(adjoint, gV)))
-            inner = inner if gw is None else inner + be.matrix_diag(gw)
+            # nothing to mask and no phases: fewer passes over the matrix
+            X = be.matmul(adjoint, gV)
+            inner = tools.divided_by_gaps(w, X, gw)
+            if inner is None:
+                fixed = be.constant(w)
+                here = be.eye(w.shape[-1], w.dtype, be.device(w)) > 0
+                gaps = fixed[..., None, :] - fixed[..., :, None]
+                E = 1 / be.xp.where(here, be.xp.full_like(gaps, float("inf")), gaps)
+                inner = hermitian(be, tools.quotient(E, B, B, X))
+                inner = inner if gw is None else inner + be.matrix_diag(gw)
             return be.matmul(V, be.matmul(inner, adjoint))
         tied, E = self._gaps(be, w)
         inner = None if gB is None else gB * be.astype(tied, gB.dtype)

@@ -32,6 +32,10 @@ class Tools(Protocol):
     def quotient(self, E: Array, S: Array | None, T: Array | None, C: Array) -> Array:
         """``E * C``, differentiated as the K with ``K T - S K = C`` (see ``quotients``)."""
 
+    def divided_by_gaps(self, w: Array, X: Array, gw: Array | None) -> Array | None:
+        """The self-adjoint part of ``E * X``, ``E_ij = 1 / (w_j - w_i)``, plus ``diag(gw)``; X, real, may
+        be overwritten; None where that may be differentiated itself."""
+
     def watch(self, X: Array, bad: Callable[[Array], Array]) -> Array:
         """X, a part of a tangent. Where the library finds cotangents by transposing the tangents' formulas,
         that of X is shown to ``bad``, and spoilt where the answer (of batch shape) is true."""

@@ -149,6 +149,18 @@ class _Tools:
         again = self.differentiated_again(C, *(x for x in (S, T) if x is not None))
         return _quotient(E, S, T, C) if again else E * C
 
+    def divided_by_gaps(self, w: torch.Tensor, X: torch.Tensor, gw: torch.Tensor | None) -> Any:
+        if self.differentiated_again(X, w) or not be.is_concrete(X, w):
+            return None
+        gaps = 2 * w
+        gaps = gaps[..., None, :] - gaps[..., :, None]
+        gaps.diagonal(dim1=-2, dim2=-1).fill_(float("inf"))
+        X = X.div_(gaps)
+        inner = X + X.mT
+        if gw is not None:
+            inner.diagonal(dim1=-2, dim2=-1).add_(gw)
+        return inner
+
     def watch(self, X: torch.Tensor, bad: Any) -> torch.Tensor:
         return X  # reverse mode is ``pull``, which sees the cotangents itself
 

@@ -313,7 +313,14 @@ def root_transpose(A: Any, *, alg: Any) -> LinearOperator:
     complexity="that of A; a system at each product",
 )
 def root_inverse(A: Any, *, alg: Any) -> LinearOperator:
-    F = ask(ROOT, (PSD(A.A),), alg)
+    inside = PSD(A.A)
+    be = A._concrete_backend()
+    if be.name != "abstract" and be.differentiating(*tree_leaves(inside)) and spectral(inside, alg) is True:
+        from .matrix_function import APPLY_UNARY
+        from .scalar_function import ISQRT
+
+        return ask(APPLY_UNARY, (inside, ISQRT), alg)  # type: ignore[no-any-return]
+    F = ask(ROOT, (inside,), alg)
     return ask(INV, (F,), A.alg).H if F.is_square else NotImplemented
 
 
