@@ -11,7 +11,7 @@ from cola_core.errors import SingularMatrixError
 from cola_core.testing.derivatives import check_derivatives
 
 SHAPES = [(7, 4), (4, 7), (5, 5)]
-ALL = [cola.LSTSQ(), cola.LSMR(tol=1e-13), cola.LSQR(tol=1e-13), cola.CGLS(tol=1e-13)]
+ALL = [cola.LSTSQ(), cola.LSMR(tol=1e-13), cola.LSQR(tol=1e-13), cola.CGLS(tol=1e-13), cola.CG(tol=1e-13)]
 
 
 def name(alg):

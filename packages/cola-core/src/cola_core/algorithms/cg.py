@@ -10,13 +10,14 @@ restarts from the current point.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
 from ..backends import backend_of
 from ..backends.base import Array, Backend
 from ..cost import Cost
 from ..properties import PSD
+from ..pytree import tree_leaves
 from .base import typical_steps
 from .columns import Best
 from .iteration import BAD_PRECONDITIONER, CONVERGED, INDEFINITE, NONFINITE, RUNNING, SINGULAR, observe
@@ -212,11 +213,28 @@ class CG(KrylovSolver):
     def lstsq(self, A: Any, b: Array, rcond: Any) -> Array:
         """``A^H A x = A^H b``: the least x that minimises ``|b - A x|``. The tolerance is on the normal
         equations, whose condition number is that of A squared."""
-        from ..operators import Product
-
         if rcond is not None:
             raise ValueError(
                 "lstsq by CG() does not know the singular values, so that rcond has no meaning; use LSTSQ()."
             )
+        be = A._concrete_backend()
+        if not be.differentiating(b, *tree_leaves(A)):
+            return self._normal(A, b)
+        # the derivative of the normal equations' own solve lacks what turns the null space
+        from .derivative_solve import Derivative
+        from .pseudoinverse import pseudo_solved
+
+        derivative = Derivative.here()
+        later = replace(self, x0=None, P=None)  # both are made for A^H A
+
+        def again(A: Any, rhs: Array) -> Any:
+            return derivative.asked(be, A, lambda: later._normal(A, rhs)), None
+
+        tol = self.tolerance(b.dtype)
+        return pseudo_solved(be, A, b, lambda A, b: (self._normal(A, b), None), again, tol, "CG")[0]
+
+    def _normal(self, A: Any, b: Array) -> Array:
+        from ..operators import Product
+
         AH = A.H
         return self.solve(Product(AH, A, declared=frozenset({PSD})), AH @ b)

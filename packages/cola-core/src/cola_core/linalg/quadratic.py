@@ -228,10 +228,11 @@ def through_inverse(A: Any, B: Array, *, alg: Any) -> Any:
             quad, sign, value = factor.quadratic(B, X)  # type: ignore[union-attr]
         else:
             sign, value = ask(SLOGDET, (kept,), alg)
+            if A.backend is None:  # identities and numbers adopt the library of what they meet
+                sign = be.asarray(sign, dtype=B.dtype)
+                value = be.asarray(value, dtype=be.real_dtype(B.dtype))
             sign, value = be.conj(sign), -value
             quad = None
-    if A.backend is None:  # identities and numbers adopt the library of what they meet
-        sign, value = be.asarray(sign, dtype=B.dtype), be.asarray(value, dtype=be.real_dtype(B.dtype))
     real = A.isa(SelfAdjoint)
     if quad is None and _has_closed_form(be, A, B):
         quad = _form(be, Derivative.here(), A, B, be.constant(X), alg)
