@@ -96,6 +96,8 @@ def test_every_question_equals_dense(name, data):
     singular = np.linalg.svd(D, compute_uv=False)
     if np.any((singular > 1e-14 * singular[0]) & (singular < 1e-7 * singular[0])):
         return  # neither regular nor singular: whoever rounds differently has another rank
+    if 0 < singular[0] < 1e-12:
+        return  # numbers of the size of one have cancelled, but for rounding
     operands = probe.operands(A, D, be, "float64", 0)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
