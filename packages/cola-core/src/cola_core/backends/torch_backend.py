@@ -373,9 +373,9 @@ class TorchBackend(DerivedBackend):
         def run(*args: Any) -> Array:
             tensors = torch.utils._pytree.tree_leaves(args)
             # the transformations of torch.func cannot recompute; they keep what they need. They switch hooks
-            # off for everything inside of them, plain tensors too
-            allowed = torch._C._autograd._saved_tensors_hooks_is_enabled()
-            if allowed and torch.is_grad_enabled() and self.is_concrete(*tensors):
+            # off for everything inside of them, plain tensors too (asked last: Dynamo cannot trace that)
+            concrete = torch.is_grad_enabled() and self.is_concrete(*tensors)
+            if concrete and torch._C._autograd._saved_tensors_hooks_is_enabled():
                 return checkpoint(f, *args, use_reentrant=False)  # type: ignore[no-any-return]
             return f(*args)
 
