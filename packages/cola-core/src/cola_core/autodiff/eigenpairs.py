@@ -24,6 +24,7 @@ by the gaps (between found ones, and to the rest).
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -112,7 +113,7 @@ def _differentiated(be: Backend, formula: Any, run: Any, inputs: tuple[Any, ...]
     return w, X, aux
 
 
-class _Formula:
+class _Formula(ABC):
     """What the three kinds share: the vectors as functions of A alone, and which pairs are close."""
 
     hermitian = True
@@ -177,11 +178,13 @@ class _Formula:
         """What a turn of vectors among themselves changes a loss by, given ``X^H g``."""
         return T - self.be.adjoint(T)
 
+    @abstractmethod
     def values(self, d: Any, inputs: Any, X: Array) -> Array:
-        raise NotImplementedError
+        """Tangents of the eigenvalues."""
 
+    @abstractmethod
     def vectors(self, d: Any, inputs: Any, X: Array) -> tuple[Array, Array]:
-        raise NotImplementedError
+        """Tangents of the vectors, and which of them are close to one another."""
 
     def reciprocal(self, w: Array) -> tuple[Array, Array]:
         """``F_ji = 1/(w_i - w_j)``, zero for close pairs; and which ones are close, i != j."""

@@ -83,6 +83,11 @@ def decode(code: Any, arrays: Any) -> Any:
     if kind == SET:
         return frozenset([decode(part, arrays) for part in code[1]])
     if kind == NAMED:
+        if code[1] not in PROPERTIES:
+            raise NotImplementedError(
+                f"the property {code[1]} is none of the core's, which alone compile: ask outside "
+                "of the compiled function."
+            )
         return PROPERTIES[code[1]]
     if kind == DICT:
         parts = [decode(part, arrays) for part in code[2]]

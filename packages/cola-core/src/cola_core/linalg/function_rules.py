@@ -332,11 +332,9 @@ def _of_low_rank(A: Any, f: ScalarFunction, *, alg: Any) -> Any:
             value, G = f.on(be, s), _divided(be, f, B, s, shifted=split[2] is not None, psd=True)
         except SingularMatrixError:
             G = None
-    if G is not None:
-        pass
-    elif U is V:
+    if G is None and U is V:
         value, G = f.on(be, s), _divided_psd(be, f, B, s)
-    else:
+    elif G is None:
         try:
             value, G = f.on(be, s), _divided(be, f, B, s, shifted=split[2] is not None)
         except SingularMatrixError:

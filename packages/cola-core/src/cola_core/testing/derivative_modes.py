@@ -6,6 +6,7 @@ conjugate. ``pair(gradient, direction)`` is the directional derivative in either
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -16,36 +17,36 @@ __all__ = ["JaxModes", "Modes", "TorchModes", "modes_of"]
 Loss = Callable[[list[Any]], Any]
 
 
-class Modes:
+class Modes(ABC):
     """Reverse, forward and second derivatives of one framework. Arrays are lists of its arrays."""
 
     def compiled(self, f: Callable[..., Any]) -> Callable[..., Any]:
         """f, compiled as a whole where that was asked for."""
         return f
 
+    @abstractmethod
     def pair(self, gradient: Sequence[Any], direction: Sequence[Any]) -> float:
         """The directional derivative that a gradient (NumPy arrays) stands for."""
-        raise NotImplementedError
 
+    @abstractmethod
     def gradient(self, loss: Loss, x: list[Any]) -> list[Any]:
         """Reverse mode."""
-        raise NotImplementedError
 
+    @abstractmethod
     def forward(self, loss: Loss, x: list[Any], d: list[Any]) -> tuple[Any, Any]:
         """(value, directional derivative) in forward mode."""
-        raise NotImplementedError
 
+    @abstractmethod
     def reverse_reverse(self, loss: Loss, x: list[Any], d: list[Any]) -> list[Any]:
         """The gradient of the directional derivative along d, by reverse mode twice."""
-        raise NotImplementedError
 
+    @abstractmethod
     def forward_reverse(self, loss: Loss, x: list[Any], d: list[Any]) -> list[Any]:
         """The derivative of the gradient along d: forward over reverse."""
-        raise NotImplementedError
 
+    @abstractmethod
     def vmapped(self, loss: Loss, stacked: list[Any]) -> tuple[Any, list[Any]]:
         """(values, gradients) of a batch of arguments at once."""
-        raise NotImplementedError
 
 
 class TorchModes(Modes):
