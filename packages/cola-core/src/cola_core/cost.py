@@ -17,8 +17,10 @@ class Cost:
     ``flops`` (at the speed of a matrix product), ``factor`` (flops at the speed of LU, Cholesky and QR),
     ``eigen`` (flops at the speed of eigen- and singular value decompositions) and ``bytes`` (traffic) add up
     over a plan; ``memory`` is the peak held at once beside the operands, so it is the maximum. ``matvecs``
-    counts products with the operator, ``calls`` array operations (each has a fixed price), and ``steps``
-    columns that a factorisation in compiled code treats one after the other (each has a small one). Flops are
+    counts products with the operator, ``calls`` array operations (each has a fixed price), ``steps``
+    columns that a factorisation in compiled code treats one after the other (each has a small one), ``syncs``
+    how often the host waits for a value of the device (free on a CPU), and ``moved`` bytes sent from device
+    to device. Flops are
     operations on numbers of the operator's dtype.
     """
 
@@ -30,6 +32,8 @@ class Cost:
     factor: float = 0.0
     eigen: float = 0.0
     steps: float = 0.0
+    syncs: float = 0.0
+    moved: float = 0.0
 
     def __add__(self, other: Cost) -> Cost:
         return Cost(
@@ -41,6 +45,8 @@ class Cost:
             self.factor + other.factor,
             self.eigen + other.eigen,
             self.steps + other.steps,
+            self.syncs + other.syncs,
+            self.moved + other.moved,
         )
 
     def __mul__(self, times: float) -> Cost:
@@ -54,6 +60,8 @@ class Cost:
             self.factor * times,
             self.eigen * times,
             self.steps * times,
+            self.syncs * times,
+            self.moved * times,
         )
 
     __rmul__ = __mul__

@@ -22,6 +22,7 @@ from typing import Any
 from .cost import Cost
 
 __all__ = [
+    "ACCELERATOR",
     "BUILT_IN",
     "Profile",
     "location",
@@ -47,7 +48,8 @@ class Profile:
     product, factor, eigen: flops per second of matrix products, of factorisations (LU, Cholesky, QR) and of
     eigen- and singular value decompositions, by dtype. bandwidth: bytes per second. call: seconds an array
     operation costs however small it is, by array library. step: the same for one column inside a
-    factorisation. memory: bytes that ``Auto()`` may use for factors and bases. source: where the numbers come
+    factorisation. memory: bytes that ``Auto()`` may use for factors and bases. sync: seconds the host waits
+    to read a value of the device. link: bytes per second between devices. source: where the numbers come
     from. measured: what they were measured on.
     """
 
@@ -59,6 +61,8 @@ class Profile:
     step: float
     memory: float = 2.0**32
     source: str = "built-in"
+    sync: float = 0.0
+    link: float = 1e10
     measured: Mapping[str, Any] = field(default_factory=dict)
 
     def seconds(self, cost: Cost, dtype: str = "float64", library: str = "numpy") -> float:
@@ -70,6 +74,8 @@ class Profile:
             work += cost.factor / self.factor[dtype] + cost.eigen / self.eigen[dtype]
         traffic = cost.bytes / self.bandwidth
         fixed = cost.calls * self.call.get(library, self.call["numpy"]) + cost.steps * self.step
+        if cost.syncs or cost.moved:
+            fixed += cost.syncs * self.sync + cost.moved / self.link
         return (work if work > traffic else traffic) + fixed
 
     def as_dict(self) -> dict[str, Any]:
@@ -140,12 +146,33 @@ BUILT_IN = Profile(
     step=3e-7,
 )
 
+# a data-centre GPU, modestly: half of what its maker states for products, a fraction of it for
+# factorisations, the price of launching a kernel for a call and of a round trip for a wait
+ACCELERATOR = Profile(
+    product=_widths(1.5e13, 3e13, 5e12, 1e13),
+    factor=_widths(2e12, 5e12, 8e11, 2e12),
+    eigen=_widths(3e11, 6e11, 1e11, 2e11),
+    bandwidth=1.5e12,
+    call={"numpy": 1e-5, "torch": 1e-5, "jax": 1e-5},
+    step=1e-6,
+    memory=2.0**34,
+    source="built-in, accelerator",
+    sync=3e-5,
+    link=1e11,
+)
+
 _CURRENT: Profile | None = None
 
 
-def profile() -> Profile:
-    """The profile in use: the user's own where one was stored, else the built-in constants."""
+def profile(kind: str = "cpu") -> Profile:
+    """The profile in use: the user's own where one was stored, else the built-in constants.
+
+    kind: of the device, as ``cola_core.dispatch.device_kind`` names it; all but the CPU have the built-in
+    constants of an accelerator.
+    """
     global _CURRENT
+    if kind != "cpu":
+        return ACCELERATOR
     if _CURRENT is None:
         _CURRENT = _load()
     return _CURRENT

@@ -20,9 +20,10 @@ __all__ = ["BACKEND", "AbstractArray", "AbstractBackend"]
 
 
 class AbstractArray:
-    """A shape and a dtype."""
+    """A shape and a dtype. shards: how many parts the array it stands for is cut into over devices."""
 
     __array_ufunc__ = None
+    shards = 1
 
     def __init__(self, shape: Any, dtype: Any) -> None:
         self.shape = tuple(int(s) for s in shape)

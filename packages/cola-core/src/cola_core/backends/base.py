@@ -92,6 +92,14 @@ class Backend:
     def device(self, x: Array) -> Any:
         return None
 
+    def device_kind(self, x: Array) -> str:
+        """``"cpu"``, ``"cuda"``, ``"tpu"``, ``"mps"``, ...: the kind of device that holds x."""
+        return "cpu"
+
+    def shards(self, x: Array) -> int:
+        """How many different parts x is cut into over devices; 1 for an array that is whole everywhere."""
+        return 1
+
     def is_concrete(self, *xs: Any) -> bool:
         return True
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import wraps
@@ -56,6 +57,22 @@ class JaxBackend(DerivedBackend):
             return None
         devices = x.devices()
         return next(iter(devices)) if len(devices) == 1 else None
+
+    def device_kind(self, x: Array) -> str:
+        if isinstance(x, jax.core.Tracer):
+            kind = jax.default_backend()
+        else:
+            kind = next(iter(x.devices())).platform
+        return "cuda" if kind == "gpu" else str(kind)
+
+    def shards(self, x: Array) -> int:
+        if isinstance(x, jax.core.Tracer):
+            return jax_sharding.pieces(x)
+        if x.sharding.num_devices == 1 or x.size == 0:
+            return 1
+        return math.prod(
+            -(-n // part) for n, part in zip(x.shape, x.sharding.shard_shape(x.shape), strict=True)
+        )
 
     def is_concrete(self, *xs: Any) -> bool:
         if any(isinstance(x, jax.core.Tracer) for x in xs):

@@ -15,7 +15,7 @@ import jax
 import jax.numpy as jnp
 from jax.sharding import PartitionSpec
 
-__all__ = ["matmul", "reshape"]
+__all__ = ["matmul", "pieces", "reshape"]
 
 
 def _spec(x: Any) -> tuple[Any, ...]:
@@ -27,6 +27,11 @@ def _spec(x: Any) -> tuple[Any, ...]:
 def _pieces(x: Any, names: Any) -> int:
     mesh = jax.typeof(x).sharding.mesh
     return math.prod([mesh.shape[name] for name in (names if isinstance(names, tuple) else (names,))])
+
+
+def pieces(x: Any) -> int:
+    """Into how many parts the explicit axes cut an array."""
+    return math.prod([_pieces(x, names) for names in _spec(x) if names is not None])
 
 
 def matmul(a: Any, b: Any) -> Any:

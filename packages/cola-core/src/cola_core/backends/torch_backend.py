@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from contextlib import nullcontext
 from types import ModuleType
@@ -71,6 +72,15 @@ class TorchBackend(DerivedBackend):
 
     def device(self, x: Array) -> Any:
         return x.device
+
+    def device_kind(self, x: Array) -> str:
+        return x.device.type  # type: ignore[no-any-return]
+
+    def shards(self, x: Array) -> int:
+        placements = None if type(x) is torch.Tensor else getattr(x, "placements", None)  # of a DTensor
+        if placements is None:
+            return 1
+        return math.prod(x.device_mesh.size(i) for i, p in enumerate(placements) if p.is_shard())
 
     def is_concrete(self, *xs: Any) -> bool:
         # torch.func and torch.compile wrap tensors; reading a value there is an error or a graph break

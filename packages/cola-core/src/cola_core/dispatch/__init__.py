@@ -11,6 +11,7 @@ from __future__ import annotations
 from ..migration import callable_module
 from .choose import Candidate, ask
 from .explain import explain
+from .placement import device_kind, shards
 from .plan import Plan, PlanNode
 from .question import Question, question_of, reporting
 from .registry import REGISTRY, AlgorithmEntry, Registry
@@ -30,12 +31,14 @@ __all__ = [
     "Session",
     "array_library",
     "ask",
+    "device_kind",
     "explain",
     "infos",
     "question_of",
     "reporting",
     "record",
     "session",
+    "shards",
 ]
 
 callable_module(__name__)

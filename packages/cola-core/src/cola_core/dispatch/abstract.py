@@ -32,7 +32,14 @@ def abstract(x: Any, known: dict[int, Any] | None = None) -> Any:
 
 
 def _leaf(x: Any) -> Any:
-    return x if backend_of_type(type(x)) is None else AbstractArray(x.shape, x.dtype)
+    backend = backend_of_type(type(x))
+    if backend is None:
+        return x
+    made = AbstractArray(x.shape, x.dtype)
+    spread = backend.shards(x) if backend.name != "abstract" else x.shards
+    if spread > 1:
+        made.shards = spread
+    return made
 
 
 def _relinked(old: Any, new: Any) -> Any:

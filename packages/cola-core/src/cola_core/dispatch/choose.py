@@ -15,6 +15,7 @@ from ..backends.base import dtype_name
 from ..errors import AmbiguousRuleError, NoRuleError, UnknownNameError
 from ..profile import profile
 from .facts import facts
+from .placement import device_kind
 from .registry import REGISTRY, AlgorithmEntry
 from .rule import Provenance, Rule
 from .session import SESSION, array_library
@@ -169,7 +170,7 @@ class Candidate:
 
 def seconds(cost: Any, A: Any) -> float:
     """The estimate on this machine, for the precision and the array library of A."""
-    return profile().seconds(cost, dtype_name(A.dtype), array_library(A))
+    return profile(device_kind(A)).seconds(cost, dtype_name(A.dtype), array_library(A))
 
 
 _CHOICES: dict[tuple[Any, ...], tuple[int, Any]] = {}
@@ -228,7 +229,7 @@ def _cheapest(question: Any, args: tuple[Any, ...], alg: Any, node: Any) -> tupl
     A = args[0]
     candidates: list[Candidate] = []
     reasons: list[str] = []
-    machine, dtype, library = profile(), dtype_name(A.dtype), array_library(A)
+    machine, dtype, library = profile(device_kind(A)), dtype_name(A.dtype), array_library(A)
     limit = alg.memory_budget
     for entry in REGISTRY.algorithms.get(question.name, []):
         if not entry.automatic:

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 from ..backends import backend_of_type
+from .placement import device_kind
 from .plan import Plan
 from .question import Question, question_of
 from .recorder import Recorder, take_times
@@ -56,12 +57,17 @@ def explain(
         return Plan(_analyzed(question, public, args, options, library, candidates), candidates, True)
     from .abstract import abstract
 
+    device = next((kind for a in args if (kind := _kind(a)) != "cpu"), "cpu")
     known: dict[int, Any] = {}
     args = tuple(abstract(a, known) for a in args)
     options = {name: abstract(value, known) for name, value in options.items()}
-    recorder = Recorder(planning=True, library=library, thorough=candidates)
+    recorder = Recorder(planning=True, library=library, thorough=candidates, device=device)
     _ask(recorder, question, public, args, options)
     return Plan(recorder.root, candidates)  # type: ignore[arg-type]
+
+
+def _kind(a: Any) -> str:
+    return device_kind(a) if hasattr(a, "_child_fields") or backend_of_type(type(a)) is not None else "cpu"
 
 
 def _analyzed(

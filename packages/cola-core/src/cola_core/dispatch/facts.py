@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import Any
 
 from ..backends import backend_of_type
+from .placement import placed
 
 __all__ = ["facts"]
 
@@ -27,5 +28,5 @@ def facts(x: Any) -> Any:
     shape = getattr(x, "shape", None)
     if shape is not None and backend_of_type(type(x)) is not None:
         # a derivative that is wanted, or a trace, is a fact, too
-        return (type(x), tuple(shape), x.dtype, getattr(x, "requires_grad", False))
+        return (type(x), tuple(shape), x.dtype, getattr(x, "requires_grad", False), placed(x))
     return tuple([facts(part) for part in x]) if isinstance(x, tuple) else x

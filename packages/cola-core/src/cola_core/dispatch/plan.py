@@ -142,6 +142,8 @@ class PlanNode:
             "bytes": total.bytes,
             "memory": total.memory,
             "matvecs": total.matvecs,
+            "syncs": total.syncs,
+            "sent_between_devices": total.moved,
             "accuracy": self.accuracy,
             "estimated_seconds": self.estimate,
             "measured_seconds": self.seconds,
@@ -228,7 +230,8 @@ def estimated_text(node: PlanNode) -> str:
     total = node.total
     products = f", {_count(total.matvecs)} products" if total.matvecs and node.kind != "exact" else ""
     work = f"~{_si(total.arithmetic)}flop, {_si(total.bytes)}B moved, {_si(total.memory)}B held"
-    return f"{work}{products}, ~{_time(node.estimate)}"
+    sent = f", {_si(total.moved)}B sent between devices" if total.moved else ""
+    return f"{work}{sent}{products}, ~{_time(node.estimate)}"
 
 
 def measured_text(node: PlanNode) -> str:

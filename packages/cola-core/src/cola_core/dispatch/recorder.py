@@ -33,14 +33,21 @@ class _Running:
 
 
 class Recorder:
-    """planning: leaves answer with placeholders instead of computing. library: whose arrays the placeholders
-    stand for. thorough: note every candidate. measure: take memory and residuals beside times."""
+    """planning: leaves answer with placeholders instead of computing. library, device: whose arrays the
+    placeholders stand for, and the kind of device they are on. thorough: note every candidate. measure: take
+    memory and residuals beside times."""
 
     def __init__(
-        self, planning: bool, library: str = "", thorough: bool = False, measure: bool = False
+        self,
+        planning: bool,
+        library: str = "",
+        thorough: bool = False,
+        measure: bool = False,
+        device: str = "",
     ) -> None:
         self.planning = planning
         self.library = library
+        self.device = device
         self.thorough = thorough
         self.measure = measure
         self.root: PlanNode | None = None
