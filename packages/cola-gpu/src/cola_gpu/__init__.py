@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import Any
 
 __version__ = "0.1.0"
-__all__ = ["MixedPrecisionCG", "lapack"]
+__all__ = ["MixedPrecisionCG", "lapack", "sharding"]
 
 
 def __getattr__(name: str) -> Any:
@@ -17,8 +17,8 @@ def __getattr__(name: str) -> Any:
         from .cg import MixedPrecisionCG
 
         return MixedPrecisionCG
-    if name == "lapack":
+    if name in ("lapack", "sharding"):
         from importlib import import_module
 
-        return import_module(".lapack", __name__)
+        return import_module(f".{name}", __name__)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

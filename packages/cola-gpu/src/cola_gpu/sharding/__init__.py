@@ -1,0 +1,67 @@
+"""Operators spread over the devices of a JAX mesh.
+
+``shard(A, mesh)`` puts the arrays of an operator onto the devices of a mesh, with a layout for each class of
+operators (the table in ``table``), and returns an operator of the same shape and the same entries. Where
+communication has to be controlled it is a subclass whose products say what is sent (``RowBlockDense``,
+``RingKernel``); all else stays the class it was. Every algorithm of the core runs on it
+unchanged. ``shard_report(A)`` says for each array how it lies, how many bytes each device holds, and, where
+it is copied onto every device, why. ``shard_vector(b, mesh)`` lays a vector as products expect it and return
+it.
+
+Vectors: a vector whose length the number of devices divides lies in rows over the mesh, and ``A @ x`` lies
+like ``x`` for square A. JAX cannot spread an array over a number of devices that does not divide its length;
+vectors of such lengths lie whole on every device, before and after a product, while the operator is padded
+and stays spread.
+
+Importing this module imports no JAX; using it needs JAX (``pip install "cola-gpu[jax]"``).
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from importlib.util import find_spec
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from .dense import RowBlockDense
+    from .kernel import RingKernel
+    from .padded import Padded
+    from .placing import shard_vector
+    from .report import LeafReport, ShardReport, shard_report
+    from .table import Layout, shard, sharder
+
+__all__ = [
+    "Layout",
+    "LeafReport",
+    "Padded",
+    "RingKernel",
+    "RowBlockDense",
+    "ShardReport",
+    "shard",
+    "shard_report",
+    "shard_vector",
+    "sharder",
+]
+
+_WHERE = {
+    "Layout": "table",
+    "LeafReport": "report",
+    "Padded": "padded",
+    "RingKernel": "kernel",
+    "RowBlockDense": "dense",
+    "ShardReport": "report",
+    "shard": "table",
+    "shard_report": "report",
+    "shard_vector": "placing",
+    "sharder": "table",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _WHERE:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    if find_spec("jax") is None:
+        raise ImportError(
+            f'cola_gpu.sharding.{name} needs JAX, which is not installed: pip install "cola-gpu[jax]".'
+        )
+    return getattr(import_module(f".{_WHERE[name]}", __name__), name)

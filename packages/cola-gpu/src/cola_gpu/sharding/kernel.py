@@ -1,0 +1,153 @@
+"""``RingKernel``: a kernel matrix of which each device keeps its block of row points.
+
+The column points and the right-hand sides travel round: at step s every device receives the block of the
+device s places further on (one collective-permute each), multiplies its rows with it, block by block as
+``Kernel`` does, and lets it go. Each device holds its blocks and one that is passing through, never all
+points, and never a matrix. For derivatives the blocks travel again instead of being kept. Where the columns
+are few and lie whole (inducing points), rows need the whole vector (one all-gather), and the adjoint sums
+into it (one all-reduce).
+"""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jax.sharding import PartitionSpec
+
+from cola_core import ops
+from cola_core.ops import static
+
+from .padded import Padded, up_to
+from .placing import OnDevices, on_blocks, pieces, row_spec
+from .table import Layout, sharder
+
+__all__ = ["RingKernel"]
+
+
+@ops.operator
+class RingKernel(OnDevices, ops.Kernel):
+    """``Kernel`` with its points in blocks over the devices of a mesh.
+
+    spread: which of the points lie in blocks, "x1", "x2" or "both" (also where x2 is x1); the number of
+    blocks divides their number. Made by ``shard(A, mesh)``. Product: ``(3 d + 22) n m / p`` flops on each of
+    p devices; m (d + k) numbers pass through each device.
+    """
+
+    mesh: Any = static(default=None)
+    axes: tuple[str, ...] = static(default=())
+    spread: str = static(default="both")
+
+    # a dataclass would write a constructor for the fields; it is Kernel's that checks
+    __init__ = ops.Kernel.__init__
+
+    @classmethod
+    def of(cls, A: Any, mesh: Any, axes: tuple[str, ...], spread: str) -> RingKernel:
+        """The kernel ``A``, whose points lie as ``spread`` says."""
+        children = [A.__dict__[name] for name in ops.Kernel._child_fields]
+        known = {name: A.__dict__[name] for name in ops.Kernel._static_fields}
+        known |= {"mesh": mesh, "axes": axes, "spread": spread}
+        made: RingKernel = ops.unflatten(cls, tuple(known[name] for name in cls._static_fields), children)
+        return made
+
+    def _plain(self, x1: Any, x2: Any, params: Any) -> Any:
+        """The kernel of some blocks of points on one device."""
+        known = {**self.__dict__, "x1": x1, "x2": x2, "params": params, "declared": frozenset()}
+        return ops.unflatten(
+            ops.Kernel,
+            tuple(known[name] for name in ops.Kernel._static_fields),
+            [known[name] for name in ops.Kernel._child_fields],
+        )
+
+    def _on_devices(self, X: Any, adjoint: bool) -> Any:
+        A: Any = self._flipped(conjugated=self._is_complex()) if adjoint else self
+        mesh, axes, p = self.mesh, self.axes, pieces(self.mesh, self.axes)
+        rows, columns = A._rows, A._columns
+        names = {"x1": (True, False), "x2": (False, True), "both": (True, True)}[self.spread]
+        rows_spread, columns_spread = names[::-1] if A.swapped else names
+
+        def lies(x: Any, spread: bool) -> PartitionSpec:
+            return row_spec(x.ndim, axes) if spread else PartitionSpec(*[None] * x.ndim)
+
+        def block(a: Any, b: Any, x: Any, *params: Any) -> Any:
+            first, second = (b, a) if A.swapped else (a, b)
+            return A._plain(first, second, params)._matmat(x)
+
+        def local(a: Any, b: Any, x: Any, *params: Any) -> Any:
+            if rows_spread and columns_spread:
+                return _round(block, axes, p, a, b, x, params)
+            if rows_spread:
+                return block(a, b, x, *params)
+            return jax.lax.psum(block(a, b, x, *params), axes)
+
+        ndim = max(len(A.batch_shape) + 2, X.ndim)
+        operands = [(rows, lies(rows, rows_spread)), (columns, lies(columns, columns_spread))]
+        operands += [(X, lies(X, columns_spread))]
+        operands += [(w, PartitionSpec(*[None] * w.ndim)) for w in self.params]
+        out = row_spec(ndim, axes) if rows_spread else PartitionSpec(*[None] * ndim)
+        return on_blocks(local, mesh, axes, operands, out, vectors=2)
+
+
+def _round(block: Any, axes: Any, p: int, a: Any, b: Any, x: Any, params: Any) -> Any:
+    """The sum over all devices of the products with their columns, which come by one after the other.
+
+    Every step fetches from home, so that its derivative can do so again and nothing is kept for it; the
+    barrier keeps a step from fetching before the one before it is done with its own."""
+
+    @partial(jax.checkpoint, static_argnums=(0,))
+    def step(s: int, a: Any, b: Any, x: Any, params: Any) -> Any:
+        if s:
+            moves = [((i + s) % p, i) for i in range(p)]
+            b, x = jax.lax.ppermute((b, x), axes, moves)
+        return block(a, b, x, *params)
+
+    total = step(0, a, b, x, params)
+    for s in range(1, p):
+        total, b, x = jax.lax.optimization_barrier((total, b, x))
+        total = total + step(s, a, b, x, params)
+    return total
+
+
+@sharder(ops.Kernel)
+def kernel(A: Any, layout: Layout) -> Any:
+    """Points in blocks; few points, or a number that does not come out even, lie whole where there are
+    others to spread, else points are added."""
+    p, n1 = layout.pieces, A.x1.shape[-2]
+    n2 = n1 if A.x2 is None else A.x2.shape[-2]
+    known = tuple(
+        layout.keep(w, f"params[{i}]", "parameters of the function") for i, w in enumerate(A.params)
+    )
+    if max(n1, n2) < 2 * p:
+        return layout.keep_all(A, f"{n1} x {n2} pairs of points are too few for {p} devices")
+    even = layout.divides(n1), layout.divides(n2)
+    if A.x2 is None or all(even):
+        spread = "both"
+    else:
+        first = even[0] if any(even) else n1 >= n2
+        spread = "x1" if first else "x2"
+    goes = {"x1": spread != "x2", "x2": spread != "x1"}
+    ends = {"x1": n1, "x2": n2}
+    changes: dict[str, Any] = {"params": known}
+    inner = "" if all(layout.divides(ends[k]) for k in goes if goes[k]) else "A"
+    with layout.inside(inner):
+        for name, length in ends.items():
+            x = A.__dict__[name]
+            if x is None:
+                continue
+            if not goes[name]:
+                changes[name] = layout.keep(x, name, f"{p} devices do not divide its length {length}")
+                continue
+            more = up_to(length, p) - length
+            if more:
+                fill = [(0, 0)] * (x.ndim - 2) + [(0, more), (0, 0)]
+                x, ends[name] = jnp.pad(x, fill, mode="edge"), length + more
+            changes[name] = layout.spread(x, name, reason=f"{more} points added" if more else "")
+        for i, _ in enumerate(known):
+            layout.reasons[layout.name(f"params[{i}]")] = "parameters of the function"
+    made = RingKernel.of(A.replace(**changes), layout.mesh, layout.axes, spread)
+    if not inner:
+        return made
+    size = A.shape[-2:]
+    return Padded(made.replace(declared=frozenset()), size, layout.mesh, layout.axes, declared=A.declared)

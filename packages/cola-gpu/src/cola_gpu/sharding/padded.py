@@ -1,0 +1,93 @@
+"""``Padded``: an operator of any size as the corner of one whose size the number of devices divides.
+
+JAX spreads an array only over a number of devices that divides its length. A matrix of another size is
+extended (by rows of zeros, or by points of a kernel) and spread; products extend the vector by zeros and cut
+the result. The vectors themselves, of a length that cannot be spread, lie whole on every device: a product
+gathers its result (one all-gather of m numbers).
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import jax.numpy as jnp
+
+from cola_core import ops
+from cola_core.cost import Cost
+from cola_core.ops import static
+
+from .placing import OnDevices, whole
+
+__all__ = ["Padded", "up_to"]
+
+
+def up_to(length: int, pieces: int) -> int:
+    """The least multiple of ``pieces`` that is not below ``length``."""
+    return -(-length // pieces) * pieces
+
+
+@ops.operator
+class Padded(OnDevices, ops.LinearOperator):
+    """The first m rows and n columns of ``A``, which is spread over a mesh.
+
+    size: (m, n). Declared properties are those of the corner; nothing is declared of A. Entries, rows,
+    columns and diagonals are those of A where A knows them.
+    """
+
+    A: ops.LinearOperator
+    size: tuple[int, int] = static(default=(0, 0))
+    mesh: Any = static(default=None)
+    axes: tuple[str, ...] = static(default=())
+
+    def _shape(self) -> tuple[int, ...]:
+        return (*self.A.shape[:-2], *self.size)
+
+    def _on_devices(self, X: Any, adjoint: bool) -> Any:
+        length = self.A.shape[-2] if adjoint else self.A.shape[-1]
+        kept = self.size[1] if adjoint else self.size[0]
+        X = whole(X, self.mesh, self.axes)
+        X = jnp.pad(X, [(0, 0)] * (X.ndim - 2) + [(0, length - X.shape[-2]), (0, 0)])
+        Y = self.A._rmatmat(X) if adjoint else self.A._matmat(X)
+        return whole(Y, self.mesh, self.axes)[..., :kept, :]
+
+    def _plainly(self, X: Any, adjoint: bool) -> Any:
+        be = self._concrete_backend()
+        length = self.A.shape[-2] if adjoint else self.A.shape[-1]
+        more = be.zeros((*X.shape[:-2], length - X.shape[-2], X.shape[-1]), X.dtype, be.device(X))
+        X = be.xp.concat([X, more], axis=-2)
+        Y = self.A._rmatmat(X) if adjoint else self.A._matmat(X)
+        return Y[..., : (self.size[1] if adjoint else self.size[0]), :]
+
+    def _adjoint(self) -> Any:
+        return self.replace(A=self.A.H, size=self.size[::-1], declared=frozenset())
+
+    def _transpose(self) -> Any:
+        return self.replace(A=self.A.T, size=self.size[::-1], declared=frozenset())
+
+    def _conj(self) -> Any:
+        return self.replace(A=self.A.conj(), declared=frozenset())
+
+    def _part(self, imaginary: bool) -> Any:
+        return self.replace(A=self.A.imag if imaginary else self.A.real, declared=frozenset())
+
+    def _to_dense(self) -> Any:
+        array = self.A._to_dense()
+        if self._concrete_backend().name == "jax":
+            array = whole(array, self.mesh, self.axes)
+        return array[..., : self.size[0], : self.size[1]]
+
+    def _take(self, rows: Any, cols: Any, same: bool = False) -> Any:
+        xp = self.xp
+        rows = xp.arange(self.size[0]) if rows is None else rows
+        cols = xp.arange(self.size[1]) if cols is None else cols
+        return self.A._take(rows, cols, same)
+
+    def _matvec_cost(self) -> Cost:
+        return self.A.matvec_cost
+
+    def matmat_cost(self, k: float) -> Cost:
+        """That of the extended operator."""
+        return self.A.matmat_cost(k)
+
+    def _dense_cost(self) -> Cost:
+        return self.A.dense_cost
