@@ -30,6 +30,7 @@ __all__ = [
     "PropertyError",
     "RegistrationError",
     "ShapeError",
+    "ShardedOperandError",
     "SingularMatrixError",
     "UnknownNameError",
     "UnreliableResultWarning",
@@ -86,6 +87,11 @@ class ConvergenceError(ColaError, ArithmeticError):
 
 class MemoryBudgetError(ColaError, MemoryError):
     """Answering would need a dense matrix larger than the memory budget."""
+
+
+class ShardedOperandError(MemoryBudgetError, DeviceError):
+    """An operator spread over several devices would have to be gathered onto every one of them, above the
+    budget for that; the message names the algorithms that leave it where it is."""
 
 
 class NoRuleError(ColaError, NotImplementedError):

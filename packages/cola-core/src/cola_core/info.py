@@ -48,6 +48,8 @@ class Info:
     A always); the error estimate has a factor of three for that.
 
     parts: Infos of the leaves of a composed answer. rank: the numerical rank a least-squares answer rests on.
+    gathered: bytes of an operator spread over devices that each of them was given a copy of, for a dense
+    factorisation (``dispatch.gathering``).
     jitter: the multiple of the identity that was added (only on request). normal_residual: of a
     least-squares answer, ``|A^H r| / (|A| |r|)`` with ``r = b - A x``, recomputed at exit.
     """
@@ -69,6 +71,7 @@ class Info:
     normal_residual: Any = None
     rank: Any = None
     jitter: Any = None
+    gathered: float | None = static(default=None)
     rule: str = static(default="")
     plugin: str = static(default="")
     seconds: float | None = static(default=None)
@@ -197,6 +200,7 @@ def combine(parts: Sequence[Info], **changes: Any) -> Info:
     errors = [p.standard_error for p in parts if p.standard_error is not None]
     jitters = [p.jitter for p in parts if p.jitter is not None]
     ranks = [p.rank for p in parts if p.rank is not None]
+    gathered = [p.gathered for p in parts if p.gathered is not None]
     tolerances = [p.tolerance for p in parts if p.tolerance is not None]
     merged = Info(
         method=" + ".join(dict.fromkeys(p.method for p in parts if p.method)),
@@ -216,6 +220,7 @@ def combine(parts: Sequence[Info], **changes: Any) -> Info:
         norm=first.norm if len(parts) == 1 else None,
         normal_residual=first.normal_residual if len(parts) == 1 else None,
         jitter=max(jitters) if len(jitters) > 1 else jitters[0] if jitters else None,
+        gathered=max(gathered, default=None),
         rank=ranks[0] if len(ranks) == 1 else None,
         rule=first.rule if len(parts) == 1 else "",
         plugin=first.plugin if len(parts) == 1 else "",

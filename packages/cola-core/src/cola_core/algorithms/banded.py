@@ -8,7 +8,7 @@ implicitly, by another solve.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -111,6 +111,8 @@ class BandedLU(Algorithm):
     """``P A = L U`` of a band matrix with partial pivoting: ``2 n l (l + u)`` flops once,
     ``2 n (2 l + u)`` a column."""
 
+    gathers: ClassVar[str] = "data"
+
     def applicable(self, question: str, A: Any, *operands: Any) -> bool | str:
         return _is_band(A)
 
@@ -148,6 +150,8 @@ class BandedLU(Algorithm):
 class BandedCholesky(Algorithm):
     """``A = L L^H`` of a PSD band matrix, L with the same band: ``n l^2`` flops once,
     ``4 n l`` a column. Reads the lower half."""
+
+    gathers: ClassVar[str] = "data"
 
     def applicable(self, question: str, A: Any, *operands: Any) -> bool | str:
         band = _is_band(A)
@@ -192,6 +196,8 @@ class BandedCholesky(Algorithm):
 class BandedEigh(Algorithm):
     """Eigenvalues and eigenvectors of a self-adjoint band matrix by LAPACK (stemr, hbevd), NumPy arrays
     only. Reads the lower half."""
+
+    gathers: ClassVar[str] = "data"
 
     def applicable(self, question: str, A: Any, *operands: Any) -> bool | str:
         band = _is_band(A)

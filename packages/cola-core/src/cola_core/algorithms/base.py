@@ -25,10 +25,13 @@ __all__ = ["Algorithm", "Auto", "Iterative", "default_tol", "question_memory", "
 @dataclass(frozen=True)
 class Algorithm:
     """Base of all algorithms. kind: "exact", "iterative" or "stochastic". doubt: how many times longer than
-    estimated ``Auto`` takes it to be at most, where that is less than usual for its kind."""
+    estimated ``Auto`` takes it to be at most, where that is less than usual for its kind. gathers: what of an
+    operator that is spread over devices each of them needs a copy of: "" (products only), "entries" (the
+    dense matrix) or "data" (its arrays)."""
 
     kind: ClassVar[str] = "exact"
     doubt: ClassVar[float | None] = None
+    gathers: ClassVar[str] = ""
     rules: ClassVar[tuple[str, ...]] = ()  # pinned rules; a setting of Auto only
 
     def applicable(self, question: str, A: Any, *operands: Any) -> bool | str:

@@ -4,7 +4,7 @@ Golub & Van Loan, 4th ed., sec. 4.2."""
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, ClassVar
 
 from ..backends.base import Array
 from ..cost import Cost
@@ -29,6 +29,8 @@ class Cholesky(Algorithm):
     unless jitter asks for it. jitter: relative to the mean of the diagonal (of each matrix of a batch); the
     factors are then those of ``A + s I`` with ``s = jitter mean(diag A)``, and ``Info.jitter`` says so.
     """
+
+    gathers: ClassVar[str] = "entries"
 
     jitter: float | None = None
 

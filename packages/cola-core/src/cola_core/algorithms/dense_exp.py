@@ -4,7 +4,7 @@ Al-Mohy & Higham, SIMAX 31 (2009) 970; Higham 2008, eq. 12.2."""
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 from ..backends.base import Array
 from ..cost import Cost
@@ -24,6 +24,8 @@ class ScalingSquaring(Algorithm):
 
     ``sin(A)`` and ``cos(A)``: imaginary and real part of ``exp(i A)`` for real A.
     """
+
+    gathers: ClassVar[str] = "entries"
 
     def applicable(self, question: str, A: Any, *operands: Any) -> bool | str:
         f = operands[0]

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 from ..backends.base import Array
 from ..cost import Cost
@@ -26,6 +26,8 @@ __all__ = ["Eig", "Eigh"]
 class Eigh(Algorithm):
     """``A = V diag(w) V^H`` of a self-adjoint operator, w ascending: about ``9 n^3`` flops.
     Reads the lower triangle."""
+
+    gathers: ClassVar[str] = "entries"
 
     def applicable(self, question: str, A: Any, *operands: Any) -> bool | str:
         return True if A.isa(SelfAdjoint) else "the operator is not declared SelfAdjoint or PSD"
@@ -139,6 +141,8 @@ class Eigh(Algorithm):
 class Eig(Algorithm):
     """``A V = V diag(w)`` of a general operator: about ``25 n^3`` flops;
     eigenvalues are complex, in LAPACK's order."""
+
+    gathers: ClassVar[str] = "entries"
 
     def cost(self, question: str, A: Any, *operands: Any) -> Cost:
         n, b = A.shape[-1], batch_size(A)

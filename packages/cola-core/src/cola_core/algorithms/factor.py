@@ -15,6 +15,8 @@ from functools import partial
 from typing import Any, ClassVar
 
 from ..backends.base import Array, Backend, dtype_name
+from ..dispatch.gathering import report_gathering
+from ..dispatch.placement import shards
 from ..dispatch.session import record
 from ..errors import IllConditionedWarning, NonFiniteError, SingularMatrixError
 from ..info import Info
@@ -50,9 +52,15 @@ def singular_raises() -> Iterator[None]:
 
 
 def dense_entries(A: Any) -> Array:
-    """A's matrix for a dense factorisation, refusing NaN and infinity by name."""
+    """A's matrix for a dense factorisation, refusing NaN and infinity by name. Of an operator spread over
+    devices every one gets a copy, or none if that is too large (``dispatch.gathering``)."""
     be: Backend = A._concrete_backend()
+    spread = shards(A) > 1
+    if spread:
+        report_gathering(A)
     M = A.to_dense()
+    if spread:
+        M = be.gather(M)
     if not be.all_finite(M):
         raise NonFiniteError(
             f"{A!r} contains NaN or infinity; a factorisation would spread it to every entry."

@@ -43,6 +43,8 @@ class LDL(Algorithm):
     True
     """
 
+    gathers: ClassVar[str] = "entries"
+
     def applicable(self, question: str, A: Any, *operands: Any) -> bool | str:
         if not A.isa(SelfAdjoint):
             return "the operator is not declared SelfAdjoint"

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import warnings
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 from ..backends.base import Array, Backend
 from ..cost import Cost
@@ -212,6 +212,8 @@ class Levinson(Algorithm):
     Toeplitz matrix: it warns (``IllConditionedWarning``) where a nearly singular leading minor has cost
     accuracy, and raises SingularMatrixError where one is exactly singular, which does not mean that T is.
     """
+
+    gathers: ClassVar[str] = "data"
 
     def applicable(self, question: str, A: Any, *operands: Any) -> bool | str:
         if not isinstance(A, Toeplitz):

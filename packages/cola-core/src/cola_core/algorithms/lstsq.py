@@ -4,7 +4,7 @@ Golub & Van Loan, 4th ed., sec. 5.3 and 5.5."""
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 from ..backends.base import Array, Backend, dtype_name
 from ..cost import Cost
@@ -59,6 +59,8 @@ class LSTSQ(Algorithm):
     triangular factor; where values cannot be looked at (under a trace), always by the SVD. The numerical rank
     is reported in the Info.
     """
+
+    gathers: ClassVar[str] = "entries"
 
     rcond: float | None = None
 

@@ -4,7 +4,7 @@ Golub & Van Loan, sec. 3.4."""
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -26,6 +26,8 @@ __all__ = ["LU"]
 class LU(Algorithm):
     """``P A = L U``: ``2/3 n^3`` flops once, ``2 n^2`` per right-hand side;
     a condition estimate costs ``O(n^2)``."""
+
+    gathers: ClassVar[str] = "entries"
 
     def cost(self, question: str, A: Any, *operands: Any) -> Cost:
         n, b = max(A.shape[-2:]), batch_size(A)

@@ -7,7 +7,7 @@ in
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -30,6 +30,8 @@ MOST_ROOTS = 24  # under a trace; enough for |log A| up to 4e6
 @dataclass(frozen=True)
 class InverseScalingSquaring(Algorithm):
     """``log(A)`` and ``A^p`` of any regular square matrix that fits, defective ones included."""
+
+    gathers: ClassVar[str] = "entries"
 
     def applicable(self, question: str, A: Any, *operands: Any) -> bool | str:
         f = operands[0]

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import warnings
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 from ..backends.base import Array
 from ..cost import Cost
@@ -41,6 +41,8 @@ class DenmanBeavers(Algorithm):
     No eigenvalue may lie on the closed negative axis; for matrices of a complex dtype those on the open
     axis belong to the branch above it (NumPy), or need a usable eigenbasis (PyTorch, JAX).
     """
+
+    gathers: ClassVar[str] = "entries"
 
     def applicable(self, question: str, A: Any, *operands: Any) -> bool | str:
         f = operands[0]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 from ..backends.base import Array
 from ..cost import Cost
@@ -25,6 +25,8 @@ class NewtonSign(Algorithm):
     """``sign(A)``: the square root of the identity with A's eigenvectors, +1 for those of eigenvalues in the
     right half-plane, -1 in the left. No eigenvalue may lie on the imaginary axis (PropertyError).
     """
+
+    gathers: ClassVar[str] = "entries"
 
     def applicable(self, question: str, A: Any, *operands: Any) -> bool | str:
         return True if operands[0].kind == "sign" else f"computes sign only, not {operands[0].name}"

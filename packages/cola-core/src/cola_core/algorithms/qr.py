@@ -4,7 +4,7 @@ Golub & Van Loan, 4th ed., sec. 5.2."""
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 from ..backends.base import Array
 from ..cost import Cost
@@ -72,6 +72,8 @@ class QR(Algorithm):
     factors of a matrix of full column rank are unique and the same on every array library.
     """
 
+    gathers: ClassVar[str] = "entries"
+
     positive: bool = True
 
     def cost(self, question: str, A: Any, *operands: Any) -> Cost:
@@ -107,6 +109,8 @@ class LQ(Algorithm):
     positive: make L's diagonal real and non-negative, which makes the factors of a matrix of full row rank
     unique (LAPACK leaves the signs open).
     """
+
+    gathers: ClassVar[str] = "entries"
 
     positive: bool = True
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 from ..cost import Cost
 from ..properties import Unitary
@@ -18,6 +18,8 @@ __all__ = ["Schur"]
 class Schur(Algorithm):
     """``A = Z T Z^H``: about ``25 n^3`` flops. SciPy on NumPy, on the host for PyTorch (which has none);
     XLA with LAPACK on JAX (CPU only). No derivative is offered."""
+
+    gathers: ClassVar[str] = "entries"
 
     def cost(self, question: str, A: Any, *operands: Any) -> Cost:
         n, b = A.shape[-1], batch_size(A)

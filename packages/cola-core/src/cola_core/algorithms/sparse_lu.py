@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import warnings
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 from ..backends.base import Array
 from ..cost import Cost
@@ -135,6 +135,8 @@ class SparseLU(Algorithm):
     Fill depends on the pattern; the estimate assumes a 2-d mesh. A triangular pattern is not reordered and
     does not fill: its factorisation is a copy and each solve a substitution.
     """
+
+    gathers: ClassVar[str] = "data"
 
     def applicable(self, question: str, A: Any, *operands: Any) -> bool | str:
         if not _sparse_terms(A):

@@ -4,7 +4,7 @@ Golub & Van Loan, 4th ed., sec. 8.6."""
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 from ..backends.base import Array
 from ..cost import Cost
@@ -26,6 +26,8 @@ class SVD(Algorithm):
     a quarter of that without. Derivatives leave out pairs of equal singular values: exact for what does not
     see the basis of their vectors, refused for what does.
     """
+
+    gathers: ClassVar[str] = "entries"
 
     def cost(self, question: str, A: Any, *operands: Any) -> Cost:
         m, n = A.shape[-2:]

@@ -20,10 +20,12 @@ __all__ = ["BACKEND", "AbstractArray", "AbstractBackend"]
 
 
 class AbstractArray:
-    """A shape and a dtype. shards: how many parts the array it stands for is cut into over devices."""
+    """A shape and a dtype. shards: how many parts the array it stands for is cut into over devices, pieces:
+    how many along each axis (none: it is whole)."""
 
     __array_ufunc__ = None
     shards = 1
+    pieces: tuple[int, ...] = ()
 
     def __init__(self, shape: Any, dtype: Any) -> None:
         self.shape = tuple(int(s) for s in shape)
@@ -40,7 +42,10 @@ class AbstractArray:
 
     @property
     def mT(self) -> AbstractArray:
-        return AbstractArray((*self.shape[:-2], self.shape[-1], self.shape[-2]), self.dtype)
+        out = AbstractArray((*self.shape[:-2], self.shape[-1], self.shape[-2]), self.dtype)
+        if self.pieces:
+            out.shards, out.pieces = self.shards, (*self.pieces[:-2], self.pieces[-1], self.pieces[-2])
+        return out
 
     @property
     def T(self) -> AbstractArray:

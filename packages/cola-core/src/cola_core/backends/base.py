@@ -100,6 +100,22 @@ class Backend:
         """How many different parts x is cut into over devices; 1 for an array that is whole everywhere."""
         return 1
 
+    def pieces(self, x: Array) -> tuple[int, ...]:
+        """Into how many pieces each axis of x is cut over devices."""
+        return (1,) * len(x.shape)
+
+    def gather(self, x: Array) -> Array:
+        """x whole on every device that holds a part of it."""
+        return x
+
+    def collectives(self, fn: Callable[..., Any], *args: Any) -> dict[str, dict[str, int]] | None:
+        """What the compiled ``fn(*args)`` sends between devices, by kind; None where nothing is compiled."""
+        return None
+
+    def lying_like(self, x: Array, like: Array) -> Array:
+        """x spread over devices as an array of the same shape is."""
+        return x
+
     def is_concrete(self, *xs: Any) -> bool:
         return True
 

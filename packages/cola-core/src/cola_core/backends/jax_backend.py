@@ -66,13 +66,25 @@ class JaxBackend(DerivedBackend):
         return "cuda" if kind == "gpu" else str(kind)
 
     def shards(self, x: Array) -> int:
+        return math.prod(self.pieces(x))
+
+    def pieces(self, x: Array) -> tuple[int, ...]:
         if isinstance(x, jax.core.Tracer):
             return jax_sharding.pieces(x)
         if x.sharding.num_devices == 1 or x.size == 0:
-            return 1
-        return math.prod(
-            -(-n // part) for n, part in zip(x.shape, x.sharding.shard_shape(x.shape), strict=True)
-        )
+            return (1,) * x.ndim
+        return tuple(-(-n // part) for n, part in zip(x.shape, x.sharding.shard_shape(x.shape), strict=True))
+
+    def gather(self, x: Array) -> Array:
+        return jax_sharding.gather(x)
+
+    def collectives(self, fn: Callable[..., Any], *args: Any) -> dict[str, dict[str, int]] | None:
+        from .jax_collectives import compiled_collectives, summary
+
+        return summary(compiled_collectives(fn, *args))
+
+    def lying_like(self, x: Array, like: Array) -> Array:
+        return jax_sharding.lying_like(x, like)
 
     def is_concrete(self, *xs: Any) -> bool:
         if any(isinstance(x, jax.core.Tracer) for x in xs):
@@ -127,11 +139,13 @@ class JaxBackend(DerivedBackend):
                 f"triangular matrix of shape {L.shape} is singular: a diagonal entry is exactly zero"
             )
         batch = jnp.broadcast_shapes(L.shape[:-2], B.shape[:-2])
+        given, B = B, jax_sharding.whole_columns(B)
         L = jnp.broadcast_to(L.astype(dtype), batch + L.shape[-2:])
         B = jnp.broadcast_to(B.astype(dtype), batch + B.shape[-2:])
         if not B.size or not L.size:
             return B
-        return jax.lax.linalg.triangular_solve(L, B, left_side=True, lower=lower, unit_diagonal=unit)
+        X = jax.lax.linalg.triangular_solve(L, B, left_side=True, lower=lower, unit_diagonal=unit)
+        return jax_sharding.along(X, given)
 
     def lu_factor(self, A: Array) -> Any:
         if not A.size:
@@ -150,13 +164,14 @@ class JaxBackend(DerivedBackend):
         batch = jnp.broadcast_shapes(lu.shape[:-2], B.shape[:-2])
         lu = jnp.broadcast_to(lu.astype(dtype), batch + lu.shape[-2:])
         piv = jnp.broadcast_to(piv, batch + piv.shape[-1:])
+        given, B = B, jax_sharding.whole_columns(B)
         B = jnp.broadcast_to(B.astype(dtype), batch + B.shape[-2:])
         if not B.size or not lu.size:
             return B
         solve = lambda f, p, rhs: jax.scipy.linalg.lu_solve((f, p), rhs, trans=2 if adjoint else 0)  # noqa: E731
         for _ in batch:
             solve = jax.vmap(solve)
-        return solve(lu, piv, B)
+        return jax_sharding.along(solve(lu, piv, B), given)
 
     def lu_slogdet(self, factors: Any) -> tuple[Array, Array]:
         lu, piv = factors

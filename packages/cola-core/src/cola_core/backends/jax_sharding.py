@@ -13,9 +13,9 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-from jax.sharding import PartitionSpec
+from jax.sharding import NamedSharding, PartitionSpec
 
-__all__ = ["matmul", "pieces", "reshape"]
+__all__ = ["along", "gather", "lying_like", "matmul", "pieces", "reshape", "whole_columns"]
 
 
 def _spec(x: Any) -> tuple[Any, ...]:
@@ -29,9 +29,42 @@ def _pieces(x: Any, names: Any) -> int:
     return math.prod([mesh.shape[name] for name in (names if isinstance(names, tuple) else (names,))])
 
 
-def pieces(x: Any) -> int:
-    """Into how many parts the explicit axes cut an array."""
-    return math.prod([_pieces(x, names) for names in _spec(x) if names is not None])
+def pieces(x: Any) -> tuple[int, ...]:
+    """Into how many pieces the explicit axes cut each axis of an array."""
+    return tuple(1 if names is None else _pieces(x, names) for names in _spec(x))
+
+
+def gather(x: Any) -> Any:
+    """x whole on every device of its mesh; inside of a compiled program that is said of explicit axes only,
+    as the compiler places what lies along automatic ones."""
+    if any(names is not None for names in _spec(x)):
+        return jax.sharding.reshard(x, PartitionSpec())
+    if isinstance(x, jax.core.Tracer) or x.sharding.is_fully_replicated:
+        return x
+    if isinstance(x.sharding, NamedSharding):
+        return jax.device_put(x, NamedSharding(x.sharding.mesh, PartitionSpec()))
+    return x
+
+
+def lying_like(x: Any, like: Any) -> Any:
+    """x spread over devices as an array of the same shape is."""
+    if any(names is not None for names in _spec(like)):
+        return jax.sharding.reshard(x, PartitionSpec(*_spec(like)))
+    if isinstance(x, jax.core.Tracer) or isinstance(like, jax.core.Tracer):
+        return x
+    return x if x.sharding == like.sharding else jax.device_put(x, like.sharding)
+
+
+def whole_columns(x: Any) -> Any:
+    """x with its rows gathered where they are spread over explicit axes: what factors are solved with."""
+    spec = _spec(x)
+    return x if spec[-2] is None else jax.sharding.reshard(x, PartitionSpec(*spec[:-2], None, spec[-1]))
+
+
+def along(x: Any, like: Any) -> Any:
+    """x with its rows spread over the explicit axes that those of ``like`` are spread over."""
+    rows = _spec(like)[-2]
+    return x if rows is None else jax.sharding.reshard(x, PartitionSpec(*_spec(x)[:-2], rows, _spec(x)[-1]))
 
 
 def matmul(a: Any, b: Any) -> Any:

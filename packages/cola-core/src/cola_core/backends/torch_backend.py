@@ -77,10 +77,14 @@ class TorchBackend(DerivedBackend):
         return x.device.type  # type: ignore[no-any-return]
 
     def shards(self, x: Array) -> int:
-        placements = None if type(x) is torch.Tensor else getattr(x, "placements", None)  # of a DTensor
-        if placements is None:
-            return 1
-        return math.prod(x.device_mesh.size(i) for i, p in enumerate(placements) if p.is_shard())
+        return 1 if type(x) is torch.Tensor else math.prod(self.pieces(x))
+
+    def pieces(self, x: Array) -> tuple[int, ...]:
+        out = [1] * x.ndim
+        for i, placement in enumerate(getattr(x, "placements", ())):  # of a DTensor
+            if placement.is_shard():
+                out[placement.dim] *= x.device_mesh.size(i)
+        return tuple(out)
 
     def is_concrete(self, *xs: Any) -> bool:
         # torch.func and torch.compile wrap tensors; reading a value there is an error or a graph break

@@ -11,6 +11,7 @@ from __future__ import annotations
 from ..migration import callable_module
 from .choose import Candidate, ask
 from .explain import explain
+from .gathering import gathering
 from .placement import device_kind, shards
 from .plan import Plan, PlanNode
 from .question import Question, question_of, reporting
@@ -33,6 +34,7 @@ __all__ = [
     "ask",
     "device_kind",
     "explain",
+    "gathering",
     "infos",
     "question_of",
     "reporting",

@@ -7,6 +7,7 @@ from weakref import ref
 
 from ..backends import backend_of_type
 from ..backends.abstract import AbstractArray
+from ..backends.pieces import pieces
 from ..interop import convert
 from ..operators import LinearOperator, map_leaves
 
@@ -38,7 +39,7 @@ def _leaf(x: Any) -> Any:
     made = AbstractArray(x.shape, x.dtype)
     spread = backend.shards(x) if backend.name != "abstract" else x.shards
     if spread > 1:
-        made.shards = spread
+        made.shards, made.pieces = spread, pieces(x)
     return made
 
 

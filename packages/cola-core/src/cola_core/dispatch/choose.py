@@ -8,14 +8,18 @@ static facts alone, so it is remembered for operands with the same facts.
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Any
 
+from ..backends import backend_of_type
 from ..backends.base import dtype_name
 from ..errors import AmbiguousRuleError, NoRuleError, UnknownNameError
 from ..profile import profile
+from .communication import priced
 from .facts import facts
-from .placement import device_kind
+from .gathering import gathered_bytes, gathering, mebibytes, refuse_gathering
+from .placement import device_kind, shards
 from .registry import REGISTRY, AlgorithmEntry
 from .rule import Provenance, Rule
 from .session import SESSION, array_library
@@ -73,17 +77,35 @@ def _answer(question: Any, args: tuple[Any, ...], alg: Any, node: Any) -> Any:
                 node.refused(rule.id, "returned NotImplemented", rule.provenance)
     chosen, entry = choose_algorithm(question, args, alg, node)
     if node is not None:
-        node.chose_algorithm(chosen, entry, question, args)
+        node.chose_algorithm(chosen, entry, question, args, getattr(alg, "memory_budget", None))
         if node.thorough and not isinstance(alg, _auto()):
             price_algorithms(question, args, node, f"alg={type(alg).__name__}(...) was asked for", entry)
         if node.planning:
             return question.abstract(*args)
     try:
-        answer = getattr(chosen, question.name)(*args)
+        if getattr(chosen, "gathers", "") and shards(A) > 1:
+            answer = _gathered(question, args, alg, chosen)
+        else:
+            answer = getattr(chosen, question.name)(*args)
     except Exception as error:
         _note(error, f"while {chosen!r} answered {question.name}({A!r})")
         raise
     _answered("", entry.provenance.plugin, type(chosen).__name__)
+    return answer
+
+
+def _gathered(question: Any, args: tuple[Any, ...], alg: Any, chosen: Any) -> Any:
+    """The answer of an algorithm that needs all of a spread operand on every device, if the budget allows."""
+    limit = alg.memory_budget if isinstance(alg, _auto()) else None
+    refuse_gathering(args[0], repr(chosen), chosen.gathers, limit)
+    be = args[0]._concrete_backend()
+    beside = [x for x in args[1:] if backend_of_type(type(x)) is be]
+    whole = (args[0], *(be.gather(x) if backend_of_type(type(x)) is be else x for x in args[1:]))
+    with gathering(limit) if limit is not None else nullcontext():
+        answer = getattr(chosen, question.name)(*whole)
+    for x in beside:  # a solution lies like the right-hand side that it came with
+        if getattr(answer, "shape", None) == x.shape:
+            return be.lying_like(answer, x)
     return answer
 
 
@@ -230,7 +252,7 @@ def _cheapest(question: Any, args: tuple[Any, ...], alg: Any, node: Any) -> tupl
     candidates: list[Candidate] = []
     reasons: list[str] = []
     machine, dtype, library = profile(device_kind(A)), dtype_name(A.dtype), array_library(A)
-    limit = alg.memory_budget
+    limit, spread = alg.memory_budget, shards(A)
     for entry in REGISTRY.algorithms.get(question.name, []):
         if not entry.automatic:
             if node is not None:
@@ -240,8 +262,14 @@ def _cheapest(question: Any, args: tuple[Any, ...], alg: Any, node: Any) -> tupl
         verdict = candidate.applicable(question.name, *args)
         cost = None
         if verdict is True:
-            cost = candidate.cost(question.name, *args)
-            if cost.memory > limit:
+            cost = priced(candidate, question.name, args)
+            copied = gathered_bytes(A, getattr(candidate, "gathers", "")) if spread > 1 else 0.0
+            if copied > limit:
+                verdict = (
+                    f"would gather {mebibytes(copied)} MiB onto each of {spread} devices, the budget is "
+                    f"{mebibytes(limit)} MiB"
+                )
+            elif cost.memory > limit:
                 verdict = f"needs {cost.memory / 2**20:,.0f} MiB, the budget is {limit / 2**20:,.0f} MiB"
             elif alg.accuracy is not None and not alg.attains(candidate, question.name, args):
                 attained = candidate.accuracy(question.name, *args)
@@ -329,7 +357,7 @@ def _priced(question: Any, args: tuple[Any, ...], alg: Any, node: Any, entry: An
         candidate = alg.configure(entry.cls)
         verdict = candidate.applicable(question.name, *args)
         if verdict is True:
-            cost = candidate.cost(question.name, *args)
+            cost = priced(candidate, question.name, args)
             estimate = seconds(cost, args[0])
         else:
             why = str(verdict)

@@ -11,6 +11,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ..cost import Cost
+from .communication import priced, product_bytes
+from .gathering import gathering_note
 from .rule import Provenance
 
 __all__ = ["Plan", "PlanNode", "Refusal"]
@@ -57,6 +59,8 @@ class PlanNode:
     cost: Cost | None = None
     accuracy: float | None = None
     own_seconds: float = 0.0
+    sent_per_product: float = 0.0
+    collectives: dict[str, Any] | None = None
     seconds: float | None = None
     peak: float | None = None
     products: float | None = None
@@ -75,10 +79,14 @@ class PlanNode:
         if rule.cost is not None:
             self._costs(rule.cost(*args, alg=alg), args[0])
 
-    def chose_algorithm(self, alg: Any, entry: Any, question: Any, args: tuple[Any, ...]) -> None:
+    def chose_algorithm(
+        self, alg: Any, entry: Any, question: Any, args: tuple[Any, ...], limit: float | None = None
+    ) -> None:
         self.by, self.kind, self.settings = entry.id, alg.kind, alg.describe()
         self._from(entry.provenance)
-        self._costs(alg.cost(question.name, *args), args[0])
+        self._costs(priced(alg, question.name, args), args[0])
+        self.sent_per_product = product_bytes(args[0])
+        self.note = gathering_note(args[0], getattr(alg, "gathers", ""), limit)
         if hasattr(alg, "accuracy"):
             self.accuracy = alg.accuracy(question.name, *args)
 
@@ -144,6 +152,8 @@ class PlanNode:
             "matvecs": total.matvecs,
             "syncs": total.syncs,
             "sent_between_devices": total.moved,
+            "sent_per_product": self.sent_per_product,
+            "measured_collectives": self.collectives,
             "accuracy": self.accuracy,
             "estimated_seconds": self.estimate,
             "measured_seconds": self.seconds,
@@ -231,6 +241,8 @@ def estimated_text(node: PlanNode) -> str:
     products = f", {_count(total.matvecs)} products" if total.matvecs and node.kind != "exact" else ""
     work = f"~{_si(total.arithmetic)}flop, {_si(total.bytes)}B moved, {_si(total.memory)}B held"
     sent = f", {_si(total.moved)}B sent between devices" if total.moved else ""
+    if sent and node.sent_per_product:
+        sent += f" ({_si(node.sent_per_product)}B a product)"
     return f"{work}{sent}{products}, ~{_time(node.estimate)}"
 
 
@@ -243,9 +255,17 @@ def measured_text(node: PlanNode) -> str:
         found.append(f"{_si(node.peak)}B held")
     if node.products is not None:
         found.append(f"{_count(node.products)} products")
+    if node.collectives is not None:
+        found.append(_collectives_text(node.collectives))
     if node.residual is not None:
         found.append(f"residual {node.residual:.1e}")
     return ", ".join(found)
+
+
+def _collectives_text(found: dict[str, Any]) -> str:
+    """What one compiled product sends."""
+    each = [f"{v['count']} {kind} of {_si(v['bytes'])}B" for kind, v in found.items()]
+    return f"compiled product: {' + '.join(each) if each else 'nothing sent'}"
 
 
 def refusal_text(r: Refusal) -> str:

@@ -115,6 +115,8 @@ def reporting(
         answer = compute()
     finally:
         SESSION.reset(token)
+    if inner.gathered and outer is not None:
+        outer.gathered = max(outer.gathered, inner.gathered)
     if outer is None:
         _refuse_nan(name, operands, answer)
     if not inner.infos and not wanted:
@@ -124,6 +126,8 @@ def reporting(
         info = combine(inner.infos, seconds=seconds)
     else:
         info = Info(method=inner.method or "direct", seconds=seconds)
+    if inner.gathered:
+        info = info.replace(gathered=inner.gathered)
     if not info.rule:
         info = info.replace(rule=inner.rule, plugin=info.plugin or inner.plugin)
     # an algorithm has looked at it itself

@@ -111,7 +111,12 @@ class Recorder:
         node.products = float(sum(made)) if made else None
         missed = next((i for i in new if i.converged is False), None)
         if missed is not None:
-            node.note = f"{missed.method} did not converge: {missed.reason}"
+            told = f"{missed.method} did not converge: {missed.reason}"
+            node.note = f"{node.note}; {told}" if node.note else told
+        if self.measure and node.sent_per_product:
+            node.collectives = _of_product(args)
+            running.spent += time.perf_counter() - stop
+            stop = time.perf_counter()
         if self.measure:
             from .residuals import residual
 
@@ -148,6 +153,18 @@ class Recorder:
 
     def _tracing(self) -> bool:
         return self.measure and self.library == "numpy" and tracemalloc.is_tracing()
+
+
+def _of_product(args: tuple[Any, ...]) -> Any:
+    """What the compiled product with a vector sends between devices: with one that lies like those asked
+    about, where there is one."""
+    A = args[0]
+    be = A._concrete_backend()
+    n = A.shape[-1]
+    right = [x for x in args[1:] if getattr(x, "shape", ())[:1] == (n,) and not hasattr(x, "_child_fields")]
+    x = right[0] if right else be.zeros((n,), A.dtype, A.device)
+    x = x if len(x.shape) == 1 else x[:, :1]
+    return be.collectives(lambda A, x: A @ x, A, x)
 
 
 def _plain(value: Any) -> bool:

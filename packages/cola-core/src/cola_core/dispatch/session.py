@@ -37,6 +37,7 @@ class Session:
     question: the name of the outermost question, for which an explicit algorithm was meant. wanted: somebody
     will look at the Info, so that direct algorithms should say how well they did, too. method: the algorithms
     that answered so far. on_failure: what a missed tolerance does, also that of a derivative's solve later.
+    gathered: bytes of an operator spread over devices that each was given (``gathering``).
     """
 
     infos: list[Info] = field(default_factory=list)
@@ -47,6 +48,7 @@ class Session:
     wanted: bool = False
     method: str = ""
     on_failure: str = "warn"
+    gathered: float = 0.0
 
 
 SESSION: ContextVar[Session | None] = ContextVar("cola_core_session", default=None)

@@ -9,7 +9,7 @@ import the questions asked of them (``cola_core.linalg``).
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, ClassVar
 from weakref import ref
 
@@ -21,6 +21,7 @@ from ..errors import BackendError, DeviceError, DTypeError, MemoryBudgetError, S
 from ..interop import library_of
 from ..properties import Property, SelfAdjoint, closure
 from ..pytree import cached, map_leaves, pending, register_pytrees, tree_leaves, unflatten
+from .communication import leaf_product
 from .protocols import TorchFunction, array_function, array_ufunc, torch_function
 
 __all__ = ["LinearOperator"]
@@ -174,6 +175,13 @@ class LinearOperator:
         m, n = self.shape[-2:]
         return Cost(2.0 * m * n, self.itemsize * (m * n + m + n), self.itemsize * (m + n), 1)
 
+    def _sent(self, columns: float) -> float:
+        """Bytes that a device receives from the others in a product with so many vectors, where the arrays
+        are spread over devices (``operators.communication``): what the parts receive; of a leaf, all of the
+        vectors."""
+        parts = [p for p in self._parts() if isinstance(p, LinearOperator)]
+        return sum(p._sent(columns) for p in parts) if parts else leaf_product(self, columns)
+
     def _dense_cost(self) -> Cost:
         """Cost of the entries: those of a structured operator are written once, others take n products."""
         size = float(self.itemsize) * math.prod(self.shape)
@@ -325,7 +333,14 @@ class LinearOperator:
     @property
     def matvec_cost(self) -> Cost:
         """Estimated cost of ``A @ v`` for one vector (one for each matrix of a batch)."""
-        return self._over_batch(self._matvec_cost())
+        return self._placed(self._over_batch(self._matvec_cost()), 1)
+
+    def _placed(self, cost: Cost, columns: float) -> Cost:
+        """The cost with what is sent between devices."""
+        if self.backend is None or self.backend.name == "numpy":
+            return cost
+        sent = self._sent(columns)
+        return replace(cost, moved=sent) if sent else cost
 
     def _over_batch(self, one: Cost) -> Cost:
         """The cost of a leaf for its whole batch; the parts of a composition count theirs."""
@@ -342,9 +357,8 @@ class LinearOperator:
         """Estimated cost of ``A @ X`` for k columns at once: the operator's own data are read only once."""
         one = self._matvec_cost()
         vectors = self.itemsize * (self.shape[-1] + self.shape[-2])
-        return self._over_batch(
-            Cost(one.flops * k, one.bytes + (k - 1) * vectors, one.memory * k, k, one.calls)
-        )
+        made = Cost(one.flops * k, one.bytes + (k - 1) * vectors, one.memory * k, k, one.calls)
+        return self._placed(self._over_batch(made), k)
 
     @property
     def dense_cost(self) -> Cost:

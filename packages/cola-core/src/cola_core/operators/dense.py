@@ -6,10 +6,12 @@ from typing import Any, ClassVar
 
 from ..backends import backend_of_type, get_backend
 from ..backends.base import Array
+from ..backends.pieces import pieces
 from ..cost import Cost
 from ..errors import NonSquareError, ShapeError
 from ..pytree import operator, static
 from .base import LinearOperator
+from .communication import all_gather, all_reduce
 
 __all__ = ["Dense", "Triangular"]
 
@@ -65,6 +67,12 @@ class Dense(LinearOperator):
 
     def _dense_cost(self) -> Cost:
         return Cost(calls=0)
+
+    def _sent(self, columns: float) -> float:
+        # rows that are spread need all of the vectors, columns that are spread give summands of the answer
+        m, n = self.shape[-2:]
+        rows, cols = pieces(self.array)[-2:]
+        return self.itemsize * columns * (all_gather(n, rows) + all_reduce(m, cols))
 
     def _plus(self, other: LinearOperator) -> Any:
         if type(other) is Dense and other.shape == self.shape and other.backend is self.backend:

@@ -26,6 +26,9 @@ class _DiagonalCost:
         n = self.shape[-1]
         return Cost(n, 3 * self.itemsize * n, 2 * self.itemsize * n, 1)
 
+    def _sent(self, columns: float) -> float:
+        return 0.0
+
 
 @operator
 class Diagonal(_DiagonalCost, LinearOperator):

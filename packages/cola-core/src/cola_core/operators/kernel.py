@@ -18,6 +18,7 @@ from ..errors import ShapeError
 from ..properties import Property
 from ..pytree import operator, static
 from .base import LinearOperator
+from .communication import all_gather, devices_of
 from .dense import as_matrix_entries
 from .derivative import put_together, take_apart
 
@@ -267,6 +268,11 @@ class Kernel(LinearOperator):
             10.0 * blocks,
         )
 
+    def _sent(self, columns: float) -> float:
+        # the points and the vectors that belong to the columns
+        p = devices_of((self.x1, self.x2))
+        return self.itemsize * all_gather(self.shape[-1] * (self.x1.shape[-1] + columns), p)
+
     def _dense_cost(self) -> Cost:
         one = self._matvec_cost()
         size = float(self.itemsize) * self.shape[-2] * self.shape[-1]
@@ -276,10 +282,11 @@ class Kernel(LinearOperator):
         """k columns at once evaluate the function once."""
         one = self._matvec_cost()
         m, n = self.shape[-2:]
-        return Cost(
+        made = Cost(
             one.flops + 2.0 * m * n * (k - 1),
             one.bytes + (k - 1) * self.itemsize * (m + n),
             one.memory + self.itemsize * (m + n) * k,
             k,
             one.calls,
         )
+        return self._placed(made, k)

@@ -123,6 +123,15 @@ class Kronecker(LinearOperator):
             *(matmul(a, b) for a, b in zip(self.Ms, other.Ms, strict=True)), declared=frozenset(keep)
         )
 
+    def _sent(self, columns: float) -> float:
+        total, left = 0.0, 1
+        right = math.prod([M.shape[-1] for M in self.Ms])
+        for M in self.Ms:
+            right //= max(M.shape[-1], 1)
+            total += M._sent(left * right * columns)
+            left *= M.shape[-2]
+        return total
+
     def _matvec_cost(self) -> Cost:
         total, left = Cost(calls=0), 1
         right = math.prod([M.shape[-1] for M in self.Ms])

@@ -96,6 +96,10 @@ class KronSum(LinearOperator):
             return self
         return self.replace(Ms=tuple(SelfAdjoint(M) for M in self.Ms))  # type: ignore[no-any-return]
 
+    def _sent(self, columns: float) -> float:
+        N = self.shape[-1]
+        return sum(M._sent(columns * (N // max(M.shape[-1], 1))) for M in self.Ms)
+
     def _matvec_cost(self) -> Cost:
         N = self.shape[-1]
         total = Cost(calls=0)

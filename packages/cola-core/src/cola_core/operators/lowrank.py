@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from ..backends.base import Array
+from ..backends.pieces import pieces
 from ..cost import Cost
 from ..errors import ShapeError
 from ..properties import PSD, Property
 from ..pytree import operator
 from .base import LinearOperator
+from .communication import all_reduce
 from .dense import as_matrix_entries
 
 __all__ = ["LowRank"]
@@ -81,6 +83,10 @@ class LowRank(LinearOperator):
         m, n = self.shape[-2:]
         k = self.rank
         return Cost(2.0 * (m + n) * k, self.itemsize * ((m + n) * k + m + n), self.itemsize * (m + n), 2)
+
+    def _sent(self, columns: float) -> float:
+        # V^H x is a sum over what the devices hold, as short as the rank
+        return self.itemsize * all_reduce(self.rank * columns, pieces(self.right)[-2])
 
     def _dense_cost(self) -> Cost:
         m, n = self.shape[-2:]

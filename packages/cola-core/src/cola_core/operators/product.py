@@ -133,7 +133,7 @@ class Product(LinearOperator):
         total = Cost(calls=0)
         for M in self.Ms:
             total = total + M.matmat_cost(k)
-        return Cost(total.flops, total.bytes, total.memory, k, total.calls)
+        return self._placed(Cost(total.flops, total.bytes, total.memory, k, total.calls), k)
 
     def _dense_cost(self) -> Cost:
         size = float(self.itemsize) * math.prod(self.shape)

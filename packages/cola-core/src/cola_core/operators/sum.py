@@ -108,7 +108,8 @@ class Sum(LinearOperator):
         m, total = self.shape[-2], Cost(calls=0)
         for M in self.Ms:
             total = total + M.matmat_cost(k) + Cost(m * k, 3 * self.itemsize * m * k)
-        return Cost(total.flops, total.bytes, total.memory + self.itemsize * m * k, k, total.calls)
+        made = Cost(total.flops, total.bytes, total.memory + self.itemsize * m * k, k, total.calls)
+        return self._placed(made, k)
 
     def _dense_cost(self) -> Cost:
         size = float(self.itemsize) * math.prod(self.shape)
