@@ -62,6 +62,13 @@ class RowBlockDense(OnDevices, ops.Dense):
 
         return on_blocks(local, self.mesh, self.axes, [(array, along), (X, lies)], out, vectors=1)
 
+    def _sent(self, columns: float) -> float:
+        p = pieces(self.mesh, self.axes)
+        m, n = self.shape[-2:]
+        if self.split == "rows":
+            return self.itemsize * columns * (n * (p - 1) / p if n % p == 0 else 0.0)
+        return self.itemsize * columns * m * (p - 1) / p * (1 if m % p == 0 else 2)
+
     def _like(self, array: Any, flipped: bool = False) -> RowBlockDense:
         split = {"rows": "columns", "columns": "rows"}[self.split] if flipped else self.split
         made: RowBlockDense = self.replace(array=array, split=split, declared=frozenset())
