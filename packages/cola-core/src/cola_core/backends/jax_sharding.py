@@ -67,6 +67,12 @@ def along(x: Any, like: Any) -> Any:
     return x if rows is None else jax.sharding.reshard(x, PartitionSpec(*_spec(x)[:-2], rows, _spec(x)[-1]))
 
 
+def _lying(x: Any, *names: Any) -> NamedSharding:
+    """A layout on the mesh of x, which need not be the one of the context."""
+    mesh = jax.typeof(x).sharding.mesh if isinstance(x, jax.core.Tracer) else x.sharding.mesh
+    return NamedSharding(mesh, PartitionSpec(*names))
+
+
 def matmul(a: Any, b: Any) -> Any:
     """``jnp.matmul``."""
     left, right = _spec(a), _spec(b)
@@ -78,7 +84,7 @@ def matmul(a: Any, b: Any) -> Any:
     if rows == (None,) and contracted[1] not in columns and a.shape[-2] % _pieces(a, contracted[1]) == 0:
         rows = (contracted[1],)
     batch = left[:-2] if a.ndim >= b.ndim else right[:-2]
-    return jnp.matmul(a, b, out_sharding=PartitionSpec(*batch, *rows, *columns))
+    return jnp.matmul(a, b, out_sharding=_lying(a, *batch, *rows, *columns))
 
 
 def reshape(x: Any, shape: tuple[int, ...]) -> Any:
@@ -90,9 +96,7 @@ def reshape(x: Any, shape: tuple[int, ...]) -> Any:
         known = math.prod([s for s in shape if s != -1])
         shape = tuple(x.size // max(known, 1) if s == -1 else s for s in shape)
     found = _reshaped_spec(x, spec, shape)
-    return (
-        jnp.reshape(x, shape) if found is None else jnp.reshape(x, shape, out_sharding=PartitionSpec(*found))
-    )
+    return jnp.reshape(x, shape) if found is None else jnp.reshape(x, shape, out_sharding=_lying(x, *found))
 
 
 def _reshaped_spec(x: Any, spec: tuple[Any, ...], shape: tuple[int, ...]) -> list[Any] | None:

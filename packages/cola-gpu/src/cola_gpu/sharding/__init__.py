@@ -6,7 +6,7 @@ communication has to be controlled it is a subclass whose products say what is s
 ``RingKernel``); all else stays the class it was. Every algorithm of the core runs on it
 unchanged. ``shard_report(A)`` says for each array how it lies, how many bytes each device holds, and, where
 it is copied onto every device, why. ``shard_vector(b, mesh)`` lays a vector as products expect it and return
-it.
+it. ``check_sharded`` holds products to bounds on communication and memory.
 
 Vectors: a vector whose length the number of devices divides lies in rows over the mesh, and ``A @ x`` lies
 like ``x`` for square A. JAX cannot spread an array over a number of devices that does not divide its length;
@@ -23,6 +23,7 @@ from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from .checks import ProgramFacts, ShardingError, check_sharded, program_facts
     from .dense import RowBlockDense
     from .kernel import RingKernel
     from .padded import Padded
@@ -34,9 +35,13 @@ __all__ = [
     "Layout",
     "LeafReport",
     "Padded",
+    "ProgramFacts",
     "RingKernel",
     "RowBlockDense",
     "ShardReport",
+    "ShardingError",
+    "check_sharded",
+    "program_facts",
     "shard",
     "shard_report",
     "shard_vector",
@@ -47,9 +52,13 @@ _WHERE = {
     "Layout": "table",
     "LeafReport": "report",
     "Padded": "padded",
+    "ProgramFacts": "checks",
     "RingKernel": "kernel",
     "RowBlockDense": "dense",
     "ShardReport": "report",
+    "ShardingError": "checks",
+    "check_sharded": "checks",
+    "program_facts": "checks",
     "shard": "table",
     "shard_report": "report",
     "shard_vector": "placing",
