@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from cola_core.errors import NotDifferentiableError
 from cola_gpu import lapack
 
 torch = pytest.importorskip("torch")
@@ -80,16 +81,47 @@ def test_vmap_and_hessian(rng):
     torch.testing.assert_close(batched[1], torch.func.grad(loss)(A[1]))
 
 
-@pytest.mark.parametrize(
-    "diagonal", [[1.0, 1.0, 2.0, 2.0], [0.0, 0.0, 0.0, 0.0], [1.0, 1.0 + 1e-14, 2.0, 3.0]]
-)
-def test_ties_give_finite_gradients(diagonal):
-    A = torch.diag(torch.tensor(diagonal, dtype=torch.float64)).requires_grad_()
+@pytest.mark.parametrize("diagonal", [[1.0, 1.0, 2.0, 2.0], [1.0, 1.0 + 1e-14, 2.0, 3.0]])
+def test_second_derivatives_at_ties(rng, diagonal):
+    # the two lowest eigenvectors enter through their projector alone, which no tie disturbs
+    D, C, E = (torch.tensor(x + x.T) for x in rng.standard_normal((3, 4, 4)))
+
+    def loss(A):
+        U = lapack.syevd(A).U[:2]
+        return ((U.mT @ U) * C).sum()
+
+    A = torch.diag(torch.tensor(diagonal, dtype=torch.float64))
+    x = A.clone().requires_grad_()
+    (g,) = torch.autograd.grad(loss(x), x, create_graph=True)
+    (gg,) = torch.autograd.grad((g * D).sum(), x)
+    step, mixed = 1e-4, 0.0
+    for s, t in [(1, 1), (1, -1), (-1, 1), (-1, -1)]:
+        V = torch.linalg.eigh(A + s * step * D + t * step * E)[1][:, :2]
+        mixed += s * t * float(((V @ V.mT) * C).sum()) / (4 * step**2)
+    assert float((gg * E).sum()) == pytest.approx(mixed, rel=1e-5)
+
+
+def test_gap_tol_of_syevd():
+    A = torch.diag(torch.tensor([1.0, 1.0 + 1e-6, 2.0], dtype=torch.float64)).requires_grad_()
+    C = torch.tensor([[0.0, 1.0, 1.0], [1.0, 0.0, 1.0], [1.0, 1.0, 0.0]], dtype=torch.float64)
+
+    def gradient(rows, gap_tol):
+        U = lapack.syevd(A, gap_tol=gap_tol).U[:rows]
+        return torch.autograd.grad(((U.mT @ U) * C).sum(), A)[0]
+
+    torch.testing.assert_close(gradient(2, 1e-5), gradient(2, None), rtol=1e-5, atol=1e-5)
+    assert abs(gradient(1, None)[0, 1]) > 1e5  # one of them alone turns fast
+    with pytest.raises(NotDifferentiableError, match="basis"):
+        gradient(1, 1e-5)
+
+
+def test_a_loss_of_part_of_a_tied_group_is_refused():
+    A = torch.zeros((4, 4), dtype=torch.float64, requires_grad=True)
     U, lam = lapack.syevd(A)
-    P = U[:2].mT @ U[:2]
-    (g,) = torch.autograd.grad((P[0, 1] + P[2, 0]) + (lam**2).sum(), A, create_graph=True)
-    (gg,) = torch.autograd.grad(g.square().sum(), A)
-    assert torch.isfinite(g).all() and torch.isfinite(gg).all()
+    with pytest.raises(NotDifferentiableError, match="basis"):
+        torch.autograd.grad(U[0, 1] + 2 * U[1, 0], A, retain_graph=True)
+    (g,) = torch.autograd.grad((lam**2).sum(), A)
+    assert (g == 0).all()
 
 
 def test_gelqf_float32_and_failures_under_transforms(rng):

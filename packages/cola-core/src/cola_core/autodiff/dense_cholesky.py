@@ -9,7 +9,7 @@ from typing import Any
 from ..backends.base import Array
 from .dense_rule import Tools, hermitian
 
-__all__ = ["CHOLESKY"]
+__all__ = ["CHOLESKY", "UNCHECKED"]
 
 
 @dataclass(frozen=True)
@@ -19,9 +19,10 @@ class _Cholesky:
     constants: tuple[int, ...] = ()
     whole: None = None
     count: int = 1
+    check: bool = True
 
     def compute(self, be: Any, A: Array) -> tuple[Array, ...]:
-        return (be.plain_cholesky(A),)
+        return (be.plain_cholesky(A, self.check),)
 
     def broken(self, be: Any, A: Array | None, out: tuple[Array, ...]) -> None:
         return None
@@ -50,3 +51,4 @@ def _phi(be: Any, X: Array) -> Array:
 
 
 CHOLESKY = _Cholesky()
+UNCHECKED = _Cholesky(check=False)

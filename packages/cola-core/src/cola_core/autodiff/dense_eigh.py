@@ -2,6 +2,7 @@
 
 With ``C = V^H dA V``: ``dw = diag(C)``, ``dV = V K``, ``K_ij = C_ij / (w_j - w_i)`` outside groups of tied
 eigenvalues and zero inside (``quotients``). Third output: B, the matrix of A in that basis.
+gap: eigenvalues no further apart are tied, instead of those that agree to rounding.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from ..backends.base import Array
 from .dense_rule import Tools, Values, hermitian
 from .quotients import depends_on_basis, groups, inverse_gaps, separate, size_of, tie_limit, weighs_apart
 
-__all__ = ["EIGH", "EIGHVALS", "MESSAGE", "watched"]
+__all__ = ["EIGH", "EIGHVALS", "MESSAGE", "eigh_rule", "watched"]
 
 MESSAGE = (
     "the derivative of this function of {name} does not exist, or is not determined: it depends on the basis "
@@ -30,6 +31,7 @@ class _Eigh:
     constants: tuple[int, ...] = ()
     whole: None = None
     count: int = 3
+    gap: float | None = None
 
     def compute(self, be: Any, A: Array) -> tuple[Array, ...]:
         w, V = be.plain_eigh(A)
@@ -38,8 +40,11 @@ class _Eigh:
     def broken(self, be: Any, A: Array | None, out: tuple[Array, ...]) -> None:
         return None
 
+    def _limit(self, be: Any, w: Array) -> Array:
+        return tie_limit(be, w, w.shape[-1], self.gap)
+
     def _gaps(self, be: Any, w: Array) -> tuple[Array, Array]:
-        tied = groups(be, w, tie_limit(be, w, w.shape[-1]))
+        tied = groups(be, w, self._limit(be, w))
         return tied, inverse_gaps(be, w[..., None, :] - w[..., :, None], tied)
 
     def push(self, tools: Tools, A: Array | None, out: tuple[Array, ...], dA: Array) -> tuple[Array, ...]:
@@ -60,14 +65,14 @@ class _Eigh:
         gw, gV, gB = g
         adjoint = be.adjoint(V)
         if gw is not None and be.is_concrete(gw, w) and gw.shape[-1] > 1:
-            limit = tie_limit(be, w, w.shape[-1])
+            limit = self._limit(be, w)
             if not separate(be, w, limit):
                 uneven = weighs_apart(be, w, gw, groups(be, w, limit), tools.noted)
                 gw = tools.refuse(gw[..., None], uneven, MESSAGE.format(name=self.name, values="eigenvalues"))
                 gw = gw[..., 0]
         if gV is None and gB is None:
             return None if gw is None else be.matmul(V * be.astype(gw, V.dtype)[..., None, :], adjoint)
-        if gB is None and not be.is_complex(V) and separate(be, w, tie_limit(be, w, w.shape[-1])):
+        if gB is None and not be.is_complex(V) and separate(be, w, self._limit(be, w)):
             # nothing to mask and no phases: fewer passes over the matrix
             X = be.matmul(adjoint, gV)
             inner = tools.divided_by_gaps(w, X, gw)
@@ -109,6 +114,11 @@ def watched(tools: Tools, K: Array, dw: Array, w: Array, tied: Array) -> tuple[A
     both = tools.watch(be.xp.concat([K, column], axis=-1), seen)
     dw_ = both[..., -1]
     return both[..., :-1], be.xp.real(dw_) if be.is_complex(dw_) and not be.is_complex(dw) else dw_
+
+
+def eigh_rule(gap: float | None) -> _Eigh:
+    """The rule with ties as asked for."""
+    return EIGH if gap is None else _Eigh(gap=float(gap))
 
 
 EIGH = _Eigh()

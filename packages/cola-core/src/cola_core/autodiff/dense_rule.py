@@ -98,9 +98,7 @@ def mended(be: Any, rule: Any, A: Array | None, out: tuple[Array, ...]) -> Array
         if bool(be.xp.any(bad)):
             raise NotDifferentiableError(message)
         return None
-    one = be.xp.ones_like(
-        be.constant(be.xp.real(out[-1][..., 0, 0]) if be.is_complex(out[-1]) else out[-1][..., 0, 0])
-    )
+    one = be.astype(bad | ~bad, be.real_dtype(out[-1].dtype))
     return be.xp.where(bad, one * float("nan"), one)
 
 

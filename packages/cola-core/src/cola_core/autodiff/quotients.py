@@ -42,8 +42,10 @@ GAPS = 64.0
 """Eigenvalues closer than this many units of rounding of the largest are one group."""
 
 
-def tie_limit(be: Any, w: Array, n: int) -> Array:
-    """The largest gap that counts as none, (..., 1): ``max(64, n) eps max|w|``."""
+def tie_limit(be: Any, w: Array, n: int, gap: float | None = None) -> Array:
+    """The largest gap that counts as none, (..., 1): ``gap``, or ``max(64, n) eps max|w|``."""
+    if gap is not None:
+        return be.xp.zeros_like(w[..., :1]) + gap
     eps = float(be.xp.finfo(be.real_dtype(w.dtype)).eps)
     return max(GAPS, n) * eps * be.xp.max(be.xp.abs(w), axis=-1, keepdims=True)
 

@@ -299,13 +299,21 @@ class Backend:
 
     def derived(self, rule: Any, A: Array) -> tuple[Array, ...]:
         """``rule.compute(self, A)``, outputs of a dense decomposition, with the derivatives that the rule
-        states where the library differentiates; see ``autodiff.dense_rule``."""
+        states where the library differentiates: every mode and order, batches, ``vmap``, compiled code.
+
+        rule: hashable, with the attributes and methods of ``autodiff.dense_rule.DenseRule``: ``name``,
+        ``keeps_input`` (whether its formulas want A), ``constants``, ``whole``, ``count`` (of outputs),
+        ``compute(be, A)``, ``broken(be, A, out)``, the tangents ``push(tools, A, out, dA)`` and the adjoint
+        ``pull(tools, A, out, cotangents)``, in operations of ``tools.be`` that are differentiated again.
+        docs/derivatives.md has an example.
+        """
         return rule.compute(self, A)  # type: ignore[no-any-return]
 
     # -- dense factorisations --------------------------------------------------------------------------------
-    def cholesky(self, A: Array) -> Array:
-        """Lower Cholesky factor of (..., n, n), reading the lower triangle;
-        the upper half of the result is zero."""
+    def cholesky(self, A: Array, check: bool = True) -> Array:
+        """Lower Cholesky factor of (..., n, n), reading the lower triangle; the upper half of the result is
+        zero. Of a matrix that is not positive definite NaN, after an error if values can be seen and
+        ``check``."""
         raise NotImplementedError(f"backend {self.name} does not provide cholesky")
 
     def cholesky_solve(self, L: Array, B: Array) -> Array:
@@ -347,9 +355,21 @@ class Backend:
         """As ``lu_rcond``."""
         return None
 
-    def eigh(self, A: Array) -> tuple[Array, Array]:
+    def eigh(self, A: Array, gap: float | None = None) -> tuple[Array, Array]:
+        """``w, V`` with ``A = V diag(w) V^H``, w ascending; the lower triangle is read.
+
+        gap: for the derivative, eigenvalues this close count as equal (default: see ``tied``).
+        """
         w, V = self.xp.linalg.eigh(A)
         return w, V
+
+    def tied(self, w: Array, gap: float | None = None) -> Array:
+        """Which of sorted real numbers (..., n) count as equal in derivatives of eigenvectors, (..., n, n):
+        those linked by steps of at most ``gap``, by default ``max(64, n)`` units of rounding of the
+        largest."""
+        from ..autodiff.quotients import groups, tie_limit
+
+        return groups(self, w, tie_limit(self, w, w.shape[-1], gap))
 
     def eig(self, A: Array) -> tuple[Array, Array]:
         raise NotImplementedError(f"backend {self.name} does not provide eig")

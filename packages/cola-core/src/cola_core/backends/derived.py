@@ -19,14 +19,14 @@ class DerivedBackend(Backend):
     def _spectral(self, A: Array) -> Any:
         return self.xp.result_type(A.dtype, self.dtype("complex64"))
 
-    def eigh(self, A: Array) -> tuple[Array, Array]:
+    def eigh(self, A: Array, gap: float | None = None) -> tuple[Array, Array]:
         if self._plain(A):
             if 0 in A.shape:
                 return self.zeros(A.shape[:-1], self.real_dtype(A.dtype), self.device(A)), A
             return self.plain_eigh(A)  # type: ignore[attr-defined, no-any-return]
-        from ..autodiff.dense_eigh import EIGH
+        from ..autodiff.dense_eigh import eigh_rule
 
-        w, V, _ = self.derived(EIGH, A)
+        w, V, _ = self.derived(eigh_rule(gap), A)
         return w, V
 
     def eigvalsh(self, A: Array) -> Array:
@@ -95,9 +95,9 @@ class DerivedBackend(Backend):
         rows, L, U = self.derived(LU, A)
         return rows, L, U
 
-    def cholesky(self, A: Array) -> Array:
+    def cholesky(self, A: Array, check: bool = True) -> Array:
         if self._plain(A):
-            return self.plain_cholesky(A)  # type: ignore[attr-defined]
-        from ..autodiff.dense_cholesky import CHOLESKY
+            return self.plain_cholesky(A, check)  # type: ignore[attr-defined]
+        from ..autodiff.dense_cholesky import CHOLESKY, UNCHECKED
 
-        return self.derived(CHOLESKY, A)[0]
+        return self.derived(CHOLESKY if check else UNCHECKED, A)[0]

@@ -144,17 +144,20 @@ class NumpyBackend(Backend):
         return np.zeros(shape, dtype=self.dtype(dtype))
 
     # -- dense factorisations --------------------------------------------------------------------------------
-    def cholesky(self, A: Array) -> Array:
+    def cholesky(self, A: Array, check: bool = True) -> Array:
         if A.ndim == 2 and A.shape[0]:
             potrf = _lapack("potrf", A)
             L, info = potrf(A, lower=1, clean=1, overwrite_a=0)
-            if info:
+            if info and check:
                 raise _not_positive_definite(info)
-            return L
+            return np.tril(np.full_like(L, np.nan)) if info else L
         try:
             return np.linalg.cholesky(A) if A.size else A.copy()
         except np.linalg.LinAlgError:
-            raise _not_positive_definite(None) from None
+            if check:
+                raise _not_positive_definite(None) from None
+            each = [self.cholesky(a, False) for a in A.reshape(-1, *A.shape[-2:])]
+            return np.stack(each).reshape(A.shape)
 
     def cholesky_solve(self, L: Array, B: Array) -> Array:
         if L.ndim == 2 and B.ndim == 2 and L.size and B.size:
@@ -270,7 +273,7 @@ class NumpyBackend(Backend):
         name = "hecon" if LD.dtype.kind == "c" else "sycon"
         return _lapack(name, LD)(LD, pivots, norm1, lower=1)[0]
 
-    def eigh(self, A: Array) -> tuple[Array, Array]:
+    def eigh(self, A: Array, gap: float | None = None) -> tuple[Array, Array]:
         w, V = np.linalg.eigh(A)
         return w, V
 

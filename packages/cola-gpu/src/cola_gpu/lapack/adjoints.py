@@ -10,32 +10,39 @@ from __future__ import annotations
 import warnings
 from typing import Any
 
-from cola_core.backends import Backend
 from cola_core.errors import UnreliableResultWarning
 
 from . import formulas
-from .checks import matrix_backend
+from .checks import matrix_backend, sum_to
+from .family import overwriting_buffers
 
 __all__ = [
     "gelqf_backward",
     "potrf_backward",
-    "sumlogdiag_backward",
+    "potri_backward",
     "syevd_backward",
     "syevd_skipped",
-    "syrk_backward",
     "trsm_backward",
 ]
 
 Array = Any
 
 
-def gelqf_backward(Q: Array, L: Array, Qbar: Array, Lbar: Array) -> Array:
+def gelqf_backward(Q: Array, L: Array, Qbar: Array, Lbar: Array, *, overwrite: bool = False) -> Array:
     """`Abar = L^{-T} (Qbar + copyltu(M) Q)`, `M = L^T Lbar - Qbar Q^T`; shapes of `Q, L = gelqf(A)`, result
     (*, m, n).
 
-    The upper triangle of Lbar is ignored. Source: arXiv:1710.08717.
+    The upper triangle of Lbar is ignored. overwrite: the result takes the place of Qbar in memory (NumPy,
+    PyTorch; nothing is recorded then). Source: arXiv:1710.08717.
     """
     bk = matrix_backend("gelqf_backward", Q=Q, L=L, Qbar=Qbar, Lbar=Lbar)
+    if overwrite:
+        buffers = overwriting_buffers("gelqf_backward", bk, Qbar)
+        return buffers.pullback_overwriting(Q, L, Qbar, Lbar)
+    if bk.name == "torch" and not bk.differentiating(Q, L, Qbar, Lbar):
+        from .torch_buffers import pullback
+
+        return pullback(Q, L, Qbar, Lbar)
     return formulas.gelqf_pullback(bk, Q, L, Qbar, Lbar)
 
 
@@ -44,6 +51,15 @@ def potrf_backward(L: Array, Lbar: Array, *, lower: bool = True) -> Array:
     factor."""
     bk = matrix_backend("potrf_backward", L=L, Lbar=Lbar)
     return formulas.potrf_pullback(bk, L, Lbar) if lower else formulas.potrf_pullback(bk, L.mT, Lbar.mT)
+
+
+def potri_backward(A: Array, X: Array, Xbar: Array, *, lower: bool = True) -> Array:
+    """`Abar = -tril(X (Xbar + Xbar^T) A^{-T})` of `X = potri(A)`, zero outside the stored triangle; shapes
+    (*, n, n)."""
+    bk = matrix_backend("potri_backward", A=A, X=X, Xbar=Xbar)
+    if A.shape[-1] == 0:
+        return A
+    return formulas.potri_pullback(bk, A, X, Xbar) if lower else formulas.potri_pullback(bk, A.mT, X, Xbar).mT
 
 
 def trsm_backward(
@@ -67,7 +83,7 @@ def trsm_backward(
     Abar, Bbar = formulas.trsm_pullback(
         bk, A, X, Xbar, transposed=transpose != rightside, lower=lower, alpha=alpha
     )
-    return _sum_to(bk, Abar, tuple(A.shape)), (Bbar.mT if rightside else Bbar)
+    return sum_to(bk, Abar, tuple(A.shape)), (Bbar.mT if rightside else Bbar)
 
 
 def syevd_backward(
@@ -100,24 +116,3 @@ def syevd_skipped(U: Array, lam: Array, Ubar: Array, *, gap_tol: float | None = 
     exists."""
     bk = matrix_backend("syevd_skipped", U=U, Ubar=Ubar)
     return formulas.syevd_skipped(bk, U, lam, Ubar, gap_tol)
-
-
-def syrk_backward(A: Array, Cbar: Array, *, transpose: bool = False, alpha: float = 1.0) -> Array:
-    """`alpha (Cbar + Cbar^T) A`, or `alpha A (Cbar + Cbar^T)` with `transpose`."""
-    bk = matrix_backend("syrk_backward", A=A, Cbar=Cbar)
-    S = Cbar + Cbar.mT
-    return alpha * (bk.xp.matmul(A, S) if transpose else bk.xp.matmul(S, A))
-
-
-def sumlogdiag_backward(A: Array, gbar: Array) -> Array:
-    """The diagonal matrix with entries `gbar / A_ii`; gbar has shape (*,)."""
-    bk = matrix_backend("sumlogdiag_backward", A=A)
-    return bk.matrix_diag(gbar[..., None] / bk.xp.linalg.diagonal(A))
-
-
-def _sum_to(bk: Backend, x: Array, shape: tuple[int, ...]) -> Array:
-    """Undo broadcasting: sum x over the axes along which `shape` was stretched."""
-    while len(x.shape) > len(shape):
-        x = bk.xp.sum(x, axis=0)
-    stretched = tuple(i for i, (have, want) in enumerate(zip(x.shape, shape, strict=True)) if have != want)
-    return bk.xp.sum(x, axis=stretched, keepdims=True) if stretched else x

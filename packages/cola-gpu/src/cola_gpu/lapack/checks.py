@@ -7,7 +7,7 @@ from typing import Any
 from cola_core.backends import Backend, backend_of
 from cola_core.errors import BackendError, DTypeError, NonFiniteError, NonSquareError, ShapeError
 
-__all__ = ["matrix_backend", "require_finite", "require_square"]
+__all__ = ["matrix_backend", "require_finite", "require_square", "sum_to"]
 
 Array = Any
 
@@ -48,3 +48,11 @@ def require_finite(routine: str, bk: Backend, A: Array) -> None:
     """Error if A is concrete and holds NaN or infinity."""
     if not bk.all_finite(A):
         raise NonFiniteError(f"{routine}: the matrix of shape {tuple(A.shape)} contains NaN or infinity")
+
+
+def sum_to(bk: Backend, x: Array, shape: tuple[int, ...]) -> Array:
+    """Undo broadcasting: sum x over the axes along which `shape` was stretched."""
+    while len(x.shape) > len(shape):
+        x = bk.xp.sum(x, axis=0)
+    stretched = tuple(i for i, (have, want) in enumerate(zip(x.shape, shape, strict=True)) if have != want)
+    return bk.xp.sum(x, axis=stretched, keepdims=True) if stretched else x

@@ -1,4 +1,4 @@
-"""The forward functions: `gelqf, potrf, trsm, syevd, syrk, sumlogdiag`.
+"""The factorisations and the triangular solve: `gelqf, potrf, potri, trsm, syevd`.
 
 Arrays (*batch, m, n) of NumPy, PyTorch or JAX, real float32 or float64; batch axes broadcast in `trsm`.
 Names, argument order and results follow LAPACK as in "Auto-Differentiating Linear Algebra"
@@ -9,21 +9,23 @@ Values are checked (finite, full rank, positive definite) whenever they can be r
 which saves a device synchronisation. Inside `jax.jit` or `torch.func` a failed Cholesky or a rank-deficient
 LQ is NaN.
 
-`trsm`, `syrk` and `sumlogdiag` are made of operations that PyTorch and JAX already differentiate correctly;
-the other three carry the derivatives of `formulas.py`.
+`potrf` and `syevd` are the core's `Backend.cholesky` and `Backend.eigh` with LAPACK's conventions,
+derivatives included; `gelqf` states its own (`lq.py`); `trsm` and `potri` are made of operations that
+PyTorch and JAX already differentiate correctly, on the stored triangle alone.
 """
 
 from __future__ import annotations
 
-import importlib
 from typing import Any, NamedTuple
 
 from cola_core.backends import Backend
-from cola_core.errors import NotPositiveDefiniteError, ShapeError, SingularMatrixError
+from cola_core.errors import BackendError, NotPositiveDefiniteError, ShapeError, SingularMatrixError
 
 from .checks import matrix_backend, require_finite, require_square
+from .formulas import copyltu
+from .lq import Gelqf, dependent_rows
 
-__all__ = ["LQ", "SymmetricEigen", "gelqf", "potrf", "sumlogdiag", "syevd", "syrk", "trsm"]
+__all__ = ["LQ", "SymmetricEigen", "gelqf", "potrf", "potri", "syevd", "trsm"]
 
 Array = Any
 
@@ -42,14 +44,19 @@ class SymmetricEigen(NamedTuple):
     lam: Array
 
 
-def gelqf(A: Array, *, check: bool = True) -> LQ:
+def gelqf(A: Array, *, check: bool = True, overwrite: bool = False) -> LQ:
     """LQ factorisation `A = L Q` of A (*, m, n), m <= n, of full row rank.
 
     Sign convention: LAPACK leaves the signs of the rows of Q free; here the diagonal of L is positive, which
     makes the factorisation unique, equal on all backends and smooth in A.
+    overwrite: Q takes the place of A in memory (NumPy, PyTorch on any device), and in PyTorch the backward
+    pass puts the gradient of A where the cotangent of Q was, if nobody else holds that: then forward and
+    backward together need, beyond A and that cotangent, L and one more m x m matrix. A must be row-major; in
+    PyTorch no leaf that requires grad, and in reverse mode only. In JAX, donate the argument of a compiled
+    function instead (`jax.jit(f, donate_argnums=...)`).
     Errors: ShapeError if m > n (factor the transpose); SingularMatrixError if a row is, to rounding, a
     combination of the rows before it, because the factorisation is then neither unique nor differentiable;
-    NonFiniteError.
+    NonFiniteError; BackendError if A cannot be overwritten.
     Cost: 2 m^2 (n - m/3) flops, twice that for Q. Source: arXiv:1710.08717, section 3.
     """
     bk = matrix_backend("gelqf", A=A)
@@ -63,17 +70,19 @@ def gelqf(A: Array, *, check: bool = True) -> LQ:
         require_finite("gelqf", bk, A)
     if m == 0:
         return LQ(A, bk.zeros((*A.shape[:-2], 0, 0), A.dtype, bk.device(A)))
-    Q, L = _implementation(bk).gelqf(A)
+    Q, L = (
+        overwriting_buffers("gelqf", bk, A).gelqf_overwriting(A) if overwrite else bk.derived(Gelqf(check), A)
+    )
     if not check:
         return LQ(Q, L)
-    deficient = _dependent_rows(bk, L, n)
+    deficient = dependent_rows(bk, bk.constant(L), n)
     if bk.is_concrete(deficient):
         if bool(bk.xp.any(deficient)):
             row = int(bk.xp.argmax(bk.astype(deficient, "int32"))) % m
             raise SingularMatrixError(
                 f"gelqf: A of shape {tuple(A.shape)} ({A.dtype}) is rank deficient: row {row} depends on the "
                 "rows before it, so Q is not unique and has no derivative. Drop dependent rows or append s*I "
-                "as extra columns."
+                f"as extra columns.{' (A was overwritten.)' if overwrite else ''}"
             )
         return LQ(Q, L)
     nan = bk.xp.where(bk.xp.any(deficient, axis=-1), bk.xp.nan, 0.0)[..., None, None]
@@ -95,13 +104,39 @@ def potrf(A: Array, *, lower: bool = True, check: bool = True) -> Array:
         require_finite("potrf", bk, A)
     if A.shape[-1] == 0:
         return A
-    L = _implementation(bk).potrf(A if lower else A.mT)
-    if check and not bk.all_finite(L):
+    try:
+        L = bk.cholesky(A if lower else A.mT, check=check)
+    except NotPositiveDefiniteError:
         raise NotPositiveDefiniteError(
             f"potrf: a matrix of shape {tuple(A.shape)} ({A.dtype}) is not positive definite to working "
             "precision. Add a small multiple of the identity, or use syevd."
-        )
+        ) from None
     return L if lower else L.mT
+
+
+def potri(A: Array, *, lower: bool = True) -> Array:
+    """Inverse of a positive definite matrix from its Cholesky factor A (*, n, n): `(A A^T)^{-1}`, or `(A^T
+    A)^{-1}` of an upper factor; symmetric, both triangles filled.
+
+    Only the chosen triangle of A is read, and only it gets a gradient. To solve systems, `trsm` is cheaper
+    and more accurate. Errors: SingularMatrixError for a zero on the diagonal. Cost: 2/3 n^3 flops, with
+    derivatives 3 n^3.
+    """
+    bk = matrix_backend("potri", A=A)
+    require_square("potri", A)
+    if A.shape[-1] == 0:
+        return A
+    L = bk.xp.tril(A if lower else A.mT)
+    d = bk.xp.linalg.diagonal(L)
+    if bk.is_concrete(d) and bool(bk.xp.any(d == 0)):
+        raise SingularMatrixError(
+            f"potri: the triangular factor of shape {tuple(A.shape)} ({A.dtype}) has a zero on its diagonal"
+        )
+    if not bk.differentiating(A):
+        return copyltu(bk, bk.cholesky_inverse(L))
+    eye = bk.xp.broadcast_to(bk.eye(A.shape[-1], A.dtype, bk.device(A)), tuple(A.shape))
+    R = bk.solve_triangular(L, eye, lower=True)
+    return copyltu(bk, bk.xp.matmul(R.mT, R))
 
 
 def trsm(
@@ -139,62 +174,38 @@ def syevd(A: Array, *, gap_tol: float | None = None, check: bool = True) -> Symm
     orthonormal.
 
     Only the lower triangle of A is read. Each eigenvector's largest entry is positive, which fixes the sign.
-    Pairs of eigenvalues closer than `gap_tol` (default: 64 units of rounding of the largest) count as tied
-    and are left out of the derivative: exact for losses that see tied eigenvectors only through their span.
-    That exactness holds for first derivatives; second derivatives at an exact tie are those of the masked
-    formula. See `syevd_skipped`.
+    Eigenvalues linked by steps of at most `gap_tol` (default: `max(64, n)` units of rounding of the largest)
+    count as tied. Derivatives, first and second, are exact for losses that see tied eigenvectors only through
+    their span; for others there is none, which is an error where the cotangents can be seen and NaN where
+    not (docs/derivatives.md, "Eigenvectors, ties and gauge").
     Errors: NonSquareError, NonFiniteError. Cost: about 9 n^3 flops.
     """
     bk = matrix_backend("syevd", A=A)
     require_square("syevd", A)
     if check:
         require_finite("syevd", bk, A)
-    if A.shape[-1] == 0:
+    if 0 in A.shape:
         return SymmetricEigen(A, bk.zeros(A.shape[:-1], A.dtype, bk.device(A)))
-    return SymmetricEigen(*_implementation(bk).syevd(A, gap_tol))
+    lam, V = bk.eigh(A, gap=gap_tol)
+    U = V.mT
+    fixed = bk.constant(U)
+    up = bk.xp.max(fixed, axis=-1) >= -bk.xp.min(fixed, axis=-1)
+    sign = bk.astype(bk.xp.where(up, 1.0, -1.0), A.dtype)
+    return SymmetricEigen(sign[..., None] * U, lam)
 
 
-def syrk(A: Array, *, transpose: bool = False, alpha: float = 1.0) -> Array:
-    """`alpha A A^T`, or `alpha A^T A` with `transpose`; A (*, m, n), the result symmetric. Cost: m^2 n
-    flops."""
-    bk = matrix_backend("syrk", A=A)
-    C = bk.xp.matmul(A.mT, A) if transpose else bk.xp.matmul(A, A.mT)
-    return C if alpha == 1.0 else alpha * C
-
-
-def sumlogdiag(A: Array, *, check: bool = True) -> Array:
-    """`sum_i log A_ii` over the diagonal of A (*, n, n), shape (*,): half the log-determinant, from a
-    Cholesky factor.
-
-    Errors: NotPositiveDefiniteError if a diagonal entry is not positive.
-    """
-    bk = matrix_backend("sumlogdiag", A=A)
-    require_square("sumlogdiag", A)
-    d = bk.xp.linalg.diagonal(A)
-    positive = bk.xp.all(d > 0)
-    if check and bk.is_concrete(positive) and not bool(positive):
-        raise NotPositiveDefiniteError(
-            f"sumlogdiag: the diagonal of the matrix of shape {tuple(A.shape)} has entries that are "
-            "not positive"
+def overwriting_buffers(routine: str, bk: Backend, A: Array) -> Any:
+    """The module that works in A's memory, or an error that says why none can."""
+    if bk.name == "torch":
+        from . import torch_buffers as buffers
+    elif bk.name == "numpy":
+        from . import numpy_buffers as buffers  # type: ignore[no-redef]
+    else:
+        raise BackendError(
+            f"{routine}: overwrite=True needs memory that can be written, arrays of {bk.name} have none. Let "
+            "a compiled function reuse its argument instead: jax.jit(f, donate_argnums=0)."
         )
-    return bk.xp.sum(bk.xp.log(d), axis=-1)
-
-
-def _dependent_rows(bk: Backend, L: Array, n: int) -> Array:
-    """Rows of A that are combinations of earlier ones up to rounding: `|L_ii|` small against the row's own
-    norm.
-
-    The row's norm, not the matrix's, is the yardstick: rows of very different size are harmless in LQ.
-    """
-    xp = bk.xp
-    limit = 4.0 * n**0.5 * float(xp.finfo(L.dtype).eps)
-    pivots = xp.abs(xp.linalg.diagonal(L))
-    return pivots <= limit * xp.linalg.vector_norm(L, axis=-1)
-
-
-def _implementation(bk: Backend) -> Any:
-    if bk.name not in ("numpy", "torch", "jax"):
-        from cola_core.errors import BackendError
-
-        raise BackendError(f"the LAPACK family has no implementation for the {bk.name} backend")
-    return importlib.import_module(f".{bk.name}_impl", __package__)
+    reason = buffers.unsuitable(A)
+    if reason is not None:
+        raise BackendError(f"{routine}: A of shape {tuple(A.shape)} cannot be overwritten, {reason}.")
+    return buffers

@@ -3,12 +3,15 @@
 Every function here takes a backend `bk` (its array namespace `bk.xp` and `bk.solve_triangular`) and arrays of
 that backend, uses differentiable array operations only, and batches over leading axes. A *pushforward* maps a
 perturbation of the input to one of the outputs; a *pullback* is its adjoint: it maps output cotangents
-(written `Xbar`) to the cotangent of the input. JAX is given the pushforwards and transposes them; PyTorch is
-given both; NumPy users call the pullbacks. Because they are made of differentiable operations,
-differentiating them again gives second derivatives.
+(written `Xbar`) to the cotangent of the input. Of LQ, JAX is given the pushforward and
+transposes it, PyTorch both; NumPy users call the pullbacks. Because they are made of differentiable
+operations, differentiating them again gives second derivatives.
 
 Notation: `tril` keeps the lower triangle; `copyltu(X)` mirrors the lower triangle of X into the upper one;
 `phi(X) = tril(X) - diag(X)/2`; `<X, Y> = tr(X^T Y)`.
+
+The values of `potrf` and `syevd`, and their derivatives in PyTorch and JAX, are the core's
+(`Backend.cholesky`, `Backend.eigh`); their pullbacks here are the explicit adjoints for everybody.
 
 Source: Seeger, Hetzel, Dai, Meissner, Lawrence, "Auto-Differentiating Linear Algebra", arXiv:1710.08717 (the
 LQ pullback, and the names); Murray, arXiv:1602.07527 (Cholesky); Giles, "Collected matrix derivative
@@ -25,20 +28,16 @@ __all__ = [
     "eigengap_quotients",
     "gelqf_pullback",
     "gelqf_pushforward",
-    "phi",
     "potrf_pullback",
-    "potrf_pushforward",
+    "potri_pullback",
     "syevd_pullback",
-    "syevd_pushforward",
     "syevd_skipped",
     "transpose",
+    "trmm_pullback",
     "trsm_pullback",
 ]
 
 Array = Any
-
-GAP_FACTOR = 64.0
-"""Eigenvalue pairs closer than this many units of rounding of the largest eigenvalue count as tied."""
 
 
 def transpose(X: Array) -> Array:
@@ -50,12 +49,6 @@ def copyltu(bk: Any, X: Array) -> Array:
     """The symmetric matrix with the lower triangle of X: `[copyltu(X)]_ij = X[max(i, j), min(i, j)]`."""
     xp = bk.xp
     return xp.tril(X) + transpose(xp.tril(X, k=-1))
-
-
-def phi(bk: Any, X: Array) -> Array:
-    """The lower triangle of X with its diagonal halved."""
-    xp = bk.xp
-    return 0.5 * (xp.tril(X) + xp.tril(X, k=-1))
 
 
 def _sym(bk: Any, X: Array) -> Array:
@@ -99,24 +92,13 @@ def gelqf_pullback(bk: Any, Q: Array, L: Array, Qbar: Array, Lbar: Array) -> Arr
 # --- Cholesky ----------------------------------------
 
 
-def potrf_pushforward(bk: Any, L: Array, dA: Array) -> Array:
-    """`dL = L phi(L^{-1} sym(dA) L^{-T})` for `A = L L^T`.
-
-    From `dA = dL L^T + L dL^T`: `L^{-1} dA L^{-T} = S + S^T` with `S = L^{-1} dL` lower triangular, so `S =
-    phi(...)`. dA is symmetrised: the factorisation is a function on symmetric matrices.
-    """
-    xp = bk.xp
-    X = bk.solve_triangular(L, _sym(bk, dA), lower=True)
-    X = bk.solve_triangular(L, transpose(X), lower=True)
-    return xp.tril(xp.matmul(L, phi(bk, X)))
-
-
 def potrf_pullback(bk: Any, L: Array, Lbar: Array) -> Array:
     """`Abar = 1/2 L^{-T} copyltu(L^T Lbar) L^{-1}`, symmetric.
 
-    `<Lbar, L phi(X)> = <phi(L^T Lbar), X> = <copyltu(L^T Lbar) / 2, X>` because `X = L^{-1} dA L^{-T}` is
-    symmetric. Only the lower triangle of Lbar enters. Cost: one product and two triangular solves, about the
-    forward's own.
+    From `dA = dL L^T + L dL^T`: `X = L^{-1} dA L^{-T} = S + S^T` with `S = L^{-1} dL` lower triangular, so
+    `S = phi(X)` and `dL = L phi(X)`. Hence `<Lbar, L phi(X)> = <phi(L^T Lbar), X> = <copyltu(L^T Lbar) / 2,
+    X>` because X is symmetric. Only the lower triangle of Lbar enters. Cost: one product and two triangular
+    solves, about the forward's own.
     """
     M = copyltu(bk, bk.xp.matmul(transpose(L), Lbar))
     Y = _solve_lower_t(bk, L, M)  # L^{-T} M
@@ -124,7 +106,29 @@ def potrf_pullback(bk: Any, L: Array, Lbar: Array) -> Array:
     return 0.5 * _sym(bk, _solve_lower_t(bk, L, transpose(Y)))
 
 
-# --- triangular solve ----------------------------------------
+def potri_pullback(bk: Any, L: Array, X: Array, Xbar: Array) -> Array:
+    """`Lbar = -tril(X (Xbar + Xbar^T) L^{-T})` for `X = (L L^T)^{-1}`.
+
+    `dX = -X (dL L^T + L dL^T) X`, so `<Xbar, dX> = -<X (Xbar + Xbar^T) X L, dL>`, and `X L = L^{-T}`.
+    """
+    S = Xbar + transpose(Xbar)
+    # S L^{-T} = (L^{-1} S)^T
+    return -bk.xp.tril(bk.xp.matmul(X, transpose(bk.solve_triangular(bk.xp.tril(L), S, lower=True))))
+
+
+# --- triangular product and solve ----------------------------------------
+
+
+def trmm_pullback(
+    bk: Any, A: Array, B: Array, Ybar: Array, *, transposed: bool, lower: bool, alpha: float
+) -> tuple[Array, Array]:
+    """Cotangents `(Abar, Bbar)` of `Y = alpha op(A) B`, A triangular: `op(A)bar = alpha Ybar B^T`, of which
+    the stored triangle is kept, and `Bbar = alpha op(A)^T Ybar`."""
+    xp = bk.xp
+    T = xp.tril(A) if lower else xp.triu(A)
+    Bbar = alpha * xp.matmul(T if transposed else transpose(T), Ybar)
+    Abar = alpha * (xp.matmul(B, transpose(Ybar)) if transposed else xp.matmul(Ybar, transpose(B)))
+    return (xp.tril(Abar) if lower else xp.triu(Abar)), Bbar
 
 
 def trsm_pullback(
@@ -148,32 +152,14 @@ def trsm_pullback(
 def eigengap_quotients(bk: Any, lam: Array, gap_tol: float | None = None) -> Array:
     """`E_ij = 1 / (lam_i - lam_j)`, and exactly 0 on the diagonal and for tied pairs; shape (*, n, n).
 
-    A pair is tied if `|lam_i - lam_j| <= gap_tol`, by default 64 units of rounding of the largest eigenvalue
-    in magnitude: below that, the computed eigenvectors of the pair are an arbitrary rotation of each other.
+    Which pairs are tied: `Backend.tied`, the rule of all derivatives of eigenvectors here. Below that gap the
+    computed eigenvectors of a pair are an arbitrary rotation of each other.
     """
     xp = bk.xp
     diff = lam[..., :, None] - lam[..., None, :]
-    if gap_tol is None:
-        eps = float(xp.finfo(lam.dtype).eps)
-        limit = GAP_FACTOR * eps * xp.max(xp.abs(lam), axis=-1, keepdims=True)[..., None]
-    else:
-        limit = gap_tol
-    tied = xp.abs(diff) <= limit
+    tied = bk.tied(lam, gap_tol)
     # two `where`: the quotient must be finite on the discarded side too, or its derivative is NaN
     return xp.where(tied, xp.zeros_like(diff), 1.0 / xp.where(tied, xp.ones_like(diff), diff))
-
-
-def syevd_pushforward(
-    bk: Any, U: Array, lam: Array, dA: Array, gap_tol: float | None = None
-) -> tuple[Array, Array]:
-    """Perturbations `(dU, dlam)` of `U A = diag(lam) U` (eigenvectors are the rows of U).
-
-    With `P = U sym(dA) U^T`: `dlam = diag(P)` and `dU = (E * P) U`, `E_ij = 1 / (lam_i - lam_j)` as in
-    `eigengap_quotients`.
-    """
-    xp = bk.xp
-    P = xp.matmul(xp.matmul(U, _sym(bk, dA)), transpose(U))
-    return xp.matmul(eigengap_quotients(bk, lam, gap_tol) * P, U), xp.linalg.diagonal(P)
 
 
 def syevd_pullback(
