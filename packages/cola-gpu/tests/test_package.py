@@ -9,8 +9,7 @@ import sys
 
 import pytest
 
-from cola_core.errors import DeviceError
-from cola_gpu import bench, cli, devices
+from cola_gpu import cli, devices, missing
 
 
 def command(*words):
@@ -21,7 +20,8 @@ def command(*words):
 
 
 @pytest.mark.parametrize(
-    "module", ["cola_gpu", "cola_gpu.plugin", "cola_gpu.cli", "cola_gpu.lapack", "cola_gpu.cg"]
+    "module",
+    ["cola_gpu", "cola_gpu.plugin", "cola_gpu.cli", "cola_gpu.lapack", "cola_gpu.cg", "cola_gpu.bench.run"],
 )
 def test_import_is_light(module):
     code = (
@@ -63,29 +63,18 @@ def test_info(capsys):
     report = json.loads(capsys.readouterr().out)
     assert report["devices"][0]["framework"] == "numpy"
     assert {f["name"] for f in report["frameworks"]} == {"numpy", "torch", "jax"}
+    parts = {p["name"]: p for p in report["accelerator"]}
+    assert set(parts) == {"driver", "torch-cuda", "triton", "jax-gpu"}
+    assert all(p["complete"] == (p["remedy"] == "") for p in parts.values())
 
 
 def test_info_without_frameworks(capsys, monkeypatch):
-    monkeypatch.setattr(devices, "find_spec", lambda name: None if name in ("torch", "jax") else object())
+    for module in (devices, missing):
+        monkeypatch.setattr(
+            module, "find_spec", lambda name: None if name in ("torch", "jax", "triton") else object()
+        )
     assert command("gpu", "info") == 0
     out = capsys.readouterr().out
     assert "torch  not installed" in out and "no accelerator found" in out
+    assert "PyTorch is not installed; to have it" in out and "JAX is not installed; to have it" in out
     assert [d.framework for d in devices.devices()] == ["numpy"]
-
-
-def test_bench(backend, capsys, monkeypatch):
-    small = bench.laplacian_like(4096)
-    monkeypatch.setattr(bench, "laplacian_like", lambda n: small)
-    assert command("gpu", "bench", "--json", "--backend", backend.name) == 0
-    result = json.loads(capsys.readouterr().out)
-    assert (
-        result["backend"] == backend.name and result["copy_GBps"] > 0 and result["matmul_float32_GFLOPs"] > 0
-    )
-    assert result["cg_mixed_converged"] and result["cg_mixed_residual"] <= 1.1e-10
-    assert command("gpu", "bench", "--backend", "numpy") == 0
-    assert "mixed speed-up" in capsys.readouterr().out
-
-
-def test_a_missing_device_is_an_error_that_says_what_there_is():
-    with pytest.raises(DeviceError, match="numpy/cpu"):
-        bench.choose_device(None, "cuda:93")

@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass
 from importlib.util import find_spec
 from typing import Any
 
-__all__ = ["Device", "Framework", "devices", "frameworks"]
+__all__ = ["Device", "Framework", "devices", "frameworks", "jax_devices", "jax_name"]
 
 
 @dataclass(frozen=True)
@@ -73,14 +73,28 @@ def _torch_devices() -> list[Device]:
     return found
 
 
-def _jax_devices() -> list[Device]:
+def jax_name(device: Any) -> str:
+    """The name of a device of JAX, with one word for NVIDIA's: ``cuda:0``, ``cpu:0``."""
+    return f"{_jax_kind(device)}:{device.id}"
+
+
+def _jax_kind(device: Any) -> str:
+    return "cuda" if device.platform in ("gpu", "cuda") else str(device.platform)
+
+
+def jax_devices() -> list[Any]:
+    """JAX's own devices: of its default platform, and the CPU."""
     import jax
 
+    default = jax.devices()
+    return [*default, *([] if default[0].platform == "cpu" else jax.devices("cpu"))]
+
+
+def _jax_devices() -> list[Device]:
     found = []
-    for device in jax.devices():
+    for device in jax_devices():
         limit = (device.memory_stats() or {}).get("bytes_limit") if device.platform != "cpu" else None
-        name = f"{device.platform}:{device.id}"
-        found.append(Device("jax", name, device.platform, device.device_kind, limit))
+        found.append(Device("jax", jax_name(device), _jax_kind(device), device.device_kind, limit))
     return found
 
 

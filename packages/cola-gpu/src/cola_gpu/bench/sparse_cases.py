@@ -1,0 +1,164 @@
+"""Cases on a sparse matrix with five diagonals: conjugate gradients in two precisions, Lanczos,
+log-determinants.
+
+All are bound by bandwidth on any machine: a product reads twelve bytes of the matrix for every two flops.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+import cola_core as cola
+from cola_core import PSD, ops
+
+from ..cg import MixedPrecisionCG
+from .case import Case, Problem
+from .roofline import Phase
+from .target import Target
+
+__all__ = ["CASES", "five_diagonals"]
+
+TOLERANCE = 1e-10
+SOLVE = {"short": 2**11, "quick": 2**18, "full": 2**21}
+SOLVE_ON_ACCELERATORS = {"short": 2**14, "quick": 2**22, "full": 2**24}
+KRYLOV = {"short": 2**11, "quick": 2**16, "full": 2**19}
+KRYLOV_ON_ACCELERATORS = {"short": 2**14, "quick": 2**20, "full": 2**23}
+STEPS = 100
+CG_PASSES = 10  # vectors read or written in a step of CG besides the product's two
+LANCZOS_PASSES = 6  # of the recurrence alone
+PROBES = 16
+
+
+def five_diagonals(n: int) -> tuple[Any, np.ndarray]:
+    """A diagonally dominant PSD matrix (condition number about 2.4e3), and a right-hand side."""
+    from scipy.sparse import diags_array
+
+    far = max(2, int(n**0.5))
+    bands = [
+        np.full(n - abs(k), v) for k, v in ((-far, -0.5), (-1, -1.0), (0, 3.0025), (1, -1.0), (far, -0.5))
+    ]
+    M = diags_array(bands, offsets=[-far, -1, 0, 1, far], format="csr")
+    return PSD(ops.Sparse.from_scipy(M)), np.random.default_rng(1).standard_normal(n)
+
+
+def _phase(cost: Any, vectors: float, dtype: str) -> Phase:
+    """A product, and passes over so many numbers."""
+    width = np.dtype(dtype).itemsize
+    return Phase(cost.flops + 2 * vectors, cost.bytes + width * vectors, dtype)
+
+
+def _system(target: Target, size: str) -> tuple[Any, Any, int]:
+    n = (SOLVE_ON_ACCELERATORS if target.accelerated else SOLVE)[size]
+    A, b = five_diagonals(n)
+    return target.operator(A), target.put(b), n
+
+
+def _solve(target: Target, A: Any, b: Any, alg: Any) -> Any:
+    return cola.solve(A, b, alg, return_info=True, on_failure="ignore")
+
+
+def _facts(answer: Any) -> dict[str, Any]:
+    info = answer[1]
+    return {
+        "method": info.method,
+        "steps": int(info.iterations),
+        "products": int(info.matvecs),
+        "converged": bool(info.converged),
+        "residual": float(info.residual),
+    }
+
+
+def _cg(target: Target, size: str) -> Problem:
+    A, b, n = _system(target, size)
+    alg = cola.algorithms.CG(tol=TOLERANCE, max_iters=2000)
+    step = _phase(A.matvec_cost, CG_PASSES * n, "float64")
+    return Problem(
+        run=lambda: _solve(target, A, b, alg),
+        phases=lambda answer: [step * int(answer[1].iterations)],
+        size={"n": n, "tolerance": TOLERANCE},
+        facts=_facts,
+    )
+
+
+def _mixed_cg(target: Target, size: str) -> Problem:
+    A, b, n = _system(target, size)
+    alg = MixedPrecisionCG(tol=TOLERANCE, max_iters=2000, precision="float32")
+    low = _phase(A.to(dtype="float32").matvec_cost, CG_PASSES * n, "float32")
+    correction = _phase(A.matvec_cost, 4 * n, "float64")
+
+    def phases(answer: Any) -> list[Phase]:
+        steps, products = int(answer[1].iterations), int(answer[1].matvecs)
+        return [low * steps, correction * max(products - steps, 0)]
+
+    return Problem(
+        run=lambda: _solve(target, A, b, alg),
+        phases=phases,
+        size={"n": n, "tolerance": TOLERANCE},
+        facts=_facts,
+    )
+
+
+def _lanczos(target: Target, size: str) -> Problem:
+    n = (KRYLOV_ON_ACCELERATORS if target.accelerated else KRYLOV)[size]
+    A = target.operator(five_diagonals(n)[0])
+    alg = cola.algorithms.Lanczos(max_iters=STEPS, basis=STEPS, tol=1e-30)
+
+    def phases(answer: Any) -> list[Phase]:
+        steps = int(answer[1].iterations)
+        # step j: the product, and Gram-Schmidt twice, each reading the j vectors there are twice
+        vectors = sum(4 * j * n for j in range(1, steps + 1))
+        return [_phase(A.matvec_cost * steps, vectors, "float64")]
+
+    return Problem(
+        run=lambda: cola.eigh(A, 1, "LA", alg, return_info=True, on_failure="ignore"),
+        phases=phases,
+        size={"n": n, "steps": STEPS},
+        facts=lambda answer: {"method": answer[1].method, "steps": int(answer[1].iterations)},
+    )
+
+
+def _slq(target: Target, size: str) -> Problem:
+    n = (KRYLOV_ON_ACCELERATORS if target.accelerated else KRYLOV)[size]
+    A = target.operator(five_diagonals(n)[0])
+    alg = cola.algorithms.SLQ(tol=1e-2, samples=PROBES, max_samples=PROBES)
+    block = _phase(A.matmat_cost(PROBES), LANCZOS_PASSES * PROBES * n, "float64")
+    return Problem(
+        run=lambda: cola.logdet(A, alg, return_info=True, on_failure="ignore"),
+        phases=lambda answer: [block * (int(answer[1].matvecs) / PROBES)],
+        size={"n": n, "probes": PROBES},
+        facts=lambda answer: {
+            "method": answer[1].method,
+            "products": int(answer[1].matvecs),
+            "converged": bool(answer[1].converged),
+        },
+    )
+
+
+CASES = [
+    Case(
+        "cg",
+        "conjugate gradients, float64",
+        "per step: the matrix once, the product's two vectors, and ten passes over vectors",
+        _cg,
+    ),
+    Case(
+        "mixed-cg",
+        "mixed-precision conjugate gradients, float32 in float64",
+        "per step the same in float32; per correction a product and four passes in float64",
+        _mixed_cg,
+    ),
+    Case(
+        "lanczos",
+        "Lanczos, 100 steps, float64",
+        "per step: the product, and Gram-Schmidt twice, which reads the basis four times",
+        _lanczos,
+    ),
+    Case(
+        "slq",
+        "log-determinant by stochastic Lanczos quadrature, 16 probes, float64",
+        "per step: the matrix once for all probes, and six passes over their block",
+        _slq,
+    ),
+]
