@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import Any
 
 __version__ = "0.1.0"
-__all__ = ["MixedPrecisionCG", "lapack", "sharding"]
+__all__ = ["MixedPrecisionCG", "kernels", "lapack", "sharding"]
 
 
 def __getattr__(name: str) -> Any:
@@ -17,7 +17,7 @@ def __getattr__(name: str) -> Any:
         from .cg import MixedPrecisionCG
 
         return MixedPrecisionCG
-    if name in ("lapack", "sharding"):
+    if name in ("kernels", "lapack", "sharding"):
         from importlib import import_module
 
         return import_module(f".{name}", __name__)

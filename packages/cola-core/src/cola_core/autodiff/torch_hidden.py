@@ -13,6 +13,7 @@ import torch
 from torch.autograd import forward_ad
 
 from ..errors import NotDifferentiableError
+from ..operators.pair_function import PairFunction
 from ..pytree import map_leaves
 
 __all__ = ["refuse_hidden"]
@@ -42,7 +43,8 @@ def _of_functions(A: Any) -> list[Any]:
 
 
 def _is_function(x: Any) -> bool:
-    return callable(x) and not isinstance(x, type)
+    # a PairFunction holds no arrays: Kernel looks
+    return callable(x) and not isinstance(x, (type, PairFunction))
 
 
 def _refuse(A: Any, part: Any) -> None:

@@ -25,6 +25,7 @@ from .kronecker import Kronecker, apply_along_axes
 from .kronsum import KronSum
 from .lowrank import LowRank
 from .opaque import NoDispatch, no_dispatch
+from .pair_function import PairFunction
 from .permutation import Permutation
 from .product import Product, split_scalar
 from .projection import Projection
@@ -73,6 +74,7 @@ __all__ = [
     "LinearOperator",
     "LowRank",
     "NoDispatch",
+    "PairFunction",
     "Permutation",
     "Product",
     "Projection",

@@ -21,6 +21,7 @@ from .base import LinearOperator
 from .communication import all_gather, devices_of
 from .dense import as_matrix_entries
 from .derivative import put_together, take_apart
+from .pair_function import PairFunction, fused, path_of, refuse_arrays
 
 __all__ = ["Kernel"]
 
@@ -38,7 +39,8 @@ class Kernel(LinearOperator):
     x2: None means x1; nothing is assumed of the matrix then: declare ``SelfAdjoint(A)`` or ``PSD(A)`` where
     fn is symmetric or positive definite. block_size1, block_size2: how many rows and columns are evaluated
     at a time; chosen to bound memory where not given. Slices, rows, columns, entries and diagonals are
-    evaluated from the points they need. One product costs about ``(3 d + 22) n m`` flops.
+    evaluated from the points they need. One product costs about ``(3 d + 22) n m`` flops. A ``PairFunction``
+    is a function that multiplies faster than by blocks of its values.
 
     >>> import numpy as np, cola_core as cola
     >>> K = cola.ops.Kernel(np.ones((5, 2)), np.zeros((3, 2)), lambda a, b: 1 + a @ b.T)
@@ -56,6 +58,7 @@ class Kernel(LinearOperator):
     entries: str = static(default="float64")
     swapped: bool = static(default=False)
     conjugated: bool = static(default=False)
+    plain: bool = static(default=False)
 
     def __init__(
         self,
@@ -82,8 +85,12 @@ class Kernel(LinearOperator):
             if size is not None and int(size) < 1:
                 raise ShapeError(f"Kernel: {name} must be at least 1, got {size}.")
         leaves, tree = ((), None) if params is None else take_apart(params)
+        leaves = tuple(_beside(x1, leaf) for leaf in leaves)
+        if isinstance(fn, PairFunction):
+            refuse_arrays(fn)
         values = dict(x1=x1, x2=x2, fn=fn, params=leaves, tree=tree, declared=declared)
         values |= dict(block_size1=block_size1, block_size2=block_size2, swapped=False, conjugated=False)
+        values |= dict(plain=False)
         for key, value in values.items():
             object.__setattr__(self, key, value)
         self._look()
@@ -131,6 +138,10 @@ class Kernel(LinearOperator):
     def _call(self, a: Array, b: Array, params: tuple[Array, ...]) -> Array:
         return self.fn(a, b, put_together(params, self.tree)) if params else self.fn(a, b)
 
+    def _parameters(self) -> Any:
+        """What the function is given besides points."""
+        return put_together(self.params, self.tree) if self.params else None
+
     def _fits(self, out: Any, shape: tuple[int, int]) -> None:
         if tuple(getattr(out, "shape", ())) != shape:
             raise ShapeError(
@@ -173,7 +184,10 @@ class Kernel(LinearOperator):
         rows, columns = self.block_size1, self.block_size2
         if self.swapped:
             rows, columns = columns, rows
-        budget = max(BLOCK_ENTRIES // max(math.prod(self.batch_shape), 1), 1)
+        entries = BLOCK_ENTRIES
+        if isinstance(self.fn, PairFunction):
+            entries = max(int(entries / self.fn.footprint(self.x1.shape[-1])), 1)
+        budget = max(entries // max(math.prod(self.batch_shape), 1), 1)
         if columns is None:
             columns = min(max(n, 1), max(budget // min(rows or 512, max(m, 1)), 1))
         if rows is None:
@@ -186,6 +200,10 @@ class Kernel(LinearOperator):
         if be.name == "abstract":
             lead = be.matmul(be.zeros((*self.batch_shape, m, n), self.dtype), X)
             return lead
+        if isinstance(self.fn, PairFunction) and not self.plain:
+            found = fused(self, X)
+            if found is not None:
+                return found
 
         def product(rows: Any, columns: Any) -> Array:
             return be.matmul(self._block(rows[0], columns[0]), columns[1])
@@ -216,6 +234,12 @@ class Kernel(LinearOperator):
         if self._concrete_backend().name == "abstract":
             return self._concrete_backend().zeros(self.shape, self.dtype)
         return self._block(self._rows, self._columns)
+
+    def _products(self) -> str | None:
+        """How products are made, for ``describe``; None where only blocks are known."""
+        if not isinstance(self.fn, PairFunction):
+            return None
+        return path_of(self) or "blocks"
 
     # -- parts -----------------------------------------------------------------------------------------------
     def _take(self, rows: Any, cols: Any, same: bool = False) -> LinearOperator:
@@ -260,8 +284,9 @@ class Kernel(LinearOperator):
         rows, columns = self._sizes()
         blocks = -(-max(m, 1) // rows) * -(-max(n, 1) // columns)
         # three flops per coordinate for a distance, twenty for an exponential, two for the product
+        entry = self.fn.flops(d) if isinstance(self.fn, PairFunction) else 3.0 * d + 20.0
         return Cost(
-            (3.0 * d + 22.0) * m * n,
+            (entry + 2.0) * m * n,
             self.itemsize * (2.0 * m * n + (m + n) * (d + 1)),
             float(self.itemsize * min(rows, m) * min(columns, n)),
             1,
@@ -290,3 +315,15 @@ class Kernel(LinearOperator):
             one.calls,
         )
         return self._placed(made, k)
+
+
+def _beside(x: Array, leaf: Array) -> Array:
+    """A parameter beside the points: a number is one of their library and precision."""
+    be = backend_of(x)
+    if be is None or leaf.ndim or backend_of(leaf) is be:
+        return leaf
+    if backend_of(leaf) is not get_backend("numpy"):
+        return leaf  # refused by name when the operator is made
+    if get_backend("numpy").is_complex(leaf) and not be.is_complex(x):
+        return be.asarray(leaf, device=be.device(x))
+    return be.asarray(leaf, dtype=x.dtype, device=be.device(x))
