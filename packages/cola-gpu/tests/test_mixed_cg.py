@@ -62,12 +62,15 @@ def test_converges_or_says_it_does_not(backend, rng, with_spectrum, condition, p
         assert "converged" not in info.reason
 
 
-def test_promotes_once_and_says_so(rng, with_spectrum):
+def test_promotes_step_by_step_and_says_so(rng, with_spectrum):
     torch = pytest.importorskip("torch")
     A = PSD(ops.Dense(torch.tensor(with_spectrum(rng, geometric(60, 1e4)))))
     _, info, residual = run(A, rng.standard_normal(60), precision="bfloat16", max_iters=2000)
     assert info.converged and residual <= 1.01e-8
-    assert "promoted from bfloat16 to float64" in info.reason
+    assert "promoted from bfloat16 to float32)" in info.reason
+    A = PSD(ops.Dense(torch.tensor(with_spectrum(rng, geometric(60, 1e9)))))
+    _, info, residual = run(A, rng.standard_normal(60), precision="bfloat16", max_iters=2000)
+    assert not info.converged and "promoted from bfloat16 to float32 to float64" in info.reason
 
 
 def test_failure_is_a_warning_or_an_error(backend, rng, with_spectrum):

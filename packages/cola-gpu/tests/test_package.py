@@ -21,7 +21,15 @@ def command(*words):
 
 @pytest.mark.parametrize(
     "module",
-    ["cola_gpu", "cola_gpu.plugin", "cola_gpu.cli", "cola_gpu.lapack", "cola_gpu.cg", "cola_gpu.bench.run"],
+    [
+        "cola_gpu",
+        "cola_gpu.plugin",
+        "cola_gpu.cli",
+        "cola_gpu.lapack",
+        "cola_gpu.cg",
+        "cola_gpu.gmres_ir",
+        "cola_gpu.bench.run",
+    ],
 )
 def test_import_is_light(module):
     code = (
@@ -40,10 +48,11 @@ def test_plugin_introduces_itself():
     assert (info.name, info.api, info.version) == ("gpu", PLUGIN_API, __version__)
 
 
-def test_registers_the_algorithm():
+def test_registers_the_algorithms():
     from cola_core.plugins import Registrar
     from cola_gpu import plugin
     from cola_gpu.cg import MixedPrecisionCG
+    from cola_gpu.gmres_ir import MixedPrecisionGMRES
 
     staged = []
 
@@ -53,7 +62,8 @@ def test_registers_the_algorithm():
             return super().algorithm(question, cls, name=name, automatic=automatic)
 
     plugin.cola_register(Recorder("gpu"), "always")
-    assert staged == [("mixed-cg", MixedPrecisionCG, False)]
+    assert ("mixed-cg", MixedPrecisionCG, False) in staged
+    assert ("mixed-gmres", MixedPrecisionGMRES, False) in staged
 
 
 def test_info(capsys):

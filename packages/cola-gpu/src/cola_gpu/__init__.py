@@ -1,7 +1,7 @@
 """cola-gpu: mixed-precision solvers and differentiable LAPACK for cola-core, on whatever device there is.
 
-`MixedPrecisionCG` is an algorithm for `cola_core.solve`; `cola_gpu.lapack` holds the differentiable dense
-factorisations. Importing this module imports neither PyTorch nor JAX.
+`MixedPrecisionCG` and `MixedPrecisionGMRES` are algorithms for `cola_core.solve`; `cola_gpu.lapack` holds the
+differentiable dense factorisations. Importing this module imports neither PyTorch nor JAX.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import Any
 
 __version__ = "0.1.0"
-__all__ = ["MixedPrecisionCG", "kernels", "lapack", "sharding"]
+__all__ = ["MixedPrecisionCG", "MixedPrecisionGMRES", "kernels", "lapack", "sharding"]
 
 
 def __getattr__(name: str) -> Any:
@@ -17,6 +17,10 @@ def __getattr__(name: str) -> Any:
         from .cg import MixedPrecisionCG
 
         return MixedPrecisionCG
+    if name == "MixedPrecisionGMRES":
+        from .gmres_ir import MixedPrecisionGMRES
+
+        return MixedPrecisionGMRES
     if name in ("kernels", "lapack", "sharding"):
         from importlib import import_module
 

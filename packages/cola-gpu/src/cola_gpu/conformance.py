@@ -1,4 +1,4 @@
-"""The package's cases for `cola_core.testing`: mixed-precision CG, and values of the LAPACK family."""
+"""The package's cases for `cola_core.testing`: mixed-precision CG and GMRES, values of the LAPACK family."""
 
 from __future__ import annotations
 
@@ -24,6 +24,9 @@ def cases() -> list[Case]:
         _mixed_cg("auto", Capabilities()),
         _mixed_cg("bfloat16", half),
         _mixed_cg("float16", half),
+        _mixed_gmres("auto"),
+        # one step with factors in the working precision, which come last, is a direct solve
+        _mixed_gmres("lu", {"max_iters": 0}, P="lu"),
         _lapack(),
     ]
 
@@ -42,6 +45,23 @@ def _mixed_cg(precision: str, capabilities: Capabilities) -> Case:
         problem="psd",
         max_condition=1e4,
         capabilities=capabilities,
+    )
+
+
+def _mixed_gmres(label: str, starve: dict[str, Any] | None = None, **settings: Any) -> Case:
+    def factory(backend: Any, dtype: str, seed: int) -> Any:
+        from .gmres_ir import MixedPrecisionGMRES
+
+        return MixedPrecisionGMRES(**settings)
+
+    return Case(
+        name=f"mixed-gmres-{label}",
+        kind="algorithm",
+        factory=factory,
+        questions=("solve",),
+        problem="general",
+        max_condition=1e4,
+        starve=starve or {},
     )
 
 

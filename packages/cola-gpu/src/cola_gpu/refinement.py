@@ -16,8 +16,9 @@ the working precision.
 It is honest by construction. A correction that does not reduce the true residual is taken back. Two
 corrections that contract by less than half, although the recursion claims more, mean the low precision is
 exhausted; a direction of non-positive curvature, or a product that is not finite, means it has failed. In
-either case the remaining columns start again from their best x with all products in the working precision,
-once. What is still unfinished after that is reported, column by column, never returned as converged.
+either case the remaining columns start again from their best x with products in the next precision: single,
+then the working one. What is still unfinished after that is reported, column by column, never returned as
+converged.
 """
 
 from __future__ import annotations
@@ -27,11 +28,12 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Any, NamedTuple
 
+from cola_core import reasons
 from cola_core.backends import Backend, backend_of
 
-from .precision import UNIT_ROUNDOFF, cast, precision_of, product
+from .precision import UNIT_ROUNDOFF, cast, precision_of
 
-__all__ = ["REASONS", "Outcome", "Phase", "refine"]
+__all__ = ["REASONS", "Outcome", "Phase", "core_codes", "reason_of", "refine", "select"]
 
 Array = Any
 
@@ -46,6 +48,16 @@ REASONS = {
     BUDGET: "iteration limit reached",
 }
 
+CORE = {  # the same in the numbers of the core
+    RUNNING: reasons.RUNNING,
+    CONVERGED: reasons.CONVERGED,
+    STALLED: reasons.STAGNATED,
+    CURVATURE: reasons.INDEFINITE,
+    OVERFLOW: reasons.NONFINITE,
+    NONFINITE: reasons.NONFINITE,
+    BUDGET: reasons.RUNNING,
+}
+
 CYCLE = 200
 """Steps after which the true residual is looked at even if the recursion has not fallen by `reduction`."""
 
@@ -56,7 +68,7 @@ class Phase:
 
     A_low, scale: the operator of the products; A is about `scale * A_low`. P: a preconditioner for vectors
     of this phase, or None. precision: of the products. vectors: precision of the vectors between them. limit:
-    the step count to stop at.
+    the step count to stop at. restart: of GMRES, the steps between restarts; 0 means conjugate gradients.
     """
 
     A_low: Any
@@ -65,64 +77,106 @@ class Phase:
     precision: str
     vectors: str
     limit: int
+    restart: int = 0
 
     @property
     def reduction(self) -> float:
-        """How far the recursive residual may fall before it is replaced: a few times sqrt(unit roundoff)."""
-        return 3.0 * UNIT_ROUNDOFF[self.precision] ** 0.5
+        """How far the recursive residual may fall before it is replaced: below that the low precision would
+        be solving for its own rounding. GMRES loses its space there, and goes further."""
+        u = UNIT_ROUNDOFF[self.precision]
+        return float(3.0 * u ** (2 / 3 if self.restart else 1 / 2))
 
 
 class Outcome(NamedTuple):
-    """How it went: relative residuals and codes (*batch, k) per column, counts of steps and refinements."""
+    """How it went: relative residuals and codes (*batch, k) per column, counts of steps, refinements and
+    promotions."""
 
     residuals: Array
     status: Array
     steps: Any
     refinements: Any
-    promoted: Any
+    promotions: Any
 
 
-def refine(bk: Backend, A: Any, b: Array, x: Array, phases: list[Phase], tol: float) -> tuple:
+def refine(
+    bk: Backend, A: Any, b: Array, x: Array, phases: list[Callable[[], Phase]], tol: float
+) -> tuple[Array, Outcome]:
     """Solve `A x = b` for b, x (*batch, n, k) through the phases in turn; `tol` bounds `|b - A x| / |b|` per
     column.
 
-    Cost per step: one product of the phase and about ten vector operations; per refinement one product with
-    A. A column whose residual is not finite from the start is returned as NaN.
+    phases: functions that make them, called when their turn comes. Cost per step: one product of the phase
+    and about ten vector operations (GMRES: those with its basis); per refinement one product with A. A column
+    whose residual is not finite from the start is returned as NaN.
     """
     xp = bk.xp
     size = xp.max(xp.abs(b), axis=-2)  # |b|^2 must neither overflow nor vanish
     zero = size == 0
     size = xp.where(zero | ~xp.isfinite(size), xp.ones_like(size), size)
+    size = xp.exp2(xp.floor(xp.log2(size)))  # exact, so that the residual is that of the x that is returned
     b = b / size[..., None, :]
     x = xp.where(zero[..., None, :], xp.zeros_like(x), x / size[..., None, :])
     norm_b = bk.norm(b)
     r = b - A @ x
     rnorm = bk.norm(r)
     target = tol * norm_b
-    status = _select(xp, [(~xp.isfinite(rnorm), NONFINITE), (rnorm <= target, CONVERGED)], rnorm)
-    steps = refinements = bk.astype(xp.sum(xp.zeros_like(status)), "int32")
-    promoted = False
-    for number, phase in enumerate(phases):
-        if number:
-            unfinished = (status != CONVERGED) & (status != NONFINITE)
-            if bk.is_concrete(status) and not bool(xp.any(unfinished)):
-                break
-            status = xp.where(unfinished, xp.full_like(status, RUNNING), status)
-            promoted = True
+    status = select(xp, [(~xp.isfinite(rnorm), NONFINITE), (rnorm <= target, CONVERGED)], rnorm)
+    none = bk.astype(xp.sum(xp.zeros_like(status)), "int32")
+    state = (x, r, rnorm, status, none, none)
+    promotions: Any = 0
+
+    def attempt(number: int, state: tuple) -> tuple:
+        phase = phases[number]()
+        *others, status, steps, refinements = state
+        open_ = (status != CONVERGED) & (status != NONFINITE)
+        status = xp.where(open_, xp.full_like(status, RUNNING), status)
         run = _compiled() if bk.name == "jax" else _run
-        x, r, rnorm, status, steps, refinements = run(
+        return run(
             A,
             b,
             (phase.A_low, phase.scale, phase.P),
-            (x, r, rnorm, status, steps, refinements),
+            (*others, status, steps, refinements),
             target,
-            settings=(phase.precision, phase.vectors, phase.limit),
+            settings=(phase.precision, phase.vectors, phase.limit, phase.restart),
             last=number + 1 == len(phases),
         )
+
+    for number in range(len(phases)):
+        unfinished = xp.any((state[3] != CONVERGED) & (state[3] != NONFINITE))
+        if bk.is_concrete(unfinished):
+            if not bool(unfinished):
+                break
+            state, promotions = attempt(number, state), number
+        elif number and bk.name == "jax":
+            # a loop that is run at most once: a precision that is not needed is not prepared either
+
+            def once(whole: tuple, number: int = number) -> tuple:
+                return (whole[0] & False, *attempt(number, whole[1:]))
+
+            state = bk.while_loop(lambda whole: whole[0], once, (unfinished, *state))[1:]
+            promotions = promotions + bk.astype(unfinished, "int32")
+        else:
+            state = attempt(number, state)
+    x, _, rnorm, status, steps, refinements = state
     residuals = rnorm / xp.where(zero, xp.ones_like(norm_b), norm_b)
     lost = (status == NONFINITE)[..., None, :]
     x = xp.where(lost, xp.full_like(x, xp.nan), x * size[..., None, :])
-    return x, Outcome(residuals, status, steps, refinements, promoted)
+    return x, Outcome(residuals, status, steps, refinements, none + promotions)
+
+
+def core_codes(bk: Backend, status: Array) -> Array:
+    """Codes of this module as the core's `Info.codes`."""
+    out = status
+    for own, core in CORE.items():
+        out = bk.xp.where(status == own, bk.xp.full_like(status, core), out)
+    return bk.astype(out, "int32")
+
+
+def reason_of(bk: Backend, status: Array) -> str:
+    """In words, that of the column with most to tell; of a traced program the core says it later."""
+    if not bk.is_concrete(status):
+        return reasons.TRACED
+    failed = status[status != CONVERGED]
+    return REASONS[int(bk.xp.max(failed)) if 0 not in failed.shape else CONVERGED]
 
 
 @cache
@@ -138,6 +192,10 @@ def _run(A: Any, b: Array, low: tuple, start: tuple, target: Array, *, settings:
     bk = backend_of(b)
     assert bk is not None
     phase = Phase(*low, *settings)
+    if phase.restart:
+        from .gmres_inner import refined
+
+        return refined(bk, A, b, phase, start, target)
     xp = bk.xp
     x, r, rnorm, status, steps, refinements = start
     working = precision_of(x.dtype)
@@ -170,7 +228,7 @@ def _run(A: Any, b: Array, low: tuple, start: tuple, target: Array, *, settings:
         x, r = xp.where(accept[..., None, :], x_new, x), xp.where(accept[..., None, :], r_new, r)
         rnorm = xp.where(accept, n_new, rnorm)
         steps, refinements = steps + done, refinements + 1
-        verdict = _select(
+        verdict = select(
             xp,
             [
                 (rnorm <= target, CONVERGED),
@@ -236,7 +294,7 @@ def _cg(
         # a stopped column keeps its direction, to be continued from the true residual
         p = bk.xpay(z, beta, p) if alone else xp.where(active[..., None, :], z + beta[..., None, :] * p, p)
         rho = xp.where(active, new, rho)
-        q = product(phase.A_low, p, phase.precision, bk)
+        q = bk.astype(phase.A_low @ p, p.dtype)
         curvature = _real(bk, bk.inner(p, q))
         finite = xp.isfinite(curvature)
         failed = failed | (active & finite & (((curvature <= 0) & (rho > 0)) | (rho < 0)))
@@ -268,7 +326,7 @@ def _real(bk: Backend, x: Array) -> Array:
     return bk.xp.real(x) if bk.is_complex(x) else x
 
 
-def _select(xp: Any, cases: list[tuple[Array, int]], like: Array) -> Array:
+def select(xp: Any, cases: list[tuple[Array, int]], like: Array) -> Array:
     """The code of the first case that holds, per column; RUNNING if none does."""
     out = xp.zeros_like(like)
     for condition, code in reversed(cases):

@@ -8,10 +8,12 @@ __all__ = ["register"]
 
 
 def register(registrar: Any) -> None:
-    """`solve` by mixed-precision CG."""
+    """`solve` by mixed-precision CG and GMRES."""
     from cola_core.linalg import solve
 
     from .cg import MixedPrecisionCG
+    from .gmres_ir import MixedPrecisionGMRES
 
     # on request only: installing this package must not change which algorithm answers
     registrar.algorithm(solve, MixedPrecisionCG, name="mixed-cg", automatic=False)
+    registrar.algorithm(solve, MixedPrecisionGMRES, name="mixed-gmres", automatic=False)

@@ -18,6 +18,7 @@ from .contour import ContourQuadrature
 from .davidson import Davidson
 from .deflated_cg import DeflatedCG, Recycle
 from .dense_exp import ScalingSquaring
+from .derivative_solve import solved as differentiable_solve
 from .eigh import Eig, Eigh
 from .exact import Exact
 from .exp_action import ExpAction
@@ -129,4 +130,5 @@ __all__ = [
     "XTrace",
     "circulant_preconditioner",
     "default_tol",
+    "differentiable_solve",
 ]
