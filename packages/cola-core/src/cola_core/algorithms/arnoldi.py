@@ -19,7 +19,7 @@ from ..errors import ConvergenceError, NonFiniteError, NoRuleError, ShapeError
 from ..info import Info
 from ..pytree import tree_leaves
 from ..reasons import CONVERGED
-from .base import question_memory, refuse_batches
+from .base import question_memory, refuse_batches, waits
 from .eigenpairs import PairIteration, report_pairs
 from .krylov_function import krylov_times
 from .krylov_schur import KrylovSchur
@@ -66,15 +66,21 @@ class Arnoldi(PairIteration):
         n = A.shape[-1]
         if question == "apply_unary":
             steps = min(n, 60)
-            each = A.matvec_cost + Cost(4 * steps * n, 2 * steps * A.itemsize * n, 0, 0, 10)
+            each = A.matvec_cost + Cost(
+                4 * steps * n, 2 * steps * A.itemsize * n, 0, 0, 10, syncs=waits(A, 2)
+            )
             small = Cost(60.0 * steps**3, 8.0 * 60 * steps**2, 0, 0, 60)
             work = each * steps + small
-            return Cost(work.flops, work.bytes, question_memory(A, steps + 4), steps, work.calls)
+            return Cost(
+                work.flops, work.bytes, question_memory(A, steps + 4), steps, work.calls, syncs=work.syncs
+            )
         m = self._basis(next(x for x in operands if isinstance(x, int)), n)
         steps = 20 * m
-        one = A.matvec_cost + Cost(8 * m * n, 4 * m * A.itemsize * n, 0, 0, 20)
+        one = A.matvec_cost + Cost(8 * m * n, 4 * m * A.itemsize * n, 0, 0, 20, syncs=waits(A, 3))
         total = one * steps
-        return Cost(total.flops, total.bytes, question_memory(A, 2 * m + 4), steps, total.calls)
+        return Cost(
+            total.flops, total.bytes, question_memory(A, 2 * m + 4), steps, total.calls, syncs=total.syncs
+        )
 
     def apply_unary(self, A: Any, f: Any) -> Any:
         """f(A) by products: Krylov spaces of general operators, whose values need not stay on the host."""

@@ -16,10 +16,11 @@ from typing import Any, ClassVar
 
 from ..backends.base import dtype_name
 from ..cost import Cost
+from ..dispatch.session import array_library
 from ..profile import profile
 from .progress import Watch, watching
 
-__all__ = ["Algorithm", "Auto", "Iterative", "default_tol", "question_memory", "refuse_batches"]
+__all__ = ["Algorithm", "Auto", "Iterative", "default_tol", "question_memory", "refuse_batches", "waits"]
 
 
 @dataclass(frozen=True)
@@ -254,6 +255,12 @@ def typical_steps(n: int, tol: float | None = None, dtype: Any = "float64") -> f
     points, ``2.5 sqrt(n)`` to 1e-8, in proportion to the digits asked for; at most n."""
     tol = default_tol(dtype) if tol is None else min(max(float(tol), 1e-16), 0.1)
     return min(float(n), (20.0 + 2.5 * n**0.5) * math.log10(tol) / -8.0)
+
+
+def waits(A: Any, each: float) -> float:
+    """How often the host waits for the device in one step (priced on accelerators only): ``each`` times where
+    a loop of Python's looks at values, once where the loop is compiled (JAX), for its condition."""
+    return 1.0 if array_library(A) == "jax" else each
 
 
 def question_memory(A: Any, columns: int) -> float:

@@ -16,7 +16,7 @@ from ..backends import backend_of
 from ..backends.base import Array
 from ..cost import Cost
 from ..reasons import BREAKDOWN, CONVERGED, NONFINITE, RUNNING, STAGNATED
-from .base import question_memory, typical_steps
+from .base import question_memory, typical_steps, waits
 from .columns import Best, Seen, diverged, first_residual, negligible, quotient, smoothing_step
 from .krylov_solver import KrylovSolver
 from .progress import Watch, observe
@@ -126,6 +126,8 @@ class BiCGStab(KrylovSolver):
         n = A.shape[-1]
         k = operands[0].shape[-1] if operands and len(operands[0].shape) > 1 else 1
         steps = typical_steps(n, self.tol, A.dtype)
-        one = A.matmat_cost(k) * 2 + Cost(24 * n * k, 30 * A.itemsize * n * k, 0, 0, 20)
+        one = A.matmat_cost(k) * 2 + Cost(24 * n * k, 30 * A.itemsize * n * k, 0, 0, 20, syncs=waits(A, 3))
         total = one * steps
-        return Cost(total.flops, total.bytes, question_memory(A, 9 * k), 2 * steps, total.calls)
+        return Cost(
+            total.flops, total.bytes, question_memory(A, 9 * k), 2 * steps, total.calls, syncs=total.syncs
+        )

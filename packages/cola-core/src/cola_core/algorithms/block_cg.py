@@ -19,7 +19,7 @@ from ..cost import Cost
 from ..errors import NotPositiveDefiniteError
 from ..properties import PSD
 from ..reasons import BAD_PRECONDITIONER, BREAKDOWN, CONVERGED, INDEFINITE, NONFINITE, RUNNING
-from .base import typical_steps
+from .base import typical_steps, waits
 from .columns import Best, Seen
 from .krylov_solver import KrylovSolver
 from .progress import Watch, observe
@@ -261,6 +261,10 @@ class BlockCG(KrylovSolver):
         r = min(k, n)
         # a block finds k outlying eigenvalues at once; on a two-dimensional Laplacian they grow like k
         steps = max(1.0, min(n / max(r, 1), typical_steps(n, self.tol, A.dtype) / max(r, 1) ** 0.4))
-        one = A.matmat_cost(r) + Cost(12 * n * r * r + 30 * r**3, 18 * A.itemsize * n * r, 0, 0, 40)
+        one = A.matmat_cost(r) + Cost(
+            12 * n * r * r + 30 * r**3, 18 * A.itemsize * n * r, 0, 0, 40, syncs=waits(A, 3)
+        )
         total = one * steps
-        return Cost(total.flops, total.bytes, self._memory(A, 7, operands), steps, total.calls)
+        return Cost(
+            total.flops, total.bytes, self._memory(A, 7, operands), steps, total.calls, syncs=total.syncs
+        )

@@ -18,7 +18,7 @@ from ..backends.base import Array, Backend
 from ..cost import Cost
 from ..properties import PSD
 from ..pytree import tree_leaves
-from .base import typical_steps
+from .base import typical_steps, waits
 from .columns import Best
 from .iteration import BAD_PRECONDITIONER, CONVERGED, INDEFINITE, NONFINITE, RUNNING, SINGULAR, observe
 from .krylov_solver import KrylovSolver
@@ -206,9 +206,11 @@ class CG(KrylovSolver):
         n = A.shape[-1]
         k = operands[0].shape[-1] if operands and len(operands[0].shape) > 1 else 1
         steps = typical_steps(n, self.tol, A.dtype)
-        one = A.matmat_cost(k) + Cost(10 * n * k, 12 * A.itemsize * n * k, 0, 0, 8)
+        one = A.matmat_cost(k) + Cost(10 * n * k, 12 * A.itemsize * n * k, 0, 0, 8, syncs=waits(A, 3))
         total = one * steps
-        return Cost(total.flops, total.bytes, self._memory(A, 6, operands), steps, total.calls)
+        return Cost(
+            total.flops, total.bytes, self._memory(A, 6, operands), steps, total.calls, syncs=total.syncs
+        )
 
     def lstsq(self, A: Any, b: Array, rcond: Any) -> Array:
         """``A^H A x = A^H b``: the least x that minimises ``|b - A x|``. The tolerance is on the normal

@@ -17,7 +17,7 @@ from ..dispatch.session import SESSION, Session
 from ..properties import Stiefel
 from ..pytree import tree_leaves
 from ..reasons import CONVERGED, NONFINITE, RUNNING
-from .base import Auto, question_memory, refuse_batches
+from .base import Auto, question_memory, refuse_batches, waits
 from .block_basis import alive, extend, independent, ritz
 from .block_pairs import BlockPairIteration, constant_preconditioner, extreme, first_block, ready
 from .eigenpairs import pair_tolerance, quietly, report_pairs
@@ -50,9 +50,18 @@ class Davidson(BlockPairIteration):
     def cost(self, question: str, A: Any, *operands: Any) -> Cost:
         n = A.shape[-1]
         b = self._width(operands[0], n)
-        one = A.matmat_cost(b) + Cost(8.0 * BLOCKS * n * b * b, 4 * BLOCKS * A.itemsize * n * b, 0, 0, 60)
+        one = A.matmat_cost(b) + Cost(
+            8.0 * BLOCKS * n * b * b, 4 * BLOCKS * A.itemsize * n * b, 0, 0, 60, syncs=waits(A, 6)
+        )
         total = one * 100
-        return Cost(total.flops, total.bytes, question_memory(A, 2 * BLOCKS * b), 100 * b, total.calls)
+        return Cost(
+            total.flops,
+            total.bytes,
+            question_memory(A, 2 * BLOCKS * b),
+            100 * b,
+            total.calls,
+            syncs=total.syncs,
+        )
 
     def eigsh(self, A: Any, k: int, which: str) -> tuple[Array, Any]:
         from ..operators import Dense

@@ -21,7 +21,7 @@ from ..errors import ShapeError
 from ..operators.sparse_rows import loop_form
 from ..properties import PSD
 from ..reasons import BAD_PRECONDITIONER, CONVERGED, INDEFINITE, NONFINITE, RUNNING
-from .base import refuse_batches, typical_steps
+from .base import refuse_batches, typical_steps, waits
 from .iteration import column_scale
 from .krylov_solver import KrylovSolver
 from .lanczos_step import real
@@ -266,9 +266,18 @@ class DeflatedCG(KrylovSolver):
         k = operands[0].shape[-1] if operands and len(operands[0].shape) > 1 else 1
         size = 0 if self.recycle is None else self.recycle.size
         steps = typical_steps(n, self.tol, A.dtype)
-        work = Cost(n * k * (10 + 20 * size), (12 + 6 * size) * A.itemsize * n * k, 0, 0, 30)
+        work = Cost(
+            n * k * (10 + 20 * size), (12 + 6 * size) * A.itemsize * n * k, 0, 0, 30, syncs=waits(A, 3)
+        )
         total = (A.matmat_cost(k) + work) * steps
-        return Cost(total.flops, total.bytes, self._memory(A, 6 + 5 * size, operands), steps, total.calls)
+        return Cost(
+            total.flops,
+            total.bytes,
+            self._memory(A, 6 + 5 * size, operands),
+            steps,
+            total.calls,
+            syncs=total.syncs,
+        )
 
     def _run(
         self,

@@ -79,7 +79,8 @@ def krylov_pairs(
 ) -> tuple[Array, Array]:
     """k eigenpairs by the restarted Krylov iteration, reported; w most wanted first, X (n, k).
 
-    spent: products made before, to be counted with the others.
+    spent: products made before, to be counted with the others. settings: the algorithm; an ``_iterate`` of
+    its class, with the contract of ``thick_restart``, makes the steps, given what its ``_static()`` adds.
     """
     be = A._concrete_backend()
     n = A.shape[-1]
@@ -88,18 +89,21 @@ def krylov_pairs(
     limit = max(100 * m, 3000) if settings.max_iters is None else int(settings.max_iters)
     if k < n and m > limit:
         m = max(limit, k + 2)
-    statics = ("k", "m", "which", "hermitian", "watch")
+    iterate, own = getattr(type(settings), "_iterate", thick_restart), {}
+    if iterate is not thick_restart:
+        own = settings._static()
+    statics = ("k", "m", "which", "hermitian", "watch", *own)
     columns = 1 if hermitian or A._is_complex() else 2
 
     def run(operator: Any) -> tuple[Array, Array, Any]:
         start = first_vector(operator, settings.start_vector, settings.key, n, method)
         start = start if hermitian else be.astype(start, complex_dtype(operator))
         compile_ = be.is_concrete(*tree_leaves(operator)) and not eager
-        f = be.jit(thick_restart, static=statics) if compile_ else thick_restart
+        f = be.jit(iterate, static=statics) if compile_ else iterate
         more = {} if compile_ else {"eager": eager}
         watched = settings.watched(method, be, start, *tree_leaves(operator))
         with watched as watch, nullcontext() if eager else quietly(be):
-            settled = {"k": k, "m": m, "which": which, "hermitian": hermitian, "watch": watch, **more}
+            settled = {"k": k, "m": m, "which": which, "hermitian": hermitian, "watch": watch, **more, **own}
             w, X, made, largest, code, condition = f(operator, start, tol, limit, **settled)
             probe = be.xp.real(start) if columns == 2 else start
             size = extreme_scale(be, operator, probe[:, None], largest[None])

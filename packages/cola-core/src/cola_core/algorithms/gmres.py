@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from ..cost import Cost
-from .base import typical_steps
+from .base import typical_steps, waits
 from .gmres_cycles import cycles
 from .krylov_solver import KrylovSolver
 
@@ -42,10 +42,17 @@ class GMRES(KrylovSolver):
         k = operands[0].shape[-1] if operands and len(operands[0].shape) > 1 else 1
         steps, m = typical_steps(n, self.tol, A.dtype), self._cycle_length(n)
         # on average half of the basis is there, and it is read twice for each pass of Gram-Schmidt
-        one = A.matmat_cost(k) + Cost(6 * m * n * k, 3 * m * A.itemsize * n * k, 0, 0, 30)
+        one = A.matmat_cost(k) + Cost(6 * m * n * k, 3 * m * A.itemsize * n * k, 0, 0, 30, syncs=waits(A, 3))
         total = one * steps
         vectors = self._bases * (m + 1) + 4
-        return Cost(total.flops, total.bytes, self._memory(A, vectors, operands), steps, total.calls)
+        return Cost(
+            total.flops,
+            total.bytes,
+            self._memory(A, vectors, operands),
+            steps,
+            total.calls,
+            syncs=total.syncs,
+        )
 
     def _limit(self, n: int) -> int:
         return min(10 * n, 2000)

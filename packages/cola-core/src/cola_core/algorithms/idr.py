@@ -17,7 +17,7 @@ from ..backends import backend_of
 from ..backends.base import Array
 from ..cost import Cost
 from ..reasons import BREAKDOWN, CONVERGED, NONFINITE, RUNNING, STAGNATED
-from .base import question_memory, typical_steps
+from .base import question_memory, typical_steps, waits
 from .columns import Best, Seen, diverged, first_residual, negligible, quotient, smoothing_step
 from .krylov_solver import KrylovSolver
 from .progress import Watch, observe
@@ -186,10 +186,17 @@ class IDR(KrylovSolver):
         k = operands[0].shape[-1] if operands and len(operands[0].shape) > 1 else 1
         steps = 1.3 * typical_steps(n, self.tol, A.dtype)
         one = A.matmat_cost(k) + Cost(
-            (6 * s + 8) * n * k, (4 * s + 12) * A.itemsize * n * k, 0, 0, 10 + 12 * s
+            (6 * s + 8) * n * k, (4 * s + 12) * A.itemsize * n * k, 0, 0, 10 + 12 * s, syncs=waits(A, 3)
         )
         total = one * steps
-        return Cost(total.flops, total.bytes, question_memory(A, (2 * s + 6) * k + s), steps, total.calls)
+        return Cost(
+            total.flops,
+            total.bytes,
+            question_memory(A, (2 * s + 6) * k + s),
+            steps,
+            total.calls,
+            syncs=total.syncs,
+        )
 
 
 def _dots(be: Any, shadow: Array, V: Array) -> list[Array]:

@@ -59,17 +59,21 @@ class Tridiagonal:
         return be.eigh(T)
 
 
-def lanczos(A: Any, start: Array, m: int) -> Tridiagonal:
+def lanczos(A: Any, start: Array, m: int, look_every: int = 1) -> Tridiagonal:
     """m steps from each column of ``start`` (n, s). Cost:
-    m products with s columns, ``4 m^2 n s`` flops besides."""
+    m products with s columns, ``4 m^2 n s`` flops besides.
+
+    look_every: after how many steps it looks at values, for a device that the host had to wait for: more than
+    one leaves out looks that save work (whether a second pass of Gram-Schmidt is needed: it is made).
+    """
     be = A._concrete_backend()
     if be.name == "jax":
         basis, alpha, beta, norm = be.jit(_sweep, static=("m",))(A, start, m=m)
         return Tridiagonal(basis, alpha, beta, norm, m)
-    return Tridiagonal(*_sweep(A, start, m=m))
+    return Tridiagonal(*_sweep(A, start, m=m, look_every=look_every))
 
 
-def _sweep(A: Any, start: Array, *, m: int) -> tuple[Any, ...]:
+def _sweep(A: Any, start: Array, *, m: int, look_every: int = 1) -> tuple[Any, ...]:
     """basis, alpha, beta, norm (and, where steps are not compiled,
     the steps made before every column broke down)."""
     be = A._concrete_backend()
@@ -95,7 +99,8 @@ def _sweep(A: Any, start: Array, *, m: int) -> tuple[Any, ...]:
         a = xp.sum(be.conj(q) * w, axis=-1)
         a = xp.real(a) if be.is_complex(a) else a
         # rows not yet filled are zero, so using all of them (where shapes are fixed) is exact
-        w, _, b, _ = orthogonalize(be, Q, w, None if be.name == "jax" else j + 1)
+        count = None if be.name == "jax" else j + 1
+        w, _, b, _ = orthogonalize(be, Q, w, count, always_twice=look_every > 1)
         scale = xp.maximum(scale, xp.abs(a) + b)
         # relative to |T|, so that A and 1e-9 A break down alike
         b = xp.where(b > 10 * eps * n**0.5 * scale, b, xp.zeros_like(b))
@@ -120,7 +125,8 @@ def _sweep(A: Any, start: Array, *, m: int) -> tuple[Any, ...]:
     made = m
     for j in range(m):
         state = step(state)
-        if j + 1 < m and be.is_concrete(state[3]) and not bool(xp.any(state[3][j] > 0)):
+        due = j + 1 < m and (j + 1) % look_every == 0
+        if due and be.is_concrete(state[3]) and not bool(xp.any(state[3][j] > 0)):
             # every column has found an invariant subspace: nothing is left to add
             made = j + 1
             break

@@ -13,7 +13,7 @@ from typing import Any
 from ..backends.base import Array
 from ..cost import Cost
 from ..properties import SelfAdjoint
-from .base import question_memory, refuse_batches
+from .base import question_memory, refuse_batches, waits
 from .eigenpairs import PairIteration, basis_size, complex_dtype, krylov_pairs
 
 __all__ = ["KrylovSchur"]
@@ -55,10 +55,12 @@ class KrylovSchur(PairIteration):
         m = basis_size(operands[0], n, self.basis)
         steps = 20 * m
         one = A.matvec_cost * (1 if A._is_complex() else 2) + Cost(
-            16 * m * n, 8 * m * A.itemsize * n, 0, 0, 10
+            16 * m * n, 8 * m * A.itemsize * n, 0, 0, 10, syncs=waits(A, 3)
         )
         total = one * steps
-        return Cost(total.flops, total.bytes, question_memory(A, 2 * m + 8), steps, total.calls)
+        return Cost(
+            total.flops, total.bytes, question_memory(A, 2 * m + 8), steps, total.calls, syncs=total.syncs
+        )
 
     def eigs(self, A: Any, k: int, which: str) -> tuple[Array, Any]:
         return self.pairs(A, k, which, "KrylovSchur")

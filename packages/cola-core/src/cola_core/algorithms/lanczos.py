@@ -7,15 +7,17 @@ change over the last steps. Residuals ``|A v - w v|`` bound the eigenvalue error
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 from ..backends.base import Array
 from ..cost import Cost
 from ..properties import SelfAdjoint, Stiefel
-from .base import question_memory, refuse_batches
+from .base import question_memory, refuse_batches, waits
 from .eigenpairs import PairIteration, basis_size, krylov_pairs
 from .krylov_function import krylov_times
+from .thick_restart import thick_restart
 
 __all__ = ["Lanczos"]
 
@@ -30,6 +32,11 @@ class Lanczos(PairIteration):
     Copies of a multiple eigenvalue are looked for by starting again beside the vectors found, which can
     double the products; behind a tight cluster one may still be missed.
     """
+
+    # For subclasses that make the steps of ``eigsh`` in another way (on a device, say): ``_method`` is the
+    # name in the Info, ``_iterate`` has the contract of ``thick_restart`` and takes what ``_static`` adds.
+    _method: ClassVar[str] = "Lanczos"
+    _iterate: ClassVar[Callable[..., Any]] = staticmethod(thick_restart)
 
     start_vector: Any = None
     max_iters: int | None = None
@@ -54,16 +61,22 @@ class Lanczos(PairIteration):
         m = basis_size(operands[0], n, self.basis) if question == "eigsh" else 50
         # gaps at the edge of a spectrum shrink as it fills up
         steps = min(n, max(10 * m, int(8 * n**0.5))) if question == "eigsh" else min(n, m)
-        one = A.matvec_cost + Cost(4 * m * n, 2 * m * A.itemsize * n, 0, 0, 10)
+        one = A.matvec_cost + Cost(4 * m * n, 2 * m * A.itemsize * n, 0, 0, 10, syncs=waits(A, 3))
         total = one * steps
-        return Cost(total.flops, total.bytes, question_memory(A, m + 4), steps, total.calls)
+        return Cost(
+            total.flops, total.bytes, question_memory(A, m + 4), steps, total.calls, syncs=total.syncs
+        )
 
     def eigsh(self, A: Any, k: int, which: str) -> tuple[Array, Any]:
         from ..operators import Dense
 
-        refuse_batches(A, "Lanczos", "Eigh()")
-        w, X = krylov_pairs(A, self, k, which, hermitian=True, method="Lanczos")
+        refuse_batches(A, self._method, "Eigh()")
+        w, X = krylov_pairs(A, self, k, which, hermitian=True, method=self._method)
         return w, Dense(X, declared=frozenset({Stiefel}))
+
+    def _static(self) -> dict[str, Any]:
+        """Further arguments of ``_iterate`` that are settings, not data."""
+        return {}
 
     def root(self, A: Any) -> Any:
         """The square root itself, which is self-adjoint."""

@@ -14,7 +14,7 @@ from ..cost import Cost
 from ..errors import UnknownNameError
 from ..pytree import tree_leaves
 from ..reasons import CONVERGED, NONFINITE, RUNNING
-from .base import question_memory, refuse_batches
+from .base import question_memory, refuse_batches, waits
 from .eigenpairs import PairIteration, basis_size, pair_tolerance
 from .iteration import extreme_scale
 from .krylov import first_vector
@@ -66,9 +66,18 @@ class LanczosSVD(PairIteration):
         k = 1 if question == "norm" else operands[0]
         width = basis_size(k, min(m, n), self.basis)
         steps = min(min(m, n), 10 * width)
-        one = 2 * A.matvec_cost + Cost(4 * width * (m + n), 2 * width * A.itemsize * (m + n), 0, 0, 20)
+        one = 2 * A.matvec_cost + Cost(
+            4 * width * (m + n), 2 * width * A.itemsize * (m + n), 0, 0, 20, syncs=waits(A, 4)
+        )
         total = one * steps
-        return Cost(total.flops, total.bytes, 2 * question_memory(A, width + 2), 2 * steps, total.calls)
+        return Cost(
+            total.flops,
+            total.bytes,
+            2 * question_memory(A, width + 2),
+            2 * steps,
+            total.calls,
+            syncs=total.syncs,
+        )
 
     def norm(self, A: Any, ord: Any) -> Array:
         if ord != 2:

@@ -30,7 +30,7 @@ from ..reasons import (
     RUNNING,
     TRACED,
 )
-from .base import Iterative, question_memory, typical_steps
+from .base import Iterative, question_memory, typical_steps, waits
 from .derivative_solve import Derivative, solved
 from .iteration import (
     as_preconditioner,
@@ -129,10 +129,15 @@ class LeastSquaresSolver(Iterative):
         m, n = A.shape[-2:]
         k = operands[0].shape[-1] if operands and len(operands[0].shape) > 1 else 1
         steps = typical_steps(min(m, n), self.tol, A.dtype)
-        vectors = Cost(4 * (m + 2 * n) * k, 8 * A.itemsize * (m + 2 * n) * k, 0, 0, 25)
+        vectors = Cost(4 * (m + 2 * n) * k, 8 * A.itemsize * (m + 2 * n) * k, 0, 0, 25, syncs=waits(A, 3))
         total = (A.matmat_cost(k) * 2 + vectors) * steps
         return Cost(
-            total.flops, total.bytes, question_memory(A, 2 * self._vectors * k), 2 * steps, total.calls
+            total.flops,
+            total.bytes,
+            question_memory(A, 2 * self._vectors * k),
+            2 * steps,
+            total.calls,
+            syncs=total.syncs,
         )
 
     def solve(self, A: Any, b: Array) -> Array:

@@ -17,7 +17,7 @@ from ..backends.base import Array
 from ..cost import Cost
 from ..properties import SelfAdjoint
 from ..reasons import BAD_PRECONDITIONER, CONVERGED, NONFINITE, RUNNING
-from .base import typical_steps
+from .base import typical_steps, waits
 from .inconsistency import Suspicion
 from .krylov_solver import KrylovSolver
 from .lanczos_step import lanczos_start, lanczos_step, positive
@@ -131,6 +131,8 @@ class MINRES(KrylovSolver):
         n = A.shape[-1]
         k = operands[0].shape[-1] if operands and len(operands[0].shape) > 1 else 1
         steps = typical_steps(n, self.tol, A.dtype)
-        one = A.matmat_cost(k) + Cost(14 * n * k, 18 * A.itemsize * n * k, 0, 0, 40)
+        one = A.matmat_cost(k) + Cost(14 * n * k, 18 * A.itemsize * n * k, 0, 0, 40, syncs=waits(A, 3))
         total = one * steps
-        return Cost(total.flops, total.bytes, self._memory(A, 8, operands), steps, total.calls)
+        return Cost(
+            total.flops, total.bytes, self._memory(A, 8, operands), steps, total.calls, syncs=total.syncs
+        )

@@ -21,7 +21,7 @@ from ..info import Info
 from ..properties import PSD, SelfAdjoint
 from ..pytree import map_leaves, tree_leaves
 from ..reasons import REASONS, RUNNING
-from .base import Iterative, question_memory, refuse_batches
+from .base import Iterative, question_memory, refuse_batches, waits
 from .cg import CG
 from .derivative_solve import Derivative
 from .iteration import as_preconditioner
@@ -59,6 +59,12 @@ class SLQ(Iterative):
     kind: ClassVar[str] = "stochastic"
     doubt: ClassVar[float | None] = 5.0  # rounds are added and recurrences doubled as the tolerance demands
 
+    # For subclasses that make the steps in another way: the name in the Info, the solver of derivatives, and
+    # after how many steps a sweep looks whether every recurrence has broken down.
+    _method: ClassVar[str] = "SLQ"
+    _solver: ClassVar[type] = CG
+    _look_every: ClassVar[int] = 1
+
     def applicable(self, question: str, A: Any, *operands: Any) -> bool | str:
         if A.batch_shape:
             return "batches of operators are not supported"
@@ -74,13 +80,13 @@ class SLQ(Iterative):
         # Projecting twice on half the basis, its mean length, is 4 m^2 n flops and reads it four times
         loose = self.tol >= 3e-2
         n, m, s = A.shape[-1], min(32 if loose else 64, A.shape[-1]), self.samples * (1 if loose else 2)
-        one = A.matmat_cost(s) + Cost(4 * m * n * s, 2 * m * A.itemsize * n * s, 0, 0, 10)
+        one = A.matmat_cost(s) + Cost(4 * m * n * s, 2 * m * A.itemsize * n * s, 0, 0, 10, syncs=waits(A, 2))
         total = one * m
         held = question_memory(A, min(self.max_iters, n) * self.samples)
-        return Cost(total.flops, total.bytes, held, m * s, total.calls)
+        return Cost(total.flops, total.bytes, held, m * s, total.calls, syncs=total.syncs)
 
     def slogdet(self, A: Any) -> tuple[Array, Array]:
-        refuse_batches(A, "SLQ", "Cholesky() or LU()")
+        refuse_batches(A, self._method, "Cholesky() or LU()")
         be = A._concrete_backend()
         one = be.xp.ones_like(be.zeros((), be.real_dtype(A.dtype), A.device))
         if A.shape[-1] == 0:
@@ -94,7 +100,7 @@ class SLQ(Iterative):
 
     def trace(self, A: Any) -> Array:
         """The trace of a lazy f(A) or inverse."""
-        refuse_batches(A, "SLQ", "XTrace()")
+        refuse_batches(A, self._method, "XTrace()")
         be = A._concrete_backend()
         found = _behind(A)
         if isinstance(found, str):
@@ -160,10 +166,10 @@ class SLQ(Iterative):
         kept: list[tuple[Array, Array]] = []
         products = rounds = 0
         verdict = RUNNING
-        with self.watched("SLQ", self.max_samples, be, one) as watch:
+        with self.watched(self._method, self.max_samples, be, one) as watch:
             while True:
                 Z = be.rademacher(next_key(be, self.key, rounds), (n, self.samples), A.dtype, A.device)
-                T = lanczos(A, Z, m)
+                T = lanczos(A, Z, m, look_every=self._look_every)
                 products += T.products * self.samples
                 rounds += 1
                 steps = T.alpha.shape[0]
@@ -208,7 +214,7 @@ class SLQ(Iterative):
             reason = "converged" if met else limit
         record(
             Info(
-                method="SLQ",
+                method=self._method,
                 converged=met,
                 reason=reason,
                 iterations=int(steps) if concrete else steps,
@@ -252,9 +258,9 @@ class _Function:
         if not self.solves:
             slope = self.scalar.derivative().conjugate()
             return told(lambda: Lanczos(tol=0.1 * alg.tol).function_times(B, slope, Z))
-        W = told(partial(CG(tol=0.1 * alg.tol, x0=guess).solve, B, Z))
+        W = told(partial(alg._solver(tol=0.1 * alg.tol, x0=guess).solve, B, Z))
         for _ in range(1, self.solves):
-            W = -told(partial(CG(tol=0.1 * alg.tol).solve, B, W))
+            W = -told(partial(alg._solver(tol=0.1 * alg.tol).solve, B, W))
         return W
 
 

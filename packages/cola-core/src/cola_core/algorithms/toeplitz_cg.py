@@ -15,7 +15,7 @@ from ..cost import Cost
 from ..errors import NonSquareError, UnknownNameError
 from ..operators import Circulant, LinearOperator, Toeplitz
 from ..properties import PSD, SelfAdjoint
-from .base import Iterative
+from .base import Iterative, waits
 from .cg import CG
 
 __all__ = ["ToeplitzCG", "circulant_preconditioner"]
@@ -96,9 +96,9 @@ class ToeplitzCG(Iterative):
         k = operands[0].shape[-1] if operands and len(operands[0].shape) > 1 else 1
         steps = min(n, 30)
         plain = CG(tol=self.tol, max_iters=self.max_iters).cost(question, A, *operands)
-        one = A.matmat_cost(k) * 2 + Cost(10 * n * k, 12 * A.itemsize * n * k, 0, 0, 8)
+        one = A.matmat_cost(k) * 2 + Cost(10 * n * k, 12 * A.itemsize * n * k, 0, 0, 8, syncs=waits(A, 3))
         total = one * steps
-        return Cost(total.flops, total.bytes, plain.memory, steps, total.calls)
+        return Cost(total.flops, total.bytes, plain.memory, steps, total.calls, syncs=total.syncs)
 
     def solve(self, A: Any, b: Array) -> Array:
         def P(A: Any) -> LinearOperator:
