@@ -28,6 +28,66 @@ def cases() -> list[Case]:
         # one step with factors in the working precision, which come last, is a direct solve
         _mixed_gmres("lu", {"max_iters": 0}, P="lu"),
         _lapack(),
+        *_device_krylov(),
+    ]
+
+
+def _device_krylov() -> list[Case]:
+    """The device-resident methods, on the CPU, where the same steps run."""
+    one_by_one = closed("operators one by one, not in batches")
+    double = only("float64", "complex128", reason="the default tolerance is checked in double precision")
+    pairs = Capabilities(batch=one_by_one, dtypes=double)
+    slq: dict[str, Any] = {"samples": 2, "max_samples": 2, "tol": 1e-8}
+
+    def case(name: str, cls: str, question: str, problem: str, condition: float, **more: Any) -> Case:
+        settings = more.pop("settings", {})
+
+        def factory(backend: Any, dtype: str, seed: int) -> Any:
+            from . import krylov
+
+            return getattr(krylov, cls)(**settings)
+
+        return Case(
+            name=name,
+            kind="algorithm",
+            factory=factory,
+            questions=(question,),
+            problem=problem,
+            max_condition=condition,
+            **more,
+        )
+
+    return [
+        case("device-cg", "DeviceCG", "solve", "psd", 1e4),
+        case("device-lanczos", "DeviceLanczos", "eigsh", "selfadjoint", 1e4, capabilities=pairs),
+        case(
+            "device-block-lanczos",
+            "DeviceBlockLanczos",
+            "eigsh",
+            "selfadjoint",
+            1e4,
+            capabilities=pairs,
+            settings={"block": 2, "check_every": 4},
+        ),
+        case(
+            "device-lobpcg",
+            "DeviceLOBPCG",
+            "eigsh",
+            "selfadjoint",
+            1e4,
+            capabilities=pairs,
+            settings={"tol": 1e-11, "check_every": 8},
+        ),
+        case(
+            "device-slq",
+            "DeviceSLQ",
+            "slogdet",
+            "psd",
+            1e2,
+            capabilities=Capabilities(batch=one_by_one),
+            starve=slq,
+            estimate=True,
+        ),
     ]
 
 

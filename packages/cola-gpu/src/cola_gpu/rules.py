@@ -8,12 +8,14 @@ __all__ = ["register"]
 
 
 def register(registrar: Any) -> None:
-    """`solve` by mixed-precision CG and GMRES."""
+    """Mixed-precision solvers and device-resident Krylov methods."""
     from cola_core.linalg import solve
 
     from .cg import MixedPrecisionCG
     from .gmres_ir import MixedPrecisionGMRES
+    from .krylov import register as register_krylov
 
     # on request only: installing this package must not change which algorithm answers
     registrar.algorithm(solve, MixedPrecisionCG, name="mixed-cg", automatic=False)
     registrar.algorithm(solve, MixedPrecisionGMRES, name="mixed-gmres", automatic=False)
+    register_krylov(registrar)

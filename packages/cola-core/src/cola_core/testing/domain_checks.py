@@ -16,7 +16,7 @@ from .registry import check
 __all__ = ["private_uses"]
 
 PUBLIC = tuple(
-    ["", "algorithms", "autodiff", "backends", "cli", "cost", "dispatch", "errors", "info", "io"]
+    ["", "algorithms", "autodiff", "backends", "cli", "cost", "dispatch", "errors", "info", "io", "reasons"]
     + ["linalg", "operators", "ops", "plugins", "properties", "testing"]
 )
 """Modules of the core (without the prefix) that are public; in each, what ``__all__`` lists."""
