@@ -23,8 +23,8 @@ class DeviceLanczos(Lanczos):
 
     tol, max_iters, key, start_vector, pbar, callback, max_seconds: as of ``Lanczos``, of whose ``eigsh`` this
     is a variant; whatever watches looks once a restart. check_every: steps between two restarts, each of
-    which sends the projected matrix to the host. basis: vectors kept (default ``k + 2 check_every``, which makes so
-    many steps). A space not much larger than the basis is treated as the dense matrix it is.
+    which sends the projected matrix to the host. basis: vectors kept (default ``k + 2 check_every``, which
+    makes so many steps). A space not much larger than the basis is treated as the dense matrix it is.
 
     Steps orthogonalise in full and twice; in PyTorch on CUDA those between two restarts are one CUDA graph.
     A batch of operators is refused (NotImplementedError). Residuals are recomputed at exit.

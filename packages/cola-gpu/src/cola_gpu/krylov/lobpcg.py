@@ -48,7 +48,8 @@ class DeviceLOBPCG(LOBPCG):
 
     tol, max_iters, x0, P, guard, key, pbar, callback, max_seconds: as of ``LOBPCG``, whose numbers this
     reproduces; whatever watches looks at every step. check_every: steps between two looks of the host; steps
-    after convergence are thrown away. A batch of operators is refused (NotImplementedError).
+    after convergence are thrown away, and ``Info.matvecs`` counts them. A batch of operators is refused
+    (NotImplementedError).
     """
 
     check_every: int = field(default=CHECK_EVERY, kw_only=True)
@@ -61,6 +62,11 @@ class DeviceLOBPCG(LOBPCG):
 
     def _static(self) -> dict[str, Any]:
         return {"check_every": int(self.check_every)}
+
+    def _made(self, steps: Any) -> Any:
+        watched = self.progress or self.pbar or self.callback is not None or self.max_seconds is not None
+        every = 1 if watched else int(self.check_every)
+        return (steps + every - 1) // every * every
 
     def applicable(self, question: str, A: Any, *operands: Any) -> bool | str:
         which = operands[-1]
