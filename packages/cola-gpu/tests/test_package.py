@@ -64,6 +64,8 @@ def test_registers_the_algorithms():
     plugin.cola_register(Recorder("gpu"), "always")
     assert ("mixed-cg", MixedPrecisionCG, False) in staged
     assert ("mixed-gmres", MixedPrecisionGMRES, False) in staged
+    automatic = {name for name, _, chosen in staged if chosen}
+    assert automatic == {"device-cg", "device-slq", "device-lanczos", "device-block-lanczos", "device-lobpcg"}
 
 
 def test_info(capsys):
