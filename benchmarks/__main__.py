@@ -1,4 +1,5 @@
-"""`python -m benchmarks [--short] [--out DIR] [--list] [NAME ...]`, `python -m benchmarks grid`"""
+"""`python -m benchmarks [--short] [--out DIR] [--list] [NAME ...]`, `python -m benchmarks grid`,
+`python -m benchmarks gpu`"""
 
 from __future__ import annotations
 
@@ -18,6 +19,10 @@ def main(argv: list[str] | None = None) -> int:
         from .grid.run import main as grid
 
         return grid(argv[1:])
+    if argv[:1] == ["gpu"]:
+        from .gpu.run import main as gpu
+
+        return gpu(argv[1:])
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
     parser.add_argument(
         "names", nargs="*", metavar="NAME", help="benches whose name starts so (default: all)"

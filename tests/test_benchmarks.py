@@ -6,6 +6,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 ROOT = Path(__file__).resolve().parent.parent
 
 
@@ -50,3 +52,44 @@ def test_the_grid_runs(tmp_path):
         assert cell["contenders"][0]["name"] == "Auto" and not cell["contenders"][0]["problem"], cell
         assert not cell["taken"].startswith("?"), cell
     assert sum(len(c["contenders"]) for c in cells) > 3 * len(cells)
+
+
+def gpu(*words):
+    return subprocess.run(
+        [sys.executable, "-m", "benchmarks", "gpu", *words],
+        cwd=ROOT,
+        env={k: v for k, v in os.environ.items() if not k.startswith("COLA_")},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=300,
+    )
+
+
+def test_the_programs_for_a_gpu_run_on_a_cpu(tmp_path):
+    """With the answers checked: rows of the kernel matrix in float64, residuals, equal gradients."""
+    pytest.importorskip("torch")
+    pytest.importorskip("cola_gpu")
+    done = gpu("--device", "cpu", "--short", "--out", str(tmp_path))
+    assert done.returncode == 0, done.stderr
+    (file,) = tmp_path.iterdir()
+    assert file.name == "gpu-cpu-torch.md"
+    text = file.read_text(encoding="utf-8")
+    assert text == done.stdout
+    for said in ("product, n = 300", "solve, n = 300", "converged", "MixedPrecisionCG, float32", "gelqf"):
+        assert said in text
+    assert "torch.linalg.qr of the transpose" in text and "| matrix product, float32 |" in text
+    assert "not measured: DeviceError" not in text and "potrf (Cholesky), float64 | n = 40" in text
+    for private in (os.uname().nodename, str(ROOT), str(Path.home())):
+        assert private not in text or len(private) < 4
+
+
+def test_the_programs_for_a_gpu_say_what_is_missing():
+    torch = pytest.importorskip("torch")
+    pytest.importorskip("cola_gpu")
+    if torch.cuda.is_available():
+        pytest.skip("there is a GPU")
+    done = gpu("--device", "cuda")
+    assert done.returncode == 1 and done.stdout == ""
+    assert "there is no device cuda for torch" in done.stderr and "driver" in done.stderr
+    assert gpu("lanczoss").returncode == 2

@@ -87,7 +87,7 @@ def test_counts_of_a_step_of_cg():
     assert 12 * nonzeros + 12 * 8 * n <= step <= 16 * nonzeros + 14 * 8 * n + 64
     assert info.converged and roof([phase], MACHINE).bound == BANDWIDTH
     # the same in single precision has between half and three quarters of the traffic
-    low = sparse_cases._phase(A.to(dtype="float32").matvec_cost, 10 * n, "float32")
+    low = sparse_cases.step_work(A.to(dtype="float32").matvec_cost, 10 * n, "float32")
     assert 0.5 * step < low.bytes < 0.75 * step
 
 

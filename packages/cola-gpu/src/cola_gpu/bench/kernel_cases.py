@@ -2,13 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 
-import cola_core as cola
-from cola_core.backends import backend_of
-
+from ..kernels import rbf
 from .case import Case, Problem
 from .roofline import Phase
 from .target import Target
@@ -35,23 +31,12 @@ def _product(target: Target, size: str) -> Problem:
     rng = np.random.default_rng(0)
     X = target.put(rng.standard_normal((n, D)), "float32")
     v = target.put(rng.standard_normal(n), "float32")
-    K = operator(X)
+    K = rbf(X, lengthscale=3.0)
     return Problem(
         run=lambda: K @ v,
         phases=lambda answer: [product_work(n, n, D)],
         size={"n": n, "d": D},
     )
-
-
-def operator(X: Any) -> Any:
-    """The RBF kernel matrix of the rows of X, lengthscale three."""
-    return cola.PSD(cola.ops.Kernel(X, None, _rbf))
-
-
-def _rbf(x: Any, y: Any) -> Any:
-    xp = backend_of(x).xp
-    squares = xp.sum(x**2, axis=-1)[:, None] + xp.sum(y**2, axis=-1)[None, :] - 2 * x @ y.mT
-    return xp.exp(-0.5 * squares / 9.0)
 
 
 CASES = [

@@ -18,7 +18,7 @@ from .case import Case, Problem
 from .roofline import Phase
 from .target import Target
 
-__all__ = ["CASES", "five_diagonals"]
+__all__ = ["CASES", "CG_PASSES", "five_diagonals", "step_work"]
 
 TOLERANCE = 1e-10
 SOLVE = {"short": 2**11, "quick": 2**18, "full": 2**21}
@@ -43,7 +43,7 @@ def five_diagonals(n: int) -> tuple[Any, np.ndarray]:
     return PSD(ops.Sparse.from_scipy(M)), np.random.default_rng(1).standard_normal(n)
 
 
-def _phase(cost: Any, vectors: float, dtype: str) -> Phase:
+def step_work(cost: Any, vectors: float, dtype: str) -> Phase:
     """A product, and passes over so many numbers."""
     width = np.dtype(dtype).itemsize
     return Phase(cost.flops + 2 * vectors, cost.bytes + width * vectors, dtype)
@@ -73,7 +73,7 @@ def _facts(answer: Any) -> dict[str, Any]:
 def _cg(target: Target, size: str) -> Problem:
     A, b, n = _system(target, size)
     alg = cola.algorithms.CG(tol=TOLERANCE, max_iters=2000)
-    step = _phase(A.matvec_cost, CG_PASSES * n, "float64")
+    step = step_work(A.matvec_cost, CG_PASSES * n, "float64")
     return Problem(
         run=lambda: _solve(target, A, b, alg),
         phases=lambda answer: [step * int(answer[1].iterations)],
@@ -85,8 +85,8 @@ def _cg(target: Target, size: str) -> Problem:
 def _mixed_cg(target: Target, size: str) -> Problem:
     A, b, n = _system(target, size)
     alg = MixedPrecisionCG(tol=TOLERANCE, max_iters=2000, precision="float32")
-    low = _phase(A.to(dtype="float32").matvec_cost, CG_PASSES * n, "float32")
-    correction = _phase(A.matvec_cost, 4 * n, "float64")
+    low = step_work(A.to(dtype="float32").matvec_cost, CG_PASSES * n, "float32")
+    correction = step_work(A.matvec_cost, 4 * n, "float64")
 
     def phases(answer: Any) -> list[Phase]:
         steps, products = int(answer[1].iterations), int(answer[1].matvecs)
@@ -109,7 +109,7 @@ def _lanczos(target: Target, size: str) -> Problem:
         steps = int(answer[1].iterations)
         # step j: the product, and Gram-Schmidt twice, each reading the j vectors there are twice
         vectors = sum(4 * j * n for j in range(1, steps + 1))
-        return [_phase(A.matvec_cost * steps, vectors, "float64")]
+        return [step_work(A.matvec_cost * steps, vectors, "float64")]
 
     return Problem(
         run=lambda: cola.eigh(A, 1, "LA", alg, return_info=True, on_failure="ignore"),
@@ -123,7 +123,7 @@ def _slq(target: Target, size: str) -> Problem:
     n = (KRYLOV_ON_ACCELERATORS if target.accelerated else KRYLOV)[size]
     A = target.operator(five_diagonals(n)[0])
     alg = cola.algorithms.SLQ(tol=1e-2, samples=PROBES, max_samples=PROBES)
-    block = _phase(A.matmat_cost(PROBES), LANCZOS_PASSES * PROBES * n, "float64")
+    block = step_work(A.matmat_cost(PROBES), LANCZOS_PASSES * PROBES * n, "float64")
     return Problem(
         run=lambda: cola.logdet(A, alg, return_info=True, on_failure="ignore"),
         phases=lambda answer: [block * (int(answer[1].matvecs) / PROBES)],
