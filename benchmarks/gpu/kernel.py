@@ -6,8 +6,10 @@ whole solve by preconditioned conjugate gradients. Solutions are checked in floa
 
 from __future__ import annotations
 
+import sys
 import time
 from collections.abc import Callable, Iterator
+from contextlib import redirect_stdout
 from importlib.util import find_spec
 from typing import Any
 
@@ -130,9 +132,9 @@ def _keops_lacks(target: Target) -> str:
 
 
 def _keops(points: Any, v: Any) -> Callable[[], Any]:
-    import pykeops
-    from pykeops.torch import LazyTensor
-
+    with redirect_stdout(sys.stderr):  # it says there what it compiles
+        import pykeops
+        from pykeops.torch import LazyTensor
     pykeops.set_verbose(False)
     scaled = points / LENGTHSCALE
     x, z = LazyTensor(scaled[:, None, :]), LazyTensor(scaled[None, :, :])
