@@ -1,5 +1,6 @@
-"""Operators spread over four and eight forced devices, on automatic and on explicit mesh axes: products equal
-those of one device, and vectors lie as they did."""
+"""Operators spread over four and eight forced devices, on automatic and on explicit mesh axes, of sizes that
+come out even and that do not: products and adjoint products equal those of one device, vectors lie as they
+did, gradients lie like their arrays, and no more is sent and kept than is promised."""
 
 import os
 import subprocess
@@ -10,67 +11,173 @@ import pytest
 
 pytest.importorskip("jax")
 
-PROGRAM = """
+SETUP = """
 import sys
 import jax, jax.numpy as jnp, numpy as np
-from jax.sharding import AxisType
+from jax.sharding import AxisType, NamedSharding, PartitionSpec as P
+import cola_core as cola
 from cola_core import ops
-from cola_gpu.sharding import shard, shard_report, shard_vector
+from cola_gpu.sharding import *
+from cola_gpu.sharding import placing
 
 jax.config.update("jax_enable_x64", True)
-jax.config.update("jax_disable_most_optimizations", True)
 devices, kind = int(sys.argv[1]), AxisType[sys.argv[2]]
 assert len(jax.devices()) == devices
 rng = np.random.default_rng(devices)
+line = jax.make_mesh((devices,), ("i",), axis_types=(kind,))
+grid = jax.make_mesh((2, devices // 2), ("i", "j"), axis_types=(kind,) * 2)
 
 
 def rbf(a, b, width):
     return jnp.exp(-0.5 * jnp.sum((a[:, None] - b[None]) ** 2, -1) / width**2)
 
 
-def cases(n):
-    M, pts = jnp.asarray(rng.standard_normal((n, n))), jnp.asarray(rng.standard_normal((n, 2)))
-    width = jnp.asarray(1.3)
-    return {
-        "dense": ops.Dense(M),
-        "wide": ops.Dense(M[:3]),
-        "complex": ops.Dense(M + 1j * M.T),
-        "kernel": ops.Kernel(pts, None, rbf, params=width),
-        "inducing": ops.Kernel(pts, pts[:5] * 2, rbf, params=width),
-        "diagonal": ops.Diagonal(M[0]),
-        "sum": ops.Dense(M) + ops.Diagonal(M[0]) + ops.ScalarMul(2.0, n),
-        "product": ops.Product(ops.Dense(M), ops.Dense(M.T)),
-    }
+def normal(*shape):
+    return jnp.asarray(rng.standard_normal(shape))
 
 
-grid = (2, devices // 2), ("i", "j")
-meshes = {4: [((4,), ("i",), None), (*grid, "i")], 8: [(*grid, None)]}[devices]
-for shape, names, axis in meshes:
-    mesh = jax.make_mesh(shape, names, axis_types=(kind,) * len(shape))
-    for n in (4 * devices, 4 * devices + 1 + devices % 3):
-        for name, A in cases(n).items():
-            S = shard(A, mesh, axis)
-            assert S.shape == A.shape and S.dtype == A.dtype and S.declared == A.declared
-            assert [leaf.path for leaf in shard_report(S).leaves], name
-            for B, C in ((S, A), (S.H, A.H)):
-                X = rng.standard_normal((C.shape[-1], 3))
-                for x in (X, X[:, 0]) if name == "dense" else (X,):
-                    lies = shard_vector(x, mesh, axis)
-                    y = B @ lies if name == "dense" else jax.jit(lambda B, x: B @ x)(B, lies)
-                    assert np.allclose(np.asarray(y), np.asarray(C.to_dense()) @ x, atol=1e-12), name
-                    if C.is_square:
-                        assert y.sharding.is_equivalent_to(lies.sharding, y.ndim), (name, y.sharding)
+def kernel(n, columns=None, blocks=None):
+    other = None if columns is None else normal(columns, 2)
+    return ops.Kernel(normal(n, 2), other, rbf, blocks, blocks, params=jnp.asarray(1.3))
+
+
+def sparse(m, n, factor=1.0):
+    keep = rng.random((m, n)) < 0.2
+    keep[0, 0] = True
+    rows, cols = np.nonzero(keep)
+    return ops.Sparse(factor * normal(rows.size), rows, cols, (m, n))
+"""
+
+# for each operator: collective operations of A @ X and of A.H @ X, by first letters, where all sizes come out
+# even; G all-gather, R all-reduce, S reduce-scatter, P collective-permute
+PRODUCTS = """
+names = {"G": "all-gather", "R": "all-reduce", "S": "reduce-scatter", "P": "collective-permute"}
+count = lambda letters: {names[c]: letters.count(c) for c in letters}
+p = devices
+n = 16 * p
+ring = "PP" * (p - 1)
+even = {
+    "dense": (ops.Dense(normal(n, n)), "G", "S"),
+    "complex": (ops.Dense(normal(n, n) + 1j * normal(n, n)), "G", "S"),
+    "columns": (ops.Dense(normal(5, n)), "R", ""),
+    "kernel": (kernel(n), ring, ring),
+    "blocked": (kernel(n, n // 2, 8), ring, ring),
+    "inducing": (kernel(n, 7), "", "R"),
+    "sparse": (sparse(n, n // 2), "G", "S"),
+    "diagonal": (ops.Diagonal(normal(n)), "", ""),
+    "low rank": (ops.LowRank(normal(n, 3), normal(n, 3)), "R", "R"),
+    "blocks": (ops.BlockDiag(*[ops.Dense(normal(3, 4)) for _ in range(2 * p)]), "", ""),
+    "mixed": (
+        ops.BlockDiag(ops.Dense(normal(n, n)), ops.Diagonal(normal(p)), multiplicities=(1, 2)), "GGGGGP", "GGGGSP"
+    ),
+    "sum": (ops.Dense(normal(n, n)) + ops.Diagonal(normal(n)) + 2 * ops.Identity(n), "G", "S"),
+    "product": (ops.Product(ops.Dense(normal(n, n)), ops.Diagonal(normal(n))), "G", "S"),
+}
+n += 1 + p % 3
+odd = {
+    "dense": (ops.Dense(normal(n, n)), "G", "R"),
+    "kernel": (kernel(n, blocks=8), ring + "G", ring + "G"),
+    "inducing": (kernel(n, 7), "G", "R"),
+    "sparse": (sparse(n, n, 1 + 2j), "G", "R"),
+    "low rank": (ops.LowRank(normal(n, 3)), "", ""),
+    "blocks": (ops.BlockDiag(*[ops.Dense(normal(4, 4)) for _ in range(p + 1)]), None, None),
+    "triangular": (ops.Triangular(normal(n, n)), "", ""),
+    "sum": (ops.Dense(normal(n, n)) + ops.Diagonal(normal(n)), "G", "R"),
+}
+chosen = sys.argv[3].split(",")
+for sizes, cases in (("even", even), ("odd", odd)):
+    for name, (A, forward, backward) in cases.items():
+        if name not in chosen and "all" not in chosen:
+            continue
+        mesh, axis = (line, None) if p == 4 else (grid, None if sizes == "even" else "i")
+        S = shard(A, mesh, axis)
+        assert S.shape == A.shape and S.dtype == A.dtype and S.declared == A.declared, name
+        try:
+            facts = check_sharded(S, mesh, axis=axis, reference=A, gradients=name != "blocked")
+        except ShardingError as error:
+            raise AssertionError((sizes, name)) from error
+        if forward is not None and axis is None:
+            found = facts["A @ X"].collectives, facts["A.H @ X"].collectives
+            for one, bound in zip(found, map(count, (forward, backward))):
+                assert all(one[k] <= bound.get(k, 0) for k in one), (sizes, name, found)
+        for leaf in shard_report(S).leaves:
+            assert leaf.path and (not leaf.replicated or leaf.reason), (name, leaf)
+"""
+
+BOUNDS = """
+# a device takes its share of the matrix, and a product keeps no more than vectors
+n = 64 * devices
+A = ops.Dense(normal(n, n))
+S = shard(A, line)
+vectors = 2 * 3 * 8 * n
+share = 8 * n * n // devices
+bounds = dict(reference=A, max_collectives=1, max_temp_bytes=vectors, max_bytes_per_device=share)
+check_sharded(S, line, **bounds)
+K = kernel(n, blocks=16)
+points = 8 * (2 * n // devices + 1)
+check_sharded(
+    shard(K, line), line, reference=K, max_temp_bytes=vectors + 8 * 16 * 16 * 8, max_bytes_per_device=points
+)
+
+
+@ops.operator
+class Gathered(RowBlockDense):
+    # a mutant: right, and the result lies in rows, but every device receives the whole matrix
+    def _on_devices(self, X, adjoint):
+        whole = placing.laid(self.array, self.mesh, self.axes, P(None, None))
+        Y = (whole.T if adjoint else whole) @ placing.whole(X, self.mesh, self.axes)
+        return placing.laid(Y, self.mesh, self.axes, placing.row_spec(2, self.axes))
+
+
+@ops.operator
+class Copied(ops.Dense):
+    # another: every device has the whole matrix to begin with
+    pass
+
+
+def rejected(words, mutant, **bounds):
+    try:
+        check_sharded(mutant, line, reference=A, **bounds)
+    except ShardingError as error:
+        assert words in str(error), error
+    else:
+        raise AssertionError(f"{mutant!r} passed: {words}")
+
+
+mutant = Gathered(S.array, line, ("i",))
+rejected("gathers what is spread", mutant)
+rejected("temporary bytes", mutant, max_message_bytes=8 * n * n, max_temp_bytes=vectors)
+rejected("collective operations", mutant, max_message_bytes=8 * n * n, max_collectives=0)
+copied = shard(Copied(A.array), line, specs={"array": P()})
+assert type(copied) is Copied
+rejected("bytes of each device", copied, max_bytes_per_device=share)
+wrong = shard(ops.Dense(A.array.at[0, 0].add(1e-9)), line)
+rejected("differs from one device", wrong)
 """
 
 
-@pytest.mark.parametrize("kind", ["Auto", "Explicit"])
-@pytest.mark.parametrize("devices", [4, 8])
-def test_products(devices, kind):
+def run(devices, kind, program, *words):
     env = {
         **os.environ,
         "XLA_FLAGS": f"--xla_force_host_platform_device_count={devices}",
         "JAX_PLATFORMS": "cpu",
     }
-    command = [sys.executable, "-W", "ignore", "-c", textwrap.dedent(PROGRAM), str(devices), kind]
+    program = textwrap.dedent(SETUP) + textwrap.dedent(program)
+    command = [sys.executable, "-W", "ignore", "-c", program, str(devices), kind, *words]
     done = subprocess.run(command, env=env, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr[-3000:]
+
+
+@pytest.mark.parametrize("kind", ["Auto", "Explicit"])
+def test_products_on_four_devices(kind):
+    run(4, kind, PRODUCTS, "all")
+
+
+@pytest.mark.parametrize("kind", ["Auto", "Explicit"])
+def test_products_on_a_grid_of_eight_devices(kind):
+    run(8, kind, PRODUCTS, "dense,inducing,sparse,blocks,sum")
+
+
+@pytest.mark.parametrize("kind", ["Auto", "Explicit"])
+def test_memory_and_mutants(kind):
+    run(4, kind, BOUNDS)

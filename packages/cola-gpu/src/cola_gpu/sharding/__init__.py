@@ -3,7 +3,7 @@
 ``shard(A, mesh)`` puts the arrays of an operator onto the devices of a mesh, with a layout for each class of
 operators (the table in ``table``), and returns an operator of the same shape and the same entries. Where
 communication has to be controlled it is a subclass whose products say what is sent (``RowBlockDense``,
-``RingKernel``); all else stays the class it was. Every algorithm of the core runs on it
+``RowBlockSparse``, ``RingKernel``); all else stays the class it was. Every algorithm of the core runs on it
 unchanged. ``shard_report(A)`` says for each array how it lies, how many bytes each device holds, and, where
 it is copied onto every device, why. ``shard_vector(b, mesh)`` lays a vector as products expect it and return
 it. ``check_sharded`` holds products to bounds on communication and memory.
@@ -23,23 +23,28 @@ from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from .blocks import BlockStack, SpreadBlockDiag
     from .checks import ProgramFacts, ShardingError, check_sharded, program_facts
     from .dense import RowBlockDense
     from .kernel import RingKernel
     from .padded import Padded
     from .placing import shard_vector
     from .report import LeafReport, ShardReport, shard_report
+    from .sparse import RowBlockSparse
     from .table import Layout, shard, sharder
 
 __all__ = [
+    "BlockStack",
     "Layout",
     "LeafReport",
     "Padded",
     "ProgramFacts",
     "RingKernel",
     "RowBlockDense",
+    "RowBlockSparse",
     "ShardReport",
     "ShardingError",
+    "SpreadBlockDiag",
     "check_sharded",
     "program_facts",
     "shard",
@@ -49,14 +54,17 @@ __all__ = [
 ]
 
 _WHERE = {
+    "BlockStack": "blocks",
     "Layout": "table",
     "LeafReport": "report",
     "Padded": "padded",
     "ProgramFacts": "checks",
     "RingKernel": "kernel",
     "RowBlockDense": "dense",
+    "RowBlockSparse": "sparse",
     "ShardReport": "report",
     "ShardingError": "checks",
+    "SpreadBlockDiag": "blocks",
     "check_sharded": "checks",
     "program_facts": "checks",
     "shard": "table",

@@ -61,6 +61,14 @@ class RingKernel(OnDevices, ops.Kernel):
             [known[name] for name in ops.Kernel._child_fields],
         )
 
+    def _sent(self, columns: float) -> float:
+        p, (m, n) = pieces(self.mesh, self.axes), self.shape[-2:]
+        whole = "x1" if self.swapped else "x2"
+        if self.spread == "both":  # the points and the vectors of the columns pass through
+            return self.itemsize * n * (self.x1.shape[-1] + columns) * (p - 1) / p
+        summed = m if self.spread == whole else 0  # columns that are spread give summands of the answer
+        return self.itemsize * columns * 2 * summed * (p - 1) / p
+
     def _on_devices(self, X: Any, adjoint: bool) -> Any:
         A: Any = self._flipped(conjugated=self._is_complex()) if adjoint else self
         mesh, axes, p = self.mesh, self.axes, pieces(self.mesh, self.axes)

@@ -16,7 +16,7 @@ from cola_core import ops
 from cola_core.cost import Cost
 from cola_core.ops import static
 
-from .placing import OnDevices, whole
+from .placing import OnDevices, pieces, whole
 
 __all__ = ["Padded", "up_to"]
 
@@ -49,6 +49,10 @@ class Padded(OnDevices, ops.LinearOperator):
         X = jnp.pad(X, [(0, 0)] * (X.ndim - 2) + [(0, length - X.shape[-2]), (0, 0)])
         Y = self.A._rmatmat(X) if adjoint else self.A._matmat(X)
         return whole(Y, self.mesh, self.axes)[..., :kept, :]
+
+    def _sent(self, columns: float) -> float:
+        p = pieces(self.mesh, self.axes)
+        return self.A._sent(columns) + self.itemsize * columns * self.size[0] * (p - 1) / p
 
     def _plainly(self, X: Any, adjoint: bool) -> Any:
         be = self._concrete_backend()

@@ -95,7 +95,7 @@ def whole(x: Any, mesh: Mesh, axes: tuple[str, ...]) -> Any:
     names: list[Any] = [None] * x.ndim
     if is_explicit(mesh, axes):
         names[-1] = others(x, mesh, axes)[-1] or None
-    else:
+    elif len(axes) < len(mesh.axis_names):
         names[-1] = PartitionSpec.UNCONSTRAINED
     return laid(x, mesh, axes, PartitionSpec(*names))
 

@@ -37,7 +37,7 @@ __all__ = ["Layout", "shard", "sharder"]
 
 _TABLE: dict[type, Callable[[Any, Layout], Any]] = {}
 # the files of the table, imported when the first operator is laid; later ones take precedence
-_FILES = ["leaves", "compositions", "dense", "kernel"]
+_FILES = ["leaves", "compositions", "dense", "kernel", "sparse", "blocks"]
 
 
 def sharder(*classes: type) -> Callable[[Callable[[Any, Layout], Any]], Callable[[Any, Layout], Any]]:
@@ -189,8 +189,8 @@ def shard(
             f"shard: the arrays of {A!r} are traced; shard operators outside of jax.jit and of derivatives "
             "and pass them as arguments."
         )
-    while _FILES:
-        import_module(f".{_FILES.pop(0)}", __package__)
+    for name in _FILES:
+        import_module(f".{name}", __package__)
     layout = Layout(mesh, axes, dict(specs or {}))
     paths = {path for path, _ in named_leaves(A)}
     unknown = sorted(layout.specs.keys() - paths)

@@ -1,0 +1,117 @@
+"""Block diagonal operators over the devices of a mesh.
+
+Many equal stored blocks become a ``BlockStack`` with some blocks on each device: nothing is sent. Other
+blocks are laid one by one, each over all devices, in a ``SpreadBlockDiag``: a product gathers the vector
+once, each block sends what it sends, and the rows of the result are taken from the gathered results.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import jax.numpy as jnp
+
+from cola_core import PSD, ops
+from cola_core.ops import static
+from cola_core.properties import SelfAdjoint, Unitary
+
+from .placing import OnDevices, laid, pieces, row_spec, whole
+from .stack import BlockStack
+from .table import Layout, sharder
+
+__all__ = ["BlockStack", "SpreadBlockDiag"]
+
+
+@ops.operator
+class SpreadBlockDiag(OnDevices, ops.BlockDiag):
+    """A ``BlockDiag`` of which every block is spread over all devices of a mesh.
+
+    lies: the layout of every array, so that its gradient gets it too; empty where it is not known.
+    """
+
+    mesh: Any = static(default=None)
+    axes: tuple[str, ...] = static(default=())
+    lies: tuple[Any, ...] = static(default=())
+
+    def _on_devices(self, X: Any, adjoint: bool) -> Any:
+        Ms = self.Ms
+        if self.lies:
+            specs = iter(self.lies)
+            Ms = ops.map_leaves(lambda x: self._stated(x, next(specs)), Ms)
+        plain = ops.BlockDiag.with_blocks(self, *(_Whole(M, self.mesh, self.axes) for M in Ms))
+        p = pieces(self.mesh, self.axes)
+        if X.shape[-2] % p == 0:  # so that its gradient, too, lies in rows
+            X = laid(X, self.mesh, self.axes, row_spec(X.ndim, self.axes))
+        X = whole(X, self.mesh, self.axes)
+        Y = plain._rmatmat(X) if adjoint else plain._matmat(X)
+        if Y.shape[-2] % p:
+            return Y
+        return laid(Y, self.mesh, self.axes, row_spec(Y.ndim, self.axes))
+
+    def _stated(self, x: Any, spec: Any) -> Any:
+        return x if spec is None else laid(x, self.mesh, self.axes, spec)
+
+    def _sent(self, columns: float) -> float:
+        p, (m, n) = pieces(self.mesh, self.axes), self.shape[-2:]
+        both = self.itemsize * columns * (m + n) * (p - 1) / p
+        return both + sum(M._sent(columns * t) for M, t in zip(self.Ms, self.multiplicities, strict=True))
+
+    def with_blocks(self, *Ms: Any) -> Any:
+        """The same arrangement of other blocks."""
+        made: SpreadBlockDiag = self.replace(Ms=tuple(Ms), lies=(), declared=frozenset())
+        return made
+
+
+@ops.operator
+class _Whole(ops.LinearOperator):
+    """A block whose results are gathered onto every device."""
+
+    A: ops.LinearOperator
+    mesh: Any = static(default=None)
+    axes: tuple[str, ...] = static(default=())
+
+    def _shape(self) -> tuple[int, ...]:
+        return self.A.shape
+
+    def _matmat(self, X: Any) -> Any:
+        return whole(self.A._matmat(X), self.mesh, self.axes)
+
+    def _rmatmat(self, X: Any) -> Any:
+        return whole(self.A._rmatmat(X), self.mesh, self.axes)
+
+
+@sharder(ops.BlockDiag)
+def block_diag(A: Any, layout: Layout) -> Any:
+    """Equal stored blocks, as many as devices or a multiple, in a stack; others one by one."""
+    first = A.Ms[0]
+    equal = all(type(M) is ops.Dense and M.shape == first.shape and M.dtype == first.dtype for M in A.Ms)
+    if equal and first.ndim == 2 and set(A.multiplicities) == {1} and layout.divides(len(A.Ms)):
+        shared = frozenset(p for p in (PSD, SelfAdjoint, Unitary) if all(M.isa(p) for M in A.Ms))
+        array = jnp.stack([M.array for M in A.Ms])
+        with layout.inside("blocks"):
+            array = layout.spread(array, "array", 0, f"{len(A.Ms)} equal blocks in one array")
+        return BlockStack(ops.Dense(array, declared=shared), declared=A.declared)
+    if equal and set(A.multiplicities) == {1}:
+        layout.remark(f"{layout.pieces} devices do not divide the number of blocks, {len(A.Ms)}")
+    Ms = layout.parts(A.Ms, "Ms")
+    static = {
+        "declared": A.declared,
+        "multiplicities": A.multiplicities,
+        "mesh": layout.mesh,
+        "axes": layout.axes,
+        "lies": tuple(x.sharding.spec if getattr(x, "ndim", 0) else None for x in ops.tree_leaves(Ms)),
+    }
+    made: SpreadBlockDiag = ops.unflatten(
+        SpreadBlockDiag, tuple(static[name] for name in SpreadBlockDiag._static_fields), (Ms,)
+    )
+    return made
+
+
+@sharder(BlockStack)
+def stack(A: Any, layout: Layout) -> Any:
+    """Some blocks on each device, where the number of devices divides theirs."""
+    t = A.blocks.shape[0]
+    if type(A.blocks) is ops.Dense and layout.divides(t):
+        with layout.inside("blocks"):
+            return A.replace(blocks=A.blocks.replace(array=layout.spread(A.blocks.array, "array", 0)))
+    return layout.keep_all(A, f"{layout.pieces} devices do not divide the number of blocks, {t}")
