@@ -68,7 +68,9 @@ even = {
     "low rank": (ops.LowRank(normal(n, 3), normal(n, 3)), "R", "R"),
     "blocks": (ops.BlockDiag(*[ops.Dense(normal(3, 4)) for _ in range(2 * p)]), "", ""),
     "mixed": (
-        ops.BlockDiag(ops.Dense(normal(n, n)), ops.Diagonal(normal(p)), multiplicities=(1, 2)), "GGGGGP", "GGGGSP"
+        ops.BlockDiag(ops.Dense(normal(n, n)), ops.Diagonal(normal(p)), multiplicities=(1, 2)),
+        "GGGGGP",
+        "GGGGSP",
     ),
     "sum": (ops.Dense(normal(n, n)) + ops.Diagonal(normal(n)) + 2 * ops.Identity(n), "G", "S"),
     "product": (ops.Product(ops.Dense(normal(n, n)), ops.Diagonal(normal(n))), "G", "S"),
