@@ -7,9 +7,10 @@ A. With `A = U diag(s) V^T` frozen at the point and `E = U^T (A - A_0) V`, to se
 
 p_i and p_ij the products of all singular values but those: the cofactors and the 2 x 2 minors' complements,
 found without a division. So the gradient has rank one at rank n - 1 and is zero at rank n - 2 or less, and
-the second derivative is right as well. Where A is well enough conditioned the library's own derivative is
-taken (any order); where it is not (and in programs that are traced, where both are compiled), this one, whose
-third derivative is refused. Expansion: Golub & Van Loan 2013, sec. 2.4; Jacobi's formula.
+the second derivative is right as well. Where A is well enough conditioned Jacobi's formula is taken (any
+order); where it is not (and in programs that are traced, where both are compiled), this one, whose
+third derivative is refused. Source: the expansion of a
+determinant by minors (Horn & Johnson 2013, sec. 0.8).
 """
 
 from __future__ import annotations
@@ -95,7 +96,7 @@ def det(A: Array, *, check: bool = True) -> Array:
             bk.xp.any(near), lambda A: _mixed(bk, A, near), lambda A: _regular(bk, A, near), A
         )
     if bk.is_concrete(near) and not bool(bk.xp.any(near)):
-        return bk.xp.linalg.det(A)
+        return bk.derived(_DET, A)[0]
     return _mixed(bk, A, near)
 
 
@@ -162,18 +163,18 @@ def _inverse(bk: Backend, A: Array) -> tuple[Array, Array]:
 
 
 def _all_but_singular(bk: Backend, A: Array) -> Array:
-    """Whether the condition number is above 1 / sqrt(eps), (*,): there differences of products of entries of
-    the inverse lose what the second derivative is made of."""
+    """Whether the condition number is above `eps^(-1/3)`, (*,): there `det(A) A^{-T}` and differences of
+    products of entries of the inverse lose more than a third of the digits."""
     xp = bk.xp
     X, singular = _inverse(bk, A)
     norms = [xp.max(xp.sum(xp.abs(M), axis=-2), axis=-1) for M in (A, X)]
-    return singular | ~(norms[0] * norms[1] < float(xp.finfo(A.dtype).eps) ** -0.5)
+    return singular | ~(norms[0] * norms[1] < float(xp.finfo(A.dtype).eps) ** (-1 / 3))
 
 
 def _regular(bk: Backend, A: Array, near: Array) -> Array:
-    """The library's determinant, of the identity in place of matrices that are `near` singular."""
+    """By Jacobi's formula, with the identity in place of matrices that are `near` singular."""
     eye = bk.eye(A.shape[-1], A.dtype, bk.device(A))
-    return bk.xp.linalg.det(bk.xp.where(near[..., None, None], eye, A))
+    return bk.derived(_DET, bk.xp.where(near[..., None, None], eye, A))[0]
 
 
 def _mixed(bk: Backend, A: Array, near: Array) -> Array:
@@ -220,6 +221,37 @@ def _outside(bk: Backend, s: Array) -> tuple[Array, Array]:
     before = xp.concat([one, xp.cumulative_prod(s, axis=-1)[..., :-1]], axis=-1)
     back = xp.cumulative_prod(xp.flip(s, axis=-1), axis=-1)[..., :-1]
     return before, xp.flip(xp.concat([one, back], axis=-1), axis=-1)
+
+
+@dataclass(frozen=True)
+class _Det:
+    """`det` of regular matrices: the tangent is `det(A) tr(A^{-1} dA)`. (PyTorch's own second derivative
+    under `torch.func` takes an SVD and is NaN at equal singular values, those of an orthogonal matrix.)"""
+
+    name: str = "det"
+    keeps_input: bool = True
+    constants: tuple[int, ...] = ()
+    whole: None = None
+    count: int = 1
+
+    def compute(self, be: Any, A: Array) -> tuple[Array, ...]:
+        return (be.xp.linalg.det(A),)
+
+    def broken(self, be: Any, A: Array | None, out: tuple[Array, ...]) -> None:
+        return None
+
+    def push(self, tools: Any, A: Any, out: tuple[Array, ...], dA: Array) -> tuple[Array, ...]:
+        xp = tools.be.xp
+        products = _inverse(tools.be, A)[0].mT * dA
+        return (out[0] * xp.sum(xp.sum(products, axis=-1), axis=-1),)
+
+    def pull(self, tools: Any, A: Any, out: tuple[Array, ...], g: tuple[Array | None, ...]) -> Array | None:
+        if g[0] is None:
+            return None
+        return (g[0] * out[0])[..., None, None] * _inverse(tools.be, A)[0].mT
+
+
+_DET = _Det()
 
 
 @dataclass(frozen=True)
