@@ -22,10 +22,10 @@ def gelqf_overwriting(A: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     for i in np.ndindex(*A.shape[:-2]):
         a = A[i].T
         qr, tau, _, info = geqrf(a, lwork=work, overwrite_a=1)
-        L[i] = np.tril(A[i][:, :m])
+        L[i] = np.tril(qr[:m].T)
         q, _, info = orgqr(qr, tau, lwork=max(work, m), overwrite_a=1)
-        if info or not np.shares_memory(q, a):
-            raise RuntimeError(f"gelqf: LAPACK did not work in place (info {info})")
+        if not np.shares_memory(q, a):  # SciPy copies what is not aligned to 8 bytes
+            A[i] = q.T
         sign = np.where(np.diagonal(L[i]) < 0, -1, 1).astype(A.dtype)
         A[i] *= sign[:, None]
         L[i] *= sign
@@ -47,7 +47,7 @@ def pullback_overwriting(Q: np.ndarray, L: np.ndarray, Qbar: np.ndarray, Lbar: n
         # G <- L^{-T} G is G^T <- G^T L^{-1}; the view L^T, by columns, is upper triangular
         g = trsm(1.0, np.ascontiguousarray(L[i]).T, g, side=1, lower=0, trans_a=1, overwrite_b=1)
         if not np.shares_memory(g, Qbar):
-            raise RuntimeError("gelqf_backward: BLAS did not work in place")
+            Qbar[i] = g.T
     return Qbar
 
 

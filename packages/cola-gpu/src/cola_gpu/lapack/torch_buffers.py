@@ -58,6 +58,8 @@ def pullback(
     overwrite: bool = False,
 ) -> torch.Tensor:
     """`L^{-T} (Qbar + copyltu(M) Q)`, `M = L^T Lbar - Qbar Q^T`, not recorded; with `overwrite` in Qbar."""
+    if not Q.numel():
+        return torch.zeros_like(Q) if Qbar is None else Qbar
     if Lbar is None:
         assert Qbar is not None
         M = torch.matmul(Qbar, Q.mT).neg_()
