@@ -12,6 +12,7 @@ from cola_gpu.bench import Target
 from cola_gpu.bench.ceilings import Ceilings
 from cola_gpu.bench.roofline import Phase
 from cola_gpu.bench.sparse_cases import CG_PASSES, five_diagonals, step_work
+from cola_gpu.krylov import DeviceCG
 
 from .rows import Row, timed
 
@@ -30,6 +31,7 @@ def rows(target: Target, ceilings: Ceilings, short: bool) -> Iterator[Row]:
     algorithms = {
         "MixedPrecisionCG, float32": MixedPrecisionCG(tol=TOLERANCE, max_iters=4000, precision="float32"),
         "CG, float64": cola.algorithms.CG(tol=TOLERANCE, max_iters=4000),
+        "DeviceCG, float64": DeviceCG(tol=TOLERANCE, max_iters=4000),
     }
     if target.accelerated:
         low = MixedPrecisionCG(tol=TOLERANCE, max_iters=4000, precision="bfloat16")
@@ -51,7 +53,7 @@ def rows(target: Target, ceilings: Ceilings, short: bool) -> Iterator[Row]:
         )
 
     def phases(name: str) -> list[Phase]:
-        dtype = "float64" if name.startswith("CG") else "float32"
+        dtype = "float64" if name.endswith("float64") else "float32"
         return [step_work(A.to(dtype=dtype).matvec_cost, CG_PASSES * n, dtype) * steps[name]]
 
     runs = {name: runner(alg) for name, alg in algorithms.items()}

@@ -10,9 +10,10 @@ import types
 import numpy as np
 import pytest
 
+from cola_core.cost import Cost
 from cola_core.errors import DeviceError, UnknownNameError
 from cola_gpu import cli, devices, missing
-from cola_gpu.bench import case, ceilings, dense_cases, kernel_cases, run, sparse_cases, target
+from cola_gpu.bench import case, ceilings, dense_cases, eigen_cases, kernel_cases, run, sparse_cases, target
 from cola_gpu.bench.ceilings import Ceilings
 from cola_gpu.bench.roofline import ARITHMETIC, BANDWIDTH, Phase, roof
 from cola_gpu.bench.run import all_cases, as_text
@@ -74,6 +75,13 @@ def test_counts_of_the_kernel_product():
     assert roof([kernel_cases.product_work(10**4, 10**4, 10)], MACHINE).bound == ARITHMETIC
 
 
+def test_counts_of_gram_schmidt():
+    # steps 1, 2, 3 read 1, 2, 3 blocks of two vectors of ten numbers, four times each
+    assert eigen_cases.basis_reads(3, 2, 10) == 4 * (1 + 2 + 3) * 2 * 10
+    read = sparse_cases.step_work(Cost(), 480, "float64", columns=2)
+    assert (read.flops, read.bytes) == (2 * 480 * 2, 8 * 480)
+
+
 def test_counts_of_a_step_of_cg():
     here = target.choose("numpy")
     problem = sparse_cases._cg(here, "short")
@@ -113,7 +121,8 @@ def check(result, names):
 
 def test_everything_on_numpy(capsys, tmp_path):
     names = [c.name for c in all_cases()]
-    assert {"cg", "mixed-cg", "lanczos", "slq", "kernel-product", "lq", "lq-backward", "potrf"} <= set(names)
+    assert {"cg", "mixed-cg", "mixed-gmres", "slq", "lanczos", "block-lanczos", "lobpcg"} <= set(names)
+    assert {"kernel-product", "lq", "lq-backward", "potrf"} <= set(names)
     file = tmp_path / "new" / "bench.json"
     assert command("bench", "--short", "--backend", "numpy", "--json", "--out", str(file)) == 0
     assert capsys.readouterr().out == ""
@@ -121,7 +130,9 @@ def test_everything_on_numpy(capsys, tmp_path):
     check(result, names)
     rows = {row["name"]: row for row in result["algorithms"]}
     assert rows["cg"]["converged"] and rows["mixed-cg"]["converged"]
-    assert rows["mixed-cg"]["residual"] <= 1.1e-10 and rows["lanczos"]["steps"] == 100
+    assert rows["mixed-cg"]["residual"] <= 1.1e-10 and rows["mixed-gmres"]["residual"] <= 1.1e-10
+    assert rows["lanczos"]["steps"] == 100 and rows["lobpcg"]["steps"] == 20
+    assert rows["cg"]["method"] == "DeviceCG" and rows["lanczos"]["method"] == "DeviceLanczos"
     assert result["mixed_speedup"] == pytest.approx(rows["cg"]["seconds"] / rows["mixed-cg"]["seconds"])
     assert result["device"] == "cpu" and "numpy" in result["versions"]
     text = as_text(result)

@@ -21,9 +21,9 @@ PACKAGES = ("cola-core", "cola-gpu", "numpy", "scipy", "torch", "triton", "jax")
 
 def all_cases() -> list[Case]:
     """Every case, in the order of the report."""
-    from . import dense_cases, kernel_cases, sparse_cases
+    from . import dense_cases, eigen_cases, kernel_cases, sparse_cases
 
-    return [*sparse_cases.CASES, *kernel_cases.CASES, *dense_cases.CASES]
+    return [*sparse_cases.CASES, *eigen_cases.CASES, *kernel_cases.CASES, *dense_cases.CASES]
 
 
 def run(

@@ -1,5 +1,4 @@
-"""Cases on a sparse matrix with five diagonals: conjugate gradients in two precisions, Lanczos,
-log-determinants.
+"""Cases on a sparse matrix with five diagonals: linear systems in two precisions, and log-determinants.
 
 All are bound by bandwidth on any machine: a product reads twelve bytes of the matrix for every two flops.
 """
@@ -14,6 +13,8 @@ import cola_core as cola
 from cola_core import PSD, ops
 
 from ..cg import MixedPrecisionCG
+from ..gmres_ir import MixedPrecisionGMRES
+from ..krylov import DeviceCG, DeviceSLQ
 from .case import Case, Problem
 from .roofline import Phase
 from .target import Target
@@ -25,8 +26,8 @@ SOLVE = {"short": 2**11, "quick": 2**18, "full": 2**21}
 SOLVE_ON_ACCELERATORS = {"short": 2**14, "quick": 2**22, "full": 2**24}
 KRYLOV = {"short": 2**11, "quick": 2**16, "full": 2**19}
 KRYLOV_ON_ACCELERATORS = {"short": 2**14, "quick": 2**20, "full": 2**23}
-STEPS = 100
 CG_PASSES = 10  # vectors read or written in a step of CG besides the product's two
+RESTART = 50  # of GMRES
 LANCZOS_PASSES = 6  # of the recurrence alone
 PROBES = 16
 
@@ -43,10 +44,10 @@ def five_diagonals(n: int) -> tuple[Any, np.ndarray]:
     return PSD(ops.Sparse.from_scipy(M)), np.random.default_rng(1).standard_normal(n)
 
 
-def step_work(cost: Any, vectors: float, dtype: str) -> Phase:
-    """A product, and passes over so many numbers."""
+def step_work(cost: Any, numbers: float, dtype: str, columns: int = 1) -> Phase:
+    """A product, and passes over so many numbers, each multiplied and added for every column of a block."""
     width = np.dtype(dtype).itemsize
-    return Phase(cost.flops + 2 * vectors, cost.bytes + width * vectors, dtype)
+    return Phase(cost.flops + 2 * numbers * columns, cost.bytes + width * numbers, dtype)
 
 
 def _system(target: Target, size: str) -> tuple[Any, Any, int]:
@@ -72,7 +73,7 @@ def _facts(answer: Any) -> dict[str, Any]:
 
 def _cg(target: Target, size: str) -> Problem:
     A, b, n = _system(target, size)
-    alg = cola.algorithms.CG(tol=TOLERANCE, max_iters=2000)
+    alg = DeviceCG(tol=TOLERANCE, max_iters=2000)
     step = step_work(A.matvec_cost, CG_PASSES * n, "float64")
     return Problem(
         run=lambda: _solve(target, A, b, alg),
@@ -100,29 +101,28 @@ def _mixed_cg(target: Target, size: str) -> Problem:
     )
 
 
-def _lanczos(target: Target, size: str) -> Problem:
-    n = (KRYLOV_ON_ACCELERATORS if target.accelerated else KRYLOV)[size]
-    A = target.operator(five_diagonals(n)[0])
-    alg = cola.algorithms.Lanczos(max_iters=STEPS, basis=STEPS, tol=1e-30)
+def _mixed_gmres(target: Target, size: str) -> Problem:
+    A, b, n = _system(target, size)
+    alg = MixedPrecisionGMRES(tol=TOLERANCE, max_iters=2000, precision="float32", restart=RESTART)
+    product, correction = A.to(dtype="float32").matvec_cost, step_work(A.matvec_cost, 4 * n, "float64")
 
     def phases(answer: Any) -> list[Phase]:
-        steps = int(answer[1].iterations)
-        # step j: the product, and Gram-Schmidt twice, each reading the j vectors there are twice
-        vectors = sum(4 * j * n for j in range(1, steps + 1))
-        return [step_work(A.matvec_cost * steps, vectors, "float64")]
+        steps, products = int(answer[1].iterations), int(answer[1].matvecs)
+        vectors = sum(4 * (j % RESTART + 1) * n for j in range(steps))
+        return [step_work(product * steps, vectors, "float32"), correction * max(products - steps, 0)]
 
     return Problem(
-        run=lambda: cola.eigh(A, 1, "LA", alg, return_info=True, on_failure="ignore"),
+        run=lambda: _solve(target, A, b, alg),
         phases=phases,
-        size={"n": n, "steps": STEPS},
-        facts=lambda answer: {"method": answer[1].method, "steps": int(answer[1].iterations)},
+        size={"n": n, "tolerance": TOLERANCE},
+        facts=_facts,
     )
 
 
 def _slq(target: Target, size: str) -> Problem:
     n = (KRYLOV_ON_ACCELERATORS if target.accelerated else KRYLOV)[size]
     A = target.operator(five_diagonals(n)[0])
-    alg = cola.algorithms.SLQ(tol=1e-2, samples=PROBES, max_samples=PROBES)
+    alg = DeviceSLQ(tol=1e-2, samples=PROBES, max_samples=PROBES)
     block = step_work(A.matmat_cost(PROBES), LANCZOS_PASSES * PROBES * n, "float64")
     return Problem(
         run=lambda: cola.logdet(A, alg, return_info=True, on_failure="ignore"),
@@ -139,7 +139,7 @@ def _slq(target: Target, size: str) -> Problem:
 CASES = [
     Case(
         "cg",
-        "conjugate gradients, float64",
+        "DeviceCG: conjugate gradients, float64",
         "per step: the matrix once, the product's two vectors, and ten passes over vectors",
         _cg,
     ),
@@ -150,14 +150,14 @@ CASES = [
         _mixed_cg,
     ),
     Case(
-        "lanczos",
-        "Lanczos, 100 steps, float64",
-        "per step: the product, and Gram-Schmidt twice, which reads the basis four times",
-        _lanczos,
+        "mixed-gmres",
+        "mixed-precision GMRES(50), float32 in float64",
+        "per step: the product and Gram-Schmidt twice, which reads the basis four times, in float32",
+        _mixed_gmres,
     ),
     Case(
         "slq",
-        "log-determinant by stochastic Lanczos quadrature, 16 probes, float64",
+        "DeviceSLQ: log-determinant by stochastic Lanczos quadrature, 16 probes, float64",
         "per step: the matrix once for all probes, and six passes over their block",
         _slq,
     ),
