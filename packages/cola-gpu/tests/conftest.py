@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import importlib.util
+import os
+import socket
+import subprocess
 import sys
+import time
 from pathlib import Path
 
 import numpy as np
@@ -56,3 +60,50 @@ def spd():
 def with_spectrum():
     """`with_spectrum(rng, eigenvalues)`."""
     return _with_spectrum
+
+
+def _run_together(program, size, *arguments, seconds=150.0, env=None):
+    """Run ``program RANK SIZE PORT *arguments`` in ``size`` processes and return what each printed.
+
+    A process that fails or does not end in time ends all of them, and its errors are what is raised."""
+    path = Path(__file__).parent / program
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    started = [
+        subprocess.Popen(
+            [sys.executable, "-W", "ignore", str(path), str(rank), str(size), str(port), *arguments],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            env={**os.environ, "OMP_NUM_THREADS": "1", **(env or {})},
+        )
+        for rank in range(size)
+    ]
+    try:
+        end, told = time.monotonic() + seconds, []
+        while any(p.poll() is None for p in started) and time.monotonic() < end:
+            if any(p.poll() not in (None, 0) for p in started):
+                time.sleep(1.0)  # the others may have something to say, too
+                break
+            time.sleep(0.05)
+        late = [rank for rank, p in enumerate(started) if p.poll() is None]
+        for rank in late:
+            started[rank].kill()
+        for rank, p in enumerate(started):
+            out, err = p.communicate(timeout=10)
+            told.append(out)
+            assert rank in late or p.returncode == 0, f"process {rank}:\n{err[-3000:]}"
+        assert not late, f"processes {late} did not end within {seconds} s"
+        return told
+    finally:
+        for p in started:
+            if p.poll() is None:
+                p.kill()
+                p.wait(timeout=10)
+
+
+@pytest.fixture
+def run_together():
+    """`run_together(program, size, *arguments, seconds=150, env=None)`: processes over loopback."""
+    return _run_together

@@ -50,7 +50,7 @@ def _iterate(
     # in units of the columns' tolerances: a column has converged when its part of S has norm one
     unit = be.astype(xp.where(target > 0, target, xp.ones_like(target)), B.dtype)
     R = xp.where((code == RUNNING)[..., None, :], R / unit[..., None, :], xp.zeros_like(R))
-    start = be.eye(B.shape[-1], B.dtype, be.device(B)) + xp.zeros_like(R[..., :1, :])
+    start = be.eye(B.shape[-1], B.dtype, be.device(B)) + xp.zeros_like(xp.sum(R, axis=-2, keepdims=True))
     Q, D, S, _, L, alive, bad = _accurate(be, P, R, start, code)
     code = xp.where((code == RUNNING) & bad, BAD_PRECONDITIONER, code)
     # residuals of an inconsistent system grow without bound; one solution serves all, so one pair does

@@ -14,6 +14,7 @@ from typing import Any
 
 import torch
 
+from ..backends.torch_spread import through_door
 from .torch_tree import (
     detached,
     merged,
@@ -96,6 +97,7 @@ class _Answer(torch.autograd.Function):
         ctx.save_for_forward(*output, *tensors[ctx.known :])
 
     @staticmethod
+    @through_door
     def backward(ctx: Any, *grads: Any) -> Any:
         call: _Call = ctx.call
         needed = ctx.needs_input_grad[2 + ctx.known :]
@@ -127,6 +129,7 @@ class _Answer(torch.autograd.Function):
         return (*none, *merged([None] * len(flat), wanted, found))
 
     @staticmethod
+    @through_door
     @nested_forward
     def jvp(ctx: Any, *tangents: Any) -> tuple[torch.Tensor, ...]:
         call: _Call = ctx.call

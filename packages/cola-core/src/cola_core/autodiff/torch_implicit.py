@@ -14,6 +14,7 @@ from typing import Any
 
 import torch
 
+from ..backends.torch_spread import through_door
 from .torch_tree import detached, merged, nested_forward, primals, pull_back, push_forward, take_apart
 
 __all__ = ["detached", "implicit_solve"]
@@ -74,6 +75,7 @@ class _Implicit(torch.autograd.Function):
         ctx.save_for_forward(output, b, *tensors)
 
     @staticmethod
+    @through_door
     def backward(ctx: Any, *grads: torch.Tensor) -> Any:
         x, *tensors = ctx.saved_tensors
         call, g = ctx.call, grads[0]
@@ -89,6 +91,7 @@ class _Implicit(torch.autograd.Function):
         return (None, None, u if ctx.needs_input_grad[2] else None, *out)
 
     @staticmethod
+    @through_door
     @nested_forward
     def jvp(ctx: Any, *tangents: Any) -> torch.Tensor:
         x, b, *tensors = primals(ctx.saved_tensors)

@@ -104,6 +104,10 @@ class Backend:
         """Into how many pieces each axis of x is cut over devices."""
         return (1,) * len(x.shape)
 
+    def door(self, *operands: Any) -> Any:
+        """A context in which products of these operands (operators, arrays) have to be made, or None."""
+        return None
+
     def gather(self, x: Array) -> Array:
         """x whole on every device that holds a part of it."""
         return x

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import sys
 from collections.abc import Callable
 from contextlib import nullcontext
 from types import ModuleType
@@ -50,6 +51,10 @@ class TorchBackend(DerivedBackend):
             import numpy as np
 
             x = np.array(x)  # a copy: numpy views of jax arrays are read-only
+        if type(x) is not torch.Tensor and hasattr(x, "placements"):
+            from .torch_spread import on_host
+
+            x = on_host(x)
         if not torch.compiler.is_compiling() and torch._C._functorch.peek_interpreter_stack() is not None:
             with torch._C._DisableFuncTorch():  # a constant, whose values can be looked at also there
                 return torch.as_tensor(x, dtype=dtype, device=device)
@@ -65,6 +70,10 @@ class TorchBackend(DerivedBackend):
                 f"the values of a tensor of shape {tuple(x.shape)} cannot be copied to the host inside of a "
                 "transformation of torch.func."
             )
+        if type(x) is not torch.Tensor and hasattr(x, "placements"):
+            from .torch_spread import on_host
+
+            x = on_host(x)
         if not torch.compiler.is_compiling() and torch._C._functorch.peek_interpreter_stack() is not None:
             with torch._C._DisableFuncTorch():  # a constant beside what is transformed: leave it as it is
                 return x.detach().cpu().resolve_conj().resolve_neg().numpy()
@@ -78,6 +87,23 @@ class TorchBackend(DerivedBackend):
 
     def shards(self, x: Array) -> int:
         return 1 if type(x) is torch.Tensor else math.prod(self.pieces(x))
+
+    def door(self, *operands: Any) -> Any:
+        if being_traced() or "torch.distributed.tensor" not in sys.modules:
+            return None
+        from .torch_spread import products_of
+
+        return products_of(*operands)
+
+    def gather(self, x: Array) -> Array:
+        if not hasattr(x, "placements"):
+            return x
+        from torch.distributed.tensor import Replicate
+
+        return x.redistribute(placements=[Replicate()] * x.device_mesh.ndim)
+
+    def lying_like(self, x: Array, like: Array) -> Array:
+        return x.redistribute(placements=like.placements) if hasattr(like, "placements") else x
 
     def pieces(self, x: Array) -> tuple[int, ...]:
         out = [1] * x.ndim

@@ -8,7 +8,6 @@ static facts alone, so it is remembered for operands with the same facts.
 
 from __future__ import annotations
 
-from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,7 +17,7 @@ from ..errors import AmbiguousRuleError, NoRuleError, UnknownNameError
 from ..profile import profile
 from .communication import priced
 from .facts import facts
-from .gathering import gathered_bytes, gathering, mebibytes, refuse_gathering
+from .gathering import budget, gathered_bytes, gathering, mebibytes, refuse_gathering
 from .placement import device_kind, shards
 from .registry import REGISTRY, AlgorithmEntry
 from .rule import Provenance, Rule
@@ -77,7 +76,7 @@ def _answer(question: Any, args: tuple[Any, ...], alg: Any, node: Any) -> Any:
                 node.refused(rule.id, "returned NotImplemented", rule.provenance)
     chosen, entry = choose_algorithm(question, args, alg, node)
     if node is not None:
-        node.chose_algorithm(chosen, entry, question, args, getattr(alg, "memory_budget", None))
+        node.chose_algorithm(chosen, entry, question, args, alg)
         if node.thorough and not isinstance(alg, _auto()):
             price_algorithms(question, args, node, f"alg={type(alg).__name__}(...) was asked for", entry)
         if node.planning:
@@ -96,12 +95,11 @@ def _answer(question: Any, args: tuple[Any, ...], alg: Any, node: Any) -> Any:
 
 def _gathered(question: Any, args: tuple[Any, ...], alg: Any, chosen: Any) -> Any:
     """The answer of an algorithm that needs all of a spread operand on every device, if the budget allows."""
-    limit = alg.memory_budget if isinstance(alg, _auto()) else None
-    refuse_gathering(args[0], repr(chosen), chosen.gathers, limit)
+    refuse_gathering(args[0], repr(chosen), chosen.gathers, alg)
     be = args[0]._concrete_backend()
     beside = [x for x in args[1:] if backend_of_type(type(x)) is be]
     whole = (args[0], *(be.gather(x) if backend_of_type(type(x)) is be else x for x in args[1:]))
-    with gathering(limit) if limit is not None else nullcontext():
+    with gathering(budget(args[0], alg)):
         answer = getattr(chosen, question.name)(*whole)
     for x in beside:  # a solution lies like the right-hand side that it came with
         if getattr(answer, "shape", None) == x.shape:
@@ -264,10 +262,10 @@ def _cheapest(question: Any, args: tuple[Any, ...], alg: Any, node: Any) -> tupl
         if verdict is True:
             cost = priced(candidate, question.name, args)
             copied = gathered_bytes(A, getattr(candidate, "gathers", "")) if spread > 1 else 0.0
-            if copied > limit:
+            if copied > budget(A, alg):
                 verdict = (
                     f"would gather {mebibytes(copied)} MiB onto each of {spread} devices, the budget is "
-                    f"{mebibytes(limit)} MiB"
+                    f"{mebibytes(budget(A, alg))} MiB"
                 )
             elif cost.memory > limit:
                 verdict = f"needs {cost.memory / 2**20:,.0f} MiB, the budget is {limit / 2**20:,.0f} MiB"

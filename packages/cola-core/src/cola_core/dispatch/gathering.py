@@ -7,8 +7,9 @@ not. So the bytes are counted here, in one place: up to a budget the copy is mad
 ``ShardedOperandError``, and ``Auto`` takes another.
 
 The budget is that of ``Auto(memory=...)``; ``with gathering(max_bytes):`` sets it for algorithms asked for
-by name; otherwise it is the memory of the machine's profile. A spread is seen on arrays and, in programs that
-JAX compiles, where the mesh axes are explicit; of automatic axes a traced array knows nothing.
+by name; otherwise it is the memory of the machine's profile, and nothing for DTensors of PyTorch. A spread
+is seen on arrays and, in programs that JAX compiles, where the mesh axes are explicit; of automatic axes a
+traced array knows nothing.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ from ..errors import ShardedOperandError
 from ..profile import profile
 from ..pytree import tree_leaves
 from .placement import shards
-from .session import SESSION
+from .session import SESSION, array_library
 
 __all__ = ["gathered_bytes", "gathering", "gathering_note", "refuse_gathering", "report_gathering"]
 
@@ -48,10 +49,16 @@ def gathering(max_bytes: float) -> Iterator[None]:
         _BUDGET.reset(token)
 
 
-def budget() -> float:
-    """Bytes that may be gathered onto every device here."""
+def budget(A: Any = None, alg: Any = None) -> float:
+    """Bytes of A that may be gathered onto every device here, where an algorithm or ``Auto`` is asked for."""
+    if getattr(alg, "memory", None) is not None and hasattr(alg, "memory_budget"):
+        return float(alg.memory_budget)
     given = _BUDGET.get()
-    return profile().memory if given is None else given
+    if given is not None:
+        return given
+    if A is not None and array_library(A) == "torch":
+        return 0.0
+    return profile().memory
 
 
 def gathered_bytes(A: Any, what: str = "entries") -> float:
@@ -66,10 +73,10 @@ def gathered_bytes(A: Any, what: str = "entries") -> float:
     return float(A.itemsize) * math.prod(A.shape)
 
 
-def refuse_gathering(A: Any, method: str, what: str = "entries", limit: float | None = None) -> float:
+def refuse_gathering(A: Any, method: str, what: str = "entries", alg: Any = None) -> float:
     """Bytes that are gathered for ``method``; ShardedOperandError if that is more than the limit allows."""
     needed = gathered_bytes(A, what)
-    limit = budget() if limit is None else limit
+    limit = budget(A, alg)
     if needed > limit:
         raise ShardedOperandError(_refusal(A, method, needed, limit))
     return needed
@@ -84,12 +91,12 @@ def report_gathering(A: Any) -> None:
         current.gathered = max(current.gathered, needed)
 
 
-def gathering_note(A: Any, what: str, limit: float | None = None) -> str:
+def gathering_note(A: Any, what: str, alg: Any = None) -> str:
     """What a plan says of it; nothing where nothing is spread."""
     needed = gathered_bytes(A, what)
     if not needed:
         return ""
-    limit = budget() if limit is None else limit
+    limit = budget(A, alg)
     note = f"gathered onto every device: {mebibytes(needed)} MiB"
     return note if needed <= limit else f"{note}, above the budget of {mebibytes(limit)} MiB: refused"
 

@@ -80,13 +80,13 @@ class PlanNode:
             self._costs(rule.cost(*args, alg=alg), args[0])
 
     def chose_algorithm(
-        self, alg: Any, entry: Any, question: Any, args: tuple[Any, ...], limit: float | None = None
+        self, alg: Any, entry: Any, question: Any, args: tuple[Any, ...], asked: Any = None
     ) -> None:
         self.by, self.kind, self.settings = entry.id, alg.kind, alg.describe()
         self._from(entry.provenance)
         self._costs(priced(alg, question.name, args), args[0])
         self.sent_per_product = product_bytes(args[0])
-        self.note = gathering_note(args[0], getattr(alg, "gathers", ""), limit)
+        self.note = gathering_note(args[0], getattr(alg, "gathers", ""), asked)
         if hasattr(alg, "accuracy"):
             self.accuracy = alg.accuracy(question.name, *args)
 

@@ -13,7 +13,10 @@ like ``x`` for square A. JAX cannot spread an array over a number of devices tha
 vectors of such lengths lie whole on every device, before and after a product, while the operator is padded
 and stays spread.
 
-Importing this module imports no JAX; using it needs JAX (``pip install "cola-gpu[jax]"``).
+``distribute(A, device_mesh)`` does the same for PyTorch, with DTensors, as far as DTensor reaches.
+
+Importing this module imports neither library; using it needs JAX or PyTorch, which the extras ``jax`` and
+``torch`` of cola-gpu bring.
 """
 
 from __future__ import annotations
@@ -26,6 +29,7 @@ if TYPE_CHECKING:
     from .blocks import BlockStack, SpreadBlockDiag
     from .checks import ProgramFacts, ShardingError, check_sharded, program_facts
     from .dense import RowBlockDense
+    from .distributed import DistributionReport, PlacedLeaf, distribute, distribution_report
     from .kernel import RingKernel
     from .padded import Padded
     from .placing import shard_vector
@@ -35,9 +39,11 @@ if TYPE_CHECKING:
 
 __all__ = [
     "BlockStack",
+    "DistributionReport",
     "Layout",
     "LeafReport",
     "Padded",
+    "PlacedLeaf",
     "ProgramFacts",
     "RingKernel",
     "RowBlockDense",
@@ -46,6 +52,8 @@ __all__ = [
     "ShardingError",
     "SpreadBlockDiag",
     "check_sharded",
+    "distribute",
+    "distribution_report",
     "program_facts",
     "shard",
     "shard_report",
@@ -53,8 +61,10 @@ __all__ = [
     "sharder",
 ]
 
+_TORCH = ("DistributionReport", "PlacedLeaf", "distribute", "distribution_report")
 _WHERE = {
     "BlockStack": "blocks",
+    **dict.fromkeys(_TORCH, "distributed"),
     "Layout": "table",
     "LeafReport": "report",
     "Padded": "padded",
@@ -77,8 +87,10 @@ _WHERE = {
 def __getattr__(name: str) -> Any:
     if name not in _WHERE:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    if find_spec("jax") is None:
+    library, extra = ("torch", "PyTorch") if name in _TORCH else ("jax", "JAX")
+    if find_spec(library) is None:
         raise ImportError(
-            f'cola_gpu.sharding.{name} needs JAX, which is not installed: pip install "cola-gpu[jax]".'
+            f"cola_gpu.sharding.{name} needs {extra}, which is not installed: "
+            f'pip install "cola-gpu[{library}]".'
         )
     return getattr(import_module(f".{_WHERE[name]}", __name__), name)
