@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import tracemalloc
 from collections.abc import Callable
+from types import SimpleNamespace
 from typing import Any
 
 from ..backends import backend_of_type
@@ -57,6 +58,8 @@ def explain(
         return Plan(_analyzed(question, public, args, options, library, candidates), candidates, True)
     from .abstract import abstract
 
+    for a in args:  # plugins that are due for these devices, which the placeholders do not show
+        _load_for(a)
     device = next((kind for a in args if (kind := _kind(a)) != "cpu"), "cpu")
     known: dict[int, Any] = {}
     args = tuple(abstract(a, known) for a in args)
@@ -64,6 +67,14 @@ def explain(
     recorder = Recorder(planning=True, library=library, thorough=candidates, device=device)
     _ask(recorder, question, public, args, options)
     return Plan(recorder.root, candidates)  # type: ignore[arg-type]
+
+
+def _load_for(a: Any) -> None:
+    from .choose import ensure
+
+    backend = a.backend if hasattr(a, "_child_fields") else backend_of_type(type(a))
+    if backend is not None:
+        ensure(SimpleNamespace(backend=backend, device=getattr(a, "device", None)))
 
 
 def _kind(a: Any) -> str:

@@ -17,6 +17,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
+from ..dispatch.placement import device_kind
 from ..dispatch.registry import REGISTRY
 from ..errors import PluginLoadError, PluginLoadWarning, RegistrationError, UnknownNameError
 from ..pytree import OPERATOR_CLASSES
@@ -135,7 +136,9 @@ class PluginManager:
         key: Any = None if backend is None else backend.name
         if key is not None and key != "numpy":
             device = A.device
-            key = key, getattr(device, "type", None) or getattr(device, "platform", None)
+            kind = getattr(device, "type", None) or getattr(device, "platform", None)
+            # tracers and spread arrays of JAX have no one device
+            key = key, kind or (device_kind(A) if key == "jax" else None)
         if key in self._seen and self._classes == len(OPERATOR_CLASSES):
             return
         with self._lock:

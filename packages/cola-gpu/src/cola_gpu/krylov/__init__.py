@@ -25,8 +25,14 @@ __all__ = [
     "DeviceLOBPCG",
     "DeviceLanczos",
     "DeviceSLQ",
+    "loaded",
     "register",
 ]
+
+
+def loaded(registrar: Any) -> None:
+    """What is due when operands on an accelerator are first met: this package, which has been loaded to call
+    this, and with it ``register``; nothing more."""
 
 
 def register(registrar: Any) -> None:

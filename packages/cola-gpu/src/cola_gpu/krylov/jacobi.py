@@ -85,7 +85,8 @@ def _angles(be: Backend, A: Array, i: Array, j: Array, real: Any) -> tuple[Array
     d = xp.real(d) if be.is_complex(d) else d
     off = A[i, j]
     size = xp.abs(off)
-    some = size > 0
+    # beside the diagonal entries it is nothing: a rotation would change no digit of them
+    some = size > float(xp.finfo(size.dtype).eps) ** 2 * (xp.abs(d[i]) + xp.abs(d[j]))
     safe = xp.where(some, size, xp.ones_like(size))
     phase = xp.where(some, off / be.astype(safe, off.dtype), xp.ones_like(off))
     # the smaller root of t^2 + 2 theta t - 1 (Golub & Van Loan 2013, sec. 8.5.2)

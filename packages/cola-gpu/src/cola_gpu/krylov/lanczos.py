@@ -10,7 +10,7 @@ from cola_core.algorithms import Lanczos
 from cola_core.cost import Cost
 
 from .restart import block_restart
-from .settings import CHECK_EVERY, check_positive, launched, on_accelerator, resident
+from .settings import check_positive, launched, on_accelerator, resident
 
 __all__ = ["DeviceBlockLanczos", "DeviceLanczos"]
 
@@ -22,21 +22,25 @@ class DeviceLanczos(Lanczos):
     """k eigenpairs (n, k) of a self-adjoint A by thick-restart Lanczos without a wait in any step.
 
     tol, max_iters, key, start_vector, pbar, callback, max_seconds: as of ``Lanczos``, of whose ``eigsh`` this
-    is a variant; whatever watches looks once a restart. check_every: steps between two restarts, each of
-    which sends the projected matrix to the host. basis: vectors kept (default ``k + 2 check_every``, which
-    makes so many steps). A space not much larger than the basis is treated as the dense matrix it is.
+    is a variant; whatever watches looks once a restart. basis: vectors kept (default
+    ``max(2 k + 1, 30)``). check_every: steps between two restarts, each of which sends the projected matrix
+    to the host; by default half of those beside the k wanted vectors, and where it is given the basis has
+    ``k + 2 check_every``. A space not much larger than the basis is treated as the dense matrix it is.
 
     Steps orthogonalise in full and twice; in PyTorch on CUDA those between two restarts are one CUDA graph.
     A batch of operators is refused (NotImplementedError). Residuals are recomputed at exit.
     """
 
-    check_every: int = field(default=CHECK_EVERY, kw_only=True)
+    check_every: int | None = field(default=None, kw_only=True)
 
     _method: ClassVar[str] = "DeviceLanczos"
     _iterate: ClassVar[Callable[..., Any]] = staticmethod(block_restart)
 
     def __post_init__(self) -> None:
-        check_positive(f"{type(self).__name__}(check_every=...)", self.check_every)
+        if self.check_every is not None:
+            check_positive(f"{type(self).__name__}(check_every=...)", self.check_every)
+            if self.basis is not None:
+                raise ValueError(f"{type(self).__name__}: check_every fixes the basis; give one of the two")
 
     @property
     def _width(self) -> int:
@@ -47,19 +51,29 @@ class DeviceLanczos(Lanczos):
 
     def _size(self, k: int) -> int:
         """Vectors in the basis: after a restart half of those beside the k wanted ones are made anew."""
-        return k + 2 * max(self.check_every, self._width) if self.basis is None else int(self.basis)
+        if self.basis is not None:
+            return int(self.basis)
+        if self.check_every is not None:
+            return k + 2 * max(int(self.check_every), self._width)
+        return max(2 * k + 1, 30, k + 4 * self._width)
+
+    def _steps(self, k: int) -> int:
+        """Products between two restarts."""
+        return max((self._size(k) - k) // 2, 1)
 
     def applicable(self, question: str, A: Any, *operands: Any) -> bool | str:
         return on_accelerator(A, lambda: Lanczos.applicable(self, question, A, *operands))
 
     def cost(self, question: str, A: Any, *operands: Any) -> Cost:
-        sized = replace(self, basis=self._size(operands[0])) if question == "eigsh" else self
+        sized = (
+            replace(self, basis=self._size(operands[0]), check_every=None) if question == "eigsh" else self
+        )
         found = Lanczos.cost(sized, question, A, *operands)
-        return resident(found, 3 * found.matvecs / self.check_every + 5)
+        return resident(found, 3 * found.matvecs / self._steps(operands[0]) + 5)
 
     def eigsh(self, A: Any, k: int, which: str) -> tuple[Array, Any]:
         with launched():
-            return Lanczos.eigsh(replace(self, basis=self._size(k)), A, k, which)
+            return Lanczos.eigsh(replace(self, basis=self._size(k), check_every=None), A, k, which)
 
 
 @dataclass(frozen=True)
@@ -99,5 +113,5 @@ class DeviceBlockLanczos(DeviceLanczos):
             memory,
             products,
             total.calls,
-            syncs=3 * products / (b * self.check_every) + 5,
+            syncs=3 * products / self._steps(k) + 5,
         )

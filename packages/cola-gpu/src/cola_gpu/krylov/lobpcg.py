@@ -14,7 +14,6 @@ from typing import Any, ClassVar
 from cola_core import PSD
 from cola_core.algorithms import LOBPCG
 from cola_core.cost import Cost
-from cola_core.dispatch import device_kind
 
 from .blocks import OnDevice
 from .settings import CHECK_EVERY, check_positive, launched, on_accelerator, resident
@@ -47,7 +46,8 @@ class DeviceLOBPCG(LOBPCG):
     """The k largest ("LA") or smallest ("SA") eigenpairs of a self-adjoint A, or of ``A v = w B v``.
 
     tol, max_iters, x0, P, guard, key, pbar, callback, max_seconds: as of ``LOBPCG``, whose numbers this
-    reproduces; whatever watches looks at every step. check_every: steps between two looks of the host; steps
+    reproduces; whatever watches looks at every step. ``Auto(P=...)`` takes it where a preconditioner is
+    given. check_every: steps between two looks of the host; steps
     after convergence are thrown away, and ``Info.matvecs`` counts them. A batch of operators is refused
     (NotImplementedError).
     """
@@ -69,11 +69,15 @@ class DeviceLOBPCG(LOBPCG):
         return (steps + every - 1) // every * every
 
     def applicable(self, question: str, A: Any, *operands: Any) -> bool | str:
-        which = operands[-1]
-        inner = which not in (("LA", "SA", "LM", "SM") if A.isa(PSD) else ("LA", "SA"))
-        if inner and device_kind(A) != "cpu":
-            return f"it finds the ends of a spectrum (LA, SA), not which={which!r}"
-        return on_accelerator(A, lambda: LOBPCG.applicable(self, question, A, *operands))
+        def suits() -> bool | str:
+            which = operands[-1]
+            if which not in (("LA", "SA", "LM", "SM") if A.isa(PSD) else ("LA", "SA")):
+                return f"it finds the ends of a spectrum (LA, SA), not which={which!r}"
+            if self.P is None:
+                return "without a preconditioner Lanczos needs fewer products"
+            return LOBPCG.applicable(self, question, A, *operands)
+
+        return on_accelerator(A, suits)
 
     def cost(self, question: str, A: Any, *operands: Any) -> Cost:
         found = LOBPCG.cost(self, question, A, *operands)
