@@ -246,8 +246,6 @@ def test_lobpcg_is_that_of_the_core(eager, rng):
 @pytest.mark.parametrize("n", [1, 2, 7, 12])
 @pytest.mark.parametrize("dtype", ["float32", "float64", "complex128"])
 def test_jacobi(eager, rng, n, dtype):
-    if eager.name == "jax" and n != 7:
-        backend = eager
     for spectrum in (rng.standard_normal(n), np.ones(n), np.logspace(-8, 0, n), np.r_[np.zeros(n - 1), 1.0]):
         G = hermitian(rng, n, dtype, spectrum)
         w, V = (eager.to_numpy(x) for x in jacobi_eigh(eager, eager.asarray(G)))
@@ -258,22 +256,20 @@ def test_jacobi(eager, rng, n, dtype):
 
 
 # -- stochastic Lanczos quadrature --------------------------------------------------------------------------
-def test_slq(backend, rng):
+def test_slq(eager, rng):
     d = np.linspace(1, 5, 300)
-    A = hidden(cola.PSD(ops.Diagonal(backend.asarray(d))))
+    A = hidden(cola.PSD(ops.Diagonal(eager.asarray(d))))
     value, info = cola.logdet(A, DeviceSLQ(check_every=8), return_info=True)
     assert info.converged and info.method == "DeviceSLQ"
     assert abs(float(value) - np.log(d).sum()) < 4 * info.standard_error
     same = float(cola.logdet(A, cola.SLQ()))
     assert float(value) == pytest.approx(same, rel=1e-9), "the same probes, the same quadrature"
-    if backend.name == "jax":
-        return
-    f = cola.exp(hidden(cola.PSD(ops.Diagonal(backend.asarray(d / 5)))), cola.Lanczos())
+    f = cola.exp(hidden(cola.PSD(ops.Diagonal(eager.asarray(d / 5)))), cola.Lanczos())
     value, info = cola.trace(f, DeviceSLQ(), return_info=True)
     assert abs(float(value) - np.exp(d / 5).sum()) < 4 * info.standard_error + 1e-9
-    flat = hidden(cola.PSD(ops.Diagonal(backend.asarray(np.full(100, 2.0)))))
+    flat = hidden(cola.PSD(ops.Diagonal(eager.asarray(np.full(100, 2.0)))))
     assert float(cola.logdet(flat, DeviceSLQ(check_every=4))) == pytest.approx(100 * np.log(2.0))
-    wrong = hidden(cola.PSD(ops.Diagonal(backend.asarray(np.linspace(-1, 1, 50)))))
+    wrong = hidden(cola.PSD(ops.Diagonal(eager.asarray(np.linspace(-1, 1, 50)))))
     with pytest.raises(NotPositiveDefiniteError):
         cola.logdet(wrong, DeviceSLQ())
 
