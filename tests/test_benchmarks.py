@@ -76,7 +76,14 @@ def test_the_programs_for_a_gpu_run_on_a_cpu(tmp_path):
     assert file.name == "gpu-cpu-torch.md"
     text = file.read_text(encoding="utf-8")
     assert text == done.stdout
-    for said in ("product, n = 300", "solve, n = 300", "converged", "MixedPrecisionCG, float32", "gelqf"):
+    for said in (
+        "product, n = 300",
+        "solve, n = 300",
+        "converged",
+        "MixedPrecisionCG, float32",
+        "gelqf",
+        "100 steps",
+    ):
         assert said in text
     assert "torch.linalg.qr of the transpose" in text and "| matrix product, float32 |" in text
     assert "not measured: DeviceError" not in text and "potrf (Cholesky), float64 | n = 40" in text

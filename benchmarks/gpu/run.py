@@ -22,7 +22,7 @@ from ..machine import describe, single_threaded
 
 __all__ = ["main"]
 
-SECTIONS = ("kernel", "mixed", "lq", "roofline")
+SECTIONS = ("kernel", "lanczos", "mixed", "lq", "roofline")
 RESULTS = Path(__file__).resolve().parent.parent / "results"
 
 
@@ -74,14 +74,14 @@ def _measure(target: Any, sections: list[str], short: bool) -> str:
     from cola_gpu.bench import ceilings, run
     from cola_gpu.bench.target import double_precision
 
-    from . import kernel, lq, mixed
+    from . import kernel, lanczos, lq, mixed
 
     size = "short" if short else "full" if target.accelerated else "quick"
     lines = heading(target)
     with double_precision(target.framework):
         found = ceilings.measure(target, size)
         lines += ceilings_table(found)
-        for name, module in (("kernel", kernel), ("mixed", mixed), ("lq", lq)):
+        for name, module in (("kernel", kernel), ("lanczos", lanczos), ("mixed", mixed), ("lq", lq)):
             if name in sections:
                 print(f"{name} ...", file=sys.stderr, flush=True)
                 lines += table(module.TITLE, list(module.rows(target, found, short)))

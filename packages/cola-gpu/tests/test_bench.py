@@ -253,3 +253,30 @@ def test_jax_names_nvidia_devices_like_pytorch():
     gpu = types.SimpleNamespace(platform="gpu", id=1)
     assert devices.jax_name(gpu) == "cuda:1"
     assert devices.jax_name(types.SimpleNamespace(platform="cpu", id=0)) == "cpu:0"
+
+
+def test_the_path_of_a_gpu_is_taken_when_there_is_one(monkeypatch):
+    """A processor that says it is a GPU: sizes, waits, and products in tf32 that leave the switch alone."""
+    torch = pytest.importorskip("torch")
+    waits, switches = [], []
+    monkeypatch.setattr(torch.cuda, "synchronize", lambda device=None: waits.append(device))
+    here = target.Target("torch", "cpu", "cuda", "a processor")
+    monkeypatch.setitem(ceilings.ON_ACCELERATORS, "short", 2**10)
+    monkeypatch.setitem(ceilings.ORDERS_ON_ACCELERATORS, "short", 32)
+    name = "fp32_precision" if hasattr(torch.backends.cuda.matmul, "fp32_precision") else "allow_tf32"
+    before = getattr(torch.backends.cuda.matmul, name)
+    product = ceilings._product
+
+    def watched(*args):
+        with ceilings._tf32(here, args[1] == "tf32"):
+            switches.append((args[1], getattr(torch.backends.cuda.matmul, name)))
+        return product(*args)
+
+    monkeypatch.setattr(ceilings, "_product", watched)
+    found = ceilings.measure(here, "short")
+    assert set(found.matmul) == set(ceilings.DTYPES) and not found.missing
+    assert dict(switches)["tf32"] in (True, "tf32") and dict(switches)["float32"] in (False, "ieee")
+    assert getattr(torch.backends.cuda.matmul, name) == before
+    assert len(waits) >= 2 * (3 + len(ceilings.DTYPES))
+    problem = dense_cases._potrf(here, "short")
+    assert problem.size["n"] == dense_cases.SQUARE_ON_ACCELERATORS["short"]

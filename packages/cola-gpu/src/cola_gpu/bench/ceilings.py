@@ -150,9 +150,14 @@ def _tf32(target: Target, on: bool) -> Iterator[None]:
         return
     import torch
 
-    before = torch.backends.cuda.matmul.allow_tf32
-    torch.backends.cuda.matmul.allow_tf32 = on
+    switches: Any = torch.backends.cuda.matmul
+    if hasattr(switches, "fp32_precision"):  # PyTorch 2.9; reading the older one after it was set is an error
+        name, value = "fp32_precision", "tf32" if on else "ieee"
+    else:
+        name, value = "allow_tf32", on
+    before = getattr(switches, name)
+    setattr(switches, name, value)
     try:
         yield
     finally:
-        torch.backends.cuda.matmul.allow_tf32 = before
+        setattr(switches, name, before)
