@@ -241,3 +241,19 @@ def test_nothing_of_size_n_by_n():
     tracemalloc.stop()
     assert peak < 300 * 8 * n
     assert np.linalg.norm(B @ x - 1) < 1e-8
+
+
+def test_other_entries_at_the_same_positions(backend, rng):
+    data, rows, cols = rng.standard_normal(6), np.array([0, 0, 1, 3, 4, 4]), np.array([1, 4, 2, 0, 3, 4])
+    A = cola.PSD(ops.Sparse(backend.asarray(data), rows, cols, (5, 5)))
+    X = rng.standard_normal((5, 2))
+    for dtype, rtol in (("float64", 1e-12), ("float32", 1e-5)):
+        B = A.with_entries(backend.asarray(2 * data, dtype=dtype))
+        got = B @ backend.asarray(X, dtype=dtype)
+        np.testing.assert_allclose(
+            backend.to_numpy(got), 2 * A.to_scipy().toarray() @ X, rtol=rtol, atol=1e-6
+        )
+        assert not B.isa(cola.PSD), "nothing is known of other entries"
+    assert A.with_entries(backend.asarray(rng.standard_normal((3, 6)))).shape == (3, 5, 5)
+    with pytest.raises(cola.errors.ShapeError, match="6 entries"):
+        A.with_entries(backend.asarray(np.ones(5)))

@@ -26,6 +26,7 @@ from .refinement import (
     RUNNING,
     STALLED,
     Phase,
+    pick,
     select,
 )
 
@@ -52,16 +53,15 @@ def refined(bk: Backend, A: Any, b: Array, phase: Phase, start: tuple, target: A
         low = cast(r / unit[..., None, :], phase.vectors, bk)
         goal = cast(xp.clip(0.8 * target / unit, phase.reduction, 0.5), phase.vectors, bk)
         d, claimed, finite, done = _correction(bk, phase, low, goal, running, phase.limit - steps)
-        x_new = xp.where(
-            running[..., None, :], x + cast(d, working, bk) * (unit / phase.scale)[..., None, :], x
-        )
+        d = cast(d, working, bk) * (unit / phase.scale)[..., None, :]
+        x_new = pick(bk, running, x + d, x)
         r_new = b - A @ x_new
         n_new = bk.norm(r_new)
         ratio = n_new / unit
         faithful = (ratio <= 2.0 * cast(claimed, working, bk)) & (ratio <= SLOW)
         accept = running & xp.isfinite(n_new) & (ratio < 1.0)
         strikes = xp.where(faithful | (ratio <= 0.5), xp.zeros_like(strikes), strikes + 1)
-        x, r = xp.where(accept[..., None, :], x_new, x), xp.where(accept[..., None, :], r_new, r)
+        x, r = pick(bk, accept, x_new, x), pick(bk, accept, r_new, r)
         rnorm = xp.where(accept, n_new, rnorm)
         steps, refinements = steps + done, refinements + 1
         verdict = select(

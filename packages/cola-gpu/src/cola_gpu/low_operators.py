@@ -14,13 +14,14 @@ tensors of PyTorch it is a kernel of ours (`tf32`).
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 from cola_core.backends import Backend, dtype_name
 from cola_core.cost import Cost
 from cola_core.operators import LinearOperator, operator, static
 
-__all__ = ["Rounded", "RoundedVectors", "cast", "precision_of", "round_bits", "round_tf32"]
+__all__ = ["Rounded", "RoundedVectors", "cast", "full_precision", "precision_of", "round_bits", "round_tf32"]
 
 Array = Any
 
@@ -73,6 +74,16 @@ def round_bits(x: Array, precision: str, backend: Backend) -> Array:
 def round_tf32(x: Array, backend: Backend) -> Array:
     """float32 or complex64 x with every part rounded to 10 bits of mantissa."""
     return round_bits(x, "tfloat32", backend)
+
+
+def full_precision(be: Backend) -> AbstractContextManager[Any]:
+    """A scope in which products of float32 matrices are in float32 (JAX, whose default on a GPU is tfloat32
+    where there is such a thing, and bfloat16 on a TPU)."""
+    if be.name == "jax":
+        import jax
+
+        return jax.default_matmul_precision("highest")  # type: ignore[no-any-return]
+    return nullcontext()
 
 
 def _unit_columns(be: Backend, X: Array) -> tuple[Array, Array]:

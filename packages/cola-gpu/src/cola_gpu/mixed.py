@@ -16,6 +16,7 @@ from cola_core.errors import NonFiniteError, NotPositiveDefiniteError, ShapeErro
 from cola_core.info import Info
 from cola_core.ops import Diagonal, as_operator, tree_leaves
 
+from .low_operators import full_precision
 from .precision import cast, choose, precision_of
 from .refinement import CONVERGED, Outcome, Phase, core_codes, reason_of, refine
 
@@ -138,7 +139,8 @@ class MixedPrecisionSolver(Algorithm):
         adjoint: bool = False,
     ) -> tuple[Array, Outcome, list[str]]:
         """The answer, how it went, and the names of the precisions there were to try."""
-        with np.errstate(all="ignore"):  # overflow in a low precision is detected
+        # overflow in a low precision is detected
+        with np.errstate(all="ignore"), full_precision(bk):
             phases, names = self._phases(bk, A, rhs, work, adjoint)
             x = bk.xp.zeros_like(rhs) if x0 is None else x0
             return (*refine(bk, A, rhs, x, phases, tol), names)

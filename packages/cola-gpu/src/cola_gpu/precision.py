@@ -121,16 +121,16 @@ def _lower(A: Any, precision: str, backend: Backend) -> tuple[Any, int]:
     kind = type(A)
     vectors = vectors_of(precision)
     if kind is ops.Dense:
-        entries, scale, e = _scaled(A.array, backend)
+        entries, scale, e = _scaled(A.array, backend, precision == vectors)
         if precision == vectors:
             return _times(A.replace(array=cast(entries, precision, backend)), scale), e
         return Rounded(ops.Dense(_rounded(entries, precision, backend)), scale, precision), e
     if kind is ops.Sparse:
-        data, scale, e = _scaled(A.data, backend)
+        data, scale, e = _scaled(A.data, backend, precision == vectors)
         if precision == vectors:
-            return _times(A.replace(data=cast(data, precision, backend)), scale), e
+            return _times(A.with_entries(cast(data, precision, backend)), scale), e
         data = cast(_rounded(data, precision, backend), vectors, backend)
-        return Rounded(A.replace(data=data), scale, precision), e
+        return Rounded(A.with_entries(data), scale, precision), e
     if kind is ops.LowRank:
         VH = backend.adjoint(A.right)
         return _lower(ops.Product(ops.Dense(A.U), ops.Dense(VH)), precision, backend)
@@ -149,7 +149,7 @@ def _lower(A: Any, precision: str, backend: Backend) -> tuple[Any, int]:
     if kind in _LINEAR:
         e = _exponent(_stored(A), backend)
         divided = A if not e else math.ldexp(1.0, -e) * A if -1000 < e < 1000 else None
-        if type(divided) is kind:
+        if divided is not None and type(divided) is kind:
             return divided.to(dtype=vectors), e
     return _plain(A, precision, backend), 0
 
@@ -175,20 +175,29 @@ def _rounded(x: Array, precision: str, backend: Backend) -> Array:
     )
 
 
-def _scaled(x: Array, backend: Backend) -> tuple[Array, Any, int]:
+def _scaled(x: Array, backend: Backend, wide: bool) -> tuple[Array, Any, int]:
     """`x / 2^e`, a factor that is still missing, and e. Where values cannot be looked at the factor is an
-    array and e zero."""
+    array and e zero. wide: the precision to come has the range of float32, and entries of ordinary size need
+    no scaling."""
     if 0 in x.shape:
         return x, 1.0, 0
-    top = backend.xp.max(backend.xp.abs(x))
+    top = _largest(x, backend)
     if backend.is_concrete(top):
         e = _frexp(float(backend.to_numpy(top)))
+        if not e or (wide and -30 < e < 30):
+            return x, 1.0, 0
         # in two steps: the reciprocal of a tiny power of two would overflow
-        return (x if not e else x * math.ldexp(1.0, -(e // 2)) * math.ldexp(1.0, -(e - e // 2))), 1.0, e
+        return x * math.ldexp(1.0, -(e // 2)) * math.ldexp(1.0, -(e - e // 2)), 1.0, e
     xp, top = backend.xp, backend.constant(top)
     usable = xp.isfinite(top) & (top > 0)
     power = xp.exp2(xp.ceil(xp.log2(xp.where(usable, top, xp.ones_like(top)))))
     return x / power, cast(power, "float32", backend), 0
+
+
+def _largest(x: Array, backend: Backend) -> Array:
+    """The largest |entry|, of real numbers without an array of them all."""
+    xp = backend.xp
+    return xp.max(xp.abs(x)) if backend.is_complex(x) else xp.maximum(xp.max(x), -xp.min(x))
 
 
 def _exponent(arrays: list[Array], backend: Backend) -> int:
@@ -197,7 +206,7 @@ def _exponent(arrays: list[Array], backend: Backend) -> int:
     for x in arrays:
         if 0 in x.shape:
             continue
-        size = backend.xp.max(backend.xp.abs(x))
+        size = _largest(x, backend)
         if not backend.is_concrete(size):
             return 0
         top = max(top, float(backend.to_numpy(size)))

@@ -33,7 +33,7 @@ from cola_core.backends import Backend, backend_of
 
 from .precision import UNIT_ROUNDOFF, cast, precision_of
 
-__all__ = ["REASONS", "Outcome", "Phase", "core_codes", "reason_of", "refine", "select"]
+__all__ = ["REASONS", "Outcome", "Phase", "core_codes", "reason_of", "pick", "refine", "select"]
 
 Array = Any
 
@@ -216,7 +216,7 @@ def _run(A: Any, b: Array, low: tuple, start: tuple, target: Array, *, settings:
             bk, phase, low, goal, running, p, rho, keep, phase.limit - steps
         )
         d = cast(d, working, bk) * (unit / phase.scale)[..., None, :]
-        x_new = xp.where(running[..., None, :], x + d, x)
+        x_new = pick(bk, running, x + d, x)
         r_new = b - A @ x_new
         n_new = bk.norm(r_new)
         ratio = n_new / unit
@@ -225,7 +225,7 @@ def _run(A: Any, b: Array, low: tuple, start: tuple, target: Array, *, settings:
         # CG's residual may rise while its error falls: a rise that the recursion foresaw is no failure
         accept = running & xp.isfinite(n_new) & (faithful | (ratio < 1.0))
         strikes = xp.where(good, xp.zeros_like(strikes), strikes + 1)
-        x, r = xp.where(accept[..., None, :], x_new, x), xp.where(accept[..., None, :], r_new, r)
+        x, r = pick(bk, accept, x_new, x), pick(bk, accept, r_new, r)
         rnorm = xp.where(accept, n_new, rnorm)
         steps, refinements = steps + done, refinements + 1
         verdict = select(
@@ -324,6 +324,13 @@ def _precondition(bk: Backend, phase: Phase, r: Array) -> tuple[Array, Array, Ar
 
 def _real(bk: Backend, x: Array) -> Array:
     return bk.xp.real(x) if bk.is_complex(x) else x
+
+
+def pick(bk: Backend, columns: Array, new: Array, old: Array) -> Array:
+    """The new vectors in some columns; without a pass over them all where it is all columns."""
+    if bk.is_concrete(columns) and bool(bk.xp.all(columns)):
+        return new
+    return bk.xp.where(columns[..., None, :], new, old)
 
 
 def select(xp: Any, cases: list[tuple[Array, int]], like: Array) -> Array:

@@ -123,6 +123,30 @@ class Sparse(LinearOperator):
         data, rows, cols = (be.to_numpy(x) for x in (self.data, self.rows, self.cols))
         return csr_array((data, (rows, cols)), shape=self.size)
 
+    def with_entries(self, data: Array) -> Sparse:
+        """The same positions with other entries, (*batch, nnz) in the order of ``self.data``; what products
+        have found out about the positions is not found out again."""
+        if data.shape[-1:] != self.data.shape[-1:]:
+            raise ShapeError(f"{self!r} has {self.nnz} entries, the new ones are {tuple(data.shape)}.")
+        out: Sparse = self.replace(data=data, declared=frozenset())
+        be = self._concrete_backend()
+        if data.ndim != 1 or self.data.ndim != 1 or not be.is_concrete(data, self.data, self.rows):
+            return out
+        if be.name == "numpy":
+            from scipy.sparse import csr_array
+
+            own = self._csr
+            out.__dict__["_csr"] = csr_array((data, own.indices, own.indptr), shape=self.size)
+        elif be.name == "torch" and self.nnz and not be.differentiating(data, self.data):
+            import torch
+
+            if min(data.dtype.itemsize, self.data.dtype.itemsize) >= 4:
+                mine = self._as_torch_csr()
+                out.__dict__["_torch_csr"] = torch.sparse_csr_tensor(
+                    mine.crow_indices(), mine.col_indices(), data, self.size, check_invariants=False
+                )
+        return out
+
     @property
     def nnz(self) -> int:
         """Number of stored entries."""
@@ -165,6 +189,9 @@ class Sparse(LinearOperator):
             return None
         if X.dtype.itemsize < 4:
             return None  # PyTorch's sparse products know no half precision
+        return self._as_torch_csr()
+
+    def _as_torch_csr(self) -> Any:
         made = self.__dict__.get("_torch_csr")
         if made is None:
             with warnings.catch_warnings():
