@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import math
 import os
 from typing import Any
 
@@ -22,13 +23,21 @@ def path_for(fn: Any, x1: Array, x2: Array) -> str | None:
     be = backend_of(x1, x2)
     asked = fn.path_
     if asked == "triton":
-        refuse_missing(fn, be, x1)
+        for x in (x1, x2):
+            refuse_missing(fn, be, x)
         return "triton"
     if be is None or be.name not in ("numpy", "torch") or dtype_name(x1.dtype) not in _REAL:
         return None
     if hasattr(x1, "placements") or hasattr(x2, "placements"):  # DTensor: its operations, spread as it says
         return None
-    if asked == "auto" and be.name == "torch" and x1.device.type == "cuda" and _fits(x1) and _installed():
+    if (
+        asked == "auto"
+        and be.name == "torch"
+        and x1.device.type == "cuda"
+        and _fits(x1)
+        and _fits(x2)
+        and _installed()
+    ):
         return "triton"
     return "in place"
 
@@ -37,7 +46,12 @@ _REAL = ("float32", "float64", "float16", "bfloat16")
 
 
 def _fits(x: Array) -> bool:
-    return dtype_name(x.dtype) in TRITON_DTYPES and x.shape[-1] <= MOST_COORDINATES
+    return dtype_name(x.dtype) in TRITON_DTYPES and x.shape[-1] <= MOST_COORDINATES and _countable(x)
+
+
+def _countable(x: Array) -> bool:
+    """Whether 32 bits count the numbers of x."""
+    return math.prod(x.shape) < 2**31
 
 
 def _installed() -> bool:
@@ -85,6 +99,10 @@ def refuse_missing(fn: Any, be: Any, x: Array) -> None:
         raise ShapeError(
             f"{name} takes points of at most {MOST_COORDINATES} coordinates; these are {tuple(x.shape)}. "
             f"Project them, {instead}."
+        )
+    if not _countable(x):
+        raise ShapeError(
+            f"{name} counts with 32 bits; points {tuple(x.shape)} are too many. Cut them, {instead}."
         )
 
 

@@ -20,13 +20,14 @@ Array = Any
 
 
 class Scaled(NamedTuple):
-    """``a = (x1 - centre) * rate`` and b, in the dtype that is computed in; ``a is b`` where x1 is x2."""
+    """``a = (x1 - centre) * rate`` and b, in the dtype that is computed in; ``a is b`` where x1 is x2.
+    alpha: a number on the host, a 0-d tensor on a device, which is not waited for."""
 
     a: Array
     b: Array
     rate: Array
     given: Parameters
-    alpha: float
+    alpha: Any
 
 
 def scaled(be: Backend, fn: Any, x1: Array, x2: Array, params: Any, dtype: str) -> Scaled:
@@ -46,7 +47,9 @@ def scaled(be: Backend, fn: Any, x1: Array, x2: Array, params: Any, dtype: str) 
         b = a if same else (x2 - centre) * rate
     else:
         a, b = x1 * rate, x2 * rate
-    return Scaled(a, b, rate, given, be.number(alpha) if fn.alphas else 1.0)
+    if fn.alphas and str(be.device(x1)).partition(":")[0] in ("None", "cpu"):
+        alpha = be.number(alpha)
+    return Scaled(a, b, rate, given, alpha)
 
 
 def back(
