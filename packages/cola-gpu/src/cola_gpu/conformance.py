@@ -9,6 +9,8 @@ import numpy as np
 
 from cola_core.testing import Capabilities, Case, closed, data, only
 
+from .kernels.conformance import kernel_cases
+
 __all__ = ["cases"]
 
 
@@ -29,6 +31,7 @@ def cases() -> list[Case]:
         _mixed_gmres("lu", {"max_iters": 0}, P="lu"),
         _lapack(),
         *_device_krylov(),
+        *kernel_cases(),
     ]
 
 
