@@ -333,3 +333,16 @@ def test_importing_takes_no_array_library():
     code = "import sys, cola_gpu.kernels as k; k.RBF(); print({'torch', 'jax', 'triton'} & set(sys.modules))"
     ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert ran.stdout.strip() == "set()"
+
+
+def test_second_derivatives_where_distributed_tensors_are_known():
+    torch = pytest.importorskip("torch")
+    pytest.importorskip("torch.distributed.tensor")  # then backward passes look for them among what was saved
+    x = torch.linspace(0, 1, 10, dtype=torch.float64).reshape(5, 2).requires_grad_()
+
+    def total(y):
+        return (kernels.matern52(x.detach(), y) @ torch.ones(5, dtype=torch.float64)).sum()
+
+    (g,) = torch.autograd.grad(total(x), x, create_graph=True)
+    (second,) = torch.autograd.grad(g.sum(), x)
+    torch.testing.assert_close(second, torch.func.hessian(total)(x.detach()).sum((0, 1)))

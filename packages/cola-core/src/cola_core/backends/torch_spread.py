@@ -76,10 +76,21 @@ def through_door(derivative: Callable[..., Any]) -> Callable[..., Any]:
     def inside(ctx: Any, *grads: Any) -> Any:
         if "torch.distributed.tensor" not in sys.modules or being_traced():
             return derivative(ctx, *grads)
-        with door(*grads, *ctx.saved_tensors):
-            return derivative(ctx, *grads)
+        saved = ctx.saved_tensors  # once: a checkpoint hands them out a single time
+        with door(*grads, *saved):
+            return derivative(_Unpacked(ctx, saved), *grads)
 
     return inside
+
+
+class _Unpacked:
+    """The context of an ``autograd.Function`` whose saved tensors have been taken."""
+
+    def __init__(self, ctx: Any, saved_tensors: Any) -> None:
+        self._ctx, self.saved_tensors = ctx, saved_tensors
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._ctx, name)
 
 
 def holds_spread(x: Any) -> bool:
