@@ -73,21 +73,17 @@ def gelqf(A: Array, *, check: bool = True, overwrite: bool = False) -> LQ:
     Q, L = (
         overwriting_buffers("gelqf", bk, A).gelqf_overwriting(A) if overwrite else bk.derived(Gelqf(check), A)
     )
-    if not check:
+    if not check or not bk.is_concrete(L):
         return LQ(Q, L)
     deficient = dependent_rows(bk, bk.constant(L), n)
-    if bk.is_concrete(deficient):
-        if bool(bk.xp.any(deficient)):
-            row = int(bk.xp.argmax(bk.astype(deficient, "int32"))) % m
-            raise SingularMatrixError(
-                f"gelqf: A of shape {tuple(A.shape)} ({A.dtype}) is rank deficient: row {row} depends on the "
-                "rows before it, so Q is not unique and has no derivative. Drop dependent rows or append s*I "
-                f"as extra columns.{' (A was overwritten.)' if overwrite else ''}"
-            )
-        return LQ(Q, L)
-    nan = bk.xp.where(bk.xp.any(deficient, axis=-1), bk.xp.nan, 0.0)[..., None, None]
-    nan = bk.astype(nan, A.dtype)
-    return LQ(Q + nan, bk.xp.tril(L + nan))
+    if bool(bk.xp.any(deficient)):
+        row = int(bk.xp.argmax(bk.astype(deficient, "int32"))) % m
+        raise SingularMatrixError(
+            f"gelqf: A of shape {tuple(A.shape)} ({A.dtype}) is rank deficient: row {row} depends on the "
+            "rows before it, so Q is not unique and has no derivative. Drop dependent rows or append s*I "
+            f"as extra columns.{' (A was overwritten.)' if overwrite else ''}"
+        )
+    return LQ(Q, L)
 
 
 def potrf(A: Array, *, lower: bool = True, check: bool = True) -> Array:

@@ -21,7 +21,8 @@ Array = Any
 
 @dataclass(frozen=True)
 class Gelqf:
-    """`gelqf` with its tangents and adjoint. check: refuse derivatives where A is rank deficient."""
+    """`gelqf` with its tangents and adjoint. check: where values cannot be looked at, factors
+    of rank deficient matrices are NaN."""
 
     check: bool = True
     name: str = "gelqf"
@@ -32,17 +33,11 @@ class Gelqf:
 
     def compute(self, be: Any, A: Array) -> tuple[Array, ...]:
         """`Q, L`, the diagonal of L not negative."""
-        return factor(be, A)
+        return factor(be, A, self.check)
 
-    def broken(self, be: Any, A: Array | None, out: tuple[Array, ...]) -> tuple[Array, str] | None:
-        """Where a row depends on those before it."""
-        if not self.check:
-            return None
-        Q, L = out
-        return be.xp.any(dependent_rows(be, be.constant(L), Q.shape[-1]), axis=-1), (
-            f"the derivative of gelqf of a matrix of shape {tuple(Q.shape)} does not exist: a row depends on "
-            "those before it. Drop dependent rows, or append s*I as extra columns."
-        )
+    def broken(self, be: Any, A: Array | None, out: tuple[Array, ...]) -> None:
+        """Nowhere: where a row depends on those before it `gelqf` gives an error, or factors that are NaN."""
+        return None
 
     def push(self, tools: Any, A: Any, out: tuple[Array, ...], dA: Array) -> tuple[Array, ...]:
         """Tangents of Q and L."""
@@ -63,8 +58,9 @@ class Gelqf:
         return formulas.gelqf_pullback(be, Q, L, Qbar, Lbar)
 
 
-def factor(be: Any, A: Array) -> tuple[Array, Array]:
-    """`Q, L` with the diagonal of L not negative, without checks; the derivative is the library's."""
+def factor(be: Any, A: Array, check: bool = False) -> tuple[Array, Array]:
+    """`Q, L` with the diagonal of L not negative; with `check`, NaN where a row depends on others and that
+    cannot be seen by the caller."""
     if be.name == "torch" and be.is_concrete(A):
         from .torch_buffers import factor_in_place
 
@@ -73,6 +69,9 @@ def factor(be: Any, A: Array) -> tuple[Array, Array]:
     Qt, R = be.xp.linalg.qr(A.mT)
     L = R.mT
     sign = be.astype(be.xp.where(be.xp.linalg.diagonal(L) < 0, -1.0, 1.0), A.dtype)
+    if check and not be.is_concrete(A):
+        bad = be.xp.any(dependent_rows(be, be.constant(L), A.shape[-1]), axis=-1)[..., None]
+        sign = be.xp.where(bad, be.xp.nan * sign, sign)
     Q = sign[..., :, None] * Qt.mT
     return Q, be.xp.tril(L * sign[..., None, :])
 
