@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
-import numpy as np
+from cola_core.testing import Capabilities, Case, closed, only
 
-from cola_core.testing import Capabilities, Case, closed, data, only
+from .lapack.conformance import lapack_case
 
 from .kernels.conformance import kernel_cases
 
@@ -29,7 +28,7 @@ def cases() -> list[Case]:
         _mixed_gmres("auto"),
         # one step with factors in the working precision, which come last, is a direct solve
         _mixed_gmres("lu", {"max_iters": 0}, P="lu"),
-        _lapack(),
+        lapack_case(),
         *_device_krylov(),
         *kernel_cases(),
     ]
@@ -127,68 +126,3 @@ def _mixed_gmres(label: str, starve: dict[str, Any] | None = None, **settings: A
         max_condition=1e4,
         starve=starve or {},
     )
-
-
-def _lapack() -> Case:
-    return Case(
-        name="lapack",
-        kind="domain",
-        module="cola_gpu.lapack",
-        values={
-            "lq-is-transposed-qr": _lq,
-            "lq-adjoint": _adjoint("gelqf"),
-            "cholesky-adjoint": _adjoint("potrf"),
-            "eigen-adjoint": _adjoint("syevd"),
-            "projector-through-a-tie": _tie,
-        },
-        capabilities=Capabilities(complex=closed("the family is real, as in its source")),
-    )
-
-
-def _lq(backend: Any) -> tuple[Any, Any]:
-    from .lapack import gelqf
-
-    A = data.normal(0, (3, 4, 7))
-    R = np.linalg.qr(np.swapaxes(A, -1, -2))[1]
-    R = R * np.sign(np.diagonal(R, axis1=-2, axis2=-1))[..., :, None]
-    return gelqf(backend.asarray(A)).L, np.swapaxes(R, -1, -2)
-
-
-def _adjoint(name: str) -> Callable[[Any], tuple[Any, Any, float]]:
-    def value(backend: Any) -> tuple[Any, Any, float]:
-        from . import lapack
-
-        forward, backward = getattr(lapack, name), getattr(lapack, f"{name}_backward")
-        A = data.normal(1, (3, 5)) if name == "gelqf" else data.psd(1, 4)
-        direction = data.normal(2, A.shape)
-        direction = direction if name == "gelqf" else direction + direction.T
-
-        def outputs(M: np.ndarray) -> tuple[np.ndarray, ...]:
-            out = forward(M)
-            return tuple(out) if isinstance(out, tuple) else (out,)
-
-        bars = [data.normal(3 + i, x.shape) for i, x in enumerate(outputs(A))]
-        step = 1e-6
-        pairs = zip(outputs(A + step * direction), outputs(A - step * direction), bars, strict=True)
-        slope = sum(float(((up - down) * bar).sum()) for up, down, bar in pairs) / (2 * step)
-        arguments = [backend.asarray(x) for x in (*outputs(A), *bars)]
-        Abar = backward(*arguments)
-        return backend.xp.sum(Abar * backend.asarray(direction)), np.asarray(slope), 1e-6
-
-    return value
-
-
-def _tie(backend: Any) -> tuple[Any, Any]:
-    from .lapack import syevd, syevd_backward
-
-    # P projects onto the eigenvectors of the double eigenvalue 1 of diag(1, 1, 3); dP in the direction D has
-    # D_13 / (1 - 3) and D_23 / (1 - 3) between the third coordinate and the others, and zeros elsewhere
-    A, C = np.diag([1.0, 1.0, 3.0]), np.arange(9.0).reshape(3, 3)
-    U, lam = syevd(backend.asarray(A))
-    bottom = backend.asarray(np.diag([1.0, 1.0, 0.0]))
-    C = C + C.T
-    Ubar = 2 * backend.xp.matmul(bottom, backend.xp.matmul(U, backend.asarray(C)))
-    Abar = syevd_backward(U, lam, Ubar, backend.xp.zeros_like(lam))
-    expected = np.zeros((3, 3))
-    expected[:2, 2] = expected[2, :2] = C[:2, 2] / (1.0 - 3.0)
-    return Abar, expected
