@@ -6,9 +6,8 @@ from typing import Any
 
 from cola_core.testing import Capabilities, Case, closed, only
 
-from .lapack.conformance import lapack_case
-
 from .kernels.conformance import kernel_cases
+from .lapack.conformance import lapack_case
 
 __all__ = ["cases"]
 
