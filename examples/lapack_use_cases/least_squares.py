@@ -67,14 +67,15 @@ def posterior(Phi: Array, y: Array, theta: Array, *, check: bool = True) -> Post
     return Posterior(trsm(L, Q @ target, transpose=True)[:, 0], L)
 
 
-def evidence(Phi: Array, y: Array, theta: Array) -> Array:
+def evidence(Phi: Array, y: Array, theta: Array, *, check: bool = True) -> Array:
     """`log p(y | alpha, beta)` = `log N(y | 0, I/beta + Phi^T Phi / alpha)`.
 
-    `|r|^2 / 2` with the residual r of the augmented problem, not `|y|^2 - |Q y|^2`, which cancels.
+    `|r|^2 / 2` with the residual r of the augmented problem, not `|y|^2 - |Q y|^2`, which cancels. `check` as
+    in `posterior`.
     """
     d, n = Phi.shape
     design, target = _augmented(Phi, y, theta)
-    Q, L = gelqf(design)
+    Q, L = gelqf(design, check=check)
     residual = target - Q.mT @ (Q @ target)
     gain = 0.5 * (d * theta[0] + n * theta[1]) - 0.5 * n * math.log(2 * math.pi)
     return gain - sumlogdiag(L) - 0.5 * library(Phi, y, theta).xp.sum(residual**2)

@@ -195,17 +195,18 @@ def test_lq_needs_no_double_precision_and_the_normal_equations_do(name):
     # normal equations: the square, as long as there is a factor
     assert 1.5 < np.polyfit(np.log10(kappas[:3]), np.log10(normal[:3, 0]), 1)[0] < 2.5
     assert (normal[:3, 0] > 0.02 * kappas[:3] ** 2 * eps).all()
-    assert (normal[2, :2] > 300 * lq[2, :2]).all()
+    assert (normal[2, [0, 1, 3]] > 100 * lq[2, [0, 1, 3]]).all()
     # and from 1 / sqrt(eps) = 2.9e3 on there is none
     assert all(sum(row["normal_failed"]) == 0 for row in rows if row["kappa"] < 0.5 / eps**0.5)
-    assert all(row["normal_failed"] == [5, 5, 5] for row in rows if row["kappa"] > 10 / eps**0.5)
+    assert all(row["normal_failed"] == [5, 5, 5, 5] for row in rows if row["kappa"] > 10 / eps**0.5)
     # what gelqf refuses is refused for a reason
     assert all(row["refused"] == 0 for row in rows if row["kappa"] < 1e4) and rows[-1]["refused"] == 5
 
 
-def test_the_table_shown_is_of_this_shape():
+@pytest.mark.parametrize("name", DIFFERENTIATING[:1])
+def test_the_table_shown_is_of_this_shape(name):
     shown = Path(__file__).with_name("README.md").read_text(encoding="utf-8")
-    rows = precision_table.measure(get_backend("numpy"), seeds=1)
+    rows = precision_table.measure(get_backend(name), seeds=1)
     head, rule, *body = precision_table.markdown(rows).splitlines()
     assert f"{head}\n{rule}\n" in shown and len(body) == 7
     assert "no factor" in body[-1] and "no factor" in shown

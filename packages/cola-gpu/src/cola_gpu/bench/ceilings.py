@@ -151,6 +151,8 @@ def _tf32(target: Target, on: bool) -> Iterator[None]:
     import torch
 
     switches: Any = torch.backends.cuda.matmul
+    name: str
+    value: Any
     if hasattr(switches, "fp32_precision"):  # PyTorch 2.9; reading the older one after it was set is an error
         name, value = "fp32_precision", "tf32" if on else "ieee"
     else:
