@@ -62,7 +62,7 @@ def with_spectrum():
     return _with_spectrum
 
 
-def _run_together(program, size, *arguments, seconds=150.0, env=None):
+def _run_together(program, size, *arguments, seconds=240.0, env=None):
     """Run ``program RANK SIZE PORT *arguments`` in ``size`` processes and return what each printed.
 
     A process that fails or does not end in time ends all of them, and its errors are what is raised."""
@@ -94,7 +94,7 @@ def _run_together(program, size, *arguments, seconds=150.0, env=None):
             out, err = p.communicate(timeout=10)
             told.append(out)
             assert rank in late or p.returncode == 0, f"process {rank}:\n{err[-3000:]}"
-        assert not late, f"processes {late} did not end within {seconds} s"
+        assert not late, f"processes {late} did not end within {seconds} s; {told}"
         return told
     finally:
         for p in started:
@@ -105,5 +105,5 @@ def _run_together(program, size, *arguments, seconds=150.0, env=None):
 
 @pytest.fixture
 def run_together():
-    """`run_together(program, size, *arguments, seconds=150, env=None)`: processes over loopback."""
+    """`run_together(program, size, *arguments, seconds=240, env=None)`: processes over loopback."""
     return _run_together

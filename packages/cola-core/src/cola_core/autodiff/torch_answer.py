@@ -14,7 +14,7 @@ from typing import Any
 
 import torch
 
-from ..backends.torch_spread import through_door
+from ..backends.torch_spread import any_spread, through_door
 from .torch_tree import (
     detached,
     merged,
@@ -92,6 +92,7 @@ class _Answer(torch.autograd.Function):
     def setup_context(ctx: Any, inputs: Any, output: tuple[torch.Tensor, ...]) -> None:
         call, known, *tensors = inputs
         ctx.call, ctx.known = call, known or 0
+        ctx.spread = any_spread(tensors)
         ctx.set_materialize_grads(False)
         ctx.save_for_backward(*output, *tensors[ctx.known :])
         ctx.save_for_forward(*output, *tensors[ctx.known :])

@@ -14,7 +14,7 @@ from typing import Any
 
 import torch
 
-from ..backends.torch_spread import through_door
+from ..backends.torch_spread import any_spread, through_door
 from .torch_tree import detached, merged, nested_forward, primals, pull_back, push_forward, take_apart
 
 __all__ = ["detached", "implicit_solve"]
@@ -71,6 +71,7 @@ class _Implicit(torch.autograd.Function):
     def setup_context(ctx: Any, inputs: Any, output: torch.Tensor) -> None:
         call, _, b, *tensors = inputs
         ctx.call = call
+        ctx.spread = any_spread((b, *tensors))
         ctx.save_for_backward(output, *tensors)
         ctx.save_for_forward(output, b, *tensors)
 

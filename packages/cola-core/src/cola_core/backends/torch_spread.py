@@ -29,7 +29,7 @@ from torch.utils._pytree import tree_leaves, tree_map
 from ..autodiff.torch_loops import being_traced
 from ..errors import ShardedOperandError
 
-__all__ = ["Products", "door", "holds_spread", "products_of", "through_door"]
+__all__ = ["Products", "any_spread", "door", "holds_spread", "products_of", "through_door"]
 
 # what DTensor answers with copies; beginnings of names, and names
 REFUSED_FAMILIES = (
@@ -70,27 +70,22 @@ def products_of(*operands: Any) -> Products | None:
 
 
 def through_door(derivative: Callable[..., Any]) -> Callable[..., Any]:
-    """A backward pass (or tangent) of an ``autograd.Function``, which runs when no question is asked."""
+    """A backward pass (or tangent) of an ``autograd.Function``, which runs when no question is asked.
+    ``ctx.spread`` says whether a DTensor was among its inputs (``any_spread``)."""
 
     @wraps(derivative)
     def inside(ctx: Any, *grads: Any) -> Any:
-        if "torch.distributed.tensor" not in sys.modules or being_traced():
+        if not ctx.spread or being_traced() or _STATE.__dict__.get("open"):
             return derivative(ctx, *grads)
-        saved = ctx.saved_tensors  # once: a checkpoint hands them out a single time
-        with door(*grads, *saved):
-            return derivative(_Unpacked(ctx, saved), *grads)
+        with Products():
+            return derivative(ctx, *grads)
 
     return inside
 
 
-class _Unpacked:
-    """The context of an ``autograd.Function`` whose saved tensors have been taken."""
-
-    def __init__(self, ctx: Any, saved_tensors: Any) -> None:
-        self._ctx, self.saved_tensors = ctx, saved_tensors
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._ctx, name)
+def any_spread(tensors: Any) -> bool:
+    """Whether one of them is a DTensor."""
+    return "torch.distributed.tensor" in sys.modules and any(map(_is_spread, tensors))
 
 
 def holds_spread(x: Any) -> bool:
