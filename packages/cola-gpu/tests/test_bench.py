@@ -67,6 +67,12 @@ def test_counts_of_the_dense_factorisations():
     assert dense_cases.potrf_work(n).flops == pytest.approx(cholesky, rel=0.05)
     assert dense_cases.lq_backward_work(m, n).flops == 2 * 2 * m * m * n + m * m * n + m**3
     assert dense_cases.potrf_work(n, "float32").bytes == 8 * n * n
+    products, rest = dense_cases.syevd_work(n)
+    # Householder's reduction: a product with the remaining matrix and an update of rank two per column
+    reduction = sum(2 * j * j + 2 * j * j for j in range(n))
+    assert products.flops == pytest.approx(reduction / 2, rel=0.05)
+    assert products.flops + rest.flops == pytest.approx(reduction + 2 * n**3, rel=0.05)
+    assert products.bytes == pytest.approx(sum(8 * j * j / 2 for j in range(n)), rel=0.05)
 
 
 def test_counts_of_the_kernel_product():
@@ -122,7 +128,7 @@ def check(result, names):
 def test_everything_on_numpy(capsys, tmp_path):
     names = [c.name for c in all_cases()]
     assert {"cg", "mixed-cg", "mixed-gmres", "slq", "lanczos", "block-lanczos", "lobpcg"} <= set(names)
-    assert {"kernel-product", "lq", "lq-backward", "potrf"} <= set(names)
+    assert {"kernel-product", "lq", "lq-backward", "potrf", "syevd"} <= set(names)
     file = tmp_path / "new" / "bench.json"
     assert command("bench", "--short", "--backend", "numpy", "--json", "--out", str(file)) == 0
     assert capsys.readouterr().out == ""
