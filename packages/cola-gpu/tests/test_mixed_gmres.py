@@ -229,3 +229,34 @@ def test_jax_traces_and_differentiates(rng):
     np.testing.assert_allclose(value, dense(M, b), rtol=1e-9)
     for one, other in zip(got, want, strict=True):
         np.testing.assert_allclose(one, other, rtol=1e-7, atol=1e-9)
+
+
+def test_loops_on_accelerators_look_seldom(rng, monkeypatch):
+    """Steps beyond the end, which an accelerator may make, change nothing."""
+    torch = pytest.importorskip("torch")
+    from cola_core import PSD
+    from cola_gpu import MixedPrecisionCG, gmres_inner, refinement
+
+    M = general(rng, 30, 50.0)
+    S = M @ M.T + np.eye(30)
+    b = rng.standard_normal((30, 3))
+    b[:, 1] = np.linalg.eigh(S)[1][:, 0]  # one step of CG
+
+    def answers():
+        cg, one = MixedPrecisionCG(tol=1e-12).run(PSD(ops.Dense(torch.tensor(S))), torch.tensor(b))
+        gm, two = MixedPrecisionGMRES(tol=1e-12).run(ops.Dense(torch.tensor(M)), torch.tensor(b))
+        assert one.converged and two.converged
+        return cg, gm, one.iterations + two.iterations
+
+    before = answers()
+    for module in (refinement, gmres_inner):
+        monkeypatch.setattr(module, "look_every", lambda bk, r: 8)
+    after = answers()
+    for x, y in zip(before[:2], after[:2], strict=True):
+        torch.testing.assert_close(x, y, rtol=1e-10, atol=1e-11)
+    assert before[2] <= after[2] <= before[2] + 8 * 10
+
+
+def test_factors_of_what_is_spread_over_devices_are_for_the_core_to_refuse():
+    assert MixedPrecisionGMRES(factor="float16").gathers == "entries"
+    assert MixedPrecisionGMRES(P="lu").gathers == "entries" and MixedPrecisionGMRES().gathers == ""

@@ -26,6 +26,8 @@ from .refinement import (
     RUNNING,
     STALLED,
     Phase,
+    host_number,
+    look_every,
     pick,
     select,
 )
@@ -90,6 +92,7 @@ def _correction(
     xp = bk.xp
     *batch, n, k = r.shape
     m, device = phase.restart, bk.device(r)
+    budget, stride = host_number(bk, budget), look_every(bk, r)
     eps = 2.0 * UNIT_ROUNDOFF[phase.vectors]
     fixed = bk.name == "jax" or not bk.is_concrete(
         r, running
@@ -105,7 +108,8 @@ def _correction(
     no = running & ~running
 
     def more(state: tuple) -> Any:
-        return xp.any(state[5]) & (state[0] < m) & (state[0] < budget)
+        left = (state[0] < m) & (state[0] < budget)
+        return left if stride > 1 and state[0] % stride else left & xp.any(state[5])
 
     def step(state: tuple) -> tuple:
         j, V, Z, H, u, active, rest, infinite = state

@@ -61,6 +61,11 @@ class MixedPrecisionGMRES(MixedPrecisionSolver):
         return "products" if self._factor is None else "factors"
 
     @property
+    def gathers(self) -> str:  # type: ignore[override]
+        """What of a spread operand every device gets: all entries for factors, nothing for products."""
+        return "" if self._factor is None else "entries"
+
+    @property
     def _lu(self) -> bool:
         return isinstance(self.P, str) and self.P == "lu"
 

@@ -30,10 +30,22 @@ from typing import Any, NamedTuple
 
 from cola_core import reasons
 from cola_core.backends import Backend, backend_of
+from cola_core.dispatch import device_kind
 
 from .precision import UNIT_ROUNDOFF, cast, precision_of
 
-__all__ = ["REASONS", "Outcome", "Phase", "core_codes", "reason_of", "pick", "refine", "select"]
+__all__ = [
+    "REASONS",
+    "Outcome",
+    "Phase",
+    "core_codes",
+    "host_number",
+    "look_every",
+    "reason_of",
+    "pick",
+    "refine",
+    "select",
+]
 
 Array = Any
 
@@ -58,6 +70,7 @@ CORE = {  # the same in the numbers of the core
     BUDGET: reasons.RUNNING,
 }
 
+LOOK = 8
 CYCLE = 200
 """Steps after which the true residual is looked at even if the recursion has not fallen by `reduction`."""
 
@@ -278,7 +291,9 @@ def _cg(
     finite, the last direction and its `(r, M r)`, and the number of steps.
     """
     xp = bk.xp
-    alone = r.shape[-1] == 1 and len(r.shape) == 2  # one column: when it stops, so does the loop
+    budget, stride = host_number(bk, budget), look_every(bk, r)
+    # one column: when it stops, so does the loop
+    alone = r.shape[-1] == 1 and len(r.shape) == 2 and stride == 1
     z, new, norm = _precondition(bk, phase, r)
     p = xp.where(keep[..., None, :], p, xp.zeros_like(p))
     rho = xp.where(keep, rho, xp.ones_like(rho))
@@ -286,7 +301,9 @@ def _cg(
     start = (xp.zeros_like(r), r, z, p, new, rho, norm, keep, running, no, no, budget - budget)
 
     def more(state: tuple) -> Any:
-        return xp.any(state[8]) & (state[11] < CYCLE) & (state[11] < budget)
+        left = (state[11] < CYCLE) & (state[11] < budget)
+        # steps beyond the end change nothing, so that not every one has to wait for the device
+        return left if stride > 1 and state[11] % stride else left & xp.any(state[8])
 
     def step(state: tuple) -> tuple:
         d, r, z, p, new, rho, norm, old, active, failed, infinite, done = state
@@ -311,6 +328,17 @@ def _cg(
 
     d, _, _, p, _, rho, norm, _, _, failed, infinite, done = bk.while_loop(more, step, start)
     return d, norm, failed, ~infinite, p, rho, done
+
+
+def host_number(bk: Backend, x: Any) -> Any:
+    """A count as a Python number where it can be looked at: comparing it asks no device."""
+    return x if bk.name == "jax" or not bk.is_concrete(x) else int(x)
+
+
+def look_every(bk: Backend, r: Array) -> int:
+    """After how many steps a loop on the host looks whether it has ended: LOOK on an accelerator, where each
+    look waits for the device; loops of JAX run there by themselves."""
+    return 1 if bk.name != "torch" or not bk.is_concrete(r) or device_kind(r) == "cpu" else LOOK
 
 
 def _precondition(bk: Backend, phase: Phase, r: Array) -> tuple[Array, Array, Array]:
