@@ -13,6 +13,7 @@ def all_benches() -> list[Bench]:
         blocks,
         dense,
         derivatives,
+        device_krylov,
         eigen,
         general_solvers,
         importing,
@@ -55,6 +56,7 @@ def all_benches() -> list[Bench]:
             stochastic,
             toeplitz,
             derivatives,
+            device_krylov,
             slq_gradient,
             peers,
         )

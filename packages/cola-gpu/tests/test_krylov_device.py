@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import warnings
+
 import numpy as np
 import pytest
 
@@ -423,7 +425,7 @@ def test_jax_is_one_loop():
 
 
 # -- recorded blocks ----------------------------------------------------------------------------------------
-def tape(log):
+def tape(log, tried=True):
     """A recorder for the CPU with the ways of a CUDA graph: recording changes nothing, replaying repeats the
     operations on the same memory whatever Python has done since."""
     import torch
@@ -453,6 +455,10 @@ def tape(log):
 
     class Recorder:
         name = "tape"
+
+        def trial(self, work):
+            out, waits = looks(work)
+            return out, "it waits" if waits and tried else ""
 
         def record(self, work):
             with Tape() as kept:
@@ -495,13 +501,14 @@ def test_replayed_blocks_are_the_same_steps(monkeypatch, name):
     monkeypatch.setattr(graphs, "recorder_for", tape(log))
     with cola.infos() as taped:
         got = RECORDED[name](A)
-    assert len(log) >= 3, "blocks were replayed"
+    assert len(log) >= 2, "blocks were replayed"
     assert plain[-1].converged and taped[-1].converged and taped[-1].iterations == plain[-1].iterations
     assert taped[-1].method == f"{plain[-1].method} [tape]"
     torch.testing.assert_close(got, want, rtol=1e-9, atol=1e-12)
 
 
-def test_what_cannot_be_recorded_is_launched(monkeypatch):
+@pytest.mark.parametrize("tried", [True, False])
+def test_what_cannot_be_recorded_is_launched(monkeypatch, tried):
     torch = pytest.importorskip("torch")
     d = torch.linspace(1, 50, 200, dtype=torch.float64)
 
@@ -511,10 +518,11 @@ def test_what_cannot_be_recorded_is_launched(monkeypatch):
 
     A = cola.PSD(ops.FunctionOperator(product, (200, 200), "float64", backend="torch"))
     log = []
-    monkeypatch.setattr(graphs, "recorder_for", tape(log))
+    monkeypatch.setattr(graphs, "recorder_for", tape(log, tried))
     x, info = cola.solve(A, torch.ones(200, dtype=torch.float64), DeviceCG(check_every=5), return_info=True)
     assert info.converged and not log
-    assert "launched step by step: no tape (RuntimeError: operation not permitted" in info.method
+    why = "it waits" if tried else "RuntimeError: operation not permitted when stream is capturing"
+    assert info.method == f"DeviceCG [launched step by step: no tape ({why})]"
     torch.testing.assert_close(x, 1 / d, rtol=1e-6, atol=1e-9)
 
 
@@ -549,11 +557,26 @@ def test_recorders(monkeypatch):
         def __exit__(self, *error):
             return None
 
-    for name, fake in (("CUDAGraph", Graph), ("graph", Capture), ("device", Device)):
+    fakes = {"CUDAGraph": Graph, "graph": Capture, "device": Device, "Stream": lambda: "own"}
+    fakes |= {"current_stream": lambda: "usual", "set_stream": calls.append}
+    fakes |= {"get_sync_debug_mode": lambda: 0, "set_sync_debug_mode": calls.append}
+    for name, fake in fakes.items():
         monkeypatch.setattr(torch.cuda, name, fake)
-    replay = graphs.CudaGraphs("cuda:0").record(lambda: calls.append("work"))
-    replay()
-    assert calls == ["cuda:0", {"capture_error_mode": "thread_local"}, "begin", "work", "end", "replay"]
+    cuda = graphs.CudaGraphs("cuda:0")
+    cuda.record(lambda: calls.append("work"))()
+    settings = {"stream": "own", "capture_error_mode": "thread_local"}
+    assert calls == ["cuda:0", settings, "begin", "work", "end", "usual", "replay"]
+    with pytest.raises(RuntimeError, match="captured"):
+        cuda.record(lambda: (_ for _ in ()).throw(RuntimeError("cannot be captured")))
+    assert calls[-1] == "usual", "the stream in use before is in use again"
+
+    def waits():
+        warnings.warn("called a synchronizing CUDA operation (...)", UserWarning, stacklevel=1)
+        return 3
+
+    assert cuda.trial(waits) == (3, "the operator waits for the device") and calls[-2:] == ["warn", 0]
+    with pytest.warns(UserWarning, match="something else"):
+        assert cuda.trial(lambda: warnings.warn("something else", stacklevel=1)) == (None, "")
 
 
 # -- selection ----------------------------------------------------------------------------------------------

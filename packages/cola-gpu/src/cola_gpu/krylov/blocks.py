@@ -1,9 +1,10 @@
 """Loops whose condition is looked at after every block of steps.
 
 A block is a function of a tuple of arrays that makes several steps without looking at any value. ``Block``
-launches it: the first time step by step, which warms up libraries and caches; from the second time on as one
-recorded graph, where there is a recorder (``graphs``), whose buffers the arrays of the state then are. What
-cannot be recorded, since an operator waits for a value, is launched step by step, and that is noted.
+launches it: the first time step by step, which warms up libraries and caches, the second time, too, to see
+whether anything waits for the device; from the third time on as one recorded graph, where there is a recorder
+(``graphs``), whose buffers the arrays of the state then are. What cannot be recorded is launched step by
+step, and that is noted.
 """
 
 from __future__ import annotations
@@ -29,6 +30,7 @@ class Block:
     def __init__(self, be: Backend, work: Callable[[State], State], recorded: bool = True) -> None:
         self.be, self.work, self.recorded = be, work, recorded
         self.calls = 0
+        self.recorder: graphs.Recorder | None = None
         self.buffers: State = ()
         self.replay: Callable[[], None] | None = None
 
@@ -39,19 +41,30 @@ class Block:
             _into(self.buffers, state)
             self.replay()
             return self.buffers
-        recorder = graphs.recorder_for(self.be, *state) if self.recorded and self.calls == 2 else None
-        if recorder is None:
+        if self.calls == 2 and self.recorded:
+            self.recorder = graphs.recorder_for(self.be, *state)
+        if self.recorder is None:
             return self.work(state)
+        if self.calls == 2:
+            out, problem = self.recorder.trial(lambda: self.work(state))
+            if problem:
+                self._give_up(problem)
+            return out  # type: ignore[no-any-return]
         self.buffers = _distinct(state)
         try:
-            self.replay = recorder.record(lambda: _into(self.buffers, self.work(self.buffers)))
+            self.replay = self.recorder.record(lambda: _into(self.buffers, self.work(self.buffers)))
         except Exception as error:  # noqa: BLE001 - whatever it is, steps can still be launched one by one
             first = (str(error).splitlines() or [""])[0][:120]
-            graphs.note(f"launched step by step: no {recorder.name} ({type(error).__name__}: {first})")
+            self._give_up(f"{type(error).__name__}: {first}")
             return self.work(self.buffers)
-        graphs.note(recorder.name)
+        graphs.note(self.recorder.name)
         self.replay()
         return self.buffers
+
+    def _give_up(self, problem: str) -> None:
+        if self.recorder is not None:
+            graphs.note(f"launched step by step: no {self.recorder.name} ({problem})")
+        self.recorder = None
 
 
 def _storage(x: Any) -> int:

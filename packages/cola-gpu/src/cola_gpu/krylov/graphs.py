@@ -7,6 +7,7 @@ PyTorch with CUDA Graphs", 2021.)
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -14,7 +15,7 @@ from typing import Any, Protocol
 
 from cola_core.backends import Backend
 
-__all__ = ["CudaGraphs", "Recorder", "noted", "note", "recorder_for"]
+__all__ = ["CudaGraphs", "Recorder", "note", "noted", "recorder_for"]
 
 _NOTES: ContextVar[list[str] | None] = ContextVar("cola_gpu_notes", default=None)
 
@@ -24,9 +25,12 @@ class Recorder(Protocol):
 
     name: str
 
+    def trial(self, work: Callable[[], Any]) -> tuple[Any, str]:
+        """``work()``, done once for its result, and what in it forbids recording ("" if nothing was seen)."""
+
     def record(self, work: Callable[[], None]) -> Callable[[], None]:
         """Note down what ``work`` launches, without doing it; the result does it each time it is called.
-        Raises whatever shows that the work cannot be recorded (it waits for a value, say)."""
+        Raises whatever shows that the work cannot be recorded."""
 
 
 class CudaGraphs:
@@ -37,15 +41,39 @@ class CudaGraphs:
     def __init__(self, device: Any) -> None:
         self.device = device
 
+    def trial(self, work: Callable[[], Any]) -> tuple[Any, str]:
+        """PyTorch warns of its own operations that wait. To look for them first is worth a block: a capture
+        that fails leaves the allocator in a state that costs memory."""
+        import torch
+
+        before = torch.cuda.get_sync_debug_mode()
+        torch.cuda.set_sync_debug_mode("warn")
+        try:
+            with warnings.catch_warnings(record=True) as said:
+                warnings.simplefilter("always")
+                out = work()
+        finally:
+            torch.cuda.set_sync_debug_mode(before)
+        waits = [w for w in said if "synchronizing CUDA operation" in str(w.message)]
+        for w in said:
+            if w not in waits:
+                warnings.warn_explicit(w.message, w.category, w.filename, w.lineno)
+        return out, "the operator waits for the device" if waits else ""
+
     def record(self, work: Callable[[], None]) -> Callable[[], None]:
         """Capture on a stream of its own; allocations come from the graph's pool and live as long as it."""
         import torch
 
         with torch.cuda.device(self.device):
+            before = torch.cuda.current_stream()
             graph = torch.cuda.CUDAGraph()
-            # other threads may allocate meanwhile: only what this one does counts
-            with torch.cuda.graph(graph, capture_error_mode="thread_local"):
-                work()
+            try:
+                # other threads may allocate meanwhile: only what this one does counts
+                stream = torch.cuda.Stream()
+                with torch.cuda.graph(graph, stream=stream, capture_error_mode="thread_local"):
+                    work()
+            finally:
+                torch.cuda.set_stream(before)  # which a capture that failed does not restore
         return graph.replay  # type: ignore[no-any-return]
 
 

@@ -56,7 +56,7 @@ def jacobi_eigh(be: Backend, A: Array, sweeps: int | None = None) -> tuple[Array
         A = xp.concat([xp.concat([A, pad], axis=1), be.zeros((1, p), A.dtype, device)], axis=0)
         V = be.eye(p, A.dtype, device)
     sweeps = 5 + math.ceil(math.log2(p)) if sweeps is None else sweeps
-    rounds = [(_indices(be, i, device), _indices(be, j, device)) for i, j in _rounds(p).tolist()]
+    rounds = _pairs(be, p, device)
     eye = be.eye(p, A.dtype, device)
     for _ in range(sweeps):
         for i, j in rounds:
@@ -74,8 +74,18 @@ def jacobi_eigh(be: Backend, A: Array, sweeps: int | None = None) -> tuple[Array
     return w[order], V[:, order]
 
 
-def _indices(be: Backend, values: list[int], device: Any) -> Array:
-    return be.asarray(np.asarray(values), device=device)
+_KEPT: dict[tuple[int, str], list[tuple[Array, Array]]] = {}
+
+
+def _pairs(be: Backend, p: int, device: Any) -> list[tuple[Array, Array]]:
+    """``_rounds`` as index arrays; those of CUDA are kept, since a copy from the host waits."""
+    key = p, str(device)
+    if key in _KEPT:
+        return _KEPT[key]
+    made = [(be.asarray(i, device=device), be.asarray(j, device=device)) for i, j in _rounds(p)]
+    if key[1].startswith("cuda"):
+        _KEPT[key] = made
+    return made
 
 
 def _angles(be: Backend, A: Array, i: Array, j: Array, real: Any) -> tuple[Array, Array, Array]:
