@@ -240,3 +240,21 @@ def test_rounded_entries_keep_tfloat32_only(rng):
     stored = low.matrix.array
     np.testing.assert_array_equal(stored, round_tf32(stored, get_backend("numpy")))
     assert stored.dtype == np.float32 and np.abs(stored * scale - M).max() <= 2.0**-11 * np.abs(M).max()
+
+
+@pytest.mark.parametrize("precision", HALF)
+def test_half_sums_are_accumulated_in_single_precision(backend, precision):
+    """A half-precision sum of ones would end at 256 (bfloat16) or 2048 (float16)."""
+    if backend.name == "numpy":
+        assert choose(precision, "float64", backend) == "float32"
+        return
+    n = 9000
+    rows = np.repeat(np.arange(2), n)
+    stored = (
+        ops.Dense(backend.asarray(np.ones((2, n)))),
+        ops.Sparse(backend.asarray(np.ones(2 * n)), rows, np.tile(np.arange(n), 2), (2, n)),
+    )
+    for A in stored:
+        low, scale, actual = lowered(A, precision, backend)
+        Y = scale * backend.to_numpy(low @ backend.asarray(np.ones((n, 1)), dtype="float32"))
+        assert actual == precision and np.abs(Y / n - 1).max() <= UNIT_ROUNDOFF[precision]

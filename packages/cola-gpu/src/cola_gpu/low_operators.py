@@ -160,7 +160,10 @@ def _product_half(be: Backend, M: Array, X: Array) -> Array:
     if be.name == "torch" and M.is_cuda and M.ndim == X.ndim == 2:
         import torch
 
-        return torch.mm(M, X, out_dtype=torch.float32)
+        try:
+            return torch.mm(M, X, out_dtype=torch.float32)
+        except (RuntimeError, TypeError):  # not every GPU library has it
+            return be.matmul(M, X)
     return be.matmul(M, X)
 
 

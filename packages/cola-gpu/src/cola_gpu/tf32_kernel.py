@@ -29,7 +29,7 @@ def product(
     j = tl.program_id(1) * COLUMNS + tl.arange(0, COLUMNS)
     total = tl.zeros((ROWS, COLUMNS), dtype=tl.float32)
     for start in range(0, n, INNER):
-        inner = start + tl.arange(0, INNER)
+        inner = (start + tl.arange(0, INNER)).to(tl.int64)
         a = tl.load(
             A + i[:, None] * a_row + inner[None, :] * a_column,
             mask=(i[:, None] < m) & (inner[None, :] < n),
