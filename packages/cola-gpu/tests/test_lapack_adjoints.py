@@ -131,6 +131,34 @@ def test_float32_adjoint_has_float32_accuracy(backend, rng, shape):
     np.testing.assert_allclose(backend.to_numpy(got), exact, atol=2e-4 * abs(exact).max())
 
 
+@pytest.mark.parametrize("seed", [0, 1, 2])
+def test_adjoints_of_badly_scaled_matrices(backend, seed, spd):
+    # gradients of log det(D K D), sum(X) of X = L^-1 B, entry by entry: they span 24 orders of magnitude
+    rng = np.random.default_rng(seed)
+    K, scale = spd(rng, 6), np.logspace(-6, 6, 6)
+    inverse = np.linalg.inv(K) / scale / scale[:, None]
+    L = lapack.potrf(backend.asarray(K * scale * scale[:, None]))
+    bar = lapack.sumlogdiag_backward(L, backend.asarray(np.array(1.0)))
+    np.testing.assert_allclose(backend.to_numpy(lapack.potrf_backward(L, bar)), inverse / 2, rtol=1e-10)
+    np.testing.assert_allclose(backend.to_numpy(lapack.potri(L)), inverse, rtol=1e-10)
+    log = lapack.slogdet(backend.asarray(K * scale * scale[:, None])).logabsdet
+    assert float(log) == pytest.approx(np.linalg.slogdet(K)[1], rel=1e-10)
+
+
+@pytest.mark.parametrize("seed", [0, 1])
+def test_adjoint_of_an_ill_conditioned_lq(backend, seed):
+    # <Q, W> + <L, V> in the direction of scaling the rows, along which dL = D L and dQ = 0 exactly
+    rng = np.random.default_rng(seed)
+    A = rng.standard_normal((5, 8))
+    A[4] = A[0] + 1e-7 * A[4]
+    d = rng.standard_normal(5)
+    Q, L = lapack.gelqf(backend.asarray(A))
+    W, V = rng.standard_normal((5, 8)), np.tril(rng.standard_normal((5, 5)))
+    Abar = lapack.gelqf_backward(Q, L, backend.asarray(W), backend.asarray(V))
+    along = inner(backend.to_numpy(Abar), d[:, None] * A)
+    assert along == pytest.approx(inner(V, d[:, None] * backend.to_numpy(L)), rel=1e-6)
+
+
 # --- tied eigenvalues ----------------------------------------
 # The loss <C, P> with P the projector onto the two lowest eigenvectors does not see the basis inside that
 # plane, so its derivative exists however close the two eigenvalues are. It follows from the spectrum alone.

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from cola_core.errors import NotDifferentiableError, SingularMatrixError
 from cola_gpu import lapack
 
 jax = pytest.importorskip("jax")
@@ -84,15 +85,27 @@ def test_jit_vmap_and_hessian(rng):
 
 
 @pytest.mark.parametrize("diagonal", [[1.0, 1.0, 2.0, 2.0], [1.0, 1.0 + 1e-14, 2.0, 3.0]])
-def test_ties_give_finite_gradients(diagonal):
-    def loss(A):
-        U, lam = lapack.syevd(A)
-        P = U[:2].T @ U[:2]
-        return P[0, 1] + P[2, 0] + (lam**2).sum()
+def test_first_and_second_derivatives_at_ties(rng, diagonal):
+    # the two lowest eigenvectors enter through their projector alone, which no tie disturbs
+    D, C, E = (x + x.T for x in rng.standard_normal((3, 4, 4)))
 
-    A = jnp.diag(jnp.asarray(diagonal))
-    assert jnp.isfinite(jax.grad(loss)(A)).all()
-    assert jnp.isfinite(jax.hessian(loss)(A)).all()
+    def loss(A):
+        U = lapack.syevd(A).U[:2]
+        return ((U.mT @ U) * C).sum()
+
+    def value(A):
+        V = np.linalg.eigh(A)[1][:, :2]
+        return ((V @ V.T) * C).sum()
+
+    A = np.diag(diagonal)
+    grad = jax.grad(loss)
+    first, second = jax.jit(lambda A, E: jax.jvp(grad, (A,), (E,)))(A, E)
+    step, mixed = 1e-4, 0.0
+    for s, t in [(1, 1), (1, -1), (-1, 1), (-1, -1)]:
+        mixed += s * t * value(A + s * step * D + t * step * E) / (4 * step**2)
+    slope = (value(A + step * D) - value(A - step * D)) / (2 * step)
+    assert float((first * D).sum()) == pytest.approx(slope, rel=1e-5)
+    assert float((second * D).sum()) == pytest.approx(mixed, rel=1e-5)
 
 
 def test_failures_under_jit_are_nan_not_plausible_numbers():
@@ -100,3 +113,10 @@ def test_failures_under_jit_are_nan_not_plausible_numbers():
     L = jax.jit(lapack.gelqf)(deficient).L
     assert jnp.isnan(jnp.tril(L)).any() and (jnp.triu(L, 1) == 0).all()
     assert jnp.isnan(jax.jit(lapack.potrf)(-jnp.eye(3))).any()
+    assert jnp.isnan(jax.jit(jax.grad(lambda A: lapack.gelqf(A).L.sum()))(deficient)).all()
+    with pytest.raises(SingularMatrixError, match="row 1"):
+        jax.grad(lambda A: lapack.gelqf(A).L.sum())(deficient)  # nothing is staged: there are values to see
+    slope = jax.grad(lambda A: lapack.slogdet(A)[1])
+    assert jnp.isnan(jax.jit(slope)(jnp.zeros((2, 2)))).all()
+    with pytest.raises(NotDifferentiableError, match="slogdet"):
+        slope(jnp.zeros((2, 2)))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from cola_core.errors import NotDifferentiableError
+from cola_core.errors import NotDifferentiableError, SingularMatrixError
 from cola_gpu import lapack
 
 torch = pytest.importorskip("torch")
@@ -132,6 +132,24 @@ def test_gelqf_float32_and_failures_under_transforms(rng):
     deficient[1, 0, 0] = 5.0
     L = torch.func.vmap(lambda a: lapack.gelqf(a).L)(deficient)
     assert torch.isnan(torch.tril(L[0])).any() and torch.isfinite(L[1]).all()
+    with pytest.raises(SingularMatrixError, match="row 1"):
+        torch.func.grad(lambda a: lapack.gelqf(a).L.sum())(deficient[0])
+
+
+@pytest.mark.parametrize("name", ["gelqf", "syevd", "det"])
+def test_compiled_gradients(rng, name, spd):
+    A = torch.tensor(spd(rng, 3))
+
+    def loss(A):
+        out = getattr(lapack, name)(A)
+        return sum((x**3).sum() for x in out) if isinstance(out, tuple) else (out**2).sum()
+
+    found = [
+        torch.autograd.grad(f(a), a)[0]
+        for f in (loss, torch.compile(loss, fullgraph=True, backend="aot_eager"))
+        for a in [A.clone().requires_grad_()]
+    ]
+    torch.testing.assert_close(*found)
 
 
 @pytest.mark.parametrize("name", ["gelqf", "potrf", "syevd"])

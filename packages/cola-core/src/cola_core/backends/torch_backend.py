@@ -155,6 +155,8 @@ class TorchBackend(DerivedBackend):
     def constant(self, x: Array) -> Array:
         if not isinstance(x, torch.Tensor):
             return x
+        if being_traced():
+            return x.detach()
         if torch._C._functorch.is_functorch_wrapped_tensor(x) and not batched(x):
             x = plain_value(x)  # under torch.func.grad and jvp values can be looked at
         return x.detach()

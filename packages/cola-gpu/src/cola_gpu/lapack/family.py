@@ -23,7 +23,7 @@ from cola_core.errors import BackendError, NotPositiveDefiniteError, ShapeError,
 
 from .checks import matrix_backend, require_finite, require_square
 from .formulas import copyltu
-from .lq import Gelqf, dependent_rows
+from .lq import Gelqf, refuse_dependent
 
 __all__ = ["LQ", "SymmetricEigen", "gelqf", "potrf", "potri", "syevd", "trsm"]
 
@@ -70,19 +70,11 @@ def gelqf(A: Array, *, check: bool = True, overwrite: bool = False) -> LQ:
         require_finite("gelqf", bk, A)
     if m == 0:
         return LQ(A, bk.zeros((*A.shape[:-2], 0, 0), A.dtype, bk.device(A)))
-    Q, L = (
-        overwriting_buffers("gelqf", bk, A).gelqf_overwriting(A) if overwrite else bk.derived(Gelqf(check), A)
-    )
-    if not check or not bk.is_concrete(L):
-        return LQ(Q, L)
-    deficient = dependent_rows(bk, bk.constant(L), n)
-    if bool(bk.xp.any(deficient)):
-        row = int(bk.xp.argmax(bk.astype(deficient, "int32"))) % m
-        raise SingularMatrixError(
-            f"gelqf: A of shape {tuple(A.shape)} ({A.dtype}) is rank deficient: row {row} depends on the "
-            "rows before it, so Q is not unique and has no derivative. Drop dependent rows or append s*I "
-            f"as extra columns.{' (A was overwritten.)' if overwrite else ''}"
-        )
+    if not overwrite:
+        return LQ(*bk.derived(Gelqf(check), A))
+    Q, L = overwriting_buffers("gelqf", bk, A).gelqf_overwriting(A)
+    if check:
+        refuse_dependent(bk, Q, bk.constant(L), overwritten=True)
     return LQ(Q, L)
 
 

@@ -12,17 +12,19 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from cola_core.errors import SingularMatrixError
+
 from . import formulas
 
-__all__ = ["Gelqf", "dependent_rows", "factor"]
+__all__ = ["Gelqf", "dependent_rows", "factor", "refuse_dependent"]
 
 Array = Any
 
 
 @dataclass(frozen=True)
 class Gelqf:
-    """`gelqf` with its tangents and adjoint. check: where values cannot be looked at, factors
-    of rank deficient matrices are NaN."""
+    """`gelqf` with its tangents and adjoint. check: refuse rank deficient matrices, with an
+    error where values can be looked at (here, under autograd too), else by factors that are NaN."""
 
     check: bool = True
     name: str = "gelqf"
@@ -33,15 +35,19 @@ class Gelqf:
 
     def compute(self, be: Any, A: Array) -> tuple[Array, ...]:
         """`Q, L`, the diagonal of L not negative."""
-        return factor(be, A, self.check)
+        Q, L = factor(be, A, self.check)
+        if self.check and be.is_concrete(L):
+            refuse_dependent(be, Q, L)
+        return Q, L
 
     def broken(self, be: Any, A: Array | None, out: tuple[Array, ...]) -> None:
-        """Nowhere: where a row depends on those before it `gelqf` gives an error, or factors that are NaN."""
+        """Nowhere: what is rank deficient gives an error, or factors that are NaN."""
         return None
 
     def push(self, tools: Any, A: Any, out: tuple[Array, ...], dA: Array) -> tuple[Array, ...]:
         """Tangents of Q and L."""
-        return formulas.gelqf_pushforward(tools.be, *out, dA)
+        Q, L = out
+        return formulas.gelqf_pushforward(tools.be, Q, L, dA)
 
     def pull(self, tools: Any, A: Any, out: tuple[Array, ...], g: tuple[Array | None, ...]) -> Array | None:
         """The cotangent of A."""
@@ -74,6 +80,18 @@ def factor(be: Any, A: Array, check: bool = False) -> tuple[Array, Array]:
         sign = be.xp.where(bad, be.xp.nan * sign, sign)
     Q = sign[..., :, None] * Qt.mT
     return Q, be.xp.tril(L * sign[..., None, :])
+
+
+def refuse_dependent(be: Any, Q: Array, L: Array, overwritten: bool = False) -> None:
+    """An error if a row of `L Q` depends on those before it."""
+    deficient = dependent_rows(be, L, Q.shape[-1])
+    if bool(be.xp.any(deficient)):
+        row = int(be.xp.argmax(be.astype(deficient, "int32"))) % L.shape[-1]
+        raise SingularMatrixError(
+            f"gelqf: A of shape {tuple(Q.shape)} ({Q.dtype}) is rank deficient: row {row} depends on the "
+            "rows before it, so Q is not unique and has no derivative. Drop dependent rows or append s*I as extra "
+            f"columns.{' (A was overwritten.)' if overwritten else ''}"
+        )
 
 
 def dependent_rows(be: Any, L: Array, n: int) -> Array:
