@@ -89,8 +89,8 @@ def refuse_dependent(be: Any, Q: Array, L: Array, overwritten: bool = False) -> 
         row = int(be.xp.argmax(be.astype(deficient, "int32"))) % L.shape[-1]
         raise SingularMatrixError(
             f"gelqf: A of shape {tuple(Q.shape)} ({Q.dtype}) is rank deficient: row {row} depends on the "
-            "rows before it, so Q is not unique and has no derivative. Drop dependent rows or append s*I as extra "
-            f"columns.{' (A was overwritten.)' if overwritten else ''}"
+            "rows before it, so Q is not unique and has no derivative. Drop dependent rows or append "
+            f"s*I as extra columns.{' (A was overwritten.)' if overwritten else ''}"
         )
 
 
