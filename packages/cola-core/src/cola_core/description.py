@@ -165,8 +165,7 @@ def _settings(A: LinearOperator) -> dict[str, str]:
             found[name] = f"{type(value).__name__}({settings})"
         elif callable(value):
             found[name] = getattr(value, "__name__", type(value).__name__)
-    products = A._products() if hasattr(A, "_products") else None
-    return found if products is None else found | {"products": products}
+    return found
 
 
 def _alike(a: Description, b: Description) -> bool:

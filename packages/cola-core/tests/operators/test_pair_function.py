@@ -69,7 +69,14 @@ def test_products_transposes_conjugates_and_batches(backend, rng):
     close(backend, one.to_dense(), M, "float64")
     assert CALLS == ["matmat", "matmat", "rmatmat"]
     assert one._products() == "counted" and "products=counted" in str(one.describe())
+    assert "Kernel[4x5, products=counted]" == repr(one)
     assert one.matvec_cost.flops == (2.0 * 3 + 2) * 4 * 5
+
+
+def test_plans_say_how_products_are_made(backend, rng):
+    A = cola.PSD(ops.Kernel(backend.asarray(rng.normal(size=(4, 3))), None, Skewed())) + 3.0 * ops.Identity(4)
+    plan = cola.explain(cola.solve, A, backend.asarray(np.ones(4)), alg=cola.CG())
+    assert "products=counted" in str(plan)
 
 
 def test_complex_points_are_conjugated(backend, rng):

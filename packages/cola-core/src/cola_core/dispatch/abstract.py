@@ -53,6 +53,8 @@ def _relinked(old: Any, new: Any) -> Any:
                 if i != j and of is not None and of() is b:
                     c.__dict__["_adjoint_of"] = ref(new[j])
     elif isinstance(old, LinearOperator):
+        if hasattr(old, "_products"):
+            new.__dict__["_planned"] = old._products()
         for name in old._child_fields:
             _relinked(old.__dict__[name], new.__dict__[name])
     return new

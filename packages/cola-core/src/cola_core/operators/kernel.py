@@ -236,10 +236,16 @@ class Kernel(LinearOperator):
         return self._block(self._rows, self._columns)
 
     def _products(self) -> str | None:
-        """How products are made, for ``describe``; None where only blocks are known."""
+        """How products are made, for ``describe`` and plans; None where only blocks are known."""
         if not isinstance(self.fn, PairFunction):
             return None
+        if self._concrete_backend().name == "abstract":  # of a plan, which knows of the operator it is for
+            return self.__dict__.get("_planned")
         return path_of(self) or "blocks"
+
+    def _short(self) -> str:
+        how = self._products()
+        return super()._short() if how is None else f"{super()._short()[:-1]}, products={how}]"
 
     # -- parts -----------------------------------------------------------------------------------------------
     def _take(self, rows: Any, cols: Any, same: bool = False) -> LinearOperator:

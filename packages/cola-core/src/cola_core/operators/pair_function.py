@@ -190,7 +190,8 @@ def _product(K: Kernel, X: Array) -> Array:
 
 
 def _values(K: Kernel, X: Array) -> Array:
-    be, fn, x2 = K._concrete_backend(), K.fn, K._second
+    be, x2 = K._concrete_backend(), K._second
+    fn: Any = K.fn
     if K.conjugated:
         X = be.conj(X)
     times = fn.rmatmat if K.swapped else fn.matmat
@@ -210,7 +211,8 @@ def _gradients(K: Kernel, V: Array, G: Array) -> Any:
 
     if K.swapped:  # <G, K^T V> = <V, K G>
         V, G = G, V
-    found = K.fn.gradients(K.x1, K._second, V, G, K._parameters())
+    fn: Any = K.fn
+    found = fn.gradients(K.x1, K._second, V, G, K._parameters())
     if found is NotImplemented:
         return found
     first, second, params = found
