@@ -109,13 +109,14 @@ class Stationary(PairFunction):
 def squared_distances(be: Any, a: Array, b: Array, lengthscale: Array) -> Array:
     """Sums of squared differences in lengthscales, (p, q)."""
     d = a.shape[-1]
-    many = lengthscale.ndim == 1
+    rate = 1.0 / lengthscale  # a division for every entry and coordinate would cost more than all the rest
+    many = rate.ndim == 1
     if be.name == "jax" and d > UNROLLED:  # one operation, which XLA does not hold in memory
-        gap = (a[:, None, :] - b[None, :, :]) / lengthscale
+        gap = (a[:, None, :] - b[None, :, :]) * rate
         return be.xp.sum(gap * gap, axis=-1)
     total = None
     for k in range(d):
-        gap = (a[:, k][:, None] - b[:, k][None, :]) / (lengthscale[k] if many else lengthscale)
+        gap = (a[:, k][:, None] - b[:, k][None, :]) * (rate[k] if many else rate)
         total = gap * gap if total is None else total + gap * gap
     return a @ b.T if total is None else total  # no coordinates: zeros
 
