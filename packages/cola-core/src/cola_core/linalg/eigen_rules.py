@@ -75,7 +75,7 @@ def eigh_identity(A: Any, *, alg: Any) -> Any:
 def eigh_kronecker(A: Any, *, alg: Any) -> Any:
     pairs = [ask(EIGH, (M,), alg) for M in parts(A)]
     w = outer_product(A._concrete_backend(), [w for w, _ in pairs])
-    return w, _unitary(Kronecker(*(V for _, V in pairs)))
+    return w, _unitary(A._kron(*(V for _, V in pairs)))
 
 
 @RULES.rule(
@@ -89,7 +89,7 @@ def eigh_kronecker(A: Any, *, alg: Any) -> Any:
 def eigh_kronsum(A: Any, *, alg: Any) -> Any:
     pairs = [ask(EIGH, (M,), alg) for M in parts(A)]
     w = outer_sum(A._concrete_backend(), [w for w, _ in pairs])
-    return w, _unitary(Kronecker(*(V for _, V in pairs)))
+    return w, _unitary(A._kron(*(V for _, V in pairs)))
 
 
 @RULES.rule(
@@ -607,7 +607,7 @@ def _square_parts(A: Any, *, alg: Any) -> bool | str:
 )
 def eig_kronecker(A: Any, *, alg: Any) -> Any:
     pairs = [ask(EIG, (M,), alg) for M in parts(A)]
-    return outer_product(A._concrete_backend(), [w for w, _ in pairs]), Kronecker(*(V for _, V in pairs))
+    return outer_product(A._concrete_backend(), [w for w, _ in pairs]), A._kron(*(V for _, V in pairs))
 
 
 @RULES.rule(
@@ -619,7 +619,7 @@ def eig_kronecker(A: Any, *, alg: Any) -> Any:
 )
 def eig_kronsum(A: Any, *, alg: Any) -> Any:
     pairs = [ask(EIG, (M,), alg) for M in parts(A)]
-    return outer_sum(A._concrete_backend(), [w for w, _ in pairs]), Kronecker(*(V for _, V in pairs))
+    return outer_sum(A._concrete_backend(), [w for w, _ in pairs]), A._kron(*(V for _, V in pairs))
 
 
 @RULES.rule(

@@ -61,7 +61,7 @@ def _log_of_psd(A: Any, f: Any, *, alg: Any) -> bool | str:
     complexity="that of the factors",
 )
 def log_kronecker(A: Any, f: ScalarFunction, *, alg: Any) -> LinearOperator:
-    return KronSum(*(ask(APPLY_UNARY, (M, f), alg) for M in parts(A)), declared=f.properties(A))
+    return A._kronsum(*(ask(APPLY_UNARY, (M, f), alg) for M in parts(A)), declared=f.properties(A))
 
 
 def _circular(A: Any, f: Any, *, alg: Any) -> bool | str:
@@ -206,7 +206,7 @@ def _scaled_parts(s: ScalarMul, A: LinearOperator) -> LinearOperator | None:
     if isinstance(A, BlockDiag) and all(M.is_square for M in A.Ms):
         return A.with_blocks(*(scale(s.c, M) for M in parts(A)))
     if isinstance(A, KronSum):
-        return KronSum(*(scale(s.c, M) for M in parts(A)))
+        return A._kronsum(*(scale(s.c, M) for M in parts(A)))
     if isinstance(A, Triangular) and not A.unit:
         c = s.c[..., None, None] if getattr(s.c, "shape", ()) else s.c
         return Triangular(c * A.array, A.lower)

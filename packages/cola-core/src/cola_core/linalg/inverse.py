@@ -289,7 +289,7 @@ def inv_product(A: Any, *, alg: Any) -> LinearOperator:
     complexity="that of the factors",
 )
 def inv_kronecker(A: Any, *, alg: Any) -> LinearOperator:
-    return _declare_like(Kronecker(*(ask(INV, (M,), alg) for M in A.Ms)), A)
+    return _declare_like(A._kron(*(ask(INV, (M,), alg) for M in A.Ms)), A)
 
 
 @RULES.rule(

@@ -251,7 +251,7 @@ def _is_exp(A: Any, f: Any, *, alg: Any) -> bool | str:
     complexity="that of the factors",
 )
 def exp_kronsum(A: Any, f: ScalarFunction, *, alg: Any) -> LinearOperator:
-    return Kronecker(*(ask(APPLY_UNARY, (M, f), alg) for M in parts(A)), declared=f.properties(A))
+    return A._kron(*(ask(APPLY_UNARY, (M, f), alg) for M in parts(A)), declared=f.properties(A))
 
 
 def _multiplicative(A: Any, f: Any, *, alg: Any) -> bool | str:
@@ -272,7 +272,7 @@ def _multiplicative(A: Any, f: Any, *, alg: Any) -> bool | str:
     complexity="that of the factors",
 )
 def root_kronecker(A: Any, f: ScalarFunction, *, alg: Any) -> LinearOperator:
-    return Kronecker(*(ask(APPLY_UNARY, (M, f), alg) for M in parts(A)), declared=f.properties(A))
+    return A._kron(*(ask(APPLY_UNARY, (M, f), alg) for M in parts(A)), declared=f.properties(A))
 
 
 def _exp_shift(A: Any, f: Any, *, alg: Any) -> bool | str:

@@ -166,7 +166,7 @@ def qr_triangular(A: Any, *, alg: Any) -> Any:
 )
 def qr_kronecker(A: Any, *, alg: Any) -> Any:
     pairs = [ask(QR_FACTORS, (M,), alg) for M in parts(A)]
-    return Kronecker(*(Q for Q, _ in pairs)), Kronecker(*(R for _, R in pairs))
+    return A._kron(*(Q for Q, _ in pairs)), A._kron(*(R for _, R in pairs))
 
 
 @RULES.rule(

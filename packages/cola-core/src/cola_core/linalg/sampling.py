@@ -189,7 +189,7 @@ def _psd_parts(A: Any, *, alg: Any) -> bool | str:
     complexity="that of the factors; O(sum n_i^3) for dense ones",
 )
 def root_kronecker(A: Any, *, alg: Any) -> LinearOperator:
-    return Kronecker(*(ask(ROOT, (M,), alg) for M in parts(A)))
+    return A._kron(*(ask(ROOT, (M,), alg) for M in parts(A)))
 
 
 @RULES.rule(

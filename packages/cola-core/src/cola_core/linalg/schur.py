@@ -149,7 +149,7 @@ def _composes(A: Any, output: str, *, alg: Any) -> bool | str:
 )
 def schur_kronecker(A: Any, output: str, *, alg: Any) -> Any:
     pairs = [ask(SCHUR, (M, output), alg) for M in parts(A)]
-    return Kronecker(*(T for T, _ in pairs)), Kronecker(*(Z for _, Z in pairs))
+    return A._kron(*(T for T, _ in pairs)), A._kron(*(Z for _, Z in pairs))
 
 
 @RULES.rule(
@@ -162,7 +162,7 @@ def schur_kronecker(A: Any, output: str, *, alg: Any) -> Any:
 )
 def schur_kronsum(A: Any, output: str, *, alg: Any) -> Any:
     pairs = [ask(SCHUR, (M, output), alg) for M in parts(A)]
-    return KronSum(*(T for T, _ in pairs)), Kronecker(*(Z for _, Z in pairs))
+    return A._kronsum(*(T for T, _ in pairs)), A._kron(*(Z for _, Z in pairs))
 
 
 def _square(A: Any, output: str, *, alg: Any) -> bool | str:

@@ -76,13 +76,15 @@ def same(A: LinearOperator, B: LinearOperator) -> bool:
 class KroneckerTerms:
     """``sum_t c_t F_t1 x F_t2 x ...``; F is None for an identity.
 
-    pairs: per place the different operators met there, without identities and powers.
+    pairs: per place the different operators met there, without identities and powers. model: the first term
+    that is a product or a sum, whose layout its eigenvectors get.
     """
 
     terms: tuple[tuple[Any, tuple[LinearOperator | None, ...]], ...]
     sizes: tuple[int, ...]
     pairs: tuple[tuple[LinearOperator, ...], ...]
     identities: tuple[bool, ...]
+    model: Any
 
     def combined(self, be: Any, eigenvalues: Callable[[Any, int], Array]) -> Array:
         """``sum_t c_t w_t1 x w_t2 x ...`` with ``eigenvalues(F, place)`` for factors, ones for identities."""
@@ -158,11 +160,12 @@ def pencils(A: LinearOperator) -> KroneckerTerms | str:
     """A sum of Kronecker products over one grid, place by place; or why it is none."""
     if not isinstance(A, Sum):
         return "not a sum"
-    candidates = []
+    candidates, model = [], None
     for M in A.Ms:
         K = split_scalar(M)[1]
         if isinstance(K, (Kronecker, KronSum)) and len(K.Ms) > 1:
             candidates.append(tuple(F.shape[-1] for F in K.Ms if F.is_square))
+            model = K if model is None else model
     if not candidates:
         return "no term is a Kronecker product"
     sizes = max(candidates, key=len)
@@ -184,7 +187,7 @@ def pencils(A: LinearOperator) -> KroneckerTerms | str:
                 distinct.append(base)
         pairs.append(tuple(distinct))
         identities.append(any(factors[i] is None for _, factors in terms))
-    return KroneckerTerms(tuple(terms), sizes, tuple(pairs), tuple(identities))
+    return KroneckerTerms(tuple(terms), sizes, tuple(pairs), tuple(identities), model)
 
 
 # -- one operator at each place ------------------------------------------------------------------------------
@@ -234,7 +237,8 @@ def _through(question: Any, A: Any, alg: Any) -> Any:
     be = A._concrete_backend()
     pairs = [ask(question, (pair[0],), alg) if pair else None for pair in found.pairs]
     w = found.combined(be, lambda M, i: pairs[i][0])  # type: ignore[index]
-    return w, [Identity.like(A, n) if p is None else p[1] for p, n in zip(pairs, found.sizes, strict=True)]
+    Vs = [Identity.like(A, n) if p is None else p[1] for p, n in zip(pairs, found.sizes, strict=True)]
+    return w, found.model._kron(*Vs)
 
 
 SOURCE = "sums of Kronecker products of polynomials in one operator each; Horn & Johnson 1991, thm 4.2.12"
@@ -252,9 +256,9 @@ SOURCE = "sums of Kronecker products of polynomials in one operator each; Horn &
 def eigh_shared(A: Any, *, alg: Any) -> Any:
     from .eigen_rules import _unitary
 
-    w, Vs = _through(EIGH, A, alg)
+    w, V = _through(EIGH, A, alg)
     be = A._concrete_backend()
-    return (be.xp.real(w) if be.is_complex(w) else w), _unitary(Kronecker(*Vs))
+    return (be.xp.real(w) if be.is_complex(w) else w), _unitary(V)
 
 
 @RULES.rule(
@@ -267,8 +271,7 @@ def eigh_shared(A: Any, *, alg: Any) -> Any:
     complexity="that of one operator per place, O(N)",
 )
 def eig_shared(A: Any, *, alg: Any) -> Any:
-    w, Vs = _through(EIG, A, alg)
-    return w, Kronecker(*Vs)
+    return _through(EIG, A, alg)  # type: ignore[no-any-return]
 
 
 @RULES.rule(
@@ -435,7 +438,7 @@ def _pencil_parts(A: Any, alg: Any) -> PencilFactor:
         return be.xp.ones_like(w) if chosen[i][0] is not None and same(M, chosen[i][0]) else w
 
     w = found.combined(be, eigenvalues)
-    X = Kronecker(
+    X = found.model._kron(
         *(Identity.like(A, n) if p is None else p[1] for p, n in zip(pairs, found.sizes, strict=True))
     )
     return PencilFactor(A, alg, w, X, tuple(b for b, _ in chosen))

@@ -271,7 +271,7 @@ def svd_kronecker(A: Any, part: Any, *, alg: Any) -> Triples:
     found = [part(M) for M in parts(A)]
     s = outer_product(A._concrete_backend(), [s for _, s, _ in found])
     Us, Vs = [U for U, _, _ in found], [V for *_, V in found]
-    return lambda: Kronecker(*Us), s, lambda: Kronecker(*Vs)
+    return lambda: A._kron(*Us), s, lambda: A._kron(*Vs)
 
 
 @_triples(BlockDiag, "blockdiag", "definition", complexity="that of the blocks, O(N)")

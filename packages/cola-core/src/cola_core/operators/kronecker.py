@@ -81,6 +81,17 @@ class Kronecker(LinearOperator):
             math.prod([M.shape[-1] for M in self.Ms]),
         )
 
+    def _kron(self, *Ms: LinearOperator, declared: frozenset[Property] = frozenset()) -> Kronecker:
+        """The product of other factors (inverses, eigenvectors, functions of these), laid out as this one: a
+        subclass that spreads its vectors over devices gives its own kind."""
+        return Kronecker(*Ms, declared=declared)
+
+    def _kronsum(self, *Ms: LinearOperator, declared: frozenset[Property] = frozenset()) -> LinearOperator:
+        """The sum of other factors, laid out as this product; see ``_kron``."""
+        from .kronsum import KronSum
+
+        return KronSum(*Ms, declared=declared)
+
     def _matmat(self, X: Array) -> Array:
         return apply_along_axes(self.Ms, X)
 
@@ -88,13 +99,13 @@ class Kronecker(LinearOperator):
         return apply_along_axes(self.Ms, X, adjoint=True)
 
     def _adjoint(self) -> LinearOperator:
-        return Kronecker(*(M.H for M in self.Ms))
+        return self._kron(*(M.H for M in self.Ms))
 
     def _transpose(self) -> LinearOperator:
-        return Kronecker(*(M.T for M in self.Ms))
+        return self._kron(*(M.T for M in self.Ms))
 
     def _conj(self) -> LinearOperator:
-        return Kronecker(*(M.conj() for M in self.Ms))
+        return self._kron(*(M.conj() for M in self.Ms))
 
     def _to_dense(self) -> Array:
         xp = self.xp
@@ -119,7 +130,7 @@ class Kronecker(LinearOperator):
         from .algebra import matmul
 
         keep = {PSD} if self._adjoint_pair(other) else set()
-        return Kronecker(
+        return self._kron(
             *(matmul(a, b) for a, b in zip(self.Ms, other.Ms, strict=True)), declared=frozenset(keep)
         )
 

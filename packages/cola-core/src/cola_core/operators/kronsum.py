@@ -40,6 +40,16 @@ class KronSum(LinearOperator):
         n = math.prod([M.shape[-1] for M in self.Ms])
         return (*broadcast_batches("KronSum", self.Ms), n, n)
 
+    def _kron(self, *Ms: LinearOperator, declared: frozenset[Property] = frozenset()) -> LinearOperator:
+        """The product of other factors, laid out as this sum; see ``Kronecker``."""
+        from .kronecker import Kronecker
+
+        return Kronecker(*Ms, declared=declared)
+
+    def _kronsum(self, *Ms: LinearOperator, declared: frozenset[Property] = frozenset()) -> KronSum:
+        """The sum of other factors, laid out as this one."""
+        return KronSum(*Ms, declared=declared)
+
     def _apply_terms(self, X: Array, adjoint: bool) -> Array:
         xp = self.xp if self.backend is not None else None
         if xp is None:
@@ -75,16 +85,16 @@ class KronSum(LinearOperator):
         return self._apply_terms(X, adjoint=True)
 
     def _adjoint(self) -> LinearOperator:
-        return KronSum(*(M.H for M in self.Ms))
+        return self._kronsum(*(M.H for M in self.Ms))
 
     def _transpose(self) -> LinearOperator:
-        return KronSum(*(M.T for M in self.Ms))
+        return self._kronsum(*(M.T for M in self.Ms))
 
     def _conj(self) -> LinearOperator:
-        return KronSum(*(M.conj() for M in self.Ms))
+        return self._kronsum(*(M.conj() for M in self.Ms))
 
     def _part(self, imaginary: bool) -> LinearOperator:
-        return KronSum(*((M.imag if imaginary else M.real) for M in self.Ms))
+        return self._kronsum(*((M.imag if imaginary else M.real) for M in self.Ms))
 
     def _properties(self) -> frozenset[Property]:
         return frozenset(p for p in (PSD, SelfAdjoint) if all(M.isa(p) for M in self.Ms))

@@ -30,11 +30,14 @@ if TYPE_CHECKING:
     from .checks import ProgramFacts, ShardingError, check_sharded, program_facts
     from .dense import RowBlockDense
     from .distributed import DistributionReport, PlacedLeaf, distribute, distribution_report
+    from .fourier import SpreadToeplitz
     from .kernel import RingKernel
+    from .kronecker import SpreadKronecker, SpreadKronSum
     from .padded import Padded
     from .placing import shard_vector
     from .report import LeafReport, ShardReport, shard_report
     from .sparse import RowBlockSparse
+    from .stencil import Stencil
     from .table import Layout, shard, sharder
 
 __all__ = [
@@ -51,6 +54,10 @@ __all__ = [
     "ShardReport",
     "ShardingError",
     "SpreadBlockDiag",
+    "SpreadKronSum",
+    "SpreadKronecker",
+    "SpreadToeplitz",
+    "Stencil",
     "check_sharded",
     "distribute",
     "distribution_report",
@@ -75,6 +82,10 @@ _WHERE = {
     "ShardReport": "report",
     "ShardingError": "checks",
     "SpreadBlockDiag": "blocks",
+    "SpreadKronSum": "kronecker",
+    "SpreadKronecker": "kronecker",
+    "SpreadToeplitz": "fourier",
+    "Stencil": "stencil",
     "check_sharded": "checks",
     "program_facts": "checks",
     "shard": "table",
@@ -88,7 +99,7 @@ def __getattr__(name: str) -> Any:
     if name not in _WHERE:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     library, extra = ("torch", "PyTorch") if name in _TORCH else ("jax", "JAX")
-    if find_spec(library) is None:
+    if name != "Stencil" and find_spec(library) is None:
         raise ImportError(
             f"cola_gpu.sharding.{name} needs {extra}, which is not installed: "
             f'pip install "cola-gpu[{library}]".'

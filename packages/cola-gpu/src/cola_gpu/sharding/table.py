@@ -37,7 +37,7 @@ __all__ = ["Layout", "shard", "sharder"]
 
 _TABLE: dict[type, Callable[[Any, Layout], Any]] = {}
 # the files of the table, imported when the first operator is laid; later ones take precedence
-_FILES = ["leaves", "compositions", "dense", "kernel", "sparse", "blocks"]
+_FILES = ["leaves", "compositions", "dense", "kernel", "sparse", "blocks", "kronecker", "fourier", "halo"]
 
 
 def sharder(*classes: type) -> Callable[[Callable[[Any, Layout], Any]], Callable[[Any, Layout], Any]]:
