@@ -68,9 +68,12 @@ for kind in (AxisType.Auto, AxisType.Explicit):
         S = shard(A, mesh)
         assert type(S).__name__ == name and S.shape == A.shape and S.dtype == A.dtype, name
         check_sharded(S, mesh, columns=2, reference=A, max_collectives=bounds, max_message_bytes=10**9)
-    for A, _, _ in even:  # nothing of a vector's length is on one device
+    long = [ops.Kronecker(D(8 * p, 8 * p), D(48, 48)), ops.Toeplitz(normal(512 * p)),
+            Stencil(normal(3), (-1, 0, 1), 512 * p)]
+    for A in long:  # nothing of a vector's length is sent to one device
         facts = program_facts(lambda S, x: S @ x, shard(A, mesh), shard_vector(normal(A.shape[1]), mesh))
-        assert facts.largest <= 8 * A.shape[0] // 2, (type(A), facts)
+        assert facts.largest <= 8 * A.shape[0] * 3 // 4, (type(A), facts)
+    for A, _, _ in even:
         f = lambda S, x: jnp.sum((S @ x) ** 2)
         S, x = shard(A, mesh), shard_vector(normal(A.shape[1]), mesh)
         found = jax.jit(jax.grad(f, (0, 1)))(S, x)

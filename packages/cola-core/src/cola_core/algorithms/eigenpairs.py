@@ -99,7 +99,7 @@ def krylov_pairs(
         start = first_vector(operator, settings.start_vector, settings.key, n, method)
         start = start if hermitian else be.astype(start, complex_dtype(operator))
         compile_ = be.is_concrete(*tree_leaves(operator)) and not eager
-        f = be.jit(iterate, static=statics) if compile_ else iterate
+        f = be.jit(iterate, static=statics) if compile_ else iterate if eager else be.automatic(iterate)
         more = {} if compile_ else {"eager": eager}
         watched = settings.watched(method, be, start, *tree_leaves(operator))
         with watched as watch, nullcontext() if eager else quietly(be):

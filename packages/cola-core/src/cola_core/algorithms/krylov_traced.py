@@ -37,7 +37,8 @@ def krylov_function_traced(
     safe = xp.where(norms > 0, norms, xp.ones_like(norms))
     start = X.mT / be.astype(safe, X.dtype)[:, None]
     if be.name == "jax":
-        Q, H, steps, error = _filled(be, A, f, start, hermitian, tol, m)
+        fill = be.automatic(lambda A, start: _filled(be, A, f, start, hermitian, tol, m))
+        Q, H, steps, error = fill(A, start)
     else:
         Q, H = _listed(be, A, start, hermitian, m)
         steps, error = m, None

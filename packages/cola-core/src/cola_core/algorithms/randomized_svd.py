@@ -79,7 +79,7 @@ class RandomizedSVD(PairIteration):
             Z = be.normal(self.key, (A.shape[-1], b), A.dtype, A.device)
             concrete = be.is_concrete(*tree_leaves(A))
             with self.watched("RandomizedSVD", be, Z, *tree_leaves(A)) as watch:
-                f = be.jit(_iterate, static=("k", "least", "watch")) if concrete else _iterate
+                f = be.jit(_iterate, static=("k", "least", "watch")) if concrete else be.automatic(_iterate)
                 U, s, V, steps, code = f(A, Z, tol, limit, k=k, least=least, watch=watch)
             error = probed_error(be, A, U, s, V, _other(be, self.key))
             return U, s, V, (steps, code, triple_residuals(be, A, U, s, V), error)

@@ -438,6 +438,11 @@ class Backend:
         """
         return fn
 
+    def automatic(self, fn: Callable[..., Any]) -> Callable[..., Any]:
+        """``fn`` of operators and arrays (by position), for a program that is traced already: on JAX without
+        the mesh axes that are part of the types of arrays, of which ``jit`` relieves programs of its own."""
+        return fn
+
     def implicit_solve(
         self,
         A: Any,

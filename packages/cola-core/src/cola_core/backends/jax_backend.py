@@ -111,7 +111,7 @@ class JaxBackend(DerivedBackend):
         return jax_sharding.reshape(x, shape)
 
     def put(self, x: Array, index: Any, value: Array) -> Array:
-        return x.at[index].set(value)
+        return jax_sharding.put(x, index, value)
 
     def index_add(self, rows: Array, values: Array, m: int) -> Array:
         out = jnp.zeros((*values.shape[:-2], m, values.shape[-1]), values.dtype)
@@ -303,7 +303,10 @@ class JaxBackend(DerivedBackend):
         try:
             return _COMPILED[fn, static]
         except KeyError:
-            return _COMPILED.setdefault((fn, static), jax.jit(_unheard(fn), static_argnames=static))
+            return _COMPILED.setdefault((fn, static), jax.jit(_placed(_unheard(fn)), static_argnames=static))
+
+    def automatic(self, fn: Callable[..., Any]) -> Callable[..., Any]:
+        return _placed(fn)
 
     def implicit_solve(
         self,
@@ -411,6 +414,16 @@ def _unheard(fn: Callable[..., Any]) -> Callable[..., Any]:
 
         with aside(always=True):
             return fn(*args, **kwargs)
+
+    return traced
+
+
+def _placed(fn: Callable[..., Any]) -> Callable[..., Any]:
+    """``fn``, to be traced: axes of a mesh that are part of types are not inside."""
+
+    @wraps(fn)
+    def traced(*args: Any, **kwargs: Any) -> Any:
+        return jax_sharding.automatic(fn, args, kwargs)
 
     return traced
 

@@ -13,9 +13,19 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-from jax.sharding import NamedSharding, PartitionSpec
+from jax.sharding import AxisType, NamedSharding, PartitionSpec
 
-__all__ = ["along", "gather", "lying_like", "matmul", "pieces", "reshape", "whole_columns"]
+__all__ = [
+    "along",
+    "automatic",
+    "gather",
+    "lying_like",
+    "matmul",
+    "pieces",
+    "put",
+    "reshape",
+    "whole_columns",
+]
 
 
 def _spec(x: Any) -> tuple[Any, ...]:
@@ -118,3 +128,57 @@ def _reshaped_spec(x: Any, spec: tuple[Any, ...], shape: tuple[int, ...]) -> lis
             out[at] = names
         stride *= s
     return out
+
+
+def put(x: Any, index: Any, value: Any) -> Any:
+    """``x.at[index].set(value)``: x gets the layout of the value along the last axis."""
+    if not hasattr(value, "shape") or not value.shape or not x.ndim:
+        return x.at[index].set(value)
+    last = _spec(value)[-1]
+    if last is None or x.shape[-1] != value.shape[-1]:
+        return x.at[index].set(value)
+    lies = _lying(value, *_spec(x)[:-1], last)
+    return jax.sharding.reshard(x, lies).at[index].set(value, out_sharding=lies)
+
+
+def automatic(fn: Any, args: Any, kwargs: Any) -> Any:
+    """``fn(*args, **kwargs)`` of a traced program with its explicit axes made automatic in it.
+
+    Iterations fill bases row by row, cut and join blocks: each such step would have to say how its result
+    lies. An array of the answer with an axis as long as a spread one of the arguments lies like that axis, so
+    that vectors and bases stay where they are. All else is whole on every device, and everything is where a
+    space has as many vectors as those have entries.
+    """
+    arrays = [x for x in jax.tree.leaves(args) if hasattr(x, "shape")]
+    meshes = [jax.typeof(x).sharding.mesh for x in arrays]
+    mesh = next((m for m in meshes if AxisType.Explicit in getattr(m, "axis_types", ())), None)
+    if mesh is None:
+        return fn(*args, **kwargs)
+    lies: dict[int, Any] = {}
+    for A in args:  # an operator whose arrays are whole may still spread what it multiplies
+        if hasattr(A, "_matvec") and len(A.shape) == 2:
+            made = jax.eval_shape(lambda A: A @ jnp.zeros(A.shape[-1], A.dtype), A)
+            names = getattr(getattr(made.sharding, "spec", None), "__iter__", tuple)()
+            if (name := next((name for name in names if name is not None), None)) is not None:
+                lies[A.shape[-2]] = name
+    for x in arrays:
+        lies.update({s: names for s, names in zip(x.shape, _spec(x), strict=True) if names is not None})
+
+    def run(args: Any) -> Any:
+        return fn(*args, **kwargs)
+
+    def layout(x: Any) -> NamedSharding:
+        used = False
+        names: list[Any] = []
+        for s in x.shape:
+            names.append(None if used else lies.get(s))
+            used = used or names[-1] is not None
+        return NamedSharding(mesh, PartitionSpec(*names))
+
+    everywhere = NamedSharding(mesh, PartitionSpec())
+    shapes = jax.eval_shape(jax.sharding.auto_axes(run, axes=mesh.axis_names, out_sharding=everywhere), args)
+    # a square array: another axis is as long as that of vectors, and which is which cannot be told
+    if any(sum(s in lies for s in x.shape) > 1 for x in jax.tree.leaves(shapes)):
+        lies.clear()
+    out = jax.tree.map(layout, shapes)
+    return jax.sharding.auto_axes(run, axes=mesh.axis_names, out_sharding=out)(args)

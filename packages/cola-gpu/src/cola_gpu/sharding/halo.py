@@ -17,7 +17,7 @@ from jax.sharding import PartitionSpec
 from cola_core import ops
 from cola_core.properties import SelfAdjoint
 
-from .placing import is_explicit
+from .placing import here, is_explicit
 from .rows import Place, fitted, over_rows
 from .stencil import Stencil, of_convolution, weighted
 from .table import Layout, sharder
@@ -89,7 +89,7 @@ def moved_on_mesh(A: Stencil, c: Any) -> Any:
         return jnp.stack(out)
 
     names = frozenset(A.mesh.axis_names if is_explicit(A.mesh, A.axes) else A.axes)
-    mapped = jax.shard_map(program, mesh=A.mesh, in_specs=spec, out_specs=spec, axis_names=names)
+    mapped = jax.shard_map(program, mesh=here(A.mesh), in_specs=spec, out_specs=spec, axis_names=names)
     return jax.jit(mapped)(place.lay(c, spec))
 
 

@@ -52,8 +52,17 @@ def axes_of(mesh: Any, axis: str | Sequence[str] | None) -> tuple[str, ...]:
     return names
 
 
+def here(mesh: Any) -> Any:
+    """The mesh as the program that is being traced sees it: inside of ``jax.sharding.auto_axes`` axes that
+    are explicit elsewhere are automatic."""
+    now = jax.sharding.get_abstract_mesh()
+    same = not now.empty and now.axis_names == mesh.axis_names and AxisType.Manual not in now.axis_types
+    return now if same and now.axis_types != mesh.axis_types else mesh
+
+
 def is_explicit(mesh: Mesh, axes: tuple[str, ...]) -> bool:
     """Whether the layout over these axes is part of the type of an array."""
+    mesh = here(mesh)
     return mesh.axis_types[mesh.axis_names.index(axes[0])] == AxisType.Explicit
 
 
@@ -71,8 +80,9 @@ def row_spec(ndim: int, axes: tuple[str, ...], axis: int = -2) -> PartitionSpec:
 
 def laid(x: Any, mesh: Mesh, axes: tuple[str, ...], spec: PartitionSpec) -> Any:
     """x with the layout ``spec``, also inside of compiled programs and derivatives."""
-    sharding = NamedSharding(mesh, spec)
-    if not isinstance(x, jax.core.Tracer):
+    now = here(mesh)
+    sharding = NamedSharding(now, spec)
+    if not isinstance(x, jax.core.Tracer) and now is mesh:
         return jax.device_put(x, sharding)
     if is_explicit(mesh, axes):
         return jax.sharding.reshard(x, sharding)
@@ -125,7 +135,7 @@ def on_blocks(
                 specs[vectors] = _with_last(specs[vectors], arrays[vectors].ndim, columns)
                 out = _with_last(out, len(out), columns)
     program = jax.shard_map(
-        local, mesh=mesh, in_specs=tuple(specs), out_specs=out, check_vma=False, axis_names=names
+        local, mesh=here(mesh), in_specs=tuple(specs), out_specs=out, check_vma=False, axis_names=names
     )
 
     if is_explicit(mesh, axes):

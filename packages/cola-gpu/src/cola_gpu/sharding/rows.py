@@ -17,7 +17,7 @@ import jax
 import jax.numpy as jnp
 from jax.sharding import PartitionSpec
 
-from .placing import is_explicit, laid, others, pieces
+from .placing import here, is_explicit, laid, others, pieces
 
 __all__ = ["Place", "exchange", "fitted", "over_rows"]
 
@@ -89,7 +89,7 @@ def over_rows(
     given = PartitionSpec(None, columns) if whole else split
     mapped = jax.shard_map(
         program,
-        mesh=place.mesh,
+        mesh=here(place.mesh),
         in_specs=(given, everywhere, spread_specs),
         out_specs=split,
         axis_names=names,
