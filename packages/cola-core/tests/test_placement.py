@@ -37,6 +37,27 @@ def test_torch_devices():
     assert on_device.root.own_seconds != on_host.root.own_seconds
 
 
+def test_plans_and_programs_load_what_is_due_for_a_device(monkeypatch):
+    torch = pytest.importorskip("torch")
+    from torch._subclasses.fake_tensor import FakeTensorMode
+
+    from cola_core.plugins import MANAGER
+
+    with FakeTensorMode():
+        v = torch.empty(50, device="cuda")
+        A = cola.PSD(cola.ops.Diagonal(v))
+    with MANAGER.only():
+        seen: list[str] = []
+        monkeypatch.setattr(MANAGER, "trigger", seen.append)
+        cola.explain(cola.solve, A, v)
+        assert "device.cuda" in seen
+        jax = pytest.importorskip("jax")
+        seen.clear()
+        monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
+        jax.make_jaxpr(lambda d: cola.solve(cola.ops.Diagonal(d), d))(jax.numpy.ones(3))
+        assert "device.cuda" in seen
+
+
 def test_prices():
     waiting = Cost(calls=0, syncs=10, moved=1e9)
     assert profile("cpu").sync == 0 and profile("cuda") is ACCELERATOR

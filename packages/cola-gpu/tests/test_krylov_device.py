@@ -491,9 +491,10 @@ RECORDED = {
 @pytest.mark.parametrize("name", RECORDED)
 def test_replayed_blocks_are_the_same_steps(monkeypatch, name):
     torch = pytest.importorskip("torch")
-    from cola_gpu.krylov import jacobi
+    from cola_gpu.krylov import jacobi, restart
 
     monkeypatch.setattr(jacobi, "small_eigh", lambda be, A: jacobi.jacobi_eigh(be, A, sweeps=5))
+    monkeypatch.setattr(restart, "COLUMNS", 64)  # several pieces
     A = hidden(cola.PSD(ops.Diagonal(torch.logspace(0, 2, 200, dtype=torch.float64))))
     with cola.infos() as plain:
         want = RECORDED[name](A)
@@ -626,6 +627,15 @@ def test_operands_on_the_cpu_do_not(plugin):
     assert reasons["gpu:solve/device-cg"] == "operands are on the CPU"
     for alg in (DeviceCG(), DeviceLanczos(), DeviceBlockLanczos(), DeviceLOBPCG(P=A), DeviceSLQ()):
         assert alg.applicable("eigsh", A, 3, "LA") == "operands are on the CPU"
+
+
+def test_operands_on_several_devices_do_not(monkeypatch):
+    A, b = on("cuda")
+    from cola_gpu.krylov import settings
+
+    assert DeviceCG().applicable("solve", A, b) is True
+    monkeypatch.setattr(settings, "shards", lambda A: 4)
+    assert DeviceCG().applicable("solve", A, b) == "operands are spread over several devices"
 
 
 def problems(backend):

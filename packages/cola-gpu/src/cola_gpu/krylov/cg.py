@@ -7,7 +7,7 @@ best iterate is put aside once a block of ``check_every`` steps.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar
 
 from cola_core.algorithms import CG
@@ -160,6 +160,7 @@ class DeviceCG(CG):
 
     def cost(self, question: str, A: Any, *operands: Any) -> Cost:
         found = CG.cost(self, question, A, *operands)
+        found = replace(found, memory=self._memory(A, 7, operands))
         return resident(found, found.matvecs / self.check_every + 5)
 
     def solve(self, A: Any, b: Array) -> Array:

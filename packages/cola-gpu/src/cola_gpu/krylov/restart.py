@@ -24,6 +24,7 @@ from .settings import told
 __all__ = ["block_restart"]
 
 Array = Any
+COLUMNS = 2**18  # of the basis that are compressed at a time
 
 
 class Shape(NamedTuple):
@@ -236,9 +237,15 @@ def _compressed(
     kept = be.astype(keep, live.dtype)
     diagonal = be.matrix_diag(be.astype(xp.where(keep, theta, xp.zeros_like(theta)), H.dtype))
     rest = V[m:] + 0
-    kept_rows = be.matmul(S[:, :usual].mT, V[:m])
-    # where shapes are fixed every row is projected on, so that none may be left of the last cycle
-    V = _put(be, xp.zeros_like(V) if be.name == "jax" else V, 0, kept_rows)
+    turn = S[:, :usual].mT
+    if be.name == "jax":
+        # every row is projected on there, whatever the step, so that none may be left of the last cycle
+        V = _put(be, xp.zeros_like(V), 0, be.matmul(turn, V[:m]))
+    else:
+        for at in range(0, n, COLUMNS):  # in place, with little beside it
+            V = be.put(
+                V, (slice(0, usual), slice(at, at + COLUMNS)), be.matmul(turn, V[:m, at : at + COLUMNS])
+            )
     H = _put(be, H, 0, there(diagonal))
     live = _put(be, live, 0, there(kept))
 

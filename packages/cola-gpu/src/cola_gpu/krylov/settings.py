@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import Any
 
 from cola_core.backends import Backend
 from cola_core.cost import Cost
-from cola_core.dispatch import device_kind, session
+from cola_core.dispatch import device_kind, session, shards
 from cola_core.reasons import RUNNING
 
 from . import graphs
@@ -19,24 +20,17 @@ CHECK_EVERY = 32
 
 
 def on_accelerator(A: Any, otherwise: Callable[[], bool | str]) -> bool | str:
-    """Whether ``Auto`` may take a device-resident method: not on the CPU, and where ``otherwise`` holds."""
-    return "operands are on the CPU" if device_kind(A) == "cpu" else otherwise()
+    """Whether ``Auto`` may take a device-resident method: on one accelerator, if ``otherwise`` says so."""
+    if device_kind(A) == "cpu":
+        return "operands are on the CPU"
+    if shards(A) > 1:
+        return "operands are spread over several devices"  # the core's loops are what is tested there
+    return otherwise()
 
 
 def resident(cost: Cost, syncs: float) -> Cost:
     """The same work, where the host waits only so often."""
-    return Cost(
-        cost.flops,
-        cost.bytes,
-        cost.memory,
-        cost.matvecs,
-        cost.calls,
-        cost.factor,
-        cost.eigen,
-        cost.steps,
-        syncs,
-        cost.moved,
-    )
+    return replace(cost, syncs=syncs)
 
 
 def check_positive(name: str, value: Any) -> None:
