@@ -25,8 +25,6 @@ jax.config.update("jax_enable_x64", True)
 kind = AxisType[sys.argv[1]]
 explicit = kind is AxisType.Explicit
 mesh = jax.make_mesh((4,), ("i",), axis_types=(kind,))
-if explicit:
-    jax.sharding.set_mesh(mesh)
 n, rng = 16, np.random.default_rng(0)
 M = rng.standard_normal((n, n))
 S, b = M @ M.T / n + 2 * np.eye(n), rng.standard_normal(n)

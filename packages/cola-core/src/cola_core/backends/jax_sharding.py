@@ -48,7 +48,7 @@ def gather(x: Any) -> Any:
     """x whole on every device of its mesh; inside of a compiled program that is said of explicit axes only,
     as the compiler places what lies along automatic ones."""
     if any(names is not None for names in _spec(x)):
-        return jax.sharding.reshard(x, PartitionSpec())
+        return jax.sharding.reshard(x, _lying(x))
     if isinstance(x, jax.core.Tracer) or x.sharding.is_fully_replicated:
         return x
     if isinstance(x.sharding, NamedSharding):
@@ -59,7 +59,7 @@ def gather(x: Any) -> Any:
 def lying_like(x: Any, like: Any) -> Any:
     """x spread over devices as an array of the same shape is."""
     if any(names is not None for names in _spec(like)):
-        return jax.sharding.reshard(x, PartitionSpec(*_spec(like)))
+        return jax.sharding.reshard(x, _lying(like, *_spec(like)))
     if isinstance(x, jax.core.Tracer) or isinstance(like, jax.core.Tracer):
         return x
     return x if x.sharding == like.sharding else jax.device_put(x, like.sharding)
@@ -68,13 +68,15 @@ def lying_like(x: Any, like: Any) -> Any:
 def whole_columns(x: Any) -> Any:
     """x with its rows gathered where they are spread over explicit axes: what factors are solved with."""
     spec = _spec(x)
-    return x if spec[-2] is None else jax.sharding.reshard(x, PartitionSpec(*spec[:-2], None, spec[-1]))
+    return x if spec[-2] is None else jax.sharding.reshard(x, _lying(x, *spec[:-2], None, spec[-1]))
 
 
 def along(x: Any, like: Any) -> Any:
     """x with its rows spread over the explicit axes that those of ``like`` are spread over."""
     rows = _spec(like)[-2]
-    return x if rows is None else jax.sharding.reshard(x, PartitionSpec(*_spec(x)[:-2], rows, _spec(x)[-1]))
+    if rows is None:
+        return x
+    return jax.sharding.reshard(x, _lying(like, *_spec(x)[:-2], rows, _spec(x)[-1]))
 
 
 def _lying(x: Any, *names: Any) -> NamedSharding:

@@ -20,16 +20,15 @@ __all__ = ["priced", "product_bytes"]
 
 def product_bytes(A: Any) -> float:
     """Bytes that each device receives from the others in a product of A with one vector."""
-    return 0.0 if shards(A) == 1 else float(A.matvec_cost.moved)
+    return float(A.matvec_cost.moved)
 
 
 def priced(alg: Any, question: str, args: tuple[Any, ...]) -> Cost:
     """``alg.cost(question, *args)`` with the bytes that are sent between devices."""
     cost: Cost = alg.cost(question, *args)
     A = args[0]
-    spread = shards(A)
-    if spread == 1:
+    if A.backend is None or A.backend.name == "numpy":
         return cost
-    sent = cost.moved or cost.matvecs * product_bytes(A)
     copied = gathered_bytes(A, getattr(alg, "gathers", ""))
-    return replace(cost, moved=sent if not copied else all_gather(copied, spread))
+    sent = all_gather(copied, shards(A)) if copied else cost.moved or cost.matvecs * product_bytes(A)
+    return replace(cost, moved=sent) if sent else cost
