@@ -7,7 +7,6 @@ and the compiler knows the temporary bytes of each device. The body of a loop is
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -18,6 +17,8 @@ import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from cola_core import ops
+from cola_core.backends.jax_collectives import KINDS as COLLECTIVES
+from cola_core.backends.jax_collectives import collectives
 from cola_core.pytree import map_leaves
 
 from .placing import axes_of, pieces, row_spec, shard_vector
@@ -25,10 +26,6 @@ from .report import named_leaves, shard_report
 from .table import shard
 
 __all__ = ["COLLECTIVES", "ProgramFacts", "ShardingError", "check_sharded", "program_facts"]
-
-COLLECTIVES = ("all-gather", "all-reduce", "reduce-scatter", "collective-permute", "all-to-all")
-_CALL = re.compile(r"= (\([^=]*?\)|\S+) (" + "|".join(COLLECTIVES) + r")(-start)?\(")
-_ARRAY = re.compile(r"([a-z]+)(\d*)\w*\[([\d,]*)\]")
 
 
 class ShardingError(AssertionError):
@@ -65,23 +62,12 @@ class ProgramFacts:
         return max((size for sizes in self.sent.values() for size in sizes), default=0)
 
 
-def _bytes(shapes: str) -> int:
-    """Bytes of the arrays in the type of an instruction, ``f64[4,3]{1,0}`` or a tuple of such."""
-    total = 0
-    for kind, bits, dims in _ARRAY.findall(shapes):
-        width = {"pred": 1, "bf": 2}.get(kind) or max(int(bits or 8) // 8, 1)
-        total += width * int(np.prod([int(d) for d in dims.split(",") if d], dtype=np.int64))
-    return total
-
-
 def program_facts(fn: Callable[..., Any], *args: Any) -> ProgramFacts:
     """Compile ``fn`` for these arguments and read off what it sends and keeps. Runs nothing."""
     compiled = (fn if hasattr(fn, "lower") else jax.jit(fn)).lower(*args).compile()
     sent: dict[str, list[int]] = {}
-    for shapes, kind, started in _CALL.findall(compiled.as_text()):
-        size = _bytes(shapes)
-        # an operation that is started first has operand and result in its type
-        sent.setdefault(kind, []).append(size // 2 if started and kind != "all-reduce" else size)
+    for found in collectives(compiled.as_text() or ""):
+        sent.setdefault(found.kind, []).append(found.bytes)
     memory = compiled.memory_analysis()
     return ProgramFacts(
         {kind: len(sizes) for kind, sizes in sent.items()},
