@@ -158,6 +158,94 @@ rejected("differs from one device", wrong)
 """
 
 
+DERIVATIVES = """
+# every mode against one device: forward, second order both ways, vmap, and products of what is made of them
+n = 4 * devices
+cases = {
+    "dense": ops.Dense(normal(n, n)),
+    "kernel": kernel(n, blocks=8),
+    "odd kernel": kernel(n + 1),
+    "blocks": ops.BlockDiag(*[ops.Dense(normal(4, 4)) for _ in range(devices)]),
+}
+
+
+def loss(A, x):
+    return jnp.sum(jnp.sin(A @ x))
+
+
+for name, A in cases.items():
+    S = shard(A, line)
+    x, v = (jnp.asarray(rng.standard_normal(A.shape[-1])) for _ in range(2))
+    lies = shard_vector(x, line)
+    along = lambda T: jax.tree.map(lambda t: 0.3 + 0.0 * t, T)  # noqa: E731
+    of_x = lambda A, x: jax.jvp(jax.grad(loss, 1), (A, x), (along(A), 0.5 + 0.0 * x))[1]
+    twice = lambda A, x: jax.grad(lambda x: jnp.sum(jnp.cos(jax.grad(loss, 1)(A, x))))(x)
+    for what in (of_x, twice):
+        found, wanted = jax.jit(what)(S, lies), what(A, x)
+        assert np.allclose(np.asarray(found), np.asarray(wanted), atol=1e-9), (name, what)
+        assert found.sharding.is_equivalent_to(lies.sharding, 1), (name, found.sharding)
+    X = np.asarray(rng.standard_normal((3, A.shape[-1])))
+    found = jax.jit(jax.vmap(lambda x: S @ x))(X)
+    assert np.allclose(np.asarray(found), X @ np.asarray(A.to_dense()).T, atol=1e-10), name
+    # the layout survives what is done to an operator
+    T = jax.jit(lambda A: A)(2 * S if name == "dense" else S)
+    assert type(T) is type(2 * S if name == "dense" else S)
+    back = S.to(backend="numpy") if name == "dense" else S
+    assert np.allclose(np.asarray(back.to_dense()), np.asarray(A.to_dense()))
+    if name == "dense":
+        assert type(S.replace(declared=frozenset())) is type(S.H) is type(S.T) is RowBlockDense
+        assert type(S + S) is RowBlockDense and type(shard(S, grid)) is RowBlockDense
+        assert np.allclose(np.asarray(cola.diag(S)), np.diag(np.asarray(A.array)))
+        # columns that are spread over the other axis of a mesh stay there
+        part = shard(A, grid, axis="i")
+        X = jax.device_put(normal(n, devices), NamedSharding(grid, P("i", "j")))
+        Y = jax.jit(lambda A, X: A @ X)(part, X)
+        assert np.allclose(np.asarray(Y), np.asarray(A.array) @ np.asarray(X))
+        assert Y.sharding.is_equivalent_to(X.sharding, 2), Y.sharding
+
+# a sparse matrix: zeros that were added get no gradient, rows stay where they are in iterations
+A = sparse(n + 2, n + 2)
+S = shard(A, line)
+assert 2 * S.nnz > S.nnz >= A.nnz and int(np.sum(np.asarray(S.given))) == A.nnz
+slope = jax.jit(jax.grad(lambda S: loss(S, jnp.ones(n + 2)), allow_int=True))(S).data
+assert not np.any(np.asarray(slope)[~np.asarray(S.given)])
+assert np.allclose(np.asarray(S.to_dense()), np.asarray(A.to_dense()))
+assert np.allclose(S.to_scipy().toarray(), np.asarray(A.to_dense()))
+again = shard(S, line)
+assert np.array_equal(np.asarray(again.data), np.asarray(S.data))
+
+# questions about stacks of blocks
+from cola_core.plugins import Registrar
+from cola_gpu.sharding.stack import RULES
+blocks = rng.standard_normal((2 * devices, 3, 3)) + 4 * np.eye(3)
+A = ops.BlockDiag(*[ops.Dense(jnp.asarray(b)) for b in blocks])
+S = shard(A, line)
+assert type(S) is SpreadBlockStack
+b = shard_vector(rng.standard_normal(A.shape[-1]), line)
+assert np.allclose(np.asarray(cola.solve(S, b)), np.linalg.solve(np.asarray(A.to_dense()), np.asarray(b)))
+assert np.isclose(float(cola.trace(S)), np.trace(blocks.sum(0)))
+assert np.isclose(float(cola.logdet(S)), np.linalg.slogdet(blocks)[1].sum())
+assert np.allclose(np.asarray(cola.diag(S)), np.concatenate([np.diag(b) for b in blocks]))
+
+# what is refused
+for wrong, error in (
+    (lambda: shard(ops.Dense(np.eye(4)), line), "backend='jax'"),
+    (lambda: shard(jnp.eye(4), line), "shard_vector"),
+    (lambda: shard(A, line, axis="k"), "axes of the mesh"),
+    (lambda: shard(A, line, specs={"array": P()}), "specs names"),
+    (lambda: shard(A, "i"), "jax.make_mesh"),
+    (lambda: jax.jit(lambda A: shard(A, line) @ b)(A), "outside of jax.jit"),
+    (lambda: shard_vector(1.0, line), "a number"),
+):
+    try:
+        wrong()
+    except Exception as e:
+        assert error in str(e), e
+    else:
+        raise AssertionError(error)
+"""
+
+
 def run(devices, kind, program, *words):
     env = {
         **os.environ,
@@ -183,3 +271,8 @@ def test_products_on_a_grid_of_eight_devices(kind):
 @pytest.mark.parametrize("kind", ["Auto", "Explicit"])
 def test_memory_and_mutants(kind):
     run(4, kind, BOUNDS)
+
+
+@pytest.mark.parametrize("kind", ["Auto", "Explicit"])
+def test_derivatives_and_structure(kind):
+    run(4, kind, DERIVATIVES)

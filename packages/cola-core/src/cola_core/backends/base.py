@@ -233,6 +233,10 @@ class Backend:
         """Sum ``values`` (..., n, k) into ``m`` rows: ``out[..., rows[i], :] += values[..., i, :]``."""
         raise NotImplementedError(f"backend {self.name} does not provide index_add")
 
+    def diagonal(self, x: Array, k: int = 0) -> Array:
+        """The k-th diagonal of the last two axes."""
+        return self.xp.linalg.diagonal(x, offset=k)
+
     def matrix_diag(self, d: Array) -> Array:
         """Batch of diagonal matrices from (..., n)."""
         n = d.shape[-1]

@@ -114,8 +114,10 @@ class JaxBackend(DerivedBackend):
         return jax_sharding.put(x, index, value)
 
     def index_add(self, rows: Array, values: Array, m: int) -> Array:
-        out = jnp.zeros((*values.shape[:-2], m, values.shape[-1]), values.dtype)
-        return out.at[..., rows, :].add(values)
+        return jax_sharding.index_add(rows, values, m)
+
+    def diagonal(self, x: Array, k: int = 0) -> Array:
+        return jax_sharding.diagonal(x, k)
 
     # -- dense factorisations --------------------------------------------------------------------------------
     def plain_cholesky(self, A: Array, check: bool = True) -> Array:

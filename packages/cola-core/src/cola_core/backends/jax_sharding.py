@@ -18,7 +18,9 @@ from jax.sharding import AxisType, NamedSharding, PartitionSpec
 __all__ = [
     "along",
     "automatic",
+    "diagonal",
     "gather",
+    "index_add",
     "lying_like",
     "matmul",
     "pieces",
@@ -97,6 +99,34 @@ def matmul(a: Any, b: Any) -> Any:
         rows = (contracted[1],)
     batch = left[:-2] if a.ndim >= b.ndim else right[:-2]
     return jnp.matmul(a, b, out_sharding=_lying(a, *batch, *rows, *columns))
+
+
+def index_add(rows: Any, values: Any, m: int) -> Any:
+    """``Backend.index_add``; sums of terms that are spread over explicit axes lie whole on every device."""
+    out = jnp.zeros((*values.shape[:-2], m, values.shape[-1]), values.dtype)
+    spread = next((x for x in (values, rows) if any(names is not None for names in _spec(x))), None)
+    if spread is None:
+        return out.at[..., rows, :].add(values)
+    spec = _spec(values)
+    return out.at[..., rows, :].add(values, out_sharding=_lying(spread, *spec[:-2], None, spec[-1]))
+
+
+def put(x: Any, index: Any, value: Any) -> Any:
+    """``Backend.put``; values that are spread over explicit axes come to where x is."""
+    if hasattr(value, "ndim") and any(_spec(value)) and not any(_spec(x)):
+        value = gather(value)
+    return x.at[index].set(value)
+
+
+def diagonal(x: Any, k: int) -> Any:
+    """The k-th diagonal of the last two axes; rows that are spread over explicit axes keep it where it is."""
+    rows, columns = _spec(x)[-2:]
+    if rows is None and columns is None:
+        return jnp.linalg.diagonal(x, offset=k)
+    if columns is not None or k or x.shape[-1] != x.shape[-2]:
+        return jnp.linalg.diagonal(gather(x), offset=k)
+    places = jnp.arange(x.shape[-1])
+    return jnp.sum(jnp.where(places[:, None] == places, x, jnp.zeros((), x.dtype)), axis=-1)
 
 
 def reshape(x: Any, shape: tuple[int, ...]) -> Any:

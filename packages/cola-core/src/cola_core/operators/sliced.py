@@ -63,7 +63,9 @@ class Sliced(LinearOperator):
             be = backend_of_type(type(X))
             X = be.index_add(cols, X, extent)  # type: ignore[union-attr]
         Y = product(X)
-        return Y if rows is None else Y[..., rows, :]
+        if rows is None:
+            return Y
+        return backend_of_type(type(Y)).gather(Y)[..., rows, :]  # type: ignore[union-attr]
 
     def _matmat(self, X: Array) -> Array:
         return self._pass(X, self.cols, self.A.shape[-1], self.rows, self.A._matmat)
@@ -122,13 +124,15 @@ def getitem(A: LinearOperator, index: Any) -> Any:
     if type(A)._take is not LinearOperator._take and (_is_int(row) or _is_int(col)):
         return _taken(A, row, col, m, n)
     if _is_int(row) and _is_int(col):
-        return (A @ _unit(A, _inside(A, col, n), n))[..., _inside(A, row, m)]
+        out = A @ _unit(A, _inside(A, col, n), n)
+        return A._concrete_backend().gather(out)[..., _inside(A, row, m)]
     if _is_int(row):
         be = A._concrete_backend()
-        out = be.conj(A.H @ _unit(A, _inside(A, row, m), m))
+        out = be.gather(be.conj(A.H @ _unit(A, _inside(A, row, m), m)))
         return out[..., _selection(A, col, n, keep_slice=True)]
     if _is_int(col):
         out = A @ _unit(A, _inside(A, col, n), n)
+        out = out if isinstance(row, slice) and row == slice(None) else A._concrete_backend().gather(out)
         return out[..., _selection(A, row, m, keep_slice=True)]
     same = m == n and _same(row, col)
     rows, cols = _selection(A, row, m), _selection(A, col, n)

@@ -64,7 +64,8 @@ def loop_form(A: Any) -> Any:
     """A, with the sparse matrices in it in the form that makes repeated products fastest where the loop is
     compiled (JAX) and their positions are at hand; A itself where there are none."""
     if isinstance(A, Sparse):
-        return _rows(A)
+        # a subclass with products of its own, such as one spread over devices, knows better
+        return _rows(A) if type(A)._matmat is Sparse._matmat else A
     if not hasattr(type(A), "_child_fields"):
         return tuple(loop_form(x) for x in A) if isinstance(A, tuple) else A
     children, metadata = flatten(A)

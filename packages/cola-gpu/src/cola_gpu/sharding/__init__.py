@@ -26,7 +26,7 @@ from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from .blocks import BlockStack, SpreadBlockDiag
+    from .blocks import BlockStack, SpreadBlockDiag, SpreadBlockStack
     from .checks import ProgramFacts, ShardingError, check_sharded, program_facts
     from .dense import RowBlockDense
     from .distributed import DistributionReport, PlacedLeaf, distribute, distribution_report
@@ -54,6 +54,7 @@ __all__ = [
     "ShardReport",
     "ShardingError",
     "SpreadBlockDiag",
+    "SpreadBlockStack",
     "SpreadKronSum",
     "SpreadKronecker",
     "SpreadToeplitz",
@@ -82,6 +83,7 @@ _WHERE = {
     "ShardReport": "report",
     "ShardingError": "checks",
     "SpreadBlockDiag": "blocks",
+    "SpreadBlockStack": "blocks",
     "SpreadKronSum": "kronecker",
     "SpreadKronecker": "kronecker",
     "SpreadToeplitz": "fourier",

@@ -15,11 +15,42 @@ from cola_core import PSD, ops
 from cola_core.ops import static
 from cola_core.properties import SelfAdjoint, Unitary
 
-from .placing import OnDevices, laid, pieces, row_spec, whole
+from .placing import OnDevices, laid, on_blocks, pieces, row_spec, whole
 from .stack import BlockStack
 from .table import Layout, sharder
 
-__all__ = ["BlockStack", "SpreadBlockDiag"]
+__all__ = ["BlockStack", "SpreadBlockDiag", "SpreadBlockStack"]
+
+
+@ops.operator
+class SpreadBlockStack(OnDevices, BlockStack):
+    """A ``BlockStack`` of stored blocks, some on each device of a mesh; products send nothing."""
+
+    mesh: Any = static(default=None)
+    axes: tuple[str, ...] = static(default=())
+
+    def _sent(self, columns: float) -> float:
+        return 0.0
+
+    def _on_devices(self, X: Any, adjoint: bool) -> Any:
+        array = self.blocks.__dict__["array"]
+
+        def local(a: Any, x: Any) -> Any:
+            a = jnp.conj(jnp.swapaxes(a, -1, -2)) if adjoint else a
+            x = jnp.reshape(x, (*x.shape[:-2], a.shape[0], a.shape[-1], x.shape[-1]))
+            y = a @ x
+            return jnp.reshape(y, (*y.shape[:-3], y.shape[-3] * y.shape[-2], y.shape[-1]))
+
+        rows = row_spec(X.ndim, self.axes)
+        operands = [(array, row_spec(3, self.axes, 0)), (X, rows)]
+        return on_blocks(local, self.mesh, self.axes, operands, rows, vectors=1)
+
+    def of(self, blocks: Any) -> Any:
+        """The same arrangement of other blocks; stored ones stay on their devices."""
+        if type(blocks) is not ops.Dense:
+            return BlockStack(blocks)
+        made: SpreadBlockStack = self.replace(blocks=blocks, declared=frozenset())
+        return made
 
 
 @ops.operator
@@ -90,7 +121,8 @@ def block_diag(A: Any, layout: Layout) -> Any:
         array = jnp.stack([M.array for M in A.Ms])
         with layout.inside("blocks"):
             array = layout.spread(array, "array", 0, f"{len(A.Ms)} equal blocks in one array")
-        return BlockStack(ops.Dense(array, declared=shared), declared=A.declared)
+        stored = ops.Dense(array, declared=shared)
+        return SpreadBlockStack(stored, layout.mesh, layout.axes, declared=A.declared)
     if equal and set(A.multiplicities) == {1}:
         layout.remark(f"{layout.pieces} devices do not divide the number of blocks, {len(A.Ms)}")
     Ms = layout.parts(A.Ms, "Ms")
@@ -111,7 +143,9 @@ def block_diag(A: Any, layout: Layout) -> Any:
 def stack(A: Any, layout: Layout) -> Any:
     """Some blocks on each device, where the number of devices divides theirs."""
     t = A.blocks.shape[0]
-    if type(A.blocks) is ops.Dense and layout.divides(t):
-        with layout.inside("blocks"):
-            return A.replace(blocks=A.blocks.replace(array=layout.spread(A.blocks.array, "array", 0)))
-    return layout.keep_all(A, f"{layout.pieces} devices do not divide the number of blocks, {t}")
+    if type(A.blocks) is not ops.Dense or not layout.divides(t):
+        reason = f"{layout.pieces} devices do not divide the number of blocks, {t}"
+        return layout.keep_all(A, reason if type(A.blocks) is ops.Dense else "its blocks are not stored")
+    with layout.inside("blocks"):
+        stored = A.blocks.replace(array=layout.spread(A.blocks.array, "array", 0))
+    return SpreadBlockStack(stored, layout.mesh, layout.axes, declared=A.declared)

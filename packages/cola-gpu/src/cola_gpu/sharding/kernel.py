@@ -17,11 +17,12 @@ import jax
 import jax.numpy as jnp
 from jax.sharding import PartitionSpec
 
-from cola_core import ops
+from cola_core import PSD, ops
 from cola_core.ops import static
+from cola_core.properties import SelfAdjoint
 
 from .padded import Padded, up_to
-from .placing import OnDevices, on_blocks, pieces, row_spec
+from .placing import OnDevices, on_blocks, pieces, row_spec, taken, whole
 from .table import Layout, sharder
 
 __all__ = ["RingKernel"]
@@ -63,11 +64,41 @@ class RingKernel(OnDevices, ops.Kernel):
 
     def _sent(self, columns: float) -> float:
         p, (m, n) = pieces(self.mesh, self.axes), self.shape[-2:]
-        whole = "x1" if self.swapped else "x2"
+        resting = "x1" if self.swapped else "x2"
         if self.spread == "both":  # the points and the vectors of the columns pass through
             return self.itemsize * n * (self.x1.shape[-1] + columns) * (p - 1) / p
-        summed = m if self.spread == whole else 0  # columns that are spread give summands of the answer
+        summed = m if self.spread == resting else 0  # columns that are spread give summands of the answer
         return self.itemsize * columns * 2 * summed * (p - 1) / p
+
+    def _take(self, rows: Any, cols: Any, same: bool = False) -> Any:
+        """Some rows and columns: a ``Kernel`` of the points they need, which lie whole on every device."""
+        if self.backend is None or self.backend.name != "jax" or (rows is None and cols is None):
+            return super()._take(rows, cols, same)
+        a = taken(self._rows, rows, self.mesh, self.axes)
+        b = taken(self._columns, cols, self.mesh, self.axes)
+        alone = same and self.x2 is None
+        first, second = (b, a) if self.swapped else (a, b)
+        keep = frozenset(p for p in (PSD, SelfAdjoint) if same and self.isa(p))
+        return self._plain(first, None if alone else second, self.params).replace(declared=keep)
+
+    def _to_dense(self) -> Any:
+        if self.backend is None or self.backend.name != "jax" or self.batch_shape:
+            return super()._to_dense()
+        return _matrix(self)
+
+    def _entries(self) -> Any:
+        """The matrix in row blocks: the column points whole on every device (one all-gather)."""
+        rows, columns = self._rows, self._columns
+        rows_spread = self.spread in ("both", "x2" if self.swapped else "x1")
+
+        def local(a: Any, b: Any, *params: Any) -> Any:
+            first, second = (b, a) if self.swapped else (a, b)
+            return self._plain(first, second, params)._to_dense()
+
+        lies = row_spec(2, self.axes) if rows_spread else PartitionSpec(None, None)
+        operands = [(rows, lies), (whole(columns, self.mesh, self.axes), PartitionSpec(None, None))]
+        operands += [(w, PartitionSpec(*[None] * w.ndim)) for w in self.params]
+        return on_blocks(local, self.mesh, self.axes, operands, lies)
 
     def _on_devices(self, X: Any, adjoint: bool) -> Any:
         A: Any = self._flipped(conjugated=self._is_complex()) if adjoint else self
@@ -96,6 +127,22 @@ class RingKernel(OnDevices, ops.Kernel):
         operands += [(w, PartitionSpec(*[None] * w.ndim)) for w in self.params]
         out = row_spec(ndim, axes) if rows_spread else PartitionSpec(*[None] * ndim)
         return on_blocks(local, mesh, axes, operands, out, vectors=2)
+
+
+@ops.operator
+class PaddedKernel(Padded):
+    """A ``Padded`` kernel, of which some rows and columns are evaluated from the points they need."""
+
+    def _take(self, rows: Any, cols: Any, same: bool = False) -> Any:
+        xp = self.xp
+        rows = xp.arange(self.size[0]) if rows is None else rows
+        cols = xp.arange(self.size[1]) if cols is None else cols
+        return self.A._take(rows, cols, same)
+
+
+@jax.jit
+def _matrix(A: Any) -> Any:
+    return A._entries()
 
 
 def _round(block: Any, axes: Any, p: int, a: Any, b: Any, x: Any, params: Any) -> Any:
@@ -158,4 +205,6 @@ def kernel(A: Any, layout: Layout) -> Any:
     if not inner:
         return made
     size = A.shape[-2:]
-    return Padded(made.replace(declared=frozenset()), size, layout.mesh, layout.axes, declared=A.declared)
+    return PaddedKernel(
+        made.replace(declared=frozenset()), size, layout.mesh, layout.axes, declared=A.declared
+    )

@@ -17,6 +17,7 @@ from cola_core.cost import Cost
 from cola_core.ops import static
 
 from .placing import OnDevices, pieces, whole
+from .table import Layout, sharder
 
 __all__ = ["Padded", "up_to"]
 
@@ -30,8 +31,7 @@ def up_to(length: int, pieces: int) -> int:
 class Padded(OnDevices, ops.LinearOperator):
     """The first m rows and n columns of ``A``, which is spread over a mesh.
 
-    size: (m, n). Declared properties are those of the corner; nothing is declared of A. Entries, rows,
-    columns and diagonals are those of A where A knows them.
+    size: (m, n). Declared properties are those of the corner; nothing is declared of A.
     """
 
     A: ops.LinearOperator
@@ -80,12 +80,6 @@ class Padded(OnDevices, ops.LinearOperator):
             array = whole(array, self.mesh, self.axes)
         return array[..., : self.size[0], : self.size[1]]
 
-    def _take(self, rows: Any, cols: Any, same: bool = False) -> Any:
-        xp = self.xp
-        rows = xp.arange(self.size[0]) if rows is None else rows
-        cols = xp.arange(self.size[1]) if cols is None else cols
-        return self.A._take(rows, cols, same)
-
     def _matvec_cost(self) -> Cost:
         return self.A.matvec_cost
 
@@ -95,3 +89,14 @@ class Padded(OnDevices, ops.LinearOperator):
 
     def _dense_cost(self) -> Cost:
         return self.A.dense_cost
+
+
+@sharder(Padded)
+def padded(A: Any, layout: Layout) -> Any:
+    """What was extended for this mesh stays as it is."""
+    if (A.mesh, A.axes) != (layout.mesh, layout.axes):
+        raise ValueError(
+            f"shard: {A!r} was extended to be spread over {A.axes} of {A.mesh}; for another mesh shard the "
+            "operator that it was made of."
+        )
+    return A

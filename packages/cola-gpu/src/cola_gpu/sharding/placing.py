@@ -28,6 +28,7 @@ __all__ = [
     "pieces",
     "row_spec",
     "shard_vector",
+    "taken",
     "whole",
 ]
 
@@ -108,6 +109,16 @@ def whole(x: Any, mesh: Mesh, axes: tuple[str, ...]) -> Any:
     elif len(axes) < len(mesh.axis_names):
         names[-1] = PartitionSpec.UNCONSTRAINED
     return laid(x, mesh, axes, PartitionSpec(*names))
+
+
+def taken(x: Any, index: Any, mesh: Mesh, axes: tuple[str, ...]) -> Any:
+    """``x[..., index, :]``, whole on every device: some points or rows, not all."""
+    if index is None:
+        return whole(x, mesh, axes)
+    if not is_explicit(mesh, axes):
+        return x[..., index, :]
+    lies = NamedSharding(mesh, PartitionSpec(*[None] * x.ndim))
+    return x.at[..., index, :].get(out_sharding=lies)
 
 
 def on_blocks(

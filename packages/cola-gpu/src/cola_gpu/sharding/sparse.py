@@ -90,6 +90,9 @@ class RowBlockSparse(OnDevices, ops.Sparse):
         rows = (n if n % p == 0 else 0) + (m if m % p else 0)
         return self.itemsize * columns * rows * (p - 1) / p
 
+    def _to_dense(self) -> Any:
+        return ops.LinearOperator._to_dense(self)
+
     # the core would sort the entries by columns on the host, or form new patterns there
     _adjoint = ops.LinearOperator._adjoint
     _transpose = ops.LinearOperator._transpose
@@ -123,7 +126,8 @@ def sparse(A: Any, layout: Layout) -> Any:
         return layout.keep_all(A, f"{m} rows with {A.nnz} entries are too few for {p} devices")
     if isinstance(A, RowBlockSparse):  # entries that were added are left out again
         kept = np.flatnonzero(np.asarray(A.given))
-        A = ops.Sparse(A.data[..., kept], A.rows[kept], A.cols[kept], A.size, declared=A.declared)
+        data, rows, cols = (np.asarray(x)[..., kept] for x in (A.data, A.rows, A.cols))
+        A = ops.Sparse(jnp.asarray(data), rows, cols, A.size, declared=A.declared)
     height = up_to(m, p) // p
     data, rows, cols = (np.asarray(x) for x in (A.data, A.rows, A.cols))
     starts = np.searchsorted(rows, height * np.arange(p + 1))

@@ -32,6 +32,10 @@ class BlockStack(ops.LinearOperator):
         if len(self.blocks.shape) != 3:
             raise ShapeError(f"BlockStack needs blocks of shape (t, m, n), got {self.blocks.shape}.")
 
+    def of(self, blocks: Any) -> Any:
+        """The same arrangement of other blocks."""
+        return BlockStack(blocks)
+
     def _shape(self) -> tuple[int, ...]:
         t, m, n = self.blocks.shape
         return (t * m, t * n)
@@ -56,28 +60,28 @@ class BlockStack(ops.LinearOperator):
         return self._times_rows(X, adjoint=True)
 
     def _adjoint(self) -> Any:
-        return BlockStack(self.blocks.H)
+        return self.of(self.blocks.H)
 
     def _transpose(self) -> Any:
-        return BlockStack(self.blocks.T)
+        return self.of(self.blocks.T)
 
     def _conj(self) -> Any:
-        return BlockStack(self.blocks.conj())
+        return self.of(self.blocks.conj())
 
     def _part(self, imaginary: bool) -> Any:
-        return BlockStack(self.blocks.imag if imaginary else self.blocks.real)
+        return self.of(self.blocks.imag if imaginary else self.blocks.real)
 
     def _times(self, c: Any) -> Any:
-        return BlockStack(c * self.blocks)
+        return self.of(c * self.blocks)
 
     def _plus(self, other: Any) -> Any:
         """A multiple of the identity goes into every block."""
         n = self.blocks.shape[-1]
         if self.blocks.is_square and type(other) in (ops.Identity, ops.ScalarMul):
             if type(other) is ops.Identity:
-                return BlockStack(self.blocks + ops.Identity(n))
+                return self.of(self.blocks + ops.Identity(n))
             if not getattr(other.c, "shape", ()):
-                return BlockStack(self.blocks + other.replace(n=n))
+                return self.of(self.blocks + other.replace(n=n))
         return NotImplemented
 
     def _properties(self) -> frozenset[Any]:
