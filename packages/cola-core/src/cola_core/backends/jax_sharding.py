@@ -111,13 +111,6 @@ def index_add(rows: Any, values: Any, m: int) -> Any:
     return out.at[..., rows, :].add(values, out_sharding=_lying(spread, *spec[:-2], None, spec[-1]))
 
 
-def put(x: Any, index: Any, value: Any) -> Any:
-    """``Backend.put``; values that are spread over explicit axes come to where x is."""
-    if hasattr(value, "ndim") and any(_spec(value)) and not any(_spec(x)):
-        value = gather(value)
-    return x.at[index].set(value)
-
-
 def diagonal(x: Any, k: int) -> Any:
     """The k-th diagonal of the last two axes; rows that are spread over explicit axes keep it where it is."""
     rows, columns = _spec(x)[-2:]
