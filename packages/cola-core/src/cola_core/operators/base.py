@@ -337,7 +337,7 @@ class LinearOperator:
 
     def _placed(self, cost: Cost, columns: float) -> Cost:
         """The cost with what is sent between devices."""
-        if self.backend is None or self.backend.name == "numpy":
+        if cost.moved or self.backend is None or self.backend.name == "numpy":
             return cost
         sent = self._sent(columns)
         return replace(cost, moved=sent) if sent else cost

@@ -71,6 +71,17 @@ class _Spread(OnDevices):
     def _kronsum(self, *Ms: LinearOperator, declared: frozenset[Any] = frozenset()) -> KronSum:
         return SpreadKronSum(*Ms, mesh=self.mesh, axes=self.axes, declared=declared)
 
+    def _sent(self: Any, columns: float) -> float:
+        p = self.place.pieces
+        if len(self.Ms) < 2 or self.batch_shape or 0 in self.shape:
+            return 0.0
+        A, B = self._halves(False)
+        if isinstance(A, Identity):
+            return 0.0  # the blocks of the vector stay where they are
+        (m1, n1), (m2, n2) = A.shape[-2:], B.shape[-2:]
+        there = n1 * (n2 if isinstance(self, KronSum) else m2)
+        return float(self.itemsize * columns * (there + m1 * m2) * (p - 1) / p**2)
+
     def _halves(self: Any, adjoint: bool) -> tuple[Any, Any]:
         c = _cut(self, adjoint, self.place.pieces)
         groups = []

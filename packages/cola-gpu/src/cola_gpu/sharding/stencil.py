@@ -84,6 +84,11 @@ class Stencil(LinearOperator):
     def _shape(self) -> tuple[int, ...]:
         return (math.prod(self.grid),) * 2
 
+    def _sent(self, columns: float) -> float:
+        if self.mesh is None or math.prod([self.mesh.shape[name] for name in self.axes]) < 2:
+            return 0.0
+        return float(self.itemsize * columns * sum(self.reach[0]) * math.prod(self.grid[1:]))
+
     @property
     def varies(self) -> bool:
         """Whether the coefficients depend on the grid point."""
