@@ -18,7 +18,7 @@ from cola_core.backends import get_backend
 from cola_gpu import MixedPrecisionCG, MixedPrecisionGMRES
 from cola_gpu.precision import UNIT_ROUNDOFF
 
-N, TOL, SAFETY = 40, 1e-10, 0.1
+N, TOL, SAFETY = 24, 1e-10, 0.1
 DECADES = [10.0**k for k in range(1, 13)]
 U64 = UNIT_ROUNDOFF["float64"]
 
@@ -39,7 +39,7 @@ def matrix(rng: Any, condition: float, symmetric: bool) -> np.ndarray:
 def solver(method: str, precision: str) -> Any:
     if method == "CG":
         # rounding delays conjugate gradients by many times the dimension
-        return MixedPrecisionCG(precision=precision, tol=TOL, max_iters=6000)
+        return MixedPrecisionCG(precision=precision, tol=TOL, max_iters=4000)
     if method == "GMRES":
         return MixedPrecisionGMRES(precision=precision, tol=TOL)
     return MixedPrecisionGMRES(factor=precision, tol=TOL)
@@ -65,7 +65,7 @@ CASES = [
     ("torch", "CG", ("bfloat16", "float16", "tfloat32", "float32")),
     ("torch", "GMRES", ("bfloat16", "float16", "tfloat32", "float32")),
     ("torch", "factors", ("bfloat16", "float16", "float32")),
-    ("jax", "CG", ("bfloat16", "float16")),
+    ("jax", "CG", ("bfloat16",)),
     ("jax", "GMRES", ("bfloat16",)),
     ("jax", "factors", ("float16",)),
 ]
