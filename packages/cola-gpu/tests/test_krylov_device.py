@@ -257,6 +257,15 @@ def test_jacobi(eager, rng, n, dtype):
         assert np.linalg.norm(V.conj().T @ V - np.eye(n)) < 50 * n * eps
 
 
+def test_jacobi_meets_clusters(rng):
+    be = cola.backends.get_backend("numpy")
+    for n in (20, 33):
+        for spectrum in (np.logspace(-12, 0, n), np.r_[np.ones(n // 2), np.linspace(1, 2, n - n // 2)]):
+            G = hermitian(rng, n, "float64", spectrum)
+            w, V = jacobi_eigh(be, G)
+            assert np.linalg.norm(G @ V - V * w) < 1e-13 and np.linalg.norm(V.T @ V - np.eye(n)) < 1e-12
+
+
 # -- stochastic Lanczos quadrature --------------------------------------------------------------------------
 def test_slq(eager, rng):
     d = np.linspace(1, 5, 300)

@@ -17,9 +17,10 @@ import numpy as np
 
 from cola_core.backends import Backend
 
-__all__ = ["jacobi_eigh", "small_eigh"]
+__all__ = ["LAUNCHES", "jacobi_eigh", "small_eigh", "sweeps_for"]
 
 Array = Any
+LAUNCHES = 35  # array operations a round
 
 
 def small_eigh(be: Backend, A: Array) -> tuple[Array, Array]:
@@ -40,6 +41,12 @@ def _rounds(p: int) -> np.ndarray:
     return np.asarray(out)
 
 
+def sweeps_for(p: int) -> int:
+    """Enough for clusters of eigenvalues, with which rotations of disjoint pairs converge late: measured for 9,
+    20, 40 and 60 rows are 8, 12, 14 and 16 sweeps; without clusters 8 do."""
+    return 4 + 2 * math.ceil(math.log2(max(p, 2)))
+
+
 def jacobi_eigh(be: Backend, A: Array, sweeps: int | None = None) -> tuple[Array, Array]:
     """Ascending eigenvalues (n,) and eigenvectors (n, n) of one self-adjoint matrix."""
     xp = be.xp
@@ -55,7 +62,7 @@ def jacobi_eigh(be: Backend, A: Array, sweeps: int | None = None) -> tuple[Array
         pad = be.zeros((n, 1), A.dtype, device)
         A = xp.concat([xp.concat([A, pad], axis=1), be.zeros((1, p), A.dtype, device)], axis=0)
         V = be.eye(p, A.dtype, device)
-    sweeps = 5 + math.ceil(math.log2(p)) if sweeps is None else sweeps
+    sweeps = sweeps_for(p) if sweeps is None else sweeps
     rounds = _pairs(be, p, device)
     eye = be.eye(p, A.dtype, device)
     for _ in range(sweeps):
