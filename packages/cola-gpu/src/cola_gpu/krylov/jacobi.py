@@ -42,8 +42,8 @@ def _rounds(p: int) -> np.ndarray:
 
 
 def sweeps_for(p: int) -> int:
-    """Enough for clusters of eigenvalues, with which rotations of disjoint pairs converge late: measured for 9,
-    20, 40 and 60 rows are 8, 12, 14 and 16 sweeps; without clusters 8 do."""
+    """Enough for clusters of eigenvalues, with which rotations of disjoint pairs converge late: measured for
+    9, 20, 40 and 60 rows are 8, 12, 14 and 16 sweeps; without clusters 8 do."""
     return 4 + 2 * math.ceil(math.log2(max(p, 2)))
 
 
