@@ -162,6 +162,57 @@ def test_first_gradients_in_torch(name, d, rng, small_blocks):
             assert x.dtype == torch.float32 and largest_error(values(be, x), values(be, y)) < 2e-5
 
 
+@pytest.mark.parametrize("name", NAMES)
+def test_what_runs_on_a_device_looks_at_no_number(name, rng, monkeypatch):
+    torch = pytest.importorskip("torch")
+    from cola_gpu.kernels import scaled
+
+    be = get_backend("torch")
+    x, V = torch.tensor(rng.normal(size=(50, 6))).requires_grad_(), torch.tensor(rng.normal(size=(50, 2)))
+    params = {key: torch.tensor(value).requires_grad_() for key, value in given(name, 6, rng).items()}
+    wanted = (x, *params.values())
+    found = []
+    for device in (False, True):
+        if device:
+            monkeypatch.setattr(inplace, "ENTRIES_DEVICE", 2**9)
+            for module in (scaled, inplace):
+                monkeypatch.setattr(module, "on_host", lambda be, x: False)
+            monkeypatch.setattr(be.__class__, "number", lambda self, x: pytest.fail("a number was read"))
+        Y = ops.Kernel(x, None, function(name), params=params) @ V
+        found.append((Y.detach(), *torch.autograd.grad((Y * Y).sum(), wanted)))
+    for one, other in zip(*found, strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-10, atol=1e-10)
+
+
+def test_which_tensors_take_triton_by_themselves(monkeypatch):
+    torch = pytest.importorskip("torch")
+    from cola_gpu.kernels import paths
+
+    class OnDevice:
+        def __init__(self, shape, dtype):
+            self.shape, self.dtype, self.device = shape, dtype, torch.device("cuda:0")
+
+    monkeypatch.setattr(paths, "backend_of", lambda *xs: get_backend("torch"))
+    for installed in (True, False):
+        monkeypatch.setattr(paths, "_installed", lambda: installed)  # noqa: B023
+        for dtype, d, fits in (
+            (torch.float32, 64, True),
+            (torch.bfloat16, 3, True),
+            (torch.float16, 1, True),
+            (torch.float64, 3, False),
+            (torch.float32, 65, False),
+        ):
+            x = OnDevice((10**6, d), dtype)
+            want = "triton" if fits and installed else "in place"
+            assert paths.path_for(kernels.RBF(), x, x) == want
+            assert paths.path_for(kernels.RBF("chunked"), x, x) == "in place"
+    huge = OnDevice((2**26, 32), torch.float32)
+    monkeypatch.setattr(paths, "_installed", lambda: True)
+    assert paths.path_for(kernels.RBF(), huge, huge) == "in place"
+    with pytest.raises(ShapeError, match="counts with 32 bits"):
+        paths.path_for(kernels.RBF("triton"), huge, huge)
+
+
 def formula(torch, name, x, y, params):
     """The matrix in PyTorch, to be differentiated once, with zero as slope of the root at zero."""
     y = x if y is None else y

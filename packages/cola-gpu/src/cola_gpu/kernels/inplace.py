@@ -18,7 +18,7 @@ from cola_core.backends import backend_of
 from cola_core.backends.base import Backend, dtype_name
 
 from .profiles import Profile, largest
-from .scaled import Scaled, back, scaled
+from .scaled import Scaled, back, on_host, scaled
 
 __all__ = ["gradients", "product"]
 
@@ -105,7 +105,7 @@ class _Blocks:
             import numpy as plain  # type: ignore[no-redef]
         self.xp: Any = plain
         a, b = points.a, points.b
-        self.host = be.name == "numpy" or a.device.type == "cpu"
+        self.host = on_host(be, a)
         self.dtype, self.device = a.dtype, be.device(a)
         d = a.shape[1]
         entries = ENTRIES if self.host else ENTRIES_DEVICE

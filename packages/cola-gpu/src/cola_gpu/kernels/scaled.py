@@ -14,7 +14,7 @@ from cola_core.backends.base import dtype_name
 
 from .parameters import Parameters
 
-__all__ = ["Scaled", "back", "scaled"]
+__all__ = ["Scaled", "back", "on_host", "scaled"]
 
 Array = Any
 
@@ -28,6 +28,11 @@ class Scaled(NamedTuple):
     rate: Array
     given: Parameters
     alpha: Any
+
+
+def on_host(be: Backend, x: Array) -> bool:
+    """Whether numbers can be looked at without waiting for a device."""
+    return str(be.device(x)).partition(":")[0] in ("None", "cpu")
 
 
 def scaled(be: Backend, fn: Any, x1: Array, x2: Array, params: Any, dtype: str) -> Scaled:
@@ -47,7 +52,7 @@ def scaled(be: Backend, fn: Any, x1: Array, x2: Array, params: Any, dtype: str) 
         b = a if same else (x2 - centre) * rate
     else:
         a, b = x1 * rate, x2 * rate
-    if fn.alphas and str(be.device(x1)).partition(":")[0] in ("None", "cpu"):
+    if fn.alphas and on_host(be, x1):
         alpha = be.number(alpha)
     return Scaled(a, b, rate, given, alpha)
 
