@@ -31,6 +31,7 @@ from typing import Any, NamedTuple
 from cola_core import reasons
 from cola_core.backends import Backend, backend_of
 from cola_core.dispatch import device_kind
+from cola_core.operators import loop_form
 
 from .precision import UNIT_ROUNDOFF, cast, precision_of
 
@@ -142,11 +143,13 @@ def refine(
         *others, status, steps, refinements = state
         open_ = (status != CONVERGED) & (status != NONFINITE)
         status = xp.where(open_, xp.full_like(status, RUNNING), status)
-        run = _compiled() if bk.name == "jax" else _run
+        whole, low, run = A, phase.A_low, _run
+        if bk.name == "jax":
+            whole, low, run = loop_form(A), loop_form(low), _compiled()
         return run(
-            A,
+            whole,
             b,
-            (phase.A_low, phase.scale, phase.P),
+            (low, phase.scale, phase.P),
             (*others, status, steps, refinements),
             target,
             settings=(phase.precision, phase.vectors, phase.limit, phase.restart),
