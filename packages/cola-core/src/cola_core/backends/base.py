@@ -61,6 +61,7 @@ class Backend:
 
     name: str = "abstract"
     xp: Any
+    opens: bool = False  # whether ``door`` may have something to open
     default_float: str = "float64"
 
     def __repr__(self) -> str:

@@ -38,6 +38,7 @@ class TorchBackend(DerivedBackend):
     """See ``Backend``. Randomness: a ``torch.Generator`` on the CPU seeded by the key, then moved."""
 
     name = "torch"
+    opens = True
     xp = xp
 
     def dtype(self, dtype: Any) -> Any:

@@ -96,9 +96,10 @@ def _answer(question: Any, args: tuple[Any, ...], alg: Any, node: Any) -> Any:
 def _gathered(question: Any, args: tuple[Any, ...], alg: Any, chosen: Any) -> Any:
     """The answer of an algorithm that needs all of a spread operand on every device, if the budget allows."""
     refuse_gathering(args[0], repr(chosen), chosen.gathers, alg)
-    be = args[0]._concrete_backend()
-    beside = [x for x in args[1:] if backend_of_type(type(x)) is be]
-    whole = (args[0], *(be.gather(x) if backend_of_type(type(x)) is be else x for x in args[1:]))
+    be: Any = args[0]._concrete_backend()
+    mine = [backend_of_type(type(x)) is be for x in args[1:]]
+    beside = [x for x, own in zip(args[1:], mine, strict=True) if own]
+    whole = (args[0], *(be.gather(x) if own else x for x, own in zip(args[1:], mine, strict=True)))
     with gathering(budget(args[0], alg)):
         answer = getattr(chosen, question.name)(*whole)
     for x in beside:  # a solution lies like the right-hand side that it came with

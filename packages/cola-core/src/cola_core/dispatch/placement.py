@@ -44,6 +44,8 @@ def shards(A: Any) -> int:
             return A.shards
         backend = backend_of_type(type(A))
         return 1 if backend is None else int(backend.shards(A))
+    if A.backend is None or A.backend.name == "numpy":
+        return 1
     known = A.__dict__.get("_shards")
     if known is None:
         known = A.__dict__["_shards"] = max((shards(x) for x in _parts(A)), default=1)

@@ -105,7 +105,7 @@ def reporting(
     if on_failure not in ("warn", "raise", "ignore"):
         raise UnknownNameError(f'on_failure is "warn", "raise" or "ignore", not {on_failure!r}')
     library = getattr(A, "backend", None)
-    if library is not None and (opened := library.door(A, *operands)) is not None:
+    if library is not None and library.opens and (opened := library.door(A, *operands)) is not None:
         with opened:
             return reporting(name, A, compute, return_info, on_failure, check, operands, stacklevel + 1)
     outer, collected = SESSION.get(), COLLECTED.get()

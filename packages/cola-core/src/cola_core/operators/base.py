@@ -382,7 +382,7 @@ class LinearOperator:
 
                 return matmul(self, as_operator(X))
             self._reject_operand(X, be)
-        if (opened := be.door(self, X)) is not None:
+        if be is not None and be.opens and (opened := be.door(self, X)) is not None:
             with opened:
                 return self._apply(X)
         shape = X.shape
@@ -440,7 +440,7 @@ class LinearOperator:
             self._reject_operand(other, be)
         if self.backend is not None and be is not self.backend:
             self._reject_operand(other, be)
-        if be is not None and (opened := be.door(self, other)) is not None:
+        if be is not None and be.opens and (opened := be.door(self, other)) is not None:
             with opened:
                 return self.__rmatmul__(other)
         n = self.shape[-2]
@@ -676,7 +676,8 @@ class LinearOperator:
                 f"{self!r} as a dense matrix needs {size / 2**30:.1f} GiB, above the limit of "
                 f"{limit / 2**30:.1f} GiB. Use products with it, or raise the limit: to_dense(max_bytes=...)."
             )
-        if self.backend is not None and (opened := self.backend.door(self)) is not None:
+        be = self.backend
+        if be is not None and be.opens and (opened := be.door(self)) is not None:
             with opened:
                 return self._to_dense()
         return self._to_dense()
