@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 import warnings
 
 import numpy as np
@@ -10,7 +13,15 @@ import pytest
 import cola_core as cola
 from cola_core import ops
 from cola_core.errors import ConvergenceWarning, NonFiniteError, NotPositiveDefiniteError
-from cola_gpu.krylov import DeviceBlockLanczos, DeviceCG, DeviceLanczos, DeviceLOBPCG, DeviceSLQ, graphs
+from cola_gpu.krylov import (
+    DeviceBlockLanczos,
+    DeviceCG,
+    DeviceLanczos,
+    DeviceLOBPCG,
+    DeviceSLQ,
+    graphs,
+    jacobi,
+)
 from cola_gpu.krylov.jacobi import jacobi_eigh
 
 PAIRS = [
@@ -266,6 +277,47 @@ def test_jacobi_meets_clusters(rng):
             assert np.linalg.norm(G @ V - V * w) < 1e-13 and np.linalg.norm(V.T @ V - np.eye(n)) < 1e-12
 
 
+KERNEL = """
+import numpy as np, torch
+from cola_core.backends import get_backend
+from cola_gpu.krylov import jacobi
+be, rng = get_backend("torch"), np.random.default_rng(0)
+jacobi.kernel_serves = lambda be, A: True
+for n, dtype in ((5, torch.float64), (8, torch.float64), (6, torch.float32)):
+    G = torch.as_tensor(rng.standard_normal((n, n)), dtype=dtype)
+    G = G + G.T
+    w, V = jacobi.jacobi_eigh(be, G)
+    eps = torch.finfo(dtype).eps
+    assert float((G @ V - V * w).norm()) < 100 * n * eps
+    assert float((V.T @ V - torch.eye(n)).norm()) < 100 * n * eps
+    assert bool((w[1:] >= w[:-1]).all()) and not jacobi._BROKEN
+flat, V = jacobi.jacobi_eigh(be, 3 * torch.eye(4))
+assert flat.tolist() == [3.0] * 4 and torch.equal(V.abs().sum(0), torch.ones(4))
+print("done")
+"""
+
+
+def test_jacobi_in_one_launch(monkeypatch):
+    """The Triton kernel, by its interpreter; and a kernel that fails, which array operations replace."""
+    torch = pytest.importorskip("torch")
+    pytest.importorskip("triton")
+    run = subprocess.run(
+        [sys.executable, "-c", KERNEL],
+        env=os.environ | {"TRITON_INTERPRET": "1"},
+        capture_output=True,
+        text=True,
+    )
+    assert run.stdout.strip() == "done", run.stderr[-2000:]
+    be = cola.backends.get_backend("torch")
+    assert not jacobi.kernel_serves(be, torch.eye(3))
+    monkeypatch.setattr(jacobi, "kernel_serves", lambda be, A: True)
+    monkeypatch.setattr(jacobi, "_BROKEN", [])
+    monkeypatch.setitem(sys.modules, "cola_gpu.krylov.jacobi_kernel", None)
+    with graphs.noted() as notes:
+        w, _ = jacobi_eigh(be, torch.diag(torch.tensor([2.0, 1.0])))
+    assert w.tolist() == [1.0, 2.0] and "array operations" in notes[0]
+
+
 # -- stochastic Lanczos quadrature --------------------------------------------------------------------------
 def test_slq(eager, rng):
     d = np.linspace(1, 5, 300)
@@ -385,8 +437,6 @@ def test_torch_looks_once_a_block():
 
 def test_lobpcg_looks_once_a_block(monkeypatch):
     torch = pytest.importorskip("torch")
-    from cola_gpu.krylov import jacobi
-
     # CUDA's way on the CPU, where LAPACK's own report is a look
     monkeypatch.setattr(jacobi, "small_eigh", lambda be, A: jacobi.jacobi_eigh(be, A, sweeps=5))
     A = hidden(cola.PSD(ops.Diagonal(torch.logspace(0, 4, 300, dtype=torch.float64))))
@@ -500,7 +550,7 @@ RECORDED = {
 @pytest.mark.parametrize("name", RECORDED)
 def test_replayed_blocks_are_the_same_steps(monkeypatch, name):
     torch = pytest.importorskip("torch")
-    from cola_gpu.krylov import jacobi, restart
+    from cola_gpu.krylov import restart
 
     monkeypatch.setattr(jacobi, "small_eigh", lambda be, A: jacobi.jacobi_eigh(be, A, sweeps=5))
     monkeypatch.setattr(restart, "COLUMNS", 64)  # several pieces

@@ -11,13 +11,16 @@ from __future__ import annotations
 
 import math
 from functools import cache
+from importlib.util import find_spec
 from typing import Any
 
 import numpy as np
 
 from cola_core.backends import Backend
 
-__all__ = ["LAUNCHES", "jacobi_eigh", "small_eigh", "sweeps_for"]
+from . import graphs
+
+__all__ = ["LAUNCHES", "jacobi_eigh", "kernel_serves", "small_eigh", "sweeps_for"]
 
 Array = Any
 LAUNCHES = 35  # array operations a round
@@ -63,6 +66,11 @@ def jacobi_eigh(be: Backend, A: Array, sweeps: int | None = None) -> tuple[Array
         A = xp.concat([xp.concat([A, pad], axis=1), be.zeros((1, p), A.dtype, device)], axis=0)
         V = be.eye(p, A.dtype, device)
     sweeps = sweeps_for(p) if sweeps is None else sweeps
+    found = _in_one_launch(be, A, sweeps)
+    if found is not None:
+        A, turned = found
+        V = V @ turned
+        sweeps = 0
     rounds = _pairs(be, p, device)
     eye = be.eye(p, A.dtype, device)
     for _ in range(sweeps):
@@ -93,6 +101,35 @@ def _pairs(be: Backend, p: int, device: Any) -> list[tuple[Array, Array]]:
     if key[1].startswith("cuda"):
         _KEPT[key] = made
     return made
+
+
+_BROKEN: list[str] = []
+
+
+def _in_one_launch(be: Backend, A: Array, sweeps: int) -> tuple[Array, Array] | None:
+    """The rotations by the Triton kernel, for real matrices on CUDA where Triton is installed; None where
+    they are array operations. A kernel that fails is not tried again, and that is noted."""
+    if _BROKEN or not kernel_serves(be, A):
+        return None
+    try:
+        from .jacobi_kernel import rotated
+
+        key = A.shape[-1], f"{A.device}, 32 bits"
+        if key not in _KEPT:
+            pairs = be.asarray(_rounds(A.shape[-1]).astype(np.int32), device=A.device)
+            _KEPT[key] = [(pairs, pairs)]
+        return rotated(A, _KEPT[key][0][0], sweeps)
+    except Exception as error:  # noqa: BLE001 - a compiler may fail in any way, and there is another path
+        _BROKEN.append(f"rotations by array operations ({type(error).__name__} in the Triton kernel)")
+        graphs.note(_BROKEN[0])
+        return None
+
+
+def kernel_serves(be: Backend, A: Array) -> bool:
+    """Whether the kernel is for this matrix."""
+    if be.name != "torch" or A.device.type != "cuda" or A.shape[-1] > 64 or be.is_complex(A):
+        return False
+    return A.dtype.itemsize >= 4 and find_spec("triton") is not None
 
 
 def _angles(be: Backend, A: Array, i: Array, j: Array, real: Any) -> tuple[Array, Array, Array]:

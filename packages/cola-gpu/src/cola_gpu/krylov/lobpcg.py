@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
+from importlib.util import find_spec
 from typing import Any, ClassVar
 
 from cola_core import PSD
@@ -86,7 +87,9 @@ class DeviceLOBPCG(LOBPCG):
         k = next(x for x in operands if isinstance(x, int))
         b = self._width(k, A.shape[-1])
         steps = found.matvecs / b
-        if array_library(A) == "torch":  # rotations are many small launches, a fifth of the price in a graph
+        if (
+            array_library(A) == "torch" and find_spec("triton") is None
+        ):  # rotations are many small launches, a fifth of the price in a graph
             rounds = 6 * sweeps_for(b) * b + sweeps_for(3 * b) * 3 * b
             found = replace(found, calls=found.calls + 0.2 * LAUNCHES * rounds * steps)
         return resident(found, steps / self.check_every + 5)
