@@ -72,6 +72,8 @@ kron = np.kron(np.diag(h["e"]), h["K"])
 check("kron", "eKy", lambda e, K, y: cola.kron(Diagonal(e), Dense(K)) @ y, kron @ h["y"])
 check("CG", "Sx", lambda S, x: cola.solve(PSD(Dense(S)), x, cola.CG(tol=1e-11)),
       np.linalg.solve(h["S"], h["x"]), gathers=n)
+check("Lanczos", "S", lambda S: cola.eigmax(PSD(Dense(S)), cola.Lanczos(tol=1e-10)),
+      np.linalg.eigvalsh(h["S"])[-1], False, lie=(), gathers=n)
 """
 
 

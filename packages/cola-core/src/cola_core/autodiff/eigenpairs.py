@@ -90,7 +90,8 @@ def singular_triples(
         return s, be.xp.concat([U, V], axis=-2), aux
 
     s, X, aux = _differentiated(be, _Triples(be, tol, method, None), stacked, (Augmented(A),))
-    return X[:m], s, X[m:], aux
+    U, V = be.parted(X, m)
+    return U, s, V, aux
 
 
 def _differentiated(be: Backend, formula: Any, run: Any, inputs: tuple[Any, ...]) -> Any:

@@ -199,6 +199,10 @@ class Backend:
         """``xp.reshape``; on JAX blocks that lie on different devices stay there where they can."""
         return self.xp.reshape(x, shape)
 
+    def parted(self, x: Array, m: int) -> tuple[Array, Array]:
+        """The first m rows and the others; on JAX also of rows that explicit axes spread."""
+        return x[..., :m, :], x[..., m:, :]
+
     def norm1(self, x: Array) -> Any:
         """The 1-norm of a matrix, the largest sum of a column."""
         return self.xp.max(self.xp.sum(self.xp.abs(x), axis=-2), axis=-1)

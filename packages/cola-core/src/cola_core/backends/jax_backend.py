@@ -110,6 +110,11 @@ class JaxBackend(DerivedBackend):
     def reshape(self, x: Array, shape: tuple[int, ...]) -> Array:
         return jax_sharding.reshape(x, shape)
 
+    def parted(self, x: Array, m: int) -> tuple[Array, Array]:
+        # indices of an array that is at hand become a gather, which does not know how its result lies
+        cut = jax.lax.slice_in_dim
+        return cut(x, 0, m, axis=x.ndim - 2), cut(x, m, x.shape[-2], axis=x.ndim - 2)
+
     def put(self, x: Array, index: Any, value: Array) -> Array:
         return jax_sharding.put(x, index, value)
 

@@ -183,9 +183,9 @@ def automatic(fn: Any, args: Any, kwargs: Any) -> Any:
     for A in args:  # an operator whose arrays are whole may still spread what it multiplies
         if hasattr(A, "_matvec") and len(A.shape) == 2:
             made = jax.eval_shape(lambda A: A @ jnp.zeros(A.shape[-1], A.dtype), A)
-            names = getattr(getattr(made.sharding, "spec", None), "__iter__", tuple)()
-            if (name := next((name for name in names if name is not None), None)) is not None:
-                lies[A.shape[-2]] = name
+            found = [name for name in getattr(made.sharding, "spec", None) or () if name is not None]
+            if found:
+                lies[A.shape[-2]] = found[0]
     for x in arrays:
         lies.update({s: names for s, names in zip(x.shape, _spec(x), strict=True) if names is not None})
 

@@ -138,9 +138,9 @@ class SpreadToeplitz(OnDevices, LinearOperator):
 
     column: Array
     row: Array | None = None
-    periodic: bool = static(False)
-    mesh: Any = static(None)
-    axes: tuple[str, ...] = static(())
+    periodic: bool = static(default=False)
+    mesh: Any = static(default=None)
+    axes: tuple[str, ...] = static(default=())
 
     def _check(self) -> None:
         object.__setattr__(self, "axes", (self.axes,) if isinstance(self.axes, str) else tuple(self.axes))

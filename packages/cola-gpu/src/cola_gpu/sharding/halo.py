@@ -160,7 +160,9 @@ def spread_banded(A: Any, layout: Layout) -> Any:
     else:
         diagonals = (A.alpha, A.beta, A.upper)
         lines = [jnp.pad(d, (max(-k, 0), max(k, 0))) for k, d in zip((-1, 0, 1), diagonals, strict=True)]
-    made = Stencil(jnp.stack(lines), offsets, (n,), declared=A.declared | (A.properties & SELF))
+    made = Stencil(
+        jnp.stack(lines), tuple((k,) for k in offsets), (n,), declared=A.declared | (A.properties & SELF)
+    )
     layout.remark(f"{type(A).__name__} became a Stencil of {len(offsets)} offsets")
     return spread_stencil(made, layout)
 

@@ -127,8 +127,8 @@ class SpreadKronecker(_Spread, Kronecker):
     """
 
     Ms: tuple[LinearOperator, ...]
-    mesh: Any = static(None)
-    axes: tuple[str, ...] = static(())
+    mesh: Any = static(default=None)
+    axes: tuple[str, ...] = static(default=())
 
     def __init__(self, *Ms: LinearOperator, mesh: Any, axes: Any, declared: frozenset[Any] = frozenset()):
         object.__setattr__(self, "mesh", mesh)
@@ -143,8 +143,8 @@ class SpreadKronSum(_Spread, KronSum):
     """``KronSum`` of factors on all devices, for vectors whose rows are spread; see ``SpreadKronecker``."""
 
     Ms: tuple[LinearOperator, ...]
-    mesh: Any = static(None)
-    axes: tuple[str, ...] = static(())
+    mesh: Any = static(default=None)
+    axes: tuple[str, ...] = static(default=())
 
     def __init__(self, *Ms: LinearOperator, mesh: Any, axes: Any, declared: frozenset[Any] = frozenset()):
         object.__setattr__(self, "mesh", mesh)
