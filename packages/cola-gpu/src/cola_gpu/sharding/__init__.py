@@ -2,11 +2,12 @@
 
 ``shard(A, mesh)`` puts the arrays of an operator onto the devices of a mesh, with a layout for each class of
 operators (the table in ``table``), and returns an operator of the same shape and the same entries. Where
-communication has to be controlled it is a subclass whose products say what is sent (``RowBlockDense``,
-``RowBlockSparse``, ``RingKernel``); all else stays the class it was. Every algorithm of the core runs on it
-unchanged. ``shard_report(A)`` says for each array how it lies, how many bytes each device holds, and, where
-it is copied onto every device, why. ``shard_vector(b, mesh)`` lays a vector as products expect it and return
-it. ``check_sharded`` holds products to bounds on communication and memory.
+communication has to be controlled it is an operator whose products say what is sent (``RowBlockDense``,
+``RowBlockSparse``, ``RingKernel``, ``SpreadKronecker``, ``SpreadToeplitz``, ``Stencil``); all else stays the
+class it was. Every algorithm of the core runs on it unchanged. ``shard_report(A)`` says for each array how it
+lies, how many bytes each device holds, and, where it is copied onto every device, why. ``shard_vector(b,
+mesh)`` lays a vector as products expect it and return it. ``check_sharded`` holds products to bounds on
+communication and memory.
 
 Vectors: a vector whose length the number of devices divides lies in rows over the mesh, and ``A @ x`` lies
 like ``x`` for square A. JAX cannot spread an array over a number of devices that does not divide its length;
