@@ -29,6 +29,7 @@ def command(*words):
         "cola_gpu.cg",
         "cola_gpu.gmres_ir",
         "cola_gpu.bench.run",
+        "cola_gpu.sharding.stack",
     ],
 )
 def test_import_is_light(module):

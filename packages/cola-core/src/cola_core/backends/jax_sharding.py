@@ -112,14 +112,19 @@ def index_add(rows: Any, values: Any, m: int) -> Any:
 
 
 def diagonal(x: Any, k: int) -> Any:
-    """The k-th diagonal of the last two axes; rows that are spread over explicit axes keep it where it is."""
+    """The k-th diagonal of the last two axes. Of rows (columns) that are spread over explicit axes every
+    device picks its own entries, and a square matrix's main diagonal stays where they are."""
     rows, columns = _spec(x)[-2:]
     if rows is None and columns is None:
         return jnp.linalg.diagonal(x, offset=k)
-    if columns is not None or k or x.shape[-1] != x.shape[-2]:
-        return jnp.linalg.diagonal(gather(x), offset=k)
-    places = jnp.arange(x.shape[-1])
-    return jnp.sum(jnp.where(places[:, None] == places, x, jnp.zeros((), x.dtype)), axis=-1)
+    m, n = x.shape[-2:]
+    on = jnp.arange(m)[:, None] + k == jnp.arange(n)
+    found = jnp.sum(jnp.where(on, x, jnp.zeros((), x.dtype)), axis=-2 if rows is None else -1)
+    length = max(min(m, n - k) if k >= 0 else min(m + k, n), 0)
+    if length == found.shape[-1]:
+        return found
+    start = max(k, 0) if rows is None else max(-k, 0)
+    return gather(found)[..., start : start + length]
 
 
 def reshape(x: Any, shape: tuple[int, ...]) -> Any:

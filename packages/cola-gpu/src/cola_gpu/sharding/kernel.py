@@ -81,6 +81,15 @@ class RingKernel(OnDevices, ops.Kernel):
         keep = frozenset(p for p in (PSD, SelfAdjoint) if same and self.isa(p))
         return self._plain(first, None if alone else second, self.params).replace(declared=keep)
 
+    def diagonal(self, k: int = 0) -> Any:
+        """The k-th diagonal; but for the main one of a square matrix, of points that every device has."""
+        m, n = self.shape[-2:]
+        if self.backend is None or self.backend.name != "jax" or (k == 0 and m == n):
+            return super().diagonal(k)
+        x1 = whole(self.x1, self.mesh, self.axes)
+        x2 = None if self.x2 is None else whole(self.x2, self.mesh, self.axes)
+        return self._plain(x1, x2, self.params).diagonal(k)
+
     def _to_dense(self) -> Any:
         if self.backend is None or self.backend.name != "jax" or self.batch_shape:
             return super()._to_dense()

@@ -14,7 +14,9 @@ import jax.numpy as jnp
 
 from cola_core import ops
 from cola_core.cost import Cost
+from cola_core.linalg import diag, trace
 from cola_core.ops import static
+from cola_core.plugins import Registrar, RuleBook
 
 from .placing import OnDevices, pieces, whole
 from .table import Layout, sharder
@@ -89,6 +91,29 @@ class Padded(OnDevices, ops.LinearOperator):
 
     def _dense_cost(self) -> Cost:
         return self.A.dense_cost
+
+
+RULES = RuleBook()
+
+
+@RULES.rule(diag, (Padded,), id="diag/padded", source="a corner's diagonal", complexity="that of A")
+def diag_padded(A: Any, k: int, *, alg: Any) -> Any:
+    """The beginning of the diagonal of what was extended."""
+    m, n = A.size
+    length = max(min(m, n - k) if k >= 0 else min(m + k, n), 0)
+    return A._concrete_backend().gather(diag(A.A, k, alg))[..., :length]
+
+
+@RULES.rule(trace, (Padded,), id="trace/padded", source="sum of the diagonal", complexity="that of diag")
+def trace_padded(A: Any, *, alg: Any) -> Any:
+    """What was added counts for nothing."""
+    return A.xp.sum(diag(A, 0, alg), axis=-1)
+
+
+# here and not with the plugin, which must not import JAX; there are no such operators before this is imported
+_REGISTRAR = Registrar("gpu-sharding")
+_REGISTRAR.include(RULES)
+_REGISTRAR.commit()
 
 
 @sharder(Padded)
