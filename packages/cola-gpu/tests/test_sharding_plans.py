@@ -22,6 +22,9 @@ mesh = jax.make_mesh((p,), ("rows",), axis_types=(AxisType.Auto,))
 put = lambda *shape: jnp.asarray(rng.standard_normal(shape))
 rows, cols = np.arange(n).repeat(3), (np.arange(n)[:, None] + [0, 1, 5]).ravel() % n
 order = np.lexsort((cols, rows))
+# the first operator of a process that is spread: JAX has to know its new class
+first = shard(cola.PSD(ops.Sparse(jnp.ones(n), np.arange(n), np.arange(n), (n, n))), mesh)
+assert len(jax.tree.leaves(first)) >= 3
 dense = ops.Dense(put(n, n))
 numbers = {
     "dense": (dense, n * (p - 1) / p),

@@ -17,7 +17,14 @@ from ..errors import AmbiguousRuleError, NoRuleError, UnknownNameError
 from ..profile import profile
 from .communication import priced
 from .facts import facts
-from .gathering import budget, gathered_bytes, gathering, mebibytes, refuse_gathering
+from .gathering import (
+    budget,
+    gathered_bytes,
+    gathering,
+    mebibytes,
+    note_gathering,
+    refuse_gathering,
+)
 from .placement import device_kind, shards
 from .registry import REGISTRY, AlgorithmEntry
 from .rule import Provenance, Rule
@@ -95,7 +102,7 @@ def _answer(question: Any, args: tuple[Any, ...], alg: Any, node: Any) -> Any:
 
 def _gathered(question: Any, args: tuple[Any, ...], alg: Any, chosen: Any) -> Any:
     """The answer of an algorithm that needs all of a spread operand on every device, if the budget allows."""
-    refuse_gathering(args[0], repr(chosen), chosen.gathers, alg)
+    note_gathering(refuse_gathering(args[0], repr(chosen), chosen.gathers, alg))
     be: Any = args[0]._concrete_backend()
     mine = [backend_of_type(type(x)) is be for x in args[1:]]
     beside = [x for x, own in zip(args[1:], mine, strict=True) if own]

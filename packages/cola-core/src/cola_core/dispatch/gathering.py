@@ -85,7 +85,11 @@ def refuse_gathering(A: Any, method: str, what: str = "entries", alg: Any = None
 def report_gathering(A: Any) -> None:
     """As ``refuse_gathering``, for a factorisation that is about to begin; what is gathered goes into the
     Info of the question."""
-    needed = refuse_gathering(A, "a dense factorisation")
+    note_gathering(refuse_gathering(A, "a dense factorisation"))
+
+
+def note_gathering(needed: float) -> None:
+    """So many bytes are gathered for the question that is being answered."""
     current = SESSION.get()
     if current is not None:
         current.gathered = max(current.gathered, needed)
@@ -110,7 +114,7 @@ def _refusal(A: Any, method: str, needed: float, limit: float) -> str:
     """The message."""
     return (
         f"{method} of {A!r}: the operator of shape {tuple(A.shape)} is spread over {shards(A)} devices, and "
-        f"a dense factorisation would gather {mebibytes(needed)} MiB onto every device; the budget is "
+        f"a factorisation would gather {mebibytes(needed)} MiB onto every device; the budget is "
         f"{mebibytes(limit)} MiB. Use an algorithm made of products, which leaves it where it is: CG() or "
         "MINRES() to solve, Lanczos() for eigenpairs and functions, SLQ() for log-determinants and traces, "
         "RandomizedSVD() for singular values. Or allow the copy: Auto(memory=bytes), "

@@ -28,7 +28,7 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from cola_core import ops
 from cola_core.errors import BackendError
-from cola_core.pytree import map_leaves, tree_leaves
+from cola_core.pytree import map_leaves, register_pytrees, tree_leaves
 
 from .placing import axes_of, pieces, row_spec
 from .report import ShardReport, leaf_report, named_leaves
@@ -191,6 +191,7 @@ def shard(
         )
     for name in _FILES:
         import_module(f".{name}", __package__)
+    register_pytrees()  # JAX is told of the classes of these files
     layout = Layout(mesh, axes, dict(specs or {}))
     paths = {path for path, _ in named_leaves(A)}
     unknown = sorted(layout.specs.keys() - paths)
