@@ -8,6 +8,7 @@ from cola_core.testing import Capabilities, Case, closed, only
 
 from .kernels.conformance import kernel_cases
 from .lapack.conformance import lapack_case
+from .sharding.conformance import sharding_cases
 
 __all__ = ["cases"]
 
@@ -35,6 +36,7 @@ def cases() -> list[Case]:
         lapack_case(),
         *_device_krylov(),
         *kernel_cases(),
+        *sharding_cases(),
     ]
 
 
