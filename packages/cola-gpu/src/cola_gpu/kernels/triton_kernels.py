@@ -18,7 +18,8 @@ __all__ = ["gradient_kernel", "product_kernel"]
 def _distances(at, bt, n, m, rows, cols, rmask, cmask, D: tl.constexpr, BM: tl.constexpr, BN: tl.constexpr):
     """u (BM, BN), kept below where the Matern functions would multiply infinity by zero."""
     u = tl.zeros([BM, BN], dtype=tl.float32)
-    for k in tl.static_range(D):
+    # eight written out at a time: written out in full, the program takes minutes to compile at D = 64
+    for k in tl.range(0, D, loop_unroll_factor=8):
         a = tl.load(at + k * n + rows, mask=rmask, other=0.0)
         b = tl.load(bt + k * m + cols, mask=cmask, other=0.0)
         gap = a[:, None] - b[None, :]
@@ -163,7 +164,7 @@ def gradient_kernel(
         if CODE == 4:
             slope += tl.sum(weights * f * (u / (1.0 + u) - _log1p(u)), axis=1)
         s = 2.0 * weights * _slope(u, f, alpha, CODE)
-        for k in tl.static_range(D):
+        for k in tl.range(0, D, loop_unroll_factor=8):
             a = tl.load(at + k * n + rows, mask=rmask, other=0.0)
             b = tl.load(bt + k * m + cols, mask=cmask, other=0.0)
             part = tl.sum(s * (a[:, None] - b[None, :]), axis=1)

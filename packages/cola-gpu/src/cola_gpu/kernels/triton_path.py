@@ -23,6 +23,11 @@ __all__ = ["gradients", "product"]
 
 MOST_COLUMNS = 64  # of V in one program
 MOST_NUMBERS = 2**31 - 2**16  # that 32 bits count
+# rows, columns and warps of a program, to be tried; larger blocks of gradients spill, and compile for minutes
+SIZES = {
+    "product": ((32, 64, 4), (64, 64, 4), (128, 32, 4), (128, 64, 8), (64, 128, 8)),
+    "gradient": ((32, 32, 4), (32, 64, 4), (64, 32, 4), (64, 64, 8)),
+}
 SMALL = {"BM": 32, "BN": 32}  # in the interpreter: several blocks, where the tests are small
 
 
@@ -123,7 +128,6 @@ def _kernel(name: str, interpreted: bool) -> Any:
         return plain
     import triton
 
-    sizes = [(32, 64, 4), (64, 64, 4), (128, 32, 4), (128, 64, 4), (128, 64, 8), (128, 128, 8)]
-    configs = [triton.Config({"BM": i, "BN": j}, num_warps=w, num_stages=2) for i, j, w in sizes]
+    configs = [triton.Config({"BM": i, "BN": j}, num_warps=w, num_stages=2) for i, j, w in SIZES[name]]
     # the sizes of the problem belong to it roughly only: one measurement for all long ones
     return triton.autotune(configs=configs, key=["D", "CODE", "BR"])(plain)
