@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from typing import Any
 
 import numpy as np
 import pytest
@@ -21,6 +22,38 @@ def test_host(backend):
     assert device_kind(A) == "cpu" and shards(A) == 1
     assert device_kind(cola.ops.Identity(3)) == "cpu" and shards(cola.ops.Zero((2, 2))) == 1
     assert device_kind(backend.asarray(np.ones(2))) == "cpu"
+
+
+@cola.ops.operator
+class Parameters:
+    """What an operator of a plugin may hold beside arrays: a pytree that is no operator."""
+
+    width: Any
+    parts: tuple[Any, ...] = ()
+
+
+@cola.ops.operator
+class Scaled(cola.ops.LinearOperator):
+    """An array times a parameter that lies in another's."""
+
+    parameters: Parameters
+    array: Any
+
+    def _shape(self):
+        return self.array.shape
+
+    def _matmat(self, X):
+        return self.parameters.parts[0].width * (self.array @ X)
+
+
+def test_parameters_held_as_a_pytree(backend):
+    entries = [backend.asarray(np.array(v)) for v in (3.0, 2.0)]
+    A = Scaled(Parameters(entries[0], (Parameters(entries[1]),)), backend.asarray(np.eye(4)))
+    S = cola.PSD(A + cola.ops.Identity(4))
+    assert shards(A) == shards(S) == 1 and device_kind(S) == "cpu"
+    b = backend.asarray(np.ones(4))
+    assert cola.explain(cola.solve, S, b).as_dict()["by"]
+    assert np.allclose(backend.to_numpy(cola.solve(S, b)), 1 / 3)
 
 
 def test_torch_devices():

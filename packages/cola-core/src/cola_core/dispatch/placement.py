@@ -15,6 +15,8 @@ from .session import SESSION
 
 __all__ = ["device_kind", "placed", "shards"]
 
+_UNKNOWN = object()
+
 
 def device_kind(A: Any) -> str:
     """``"cpu"``, ``"cuda"`` (any GPU of JAX, too), ``"tpu"``, ``"mps"``, ...: of an operator or an array.
@@ -44,7 +46,10 @@ def shards(A: Any) -> int:
             return A.shards
         backend = backend_of_type(type(A))
         return 1 if backend is None else int(backend.shards(A))
-    if A.backend is None or A.backend.name == "numpy":
+    backend = getattr(A, "backend", _UNKNOWN)  # parameters that an operator holds as a pytree have none
+    if backend is _UNKNOWN:
+        return max((shards(x) for x in _parts(A)), default=1)
+    if backend is None or backend.name == "numpy":
         return 1
     known = A.__dict__.get("_shards")
     if known is None:
