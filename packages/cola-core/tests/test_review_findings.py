@@ -183,3 +183,18 @@ def test_algorithms_that_know_no_singular_values_are_refused():
 
 def test_a_quadratic_form_with_an_inverse_is_explained():
     assert "solve" in str(cola.explain(cola.inv_quad, cola.PSD(np.eye(2)), np.ones(2)))
+
+
+def test_dependent_first_vectors_are_replaced(backend):
+    """Zero vectors had residual zero, and their place in the spectrum, beyond its end, was an eigenvalue."""
+    first = backend.asarray(np.eye(10)[:, [0, 0]])
+    for entries, which, want in (
+        (np.arange(1.0, 11), "LA", [9, 10]),
+        (np.r_[np.ones(5), np.arange(2.0, 7)], "SA", [1, 1]),
+    ):
+        A = dense(backend, np.diag(entries), PSD)
+        (w, V), info = cola.eigh(A, 2, which, cola.LOBPCG(x0=first, guard=0), return_info=True)
+        assert info.converged
+        np.testing.assert_allclose(backend.to_numpy(w), want, rtol=1e-6)
+        V = backend.to_numpy(V.to_dense())
+        np.testing.assert_allclose(V.T @ V, np.eye(2), atol=1e-10)

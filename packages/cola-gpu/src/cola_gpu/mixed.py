@@ -143,7 +143,7 @@ class MixedPrecisionSolver(Algorithm):
         with np.errstate(all="ignore"), full_precision(bk):
             phases, names = self._phases(bk, A, rhs, work, adjoint)
             x = bk.xp.zeros_like(rhs) if x0 is None else x0
-            return (*refine(bk, A, rhs, x, phases, tol), names)
+            return (*refine(bk, A, rhs, x, phases, tol, x0 is not None), names)
 
     def _limits(self, n: int, phases: int, default: int) -> list[int]:
         """Steps after which each phase ends: it may take an equal share of all, and what the ones before have
@@ -185,7 +185,7 @@ class MixedPrecisionSolver(Algorithm):
             return None
         x0 = bk.asarray(self.x0)
         x0 = x0 if len(x0.shape) > 1 else x0[:, None]
-        if tuple(x0.shape[-2:]) != tuple(columns.shape[-2:]):
+        if x0.shape[-2] != columns.shape[-2] or x0.shape[-1] not in (1, columns.shape[-1]):
             raise ShapeError(
                 f"{self._name}(x0=...) has shape {tuple(x0.shape)}, the right-hand side "
                 f"{tuple(columns.shape)}"

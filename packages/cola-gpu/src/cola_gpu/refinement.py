@@ -50,7 +50,7 @@ __all__ = [
 
 Array = Any
 
-RUNNING, CONVERGED, STALLED, CURVATURE, OVERFLOW, NONFINITE, BUDGET = range(7)
+RUNNING, CONVERGED, STALLED, CURVATURE, OVERFLOW, NONFINITE, BUDGET, RANGE = range(8)
 REASONS = {
     RUNNING: "iteration limit reached",
     CONVERGED: "converged",
@@ -59,6 +59,7 @@ REASONS = {
     OVERFLOW: "overflow: a product with the operator was not finite",
     NONFINITE: "non-finite: the operator or the right-hand side has NaN or infinite entries",
     BUDGET: "iteration limit reached",
+    RANGE: "the solution leaves the range of its dtype: scale the right-hand side, or use a higher precision",
 }
 
 CORE = {  # the same in the numbers of the core
@@ -69,6 +70,7 @@ CORE = {  # the same in the numbers of the core
     OVERFLOW: reasons.NONFINITE,
     NONFINITE: reasons.NONFINITE,
     BUDGET: reasons.RUNNING,
+    RANGE: reasons.NONFINITE,
 }
 
 LOOK = 8
@@ -113,10 +115,16 @@ class Outcome(NamedTuple):
 
 
 def refine(
-    bk: Backend, A: Any, b: Array, x: Array, phases: list[Callable[[], Phase]], tol: float
+    bk: Backend,
+    A: Any,
+    b: Array,
+    x: Array,
+    phases: list[Callable[[], Phase]],
+    tol: float,
+    guessed: bool = False,
 ) -> tuple[Array, Outcome]:
     """Solve `A x = b` for b, x (*batch, n, k) through the phases in turn; `tol` bounds `|b - A x| / |b|` per
-    column.
+    column. guessed: x is more than zeros; columns whose residual is not finite start from zero instead.
 
     phases: functions that make them, called when their turn comes. Cost per step: one product of the phase
     and about ten vector operations (GMRES: those with its basis); per refinement one product with A. A column
@@ -132,6 +140,8 @@ def refine(
     norm_b = bk.norm(b)
     r = b - A @ x
     rnorm = bk.norm(r)
+    if guessed:
+        x, r, rnorm = _without_wild_guesses(bk, A, b, x, r, rnorm)
     target = tol * norm_b
     status = select(xp, [(~xp.isfinite(rnorm), NONFINITE), (rnorm <= target, CONVERGED)], rnorm)
     none = bk.astype(xp.sum(xp.zeros_like(status)), "int32")
@@ -173,10 +183,43 @@ def refine(
         else:
             state = attempt(number, state)
     x, _, rnorm, status, steps, refinements = state
-    residuals = rnorm / xp.where(zero, xp.ones_like(norm_b), norm_b)
     lost = (status == NONFINITE)[..., None, :]
-    x = xp.where(lost, xp.full_like(x, xp.nan), x * size[..., None, :])
+    x, rnorm, status = _returned(bk, A, b, x, rnorm, status, size, target)
+    residuals = rnorm / xp.where(zero, xp.ones_like(norm_b), norm_b)
+    x = xp.where(lost, xp.full_like(x, xp.nan), x)
     return x, Outcome(residuals, status, steps, refinements, none + promotions)
+
+
+def _without_wild_guesses(
+    bk: Backend, A: Any, b: Array, x: Array, r: Array, rnorm: Array
+) -> tuple[Array, Array, Array]:
+    """x, r, |r| with zeros for the guesses of columns whose residual is not finite."""
+    xp = bk.xp
+    wild = ~xp.isfinite(rnorm)
+    if bk.is_concrete(wild) and not bool(xp.any(wild)):
+        return x, r, rnorm
+    x = xp.where(wild[..., None, :], xp.zeros_like(x), x)
+    r = b - A @ x
+    return x, r, bk.norm(r)
+
+
+def _returned(
+    bk: Backend, A: Any, b: Array, x: Array, rnorm: Array, status: Array, size: Array, target: Array
+) -> tuple[Array, Array, Array]:
+    """`size * x` and its residual and status: those of x, but where the numbers that are returned leave the
+    range of the dtype. What overflows is infinite and no solution, what underflows has another residual."""
+    xp = bk.xp
+    out = x * size[..., None, :]
+    kept = xp.all(out / size[..., None, :] == x, axis=-2)
+    fine = xp.all(xp.isfinite(out), axis=-2)
+    usual = kept | (status == NONFINITE)
+    if bk.is_concrete(usual) and bool(xp.all(usual)):
+        return out, rnorm, status
+    back = xp.where(fine[..., None, :], out / size[..., None, :], xp.zeros_like(x))
+    anew = xp.where(fine, bk.norm(b - A @ back), xp.full_like(rnorm, xp.inf))
+    left = xp.where(status == CONVERGED, xp.full_like(status, RANGE), status)
+    judged = xp.where(anew <= target, xp.full_like(status, CONVERGED), left)
+    return out, xp.where(usual, rnorm, anew), xp.where(usual, status, judged)
 
 
 def core_codes(bk: Backend, status: Array) -> Array:

@@ -10,6 +10,7 @@ from ..backends.base import Array, Backend
 from ..errors import ShapeError
 from ..properties import PSD, SelfAdjoint
 from ..pytree import map_leaves
+from .block_basis import alive, extend, independent
 from .eigenpairs import PairIteration
 from .iteration import as_preconditioner
 
@@ -62,17 +63,31 @@ def extreme(A: Any, which: str, method: str) -> bool:
 
 
 def first_block(be: Any, A: Any, x0: Any, key: Any, width: int, method: str) -> Array:
-    """The vectors given, filled up with random ones, to (n, width)."""
+    """The vectors given, filled up with random ones, to (n, width); random ones also in place of dependent
+    vectors, where values can be looked at."""
     n = A.shape[-1]
     X = be.normal(key, (n, width), A.dtype, A.device)
     if x0 is None:
-        return X
+        return _filled(be, X) if width == n else X
     given = be.asarray(x0.to_dense() if hasattr(x0, "to_dense") else x0)
     given = given[:, None] if given.ndim == 1 else given
     if given.ndim != 2 or given.shape[0] != n:
         raise ShapeError(f"{method}(x0=...) has shape {tuple(given.shape)}; {n} rows are needed for {A!r}.")
     given = be.astype(given, A.dtype)[:, :width]
-    return be.xp.concat([given, X[:, given.shape[1] :]], axis=-1)
+    return _filled(be, be.xp.concat([given, X[:, given.shape[1] :]], axis=-1))
+
+
+def _filled(be: Any, X: Array) -> Array:
+    """X, or an orthonormal block that spans what X does and more, where columns of X are dependent."""
+    if 0 in X.shape or not be.is_concrete(X):
+        return X
+    found = independent(be, X)
+    lives = alive(be, found)
+    if bool(be.xp.all(lives)):
+        return X
+    # the dead stand in front, in what is added at the end
+    fresh = extend(be, found, be.normal(7919, tuple(X.shape), X.dtype, be.device(X)))
+    return be.xp.where(lives, found, be.xp.flip(fresh, axis=-1))
 
 
 def ready(be: Any, P: Any, X: Array) -> None:

@@ -57,6 +57,7 @@ def _iterate(
     rho = _real(be, be.inner(R, Z))
     rnorm = be.norm(R)
     one, zero = xp.ones_like(rho), xp.zeros_like(rho)
+    floor = xp.where(bnorm > 0, bnorm, float(xp.finfo(bnorm.dtype).smallest_normal) * one)
     code = xp.where(rnorm <= target, CONVERGED, RUNNING)
     if P is not None:
         code = xp.where((code == RUNNING) & ~(rho > 0), BAD_PRECONDITIONER, code)
@@ -95,7 +96,8 @@ def _iterate(
         """Grown in a direction that A annihilates, so far that its residual is rounding error."""
         if P is not None:  # the norm known is that of P A
             return xp.zeros_like(code, dtype=xp.bool)
-        return be.norm(X) * norm_of(growth) * eps > 0.01 * bnorm
+        # one factor first: the square of |X| alone may overflow where A is tiny
+        return be.norm(X * be.astype(norm_of(growth) * eps / floor, X.dtype)[..., None, :]) > 0.01
 
     def null(D: Array, Q: Array, curvature: Array, growth: Any) -> Array:
         """Whether ``Q = A D`` and the curvature vanish beside ``|A|``: D is a null direction, to what
@@ -164,7 +166,11 @@ def _iterate(
     told = (
         replayed(be, coefficients, "cg") if growth is None else cg_facts(xp, growth[0]) if estimates else {}
     )
-    told = {**told, "lengths": be.norm(X), "column_iterations": xp.where(code == RUNNING, step, made)}
+    told = {
+        **told,
+        "lengths": be.frobenius(X, axis=-2),
+        "column_iterations": xp.where(code == RUNNING, step, made),
+    }
     rnorm = xp.where(runaway(X, growth), inf * one, rnorm)
     return best.better(be, X, rnorm), step, step + products, code, told
 

@@ -62,11 +62,15 @@ def _iterate(
         R = AX - metric(X) * be.astype(w, X.dtype)
         return R, be.norm(R) / _safe(be, be.norm(X))
 
-    def verdict(step: Any, norms: Array, scale: Array) -> Array:
-        worst = xp.max(norms[:k])
-        code = xp.where(worst <= tol * scale, CONVERGED, RUNNING)
-        code = xp.where(xp.isfinite(xp.max(norms)), code, NONFINITE)
-        return be.astype(observe(be, watch, step, worst, code), "int32")
+    def judged(X: Array, norms: Array, scale: Array) -> Array:
+        # a dead column has no residual, and is no vector
+        met = (xp.max(norms[:k]) <= tol * scale) & xp.all(alive(be, X)[:k])
+        code = xp.where(met, CONVERGED, RUNNING)
+        return be.astype(xp.where(xp.isfinite(xp.max(norms)), code, NONFINITE), "int32")
+
+    def verdict(step: Any, X: Array, norms: Array, scale: Array) -> Array:
+        code = judged(X, norms, scale)
+        return be.astype(observe(be, watch, step, xp.max(norms[:k]), code), "int32")
 
     def running(state: Any) -> Any:
         return (state[-1] == RUNNING) & (state[0] < limit)
@@ -91,11 +95,10 @@ def _iterate(
         X, AX, D, AD = (be.matmul(M, N) for M, N in ((S, C), (AS, C), (S, E), (AS, E)))
         w = w[:b]
         R, norms = residual(X, AX, w)
-        return step + 1, X, AX, D, AD, R, w, norms, scale, verdict(step + 1, norms, scale)
+        return step + 1, X, AX, D, AD, R, w, norms, scale, verdict(step + 1, X, norms, scale)
 
     R, norms = residual(X, AX, w)
-    code = xp.where(xp.max(norms[:k]) <= tol * scale, CONVERGED, RUNNING)
-    code = be.astype(xp.where(xp.isfinite(xp.max(norms)), code, NONFINITE), "int32")
+    code = judged(X, norms, scale)
     state = be.while_loop(running, body, (0, X, AX, D, AD, R, w, norms, scale, code))
     return state[6][:k], state[1][:, :k], state[0], state[8], state[9]
 
