@@ -7,7 +7,7 @@ import warnings
 import numpy as np
 import pytest
 
-from cola_core.errors import UnreliableResultWarning
+from cola_core.errors import BackendError, UnreliableResultWarning
 from cola_gpu import lapack
 
 
@@ -216,3 +216,61 @@ def test_a_basis_dependent_loss_at_a_tie_is_reported(backend, rng):
     assert float(lapack.syevd_skipped(U, lam, Ubar)) > 0.1
     with pytest.warns(UnreliableResultWarning, match="arbitrary basis"):
         lapack.syevd_backward(U, lam, Ubar, lam)
+
+
+@pytest.mark.parametrize("shape", [(3, 5), (60, 70)])
+def test_a_cotangent_may_be_a_factor_that_is_overwritten(backend, rng, shape):
+    m, n = shape
+    Q, L = lapack.gelqf(rng.standard_normal(shape))
+    Q, L, Lbar = np.ascontiguousarray(Q), np.ascontiguousarray(L), rng.standard_normal((m, m))
+    want = lapack.gelqf_backward(Q, L, Q.copy(), Lbar)
+    q = backend.asarray(Q.copy())
+    if backend.name == "jax":
+        with pytest.raises(BackendError, match="donate_argnums"):
+            lapack.gelqf_backward(q, backend.asarray(L), q, backend.asarray(Lbar), overwrite=True)
+        return
+    found = lapack.gelqf_backward(q, backend.asarray(L), q, backend.asarray(Lbar), overwrite=True)
+    assert found is q
+    np.testing.assert_allclose(backend.to_numpy(found), want, atol=1e-12 * np.abs(want).max())
+    L = backend.asarray(np.tril(rng.standard_normal((m, m))) + 10 * np.eye(m))
+    eye, copy = backend.asarray(np.eye(m)), backend.asarray(backend.to_numpy(L).copy())
+    want = backend.to_numpy(lapack.gelqf_backward(eye, copy, copy, copy))
+    found = backend.to_numpy(lapack.gelqf_backward(eye, L, L, copy, overwrite=True))
+    np.testing.assert_allclose(found, want, atol=1e-12 * np.abs(want).max())
+
+
+def test_what_stands_in_the_ignored_triangle_of_a_cotangent_does_not_matter(backend, rng):
+    """The logarithm of a factor, say, has an infinite cotangent where the factor is zero."""
+    S = rng.standard_normal((4, 4))
+    Q, L = (backend.asarray(np.ascontiguousarray(x)) for x in lapack.gelqf(S))
+    Lbar = rng.standard_normal((4, 4))
+    wild = backend.asarray(np.where(np.triu(np.ones((4, 4)), 1) > 0, np.inf, Lbar))
+    tame = backend.asarray(np.tril(Lbar))
+    for f in (lambda X: lapack.gelqf_backward(Q, L, Q, X), lambda X: lapack.potrf_backward(L, X)):
+        np.testing.assert_allclose(backend.to_numpy(f(wild)), backend.to_numpy(f(tame)), rtol=1e-12)
+    if backend.name == "torch":
+        import torch
+
+        A = (Q @ Q.mT + torch.eye(4)).requires_grad_()
+        for f in (lapack.potrf, lambda A: lapack.gelqf(A)[1]):
+            found, want = (torch.autograd.grad(f(A), A, X)[0] for X in (wild, tame))
+            torch.testing.assert_close(found, want)
+    if backend.name == "jax":
+        import jax
+
+        A = Q @ Q.mT + np.eye(4)
+        for f in (lapack.potrf, lambda A: lapack.gelqf(A)[1]):
+            pull = jax.vjp(f, A)[1]
+            np.testing.assert_allclose(pull(wild)[0], pull(tame)[0], rtol=1e-12)
+
+
+def test_a_function_of_tied_eigenvalues_and_their_vectors_is_warned_of(rng):
+    """`sum(C * exp(A))` by hand at the identity: the cotangents do not tell its derivative."""
+    C = np.diag([1.0, 2.0, 3.0]) + rng.uniform(size=(1, 1))
+    U, lam = lapack.syevd(np.eye(3))
+    Ubar, lambar = 2 * np.e * U @ C, np.e * np.diagonal(U @ C @ U.T)
+    with pytest.warns(UnreliableResultWarning, match="weighs tied"):
+        lapack.syevd_backward(U, lam, Ubar, lambar)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        lapack.syevd_backward(U, lam, 0 * Ubar, np.ones(3))

@@ -32,14 +32,15 @@ class _Cholesky:
         (L,) = out
         X = be.solve_triangular(L, hermitian(be, dA), lower=True)
         X = be.solve_triangular(L, be.adjoint(X), lower=True)
-        return (be.matmul(L, _phi(be, X)),)
+        return (be.xp.tril(be.matmul(L, _phi(be, X))),)
 
     def pull(self, tools: Tools, A: Any, out: tuple[Array, ...], g: tuple[Array | None, ...]) -> Array | None:
         be = tools.be
         (L,), (gL,) = out, g
         if gL is None:
             return None
-        M = _phi(be, be.matmul(be.adjoint(L), gL))
+        # what stands above is not even to be multiplied by zero: it may be infinite
+        M = _phi(be, be.matmul(be.adjoint(L), be.xp.tril(gL)))
         upper = be.adjoint(L)
         Y = be.solve_triangular(upper, hermitian(be, M), lower=False)
         return be.adjoint(be.solve_triangular(upper, be.adjoint(Y), lower=False))

@@ -93,12 +93,21 @@ def syevd_backward(
     pairs 0.
 
     Warns (UnreliableResultWarning) if the loss depends on the arbitrary basis of tied eigenvectors, see
-    `syevd_skipped`.
+    `syevd_skipped`, or weighs tied eigenvalues differently, as a function of the matrix `U^T f(lam) U` does.
     """
     bk = matrix_backend("syevd_backward", U=U, Ubar=Ubar)
     if U.shape[-1]:
         skipped = bk.xp.max(formulas.syevd_skipped(bk, U, lam, Ubar, gap_tol))
         scale = bk.xp.max(bk.xp.abs(Ubar))
+        apart = formulas.syevd_uneven(bk, lam, lambar, gap_tol)
+        if bk.is_concrete(apart) and bool(bk.xp.any(apart)):
+            warnings.warn(
+                "syevd_backward: the loss weighs tied eigenvalues differently; each is then the derivative "
+                "along a vector of an arbitrary basis, and the result is not that of the loss. For functions "
+                "of a matrix use cola_core (exp, sqrt, apply_unary, trace).",
+                UnreliableResultWarning,
+                stacklevel=2,
+            )
         noise = 1e3 * U.shape[-1] * float(bk.xp.finfo(U.dtype).eps)
         if bk.is_concrete(skipped, scale) and bool(skipped > noise * scale):
             warnings.warn(

@@ -32,6 +32,7 @@ __all__ = [
     "potri_pullback",
     "syevd_pullback",
     "syevd_skipped",
+    "syevd_uneven",
     "transpose",
     "trmm_pullback",
     "trsm_pullback",
@@ -85,7 +86,7 @@ def gelqf_pullback(bk: Any, Q: Array, L: Array, Qbar: Array, Lbar: Array) -> Arr
     = <copyltu(M), C> = <copyltu(M) Q, W>`; finally `W = L^{-1} dA`. Only the lower triangle of Lbar enters.
     """
     xp = bk.xp
-    M = xp.matmul(transpose(L), Lbar) - xp.matmul(Qbar, transpose(Q))
+    M = xp.matmul(transpose(L), xp.tril(Lbar)) - xp.matmul(Qbar, transpose(Q))
     return _solve_lower_t(bk, L, Qbar + xp.matmul(copyltu(bk, M), Q))
 
 
@@ -97,10 +98,10 @@ def potrf_pullback(bk: Any, L: Array, Lbar: Array) -> Array:
 
     From `dA = dL L^T + L dL^T`: `X = L^{-1} dA L^{-T} = S + S^T` with `S = L^{-1} dL` lower triangular, so
     `S = phi(X)` and `dL = L phi(X)`. Hence `<Lbar, L phi(X)> = <phi(L^T Lbar), X> = <copyltu(L^T Lbar) / 2,
-    X>` because X is symmetric. Only the lower triangle of Lbar enters. Cost: one product and two triangular
-    solves, about the forward's own.
+    X>` because X is symmetric. Only the lower triangle of Lbar enters, whatever stands in the other one. Cost:
+    one product and two triangular solves, about the forward's own.
     """
-    M = copyltu(bk, bk.xp.matmul(transpose(L), Lbar))
+    M = copyltu(bk, bk.xp.matmul(transpose(L), bk.xp.tril(Lbar)))
     Y = _solve_lower_t(bk, L, M)  # L^{-T} M
     # (L^{-T} (L^{-T} M)^T)^T, symmetric up to rounding
     return 0.5 * _sym(bk, _solve_lower_t(bk, L, transpose(Y)))
@@ -190,3 +191,12 @@ def syevd_skipped(bk: Any, U: Array, lam: Array, Ubar: Array, gap_tol: float | N
     kept = eigengap_quotients(bk, lam, gap_tol) != 0
     numerators = xp.abs(X - transpose(X))
     return xp.max(xp.max(xp.where(kept, xp.zeros_like(numerators), numerators), axis=-1), axis=-1)
+
+
+def syevd_uneven(bk: Any, lam: Array, lambar: Array, gap_tol: float | None = None) -> Array:
+    """Whether the cotangents of tied eigenvalues differ by more than rounding may, (*,): a function of each
+    eigenvalue with the vectors of a group, `U^T f(lam) U`, whose derivative the cotangents do not tell."""
+    xp = bk.xp
+    size = xp.max(xp.abs(lambar), axis=-1)[..., None, None]
+    apart = xp.abs(lambar[..., :, None] - lambar[..., None, :]) > float(xp.finfo(lam.dtype).eps) ** 0.5 * size
+    return xp.any(xp.any(apart & bk.tied(lam, gap_tol), axis=-1), axis=-1)

@@ -37,8 +37,10 @@ def pullback_overwriting(Q: np.ndarray, L: np.ndarray, Qbar: np.ndarray, Lbar: n
     if not Q.size:
         return Qbar
     gemm, trsm = _routines("blas", ("gemm", "trsm"), Q)
+    # BLAS reads them while it writes
+    Q, L = (X.copy() if np.may_share_memory(X, Qbar) else X for X in (Q, L))
     for i in np.ndindex(*Q.shape[:-2]):
-        M = L[i].T @ Lbar[i]
+        M = L[i].T @ np.tril(Lbar[i])
         M = gemm(-1.0, Q[i].T, Qbar[i].T, 1.0, M.T, trans_a=1, overwrite_c=1).T
         M = np.tril(M)
         M += np.tril(M, -1).T

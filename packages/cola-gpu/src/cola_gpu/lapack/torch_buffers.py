@@ -64,7 +64,7 @@ def pullback(
         assert Qbar is not None
         M = torch.matmul(Qbar, Q.mT).neg_()
     else:
-        M = torch.matmul(L.mT, Lbar)
+        M = torch.matmul(L.mT, Lbar.tril())  # what stands above is not even to be multiplied by zero
         if Qbar is not None:
             _add_product(M, Qbar, Q.mT, -1.0)
     _mirror(M)
@@ -89,6 +89,9 @@ def pullback_overwriting(
 ) -> torch.Tensor:
     """`pullback` in the memory of Qbar."""
     with torch.no_grad():
+        # BLAS reads them while it writes
+        place = Qbar.untyped_storage().data_ptr()
+        Q, L = (X.clone() if X.untyped_storage().data_ptr() == place else X for X in (Q, L))
         return pullback(Q, L, Qbar, Lbar, overwrite=True)
 
 
