@@ -98,8 +98,8 @@ def potrf_pullback(bk: Any, L: Array, Lbar: Array) -> Array:
 
     From `dA = dL L^T + L dL^T`: `X = L^{-1} dA L^{-T} = S + S^T` with `S = L^{-1} dL` lower triangular, so
     `S = phi(X)` and `dL = L phi(X)`. Hence `<Lbar, L phi(X)> = <phi(L^T Lbar), X> = <copyltu(L^T Lbar) / 2,
-    X>` because X is symmetric. Only the lower triangle of Lbar enters, whatever stands in the other one. Cost:
-    one product and two triangular solves, about the forward's own.
+    X>` because X is symmetric. Only the lower triangle of Lbar enters, whatever stands in the other one.
+    Cost: one product and two triangular solves, about the forward's own.
     """
     M = copyltu(bk, bk.xp.matmul(transpose(L), bk.xp.tril(Lbar)))
     Y = _solve_lower_t(bk, L, M)  # L^{-T} M
