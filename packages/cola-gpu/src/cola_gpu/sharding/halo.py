@@ -17,7 +17,7 @@ from jax.sharding import PartitionSpec
 from cola_core import ops
 from cola_core.properties import SelfAdjoint
 
-from .placing import here, is_explicit
+from .placing import here, is_explicit, permuted
 from .rows import Place, fitted, over_rows
 from .stencil import Stencil, of_convolution, weighted
 from .table import Layout, sharder
@@ -105,10 +105,10 @@ def with_halo(place: Place, x: Any, n: int, before: int, after: int, periodic: b
             part = x[rows - size :] if way == 1 else x[:size]
             pairs = [(d, (d + way * step) % p) for d in range(p) if periodic or 0 <= d + way * step < p]
             if periodic and even:
-                part = jax.lax.ppermute(part, place.axes, pairs)
+                part = permuted(part, place.mesh, place.axes, pairs)
             else:
                 pairs = [(s, d) for s, d in pairs if 0 <= s + way * step < p]
-                part = jax.lax.ppermute(part, place.axes, pairs) if pairs else jnp.zeros_like(part)
+                part = permuted(part, place.mesh, place.axes, pairs) if pairs else jnp.zeros_like(part)
             found.append(part)
         pieces = found[::-1] + pieces if way == 1 else pieces + found
     y = jnp.concatenate(pieces) if len(pieces) > 1 else x

@@ -22,7 +22,7 @@ from cola_core.ops import static
 from cola_core.properties import SelfAdjoint
 
 from .padded import Padded, up_to
-from .placing import OnDevices, on_blocks, pieces, row_spec, taken, whole
+from .placing import OnDevices, on_blocks, permuted, pieces, row_spec, taken, whole
 from .table import Layout, sharder
 
 __all__ = ["RingKernel"]
@@ -111,7 +111,7 @@ class RingKernel(OnDevices, ops.Kernel):
 
     def _on_devices(self, X: Any, adjoint: bool) -> Any:
         A: Any = self._flipped(conjugated=self._is_complex()) if adjoint else self
-        mesh, axes, p = self.mesh, self.axes, pieces(self.mesh, self.axes)
+        mesh, axes = self.mesh, self.axes
         rows, columns = A._rows, A._columns
         names = {"x1": (True, False), "x2": (False, True), "both": (True, True)}[self.spread]
         rows_spread, columns_spread = names[::-1] if A.swapped else names
@@ -125,7 +125,7 @@ class RingKernel(OnDevices, ops.Kernel):
 
         def local(a: Any, b: Any, x: Any, *params: Any) -> Any:
             if rows_spread and columns_spread:
-                return _round(block, axes, p, a, b, x, params)
+                return _round(block, mesh, axes, a, b, x, params)
             if rows_spread:
                 return block(a, b, x, *params)
             return jax.lax.psum(block(a, b, x, *params), axes)
@@ -154,22 +154,25 @@ def _matrix(A: Any) -> Any:
     return A._entries()
 
 
-def _round(block: Any, axes: Any, p: int, a: Any, b: Any, x: Any, params: Any) -> Any:
+def _round(block: Any, mesh: Any, axes: Any, a: Any, b: Any, x: Any, params: Any) -> Any:
     """The sum over all devices of the products with their columns, which come by one after the other.
 
     Every step fetches from home, so that its derivative can do so again and nothing is kept for it; the
-    barrier keeps a step from fetching before the one before it is done with its own."""
+    barrier keeps a step from fetching before the one before it is done with its own. The points take no part
+    in it: what passes it together with x is linear in x to JAX, which then cannot transpose the product."""
+
+    p = pieces(mesh, axes)
 
     @partial(jax.checkpoint, static_argnums=(0,))
     def step(s: int, a: Any, b: Any, x: Any, params: Any) -> Any:
         if s:
             moves = [((i + s) % p, i) for i in range(p)]
-            b, x = jax.lax.ppermute((b, x), axes, moves)
+            b, x = permuted((b, x), mesh, axes, moves)
         return block(a, b, x, *params)
 
     total = step(0, a, b, x, params)
     for s in range(1, p):
-        total, b, x = jax.lax.optimization_barrier((total, b, x))
+        total, x = jax.lax.optimization_barrier((total, x))
         total = total + step(s, a, b, x, params)
     return total
 

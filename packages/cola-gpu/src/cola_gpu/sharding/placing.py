@@ -15,6 +15,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
 from cola_core.errors import ShapeError
@@ -25,6 +26,7 @@ __all__ = [
     "is_explicit",
     "laid",
     "on_blocks",
+    "permuted",
     "pieces",
     "row_spec",
     "shard_vector",
@@ -119,6 +121,18 @@ def taken(x: Any, index: Any, mesh: Mesh, axes: tuple[str, ...]) -> Any:
         return x[..., index, :]
     lies = NamedSharding(mesh, PartitionSpec(*[None] * x.ndim))
     return x.at[..., index, :].get(out_sharding=lies)
+
+
+def permuted(x: Any, mesh: Any, axes: tuple[str, ...], pairs: Sequence[tuple[int, int]]) -> Any:
+    """Blocks (a pytree) sent from one device to another, (from, to) counted along ``axes``; zeros where
+    nothing arrives. For programs on blocks.
+
+    JAX's ``ppermute`` counts devices in the order of the mesh's axes, also where they are named in another.
+    """
+    ordered = tuple(name for name in mesh.axis_names if name in axes)
+    counted = np.arange(pieces(mesh, axes)).reshape([mesh.shape[name] for name in ordered])
+    number = np.transpose(counted, [ordered.index(name) for name in axes]).ravel().tolist()
+    return jax.lax.ppermute(x, ordered, [(number[a], number[b]) for a, b in pairs])
 
 
 def on_blocks(

@@ -19,7 +19,7 @@ from jax.sharding import PartitionSpec
 
 from cola_core.dispatch.session import aside
 
-from .placing import here, is_explicit, laid, others, pieces
+from .placing import here, is_explicit, laid, others, permuted, pieces
 
 __all__ = ["Place", "exchange", "fitted", "over_rows"]
 
@@ -120,7 +120,7 @@ def regrid(place: Place, x: Any, b: int, c: int) -> Any:
     d = place.index()
     out = None
     for step, pairs in sorted(steps.items()):
-        got = jax.lax.ppermute(x, place.axes, pairs) if step else x
+        got = permuted(x, place.mesh, place.axes, pairs) if step else x
         at = (d + step) * b - d * c  # where the block begins in ours: it may overhang at both ends
         inside = (at > -b) & (at < c) & (d + step >= 0) & (d + step < p)
         buffer = jnp.zeros((c + 2 * b, *x.shape[1:]), x.dtype)

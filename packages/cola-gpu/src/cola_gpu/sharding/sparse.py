@@ -129,7 +129,8 @@ def sparse(A: Any, layout: Layout) -> Any:
         data, rows, cols = (np.asarray(x)[..., kept] for x in (A.data, A.rows, A.cols))
         A = ops.Sparse(jnp.asarray(data), rows, cols, A.size, declared=A.declared)
     height = up_to(m, p) // p
-    data, rows, cols = (np.asarray(x) for x in (A.data, A.rows, A.cols))
+    data = np.asarray(A.data)
+    rows, cols = (np.asarray(x, np.int64) for x in (A.rows, A.cols))  # row * n + column is beyond int32
     starts = np.searchsorted(rows, height * np.arange(p + 1))
     most = int(np.max(np.diff(starts)))
     reason = ""
