@@ -26,7 +26,7 @@ GROUPS = {
     "cola_core.conformance",
     "cola_core.commands",
 }
-TRIGGERS = {"always", "backend.torch", "backend.jax", "device.cuda"}
+TRIGGERS = {"always", "backend.torch", "backend.jax", "device.cuda", "device.tpu", "device.mps"}
 
 
 def project(name: str) -> dict:

@@ -65,6 +65,16 @@ if explicit:
     assert y.sharding.spec == P("i"), y.sharding
 w = cola.eigvals(A, alg="eigh")
 assert np.allclose(np.sort(np.asarray(w)), np.linalg.eigvalsh(S))
+
+# Auto's choice is remembered for a budget, not for all of them
+chosen = lambda: cola.solve(A, x, return_info=True)[1].method
+assert chosen() == "Cholesky"
+with gathering(0):
+    assert chosen() == "CG"
+    with gathering(size):
+        assert chosen() == "Cholesky"
+assert chosen() == "Cholesky"
+
 here = cola.ops.Dense(jnp.asarray(S))
 assert cola.solve(here, jnp.asarray(b), cola.LU(), return_info=True)[1].gathered is None
 

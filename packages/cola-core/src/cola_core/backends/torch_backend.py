@@ -38,7 +38,6 @@ class TorchBackend(DerivedBackend):
     """See ``Backend``. Randomness: a ``torch.Generator`` on the CPU seeded by the key, then moved."""
 
     name = "torch"
-    opens = True
     xp = xp
 
     def dtype(self, dtype: Any) -> Any:
@@ -89,8 +88,13 @@ class TorchBackend(DerivedBackend):
     def shards(self, x: Array) -> int:
         return 1 if type(x) is torch.Tensor else math.prod(self.pieces(x))
 
+    @property
+    def opens(self) -> bool:  # type: ignore[override]
+        # DTensors need a process group; other parts of PyTorch import their module, too
+        return "torch.distributed.tensor" in sys.modules and torch.distributed.is_initialized()
+
     def door(self, *operands: Any) -> Any:
-        if being_traced() or "torch.distributed.tensor" not in sys.modules:
+        if being_traced() or not self.opens:
             return None
         from .torch_spread import products_of
 

@@ -18,6 +18,7 @@ from ..profile import profile
 from .communication import priced
 from .facts import facts
 from .gathering import (
+    allowed,
     budget,
     gathered_bytes,
     gathering,
@@ -217,9 +218,10 @@ def choose_algorithm(
         # a rule asks its own question (eigenvalues, say) of a part: the explicit choice is not for that
         alg = Auto()
     if node is None and not alg.advice:
-        # the choice rests on static facts, so that it serves all operands that share them
+        # the choice rests on static facts (and on what may be gathered), so that it serves all operands that
+        # share them
         try:
-            key = (question.name, alg, *map(facts, args))
+            key = (question.name, alg, allowed(), *map(facts, args))
             generation, choice = _CHOICES.get(key, (-1, None))
         except TypeError:  # a setting that cannot be hashed, such as a JAX key
             return _cheapest(question, args, alg, node)
@@ -270,7 +272,7 @@ def _cheapest(question: Any, args: tuple[Any, ...], alg: Any, node: Any) -> tupl
         if verdict is True:
             cost = priced(candidate, question.name, args)
             copied = gathered_bytes(A, getattr(candidate, "gathers", "")) if spread > 1 else 0.0
-            if copied > budget(A, alg):
+            if copied and copied > budget(A, alg):
                 verdict = (
                     f"would gather {mebibytes(copied)} MiB onto each of {spread} devices, the budget is "
                     f"{mebibytes(budget(A, alg))} MiB"

@@ -20,14 +20,14 @@ __all__ = ["priced", "product_bytes"]
 
 def product_bytes(A: Any) -> float:
     """Bytes that each device receives from the others in a product of A with one vector."""
-    return float(A.matvec_cost.moved)
+    return float(A.matvec_cost.moved) if A._sends() else 0.0
 
 
 def priced(alg: Any, question: str, args: tuple[Any, ...]) -> Cost:
     """``alg.cost(question, *args)`` with the bytes that are sent between devices."""
     cost: Cost = alg.cost(question, *args)
     A = args[0]
-    if A.backend is None or A.backend.name == "numpy":
+    if shards(A) == 1 and not A._sends():
         return cost
     copied = gathered_bytes(A, getattr(alg, "gathers", ""))
     sent = all_gather(copied, shards(A)) if copied else cost.moved or cost.matvecs * product_bytes(A)

@@ -26,7 +26,7 @@ def facts(x: Any) -> Any:
             known = d["_facts"] = (cls, metadata, getattr(x, "properties", None), children)
         return known
     shape = getattr(x, "shape", None)
-    if shape is not None and backend_of_type(type(x)) is not None:
+    if shape is not None and (backend := backend_of_type(type(x))) is not None:
         # a derivative that is wanted, or a trace, is a fact, too
-        return (type(x), tuple(shape), x.dtype, getattr(x, "requires_grad", False), placed(x))
+        return (type(x), tuple(shape), x.dtype, getattr(x, "requires_grad", False), placed(x, backend))
     return tuple([facts(part) for part in x]) if isinstance(x, tuple) else x

@@ -49,6 +49,11 @@ def gathering(max_bytes: float) -> Iterator[None]:
         _BUDGET.reset(token)
 
 
+def allowed() -> float | None:
+    """The bytes that ``gathering`` allows here, None outside of it: part of the key of remembered choices."""
+    return _BUDGET.get()
+
+
 def budget(A: Any = None, alg: Any = None) -> float:
     """Bytes of A that may be gathered onto every device here, where an algorithm or ``Auto`` is asked for."""
     if getattr(alg, "memory", None) is not None and hasattr(alg, "memory_budget"):

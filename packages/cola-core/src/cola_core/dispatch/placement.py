@@ -41,26 +41,25 @@ def device_kind(A: Any) -> str:
 def shards(A: Any) -> int:
     """How many devices the most spread leaf of an operator (or an array) is spread over: 1 where every device
     that is involved holds all of it."""
-    if not hasattr(type(A), "_child_fields"):
-        if isinstance(A, AbstractArray):
-            return A.shards
-        backend = backend_of_type(type(A))
-        return 1 if backend is None else int(backend.shards(A))
-    backend = getattr(A, "backend", _UNKNOWN)  # parameters that an operator holds as a pytree have none
-    if backend is _UNKNOWN:
-        return max((shards(x) for x in _parts(A)), default=1)
-    if backend is None or backend.name == "numpy":
-        return 1
-    known = A.__dict__.get("_shards")
-    if known is None:
-        known = A.__dict__["_shards"] = max((shards(x) for x in _parts(A)), default=1)
-    return int(known)
+    if hasattr(type(A), "_child_fields"):
+        known = A.__dict__.get("_shards")  # an operator never changes
+        if known is not None:
+            return known  # type: ignore[no-any-return]
+        backend = getattr(A, "backend", _UNKNOWN)
+        host = backend is None or getattr(backend, "name", "") == "numpy"
+        found = 1 if host else max((shards(x) for x in _parts(A)), default=1)
+        if backend is not _UNKNOWN:  # parameters that an operator holds as a pytree have none, and may change
+            A.__dict__["_shards"] = found
+        return found
+    if isinstance(A, AbstractArray):
+        return A.shards
+    backend = backend_of_type(type(A))
+    return 1 if backend is None else int(backend.shards(A))
 
 
-def placed(x: Any) -> tuple[str, int] | None:
-    """Both facts of an array as a part of a key; None for arrays of the host."""
-    backend = backend_of_type(type(x))
-    if backend is None or backend.name == "numpy":
+def placed(x: Any, backend: Any) -> tuple[str, int] | None:
+    """Both facts of an array of a backend as a part of a key; None for arrays of the host."""
+    if backend.name == "numpy":
         return None
     if isinstance(x, AbstractArray):
         return device_kind(x), x.shards

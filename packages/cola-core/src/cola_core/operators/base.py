@@ -337,10 +337,19 @@ class LinearOperator:
 
     def _placed(self, cost: Cost, columns: float) -> Cost:
         """The cost with what is sent between devices."""
-        if cost.moved or self.backend is None or self.backend.name == "numpy":
+        if cost.moved or not self._sends():
             return cost
-        sent = self._sent(columns)
-        return replace(cost, moved=sent) if sent else cost
+        return replace(cost, moved=self._sent(columns))
+
+    def _sends(self) -> bool:
+        """Whether a product sends anything between devices; kept, as every estimate asks."""
+        known = self.__dict__.get("_sending")
+        if known is None:
+            host = self.backend is None or self.backend.name == "numpy"
+            self.__dict__["_sending"] = known = not host and self._sent(1) > 0
+            if not known and not host:  # an operator may state it with its cost only
+                self.__dict__["_sending"] = known = self._matvec_cost().moved > 0
+        return known
 
     def _over_batch(self, one: Cost) -> Cost:
         """The cost of a leaf for its whole batch; the parts of a composition count theirs."""
