@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from cola_core import ops
+from cola_core.backends import get_backend
 from cola_core.errors import (
     ConvergenceWarning,
     DTypeError,
@@ -13,7 +14,7 @@ from cola_core.errors import (
     ShapeError,
     UnknownNameError,
 )
-from cola_core.linalg import solve
+from cola_core.linalg import inv, solve
 from cola_gpu import MixedPrecisionGMRES
 
 
@@ -260,3 +261,22 @@ def test_loops_on_accelerators_look_seldom(rng, monkeypatch):
 def test_factors_of_what_is_spread_over_devices_are_for_the_core_to_refuse():
     assert MixedPrecisionGMRES(factor="float16").gathers == "entries"
     assert MixedPrecisionGMRES(P="lu").gathers == "entries" and MixedPrecisionGMRES().gathers == ""
+
+
+@pytest.mark.parametrize("factor", [None, "float32"])
+def test_structured_operators_are_solved_part_by_part(rng, factor):
+    """`factor` is a setting here, and not the method of a direct solver."""
+    backend = get_backend("numpy")
+    alg = MixedPrecisionGMRES(factor=factor, tol=1e-10)
+    M, N = (rng.standard_normal((n, n)) + 4 * np.eye(n) for n in (2, 3))
+    A, B = (ops.Dense(backend.asarray(X)) for X in (M, N))
+    for C, want in (
+        (ops.Kronecker(A, B), np.kron(M, N)),
+        (ops.BlockDiag(A, B), np.block([[M, np.zeros((2, 3))], [np.zeros((3, 2)), N]])),
+        (ops.Product(A, A), M @ M),
+    ):
+        b = rng.standard_normal((len(want), 2))
+        x = backend.to_numpy(solve(C, backend.asarray(b), alg))
+        np.testing.assert_allclose(want @ x, b, atol=1e-8)
+        y = backend.to_numpy(inv(C, alg) @ backend.asarray(b))
+        np.testing.assert_allclose(want @ y, b, atol=1e-8)

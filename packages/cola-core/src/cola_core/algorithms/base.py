@@ -20,7 +20,16 @@ from ..dispatch.session import array_library
 from ..profile import profile
 from .progress import Watch, watching
 
-__all__ = ["Algorithm", "Auto", "Iterative", "default_tol", "question_memory", "refuse_batches", "waits"]
+__all__ = [
+    "Algorithm",
+    "Auto",
+    "Iterative",
+    "default_tol",
+    "factorises",
+    "question_memory",
+    "refuse_batches",
+    "waits",
+]
 
 
 @dataclass(frozen=True)
@@ -224,6 +233,12 @@ class Auto(Algorithm):
         if self.prefer == "memory":
             return (candidate.cost.memory, candidate.seconds, *by_name)
         return (candidate.seconds, *by_name)
+
+
+def factorises(algorithm: Any) -> bool:
+    """Whether an algorithm (or its class) has the method ``factor(A)``, whose result solves again; a setting
+    of that name is none."""
+    return callable(getattr(algorithm, "factor", None))
 
 
 def refuse_batches(A: Any, algorithm: str, instead: str) -> None:

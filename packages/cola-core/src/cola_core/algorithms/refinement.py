@@ -18,7 +18,7 @@ from ..errors import DTypeError
 from ..info import Info
 from ..pytree import map_leaves, tree_leaves
 from ..reasons import CONVERGED, NONFINITE, RUNNING, STAGNATED
-from .base import Iterative
+from .base import Iterative, factorises
 from .derivative_solve import solved
 from .iteration import column_scale, differentiated, first_guess, observe, outcome, prepare
 from .lu import LU
@@ -114,7 +114,7 @@ class IterativeRefinement(Iterative):
         lower = self.precision is not None and (self.precision != "auto" or solver.kind == "exact")
         small = LOWER.get(name, name) if lower and _fits(be, A) else name
         low = A if small == name else map_leaves(lambda x: _cast(be, x), A)
-        factor = solver.factor(low) if hasattr(solver, "factor") else None
+        factor = solver.factor(low) if factorises(solver) else None
 
         def correct(R: Array) -> Array:
             # to the range of the lower precision; each column has a scale of its own

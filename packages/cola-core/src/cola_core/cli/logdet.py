@@ -63,12 +63,13 @@ def factorisation_residual(A: Any, plan: Any) -> float | None:
 
     import numpy as np
 
+    from ..algorithms.base import factorises
     from ..dispatch.registry import REGISTRY
     from ..linalg import solve
     from .solve import errors
 
     entry = REGISTRY.algorithm("solve", plan.root.by.rpartition("/")[2])
-    if entry is None or not hasattr(entry.cls, "factor"):
+    if entry is None or not factorises(entry.cls):
         return None
     be = A._concrete_backend()
     b = be.normal(0, (A.shape[-1],), A.dtype, A.device)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from contextvars import ContextVar
 from typing import Any
 
-from ..algorithms.base import Algorithm, Auto
+from ..algorithms.base import Algorithm, Auto, factorises
 from ..algorithms.factor import record_direct
 from ..backends.base import Array
 from ..cost import Cost
@@ -78,7 +78,7 @@ class Inverse(LinearOperator):
         if self.__dict__.get("_factor") is not None:
             return None
         found = self._answerer(factor=False)
-        return found if isinstance(found, Algorithm) and not hasattr(found, "factor") else None
+        return found if isinstance(found, Algorithm) and not factorises(found) else None
 
     def _answerer(self, factor: bool) -> Any:
         """The factorisation (made if ``factor``), else the algorithm; None where a rule has none."""
@@ -97,7 +97,7 @@ class Inverse(LinearOperator):
                 if found is not NotImplemented:
                     return self._keep_factor(be, found)
         chosen, _ = choose_algorithm(SOLVE, (A, probe), self.alg)
-        if not factor or not hasattr(chosen, "factor"):
+        if not factor or not factorises(chosen):
             return chosen
         return self._keep_factor(be, chosen.factor(A))
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from ..algorithms.base import Algorithm, Auto
+from ..algorithms.base import Algorithm, Auto, factorises
 from ..algorithms.factor import record_direct
 from ..algorithms.lstsq import cutoff, reciprocals
 from ..backends.base import Array
@@ -175,7 +175,7 @@ class PseudoInverse(LinearOperator):
         factor = self.__dict__.get("_factor")
         if factor is None:
             chosen = self.leaf()
-            if chosen is not None and hasattr(chosen, "factor"):
+            if chosen is not None and factorises(chosen):
                 factor = chosen.factor(self.A, self.rcond)
                 if _keepable(self.A._concrete_backend(), self.A):
                     self.__dict__["_factor"] = factor
