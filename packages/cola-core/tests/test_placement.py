@@ -132,5 +132,7 @@ print("done")
 def test_sharded_arrays():
     pytest.importorskip("jax")
     environment = os.environ | {"XLA_FLAGS": "--xla_force_host_platform_device_count=4"}
-    run = subprocess.run([sys.executable, "-c", PROGRAM], env=environment, capture_output=True, text=True)
+    run = subprocess.run(
+        [sys.executable, "-c", PROGRAM], env=environment, capture_output=True, text=True, timeout=900
+    )
     assert run.stdout.strip() == "done", run.stderr[-3000:]

@@ -54,5 +54,7 @@ def test_kernels_compile_for_a_gpu():
     pytest.importorskip("torch")
     pytest.importorskip("triton")
     environment = {k: v for k, v in os.environ.items() if k != "TRITON_INTERPRET"}
-    run = subprocess.run([sys.executable, "-c", PROGRAM], env=environment, capture_output=True, text=True)
+    run = subprocess.run(
+        [sys.executable, "-c", PROGRAM], env=environment, capture_output=True, text=True, timeout=900
+    )
     assert run.stdout.strip() == "compiled 10", run.stderr[-3000:]

@@ -122,5 +122,5 @@ assert not failed, chr(10).join(failed)
 def test_algorithms(kind):
     env = {**os.environ, "XLA_FLAGS": "--xla_force_host_platform_device_count=4", "JAX_PLATFORMS": "cpu"}
     command = [sys.executable, "-W", "ignore", "-c", textwrap.dedent(PROGRAM), kind]
-    done = subprocess.run(command, env=env, capture_output=True, text=True, check=False)
+    done = subprocess.run(command, env=env, capture_output=True, text=True, check=False, timeout=900)
     assert done.returncode == 0, done.stderr[-3000:]

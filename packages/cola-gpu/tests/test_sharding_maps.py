@@ -131,7 +131,7 @@ def test_products_on_a_mesh(devices):
         "JAX_PLATFORMS": "cpu",
     }
     command = [sys.executable, "-W", "ignore", "-c", textwrap.dedent(PROGRAM), str(devices)]
-    done = subprocess.run(command, env=env, capture_output=True, text=True, check=False)
+    done = subprocess.run(command, env=env, capture_output=True, text=True, check=False, timeout=900)
     assert done.returncode == 0, done.stderr[-3000:]
 
 

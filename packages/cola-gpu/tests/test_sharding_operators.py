@@ -259,7 +259,7 @@ def run(devices, kind, program, *words):
     }
     program = textwrap.dedent(SETUP) + textwrap.dedent(program)
     command = [sys.executable, "-W", "ignore", "-c", program, str(devices), kind, *words]
-    done = subprocess.run(command, env=env, capture_output=True, text=True, check=False)
+    done = subprocess.run(command, env=env, capture_output=True, text=True, check=False, timeout=900)
     assert done.returncode == 0, done.stderr[-3000:]
 
 

@@ -73,7 +73,7 @@ for g, h, x in zip(*map(jax.tree.leaves, (found, wanted, (S, lies))), strict=Tru
 def run(program, kind):
     env = {**os.environ, "XLA_FLAGS": "--xla_force_host_platform_device_count=8", "JAX_PLATFORMS": "cpu"}
     command = [sys.executable, "-W", "ignore", "-c", SETUP + textwrap.dedent(program), kind]
-    done = subprocess.run(command, env=env, capture_output=True, text=True, check=False)
+    done = subprocess.run(command, env=env, capture_output=True, text=True, check=False, timeout=900)
     assert done.returncode == 0, done.stderr[-3000:]
 
 
