@@ -697,41 +697,6 @@ def test_operands_on_several_devices_do_not(monkeypatch):
     assert DeviceCG().applicable("solve", A, b) == "operands are spread over several devices"
 
 
-def problems(backend):
-    """Operators and right-hand sides for which different algorithms are chosen."""
-    rng = np.random.default_rng(0)
-    tall = np.ones(30)
-    for n in (1, 40, 3000):
-        d = backend.asarray(np.linspace(1, 2, n))
-        yield hidden(cola.PSD(ops.Diagonal(d))), backend.asarray(np.ones(n))
-        yield cola.PSD(ops.Diagonal(d)), backend.asarray(np.ones((n, 2)))
-        yield cola.PSD(ops.Diagonal(d)) + cola.PSD(ops.LowRank(backend.asarray(np.ones((n, 1))))), d
-    M = rng.standard_normal((30, 30))
-    yield ops.Dense(backend.asarray(M)), backend.asarray(tall)
-    yield cola.PSD(ops.Dense(backend.asarray(M @ M.T + np.eye(30)))), backend.asarray(tall)
-    yield cola.SelfAdjoint(ops.Dense(backend.asarray(M + M.T))), backend.asarray(tall)
-
-
-def test_choices_on_the_cpu_are_those_without_the_package(backend, plugin):
-    from cola_core.plugins import MANAGER
-
-    def choices():
-        out = []
-        for A, b in problems(backend):
-            out.append(cola.explain(cola.solve, A, b).root.by)
-            out.append(cola.explain(cola.slogdet, A).root.by)
-            out.append(cola.explain(cola.trace, A).root.by)
-            if A.isa(cola.SelfAdjoint) and A.shape[-1] > 1:
-                out += [cola.explain(cola.eigh, A, 2, which).root.by for which in ("LA", "SM")]
-        return out
-
-    with_it = choices()
-    with MANAGER.only(disable=("gpu",)):
-        without = choices()
-    assert with_it == without and not any(by.startswith("gpu") for by in with_it)
-    assert len(set(with_it)) > 5
-
-
 def test_the_package_is_due_for_devices():
     import tomllib
     from pathlib import Path
