@@ -209,7 +209,7 @@ def _all_but_two(bk: Backend, s: Array) -> Array:
     # between[i, j] = s_{i+1} ... s_{j-1} for i < j: running products of the part above the diagonal
     above = xp.triu(xp.ones_like(s[..., :, None] * s[..., None, :]), k=1) > 0
     part = xp.where(above, s[..., None, :], one[..., None, :])
-    running = xp.cumulative_prod(part, axis=-1)
+    running = _running_products(xp, part)
     between = xp.concat([xp.ones_like(running[..., :1]), running[..., : n - 1]], axis=-1)
     upper = xp.where(above, before[..., :, None] * between * after[..., None, :], xp.zeros_like(part))
     return upper + upper.mT
@@ -218,9 +218,14 @@ def _all_but_two(bk: Backend, s: Array) -> Array:
 def _outside(bk: Backend, s: Array) -> tuple[Array, Array]:
     """The products of what stands before each number, and of what stands after it."""
     xp, one = bk.xp, bk.xp.ones_like(s[..., :1])
-    before = xp.concat([one, xp.cumulative_prod(s, axis=-1)[..., :-1]], axis=-1)
-    back = xp.cumulative_prod(xp.flip(s, axis=-1), axis=-1)[..., :-1]
+    before = xp.concat([one, _running_products(xp, s)[..., :-1]], axis=-1)
+    back = _running_products(xp, xp.flip(s, axis=-1))[..., :-1]
     return before, xp.flip(xp.concat([one, back], axis=-1), axis=-1)
+
+
+def _running_products(xp: Any, x: Array) -> Array:
+    """Along the last axis; the standard's name for it is missing from NumPy 2.0."""
+    return (xp.cumulative_prod if hasattr(xp, "cumulative_prod") else xp.cumprod)(x, axis=-1)
 
 
 @dataclass(frozen=True)
