@@ -7,7 +7,7 @@ import warnings
 import numpy as np
 import pytest
 
-from cola_core.errors import BackendError, UnreliableResultWarning
+from cola_core.errors import BackendError, ShapeError, UnreliableResultWarning
 from cola_gpu import lapack
 
 
@@ -274,3 +274,25 @@ def test_a_function_of_tied_eigenvalues_and_their_vectors_is_warned_of(rng):
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         lapack.syevd_backward(U, lam, 0 * Ubar, np.ones(3))
+
+
+def test_cotangents_of_other_shapes_are_errors(rng):
+    """Some were answers of another shape: BLAS broadcasts, and LAPACK only prints."""
+    one = rng.standard_normal
+    wrong = [
+        lambda: lapack.trsm_backward(np.eye(3), one((2, 2)), one((2, 2))),
+        lambda: lapack.trmm_backward(np.eye(3), one((3, 2)), one((3, 1))),
+        lambda: lapack.gelqf_backward(one((2, 3)), np.eye(2), one((2, 3)), one((1, 1))),
+        lambda: lapack.potrf_backward(np.eye(3), one((1, 1))),
+        lambda: lapack.potri_backward(np.eye(3), np.eye(3), one((1, 1))),
+        lambda: lapack.inverse_backward(np.eye(3), one((3, 1))),
+        lambda: lapack.syrk_backward(one((2, 3)), one((1, 1))),
+        lambda: lapack.syevd_backward(np.eye(3), np.arange(3.0), np.eye(3), np.ones(1)),
+        lambda: lapack.gemm2_backward(one((2, 3)), one((3, 4)), one((1, 4))),
+        lambda: lapack.trsm(one((2, 3, 3)), one((3, 3, 1))),
+        lambda: lapack.trmm(one((2, 3, 3)), one((3, 3, 1))),
+        lambda: lapack.gemm2(one((2, 3, 3)), one((3, 3, 1))),
+    ]
+    for f in wrong:
+        with pytest.raises(ShapeError, match=r"shape|batches"):
+            f()

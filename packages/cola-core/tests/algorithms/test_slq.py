@@ -9,7 +9,7 @@ from zoo import installed
 
 import cola_core as cola
 from cola_core import ops
-from cola_core.errors import NotPositiveDefiniteError
+from cola_core.errors import NonFiniteError, NotPositiveDefiniteError
 from cola_core.preconditioners import Jacobi, Nystrom, RPCholesky
 
 N, CONDITION = 80, 1e8
@@ -140,3 +140,17 @@ def test_under_jit():
     A = hidden(jax.numpy.asarray(M))
     value, info = jax.jit(lambda A: asked(cola.logdet, A, cola.SLQ()))(A)
     assert abs(float(value) - np.linalg.slogdet(M)[1]) < 4 * float(info.standard_error)
+
+
+@pytest.mark.parametrize("entries", [[1.0, 0.0, 1.0, 1.0], np.r_[np.zeros(3), np.arange(1.0, 40)]], ids=len)
+def test_the_determinant_of_a_singular_operator_is_not_called_converged(backend, entries):
+    """Its logarithm was that of rounding errors."""
+    A = cola.PSD(ops.Dense(backend.asarray(np.diag(entries))))
+    _, info = cola.slogdet(A, cola.SLQ(), on_failure="ignore", return_info=True)
+    assert not info.converged and "singular" in info.reason
+
+
+def test_products_that_are_not_finite_are_told(backend):
+    A = cola.PSD(ops.Dense(backend.asarray(np.full((5, 5), np.nan))))
+    with pytest.raises(NonFiniteError, match="NaN or infinity"):
+        cola.slogdet(A, cola.SLQ())

@@ -16,11 +16,11 @@ from typing import Any, ClassVar
 from ..backends.base import Array
 from ..cost import Cost
 from ..dispatch.session import record
-from ..errors import NotPositiveDefiniteError
+from ..errors import NonFiniteError, NotPositiveDefiniteError
 from ..info import Info
 from ..properties import PSD, SelfAdjoint
 from ..pytree import map_leaves, tree_leaves
-from ..reasons import REASONS, RUNNING
+from ..reasons import REASONS, RUNNING, SINGULAR
 from .base import Iterative, question_memory, refuse_batches, waits
 from .cg import CG
 from .derivative_solve import Derivative
@@ -173,9 +173,13 @@ class SLQ(Iterative):
                 products += T.products * self.samples
                 rounds += 1
                 steps = T.alpha.shape[0]
-                full = _quadrature(be, T, steps, A, f)
-                half = _quadrature(be, T, max(steps // 2, 1), A, f)
-                quarter = _quadrature(be, T, max(steps // 4, 1), A, f)
+                if concrete and not bool(xp.all(xp.isfinite(T.alpha))):
+                    raise NonFiniteError(
+                        f"a product with {A!r} gave NaN or infinity within {steps} steps of {self._method}."
+                    )
+                full, singular = _quadrature(be, T, steps, A, f)
+                half, _ = _quadrature(be, T, max(steps // 2, 1), A, f)
+                quarter, _ = _quadrature(be, T, max(steps // 4, 1), A, f)
                 exact = steps < m or m == n
                 truncation = 0 * one
                 if not exact:
@@ -197,7 +201,9 @@ class SLQ(Iterative):
                 error = xp.sqrt(error**2 + truncation**2)
                 wanted = self.tol * xp.maximum(xp.abs(mean), least * one)
                 verdict = look(be, watch, count, error) if verdict == RUNNING else verdict
-                met = error <= wanted
+                met = (error <= wanted) & ~singular
+                if concrete and verdict == RUNNING and bool(singular):
+                    verdict = SINGULAR  # more probes would find the same
                 if not concrete or count >= self.max_samples or bool(met) or verdict != RUNNING:
                     break
         joined = tuple(xp.concat(list(x), axis=-1) for x in zip(*kept, strict=True))
@@ -293,8 +299,9 @@ def _behind(A: Any) -> Any:
     return B, _Function(f"the trace of {f.name}", lambda be, w: f.fn(be.xp, w), positive, f)
 
 
-def _quadrature(be: Any, T: Tridiagonal, m: int, A: Any, f: _Function) -> Array:
-    """``|z|^2 e1^T f(T_m) e1`` for each probe, from the leading m steps."""
+def _quadrature(be: Any, T: Tridiagonal, m: int, A: Any, f: _Function) -> tuple[Array, Array]:
+    """``|z|^2 e1^T f(T_m) e1`` for each probe, from the leading m steps; and whether f of positive arguments
+    only met a Ritz value that is rounding error, so that the answer is no better."""
     xp = be.xp
     part = Tridiagonal(T.basis, T.alpha[:m], T.beta[:m], T.norm, m)
     theta, S = part.eigh(be)
@@ -303,6 +310,7 @@ def _quadrature(be: Any, T: Tridiagonal, m: int, A: Any, f: _Function) -> Array:
     top = xp.max(xp.abs(theta), axis=-1)[..., None]
     # zero-padded rows of a broken-down recurrence have zero weight; f must not see their zero eigenvalue
     present = weight > (10 * eps) ** 2
+    singular = xp.any((weight > eps) & (theta <= 4 * eps * top)) & f.positive
     if f.positive:
         if be.is_concrete(theta):
             low = xp.where(present, theta, top)
@@ -317,7 +325,7 @@ def _quadrature(be: Any, T: Tridiagonal, m: int, A: Any, f: _Function) -> Array:
         theta = xp.where(present, theta, top)
     found = f.fn(be, theta)
     found = xp.where(present, found, xp.zeros_like(found))
-    return T.norm**2 * xp.sum(weight * found, axis=-1)
+    return T.norm**2 * xp.sum(weight * found, axis=-1), singular
 
 
 def _tail(be: Any, step: Array, previous: Array) -> Array:

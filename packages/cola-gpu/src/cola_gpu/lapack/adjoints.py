@@ -10,10 +10,10 @@ from __future__ import annotations
 import warnings
 from typing import Any
 
-from cola_core.errors import UnreliableResultWarning
+from cola_core.errors import ShapeError, UnreliableResultWarning
 
 from . import formulas
-from .checks import matrix_backend, sum_to
+from .checks import matrix_backend, require_shapes, sum_to
 from .family import overwriting_buffers
 
 __all__ = [
@@ -36,6 +36,8 @@ def gelqf_backward(Q: Array, L: Array, Qbar: Array, Lbar: Array, *, overwrite: b
     PyTorch; nothing is recorded then). Source: arXiv:1710.08717.
     """
     bk = matrix_backend("gelqf_backward", Q=Q, L=L, Qbar=Qbar, Lbar=Lbar)
+    m, n = Q.shape[-2:]
+    require_shapes("gelqf_backward", Q=(Q, (m, n)), L=(L, (m, m)), Qbar=(Qbar, (m, n)), Lbar=(Lbar, (m, m)))
     if overwrite:
         buffers = overwriting_buffers("gelqf_backward", bk, Qbar)
         return buffers.pullback_overwriting(Q, L, Qbar, Lbar)
@@ -50,6 +52,8 @@ def potrf_backward(L: Array, Lbar: Array, *, lower: bool = True) -> Array:
     """`Abar = 1/2 L^{-T} copyltu(L^T Lbar) L^{-1}`, symmetric (*, n, n); with `lower=False` of the upper
     factor."""
     bk = matrix_backend("potrf_backward", L=L, Lbar=Lbar)
+    n = L.shape[-1]
+    require_shapes("potrf_backward", L=(L, (n, n)), Lbar=(Lbar, (n, n)))
     return formulas.potrf_pullback(bk, L, Lbar) if lower else formulas.potrf_pullback(bk, L.mT, Lbar.mT)
 
 
@@ -57,7 +61,9 @@ def potri_backward(A: Array, X: Array, Xbar: Array, *, lower: bool = True) -> Ar
     """`Abar = -tril(X (Xbar + Xbar^T) A^{-T})` of `X = potri(A)`, zero outside the stored triangle; shapes
     (*, n, n)."""
     bk = matrix_backend("potri_backward", A=A, X=X, Xbar=Xbar)
-    if A.shape[-1] == 0:
+    n = A.shape[-1]
+    require_shapes("potri_backward", A=(A, (n, n)), X=(X, (n, n)), Xbar=(Xbar, (n, n)))
+    if n == 0:
         return A
     return formulas.potri_pullback(bk, A, X, Xbar) if lower else formulas.potri_pullback(bk, A.mT, X, Xbar).mT
 
@@ -78,6 +84,9 @@ def trsm_backward(
     shape).
     """
     bk = matrix_backend("trsm_backward", A=A, X=X, Xbar=Xbar)
+    n, k = A.shape[-1], X.shape[-2 if rightside else -1]
+    one = (k, n) if rightside else (n, k)
+    require_shapes("trsm_backward", A=(A, (n, n)), X=(X, one), Xbar=(Xbar, one))
     if rightside:
         X, Xbar = X.mT, Xbar.mT
     Abar, Bbar = formulas.trsm_pullback(
@@ -96,6 +105,14 @@ def syevd_backward(
     `syevd_skipped`, or weighs tied eigenvalues differently, as a function of the matrix `U^T f(lam) U` does.
     """
     bk = matrix_backend("syevd_backward", U=U, Ubar=Ubar)
+    n = U.shape[-1]
+    require_shapes("syevd_backward", U=(U, (n, n)), Ubar=(Ubar, (n, n)))
+    for name, x in (("lam", lam), ("lambar", lambar)):
+        if tuple(x.shape) != tuple(U.shape[:-1]):
+            raise ShapeError(
+                f"syevd_backward: {name} has shape {tuple(x.shape)}, that of the eigenvalues of U of shape "
+                f"{tuple(U.shape)} is {tuple(U.shape[:-1])}"
+            )
     if U.shape[-1]:
         skipped = bk.xp.max(formulas.syevd_skipped(bk, U, lam, Ubar, gap_tol))
         scale = bk.xp.max(bk.xp.abs(Ubar))

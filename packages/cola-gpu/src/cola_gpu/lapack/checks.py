@@ -4,10 +4,19 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
+
 from cola_core.backends import Backend, backend_of
 from cola_core.errors import BackendError, DTypeError, NonFiniteError, NonSquareError, ShapeError
 
-__all__ = ["matrix_backend", "require_finite", "require_square", "sum_to"]
+__all__ = [
+    "matrix_backend",
+    "require_batches",
+    "require_finite",
+    "require_shapes",
+    "require_square",
+    "sum_to",
+]
 
 Array = Any
 
@@ -42,6 +51,28 @@ def require_square(routine: str, A: Array) -> None:
     """Error unless the last two axes of A are equal."""
     if A.shape[-1] != A.shape[-2]:
         raise NonSquareError(f"{routine}: needs a square matrix, got shape {tuple(A.shape)}")
+
+
+def require_batches(routine: str, **matrices: Array) -> tuple[int, ...]:
+    """The common batch of matrices, or a ShapeError."""
+    try:
+        return np.broadcast_shapes(*(tuple(X.shape[:-2]) for X in matrices.values()))
+    except ValueError:
+        shapes = ", ".join(f"{name} {tuple(X.shape)}" for name, X in matrices.items())
+        raise ShapeError(
+            f"{routine}: the batches (the axes before the last two) of {shapes} differ"
+        ) from None
+
+
+def require_shapes(routine: str, **wanted: tuple[Array, tuple[int, ...]]) -> None:
+    """Error unless every matrix has these last two axes and the batches broadcast."""
+    for name, (X, shape) in wanted.items():
+        if tuple(X.shape[-2:]) != shape:
+            raise ShapeError(
+                f"{routine}: {name} has shape {tuple(X.shape)}, beside the other arguments it must be "
+                f"(*batch, {shape[0]}, {shape[1]})"
+            )
+    require_batches(routine, **{name: X for name, (X, _) in wanted.items()})
 
 
 def require_finite(routine: str, bk: Backend, A: Array) -> None:

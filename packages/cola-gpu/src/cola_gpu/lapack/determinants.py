@@ -21,7 +21,7 @@ from typing import Any, NamedTuple
 from cola_core.backends import Backend
 from cola_core.errors import SingularMatrixError
 
-from .checks import matrix_backend, require_finite, require_square
+from .checks import matrix_backend, require_finite, require_shapes, require_square
 
 __all__ = [
     "SignAndLog",
@@ -68,6 +68,8 @@ def inverse(A: Array, *, check: bool = True) -> Array:
 def inverse_backward(X: Array, Xbar: Array) -> Array:
     """`Abar = -X^T Xbar X^T` of `X = inverse(A)`; shapes (*, n, n)."""
     bk = matrix_backend("inverse_backward", X=X, Xbar=Xbar)
+    n = X.shape[-1]
+    require_shapes("inverse_backward", X=(X, (n, n)), Xbar=(Xbar, (n, n)))
     return -bk.xp.matmul(bk.xp.matmul(X.mT, Xbar), X.mT)
 
 

@@ -21,7 +21,7 @@ from typing import Any, NamedTuple
 from cola_core.backends import Backend
 from cola_core.errors import BackendError, NotPositiveDefiniteError, ShapeError, SingularMatrixError
 
-from .checks import matrix_backend, require_finite, require_square
+from .checks import matrix_backend, require_batches, require_finite, require_square
 from .formulas import copyltu
 from .lq import Gelqf, refuse_dependent
 
@@ -149,6 +149,7 @@ def trsm(
         raise ShapeError(
             f"trsm: A of shape {tuple(A.shape)} does not fit the {side} of B of shape {tuple(B.shape)}"
         )
+    require_batches("trsm", A=A, B=B)
     rhs = B.mT if rightside else B
     if transpose != rightside:  # X op(A) = B is op(A)^T X^T = B^T: the two flips cancel
         A, lower = A.mT, not lower

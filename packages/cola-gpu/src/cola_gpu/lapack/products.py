@@ -13,7 +13,7 @@ from cola_core.backends import Backend
 from cola_core.errors import ShapeError
 
 from . import formulas
-from .checks import matrix_backend, require_square, sum_to
+from .checks import matrix_backend, require_batches, require_shapes, require_square, sum_to
 
 __all__ = [
     "gemm",
@@ -127,6 +127,7 @@ def trmm(
         raise ShapeError(
             f"trmm: A of shape {tuple(A.shape)} does not fit the {side} of B of shape {tuple(B.shape)}"
         )
+    require_batches("trmm", A=A, B=B)
     T = bk.xp.tril(A) if lower else bk.xp.triu(A)
     T = T.mT if transpose else T
     Y = bk.xp.matmul(B, T) if rightside else bk.xp.matmul(T, B)
@@ -146,6 +147,9 @@ def trmm_backward(
     """Cotangents `(Abar, Bbar)` of `Y = trmm(A, B, ...)`, of the shapes of A and B; Abar is zero outside the
     stored triangle."""
     bk = matrix_backend("trmm_backward", A=A, B=B, Ybar=Ybar)
+    n, k = A.shape[-1], B.shape[-2 if rightside else -1]
+    one = (k, n) if rightside else (n, k)
+    require_shapes("trmm_backward", A=(A, (n, n)), B=(B, one), Ybar=(Ybar, one))
     X, G = (B.mT, Ybar.mT) if rightside else (B, Ybar)
     Abar, Bbar = formulas.trmm_pullback(
         bk, A, X, G, transposed=transpose != rightside, lower=lower, alpha=alpha
@@ -165,6 +169,8 @@ def syrk(A: Array, *, transpose: bool = False, alpha: float = 1.0) -> Array:
 def syrk_backward(A: Array, Cbar: Array, *, transpose: bool = False, alpha: float = 1.0) -> Array:
     """`alpha (Cbar + Cbar^T) A`, or `alpha A (Cbar + Cbar^T)` with `transpose`."""
     bk = matrix_backend("syrk_backward", A=A, Cbar=Cbar)
+    n = A.shape[-1 if transpose else -2]
+    require_shapes("syrk_backward", A=(A, tuple(A.shape[-2:])), Cbar=(Cbar, (n, n)))
     S = Cbar + Cbar.mT
     return alpha * (bk.xp.matmul(A, S) if transpose else bk.xp.matmul(S, A))
 
@@ -200,6 +206,7 @@ def _product(
             f"{routine}: A of shape {tuple(A.shape)} does not fit B of shape {tuple(B.shape)} "
             f"(transpose_a={ta}, transpose_b={tb}, axis={axis})"
         )
+    require_batches(routine, A=P, B=R)
     D = bk.xp.matmul(P, R)
     return D if alpha == 1.0 else alpha * D
 
@@ -210,6 +217,8 @@ def _product_backward(
     P, R, G = (_rows_last_but_one(bk, routine, X, axis) for X in (A, B, Dbar))
     shapes = tuple(P.shape), tuple(R.shape)
     P, R = (P.mT if ta else P), (R.mT if tb else R)
+    (m, k), n = P.shape[-2:], R.shape[-1]
+    require_shapes(routine, A=(P, (m, k)), B=(R, (k, n)), Dbar=(G, (m, n)))
     Pbar, Rbar = alpha * bk.xp.matmul(G, R.mT), alpha * bk.xp.matmul(P.mT, G)
     Pbar, Rbar = (
         sum_to(bk, Pbar.mT if ta else Pbar, shapes[0]),
