@@ -1,8 +1,9 @@
-"""cola-gpu: mixed-precision solvers and differentiable LAPACK for cola-core, on whatever device there is.
+"""cola-gpu: speed, memory and reach for cola-core, on whatever device there is.
 
-`MixedPrecisionCG` and `MixedPrecisionGMRES` are algorithms for `cola_core.solve`; `cola_gpu.lapack` holds the
-differentiable dense factorisations. `DeviceCG`, `DeviceLanczos` and their
-like are Krylov methods that stay on the device. Importing this module imports neither PyTorch nor JAX.
+`DeviceCG`, `DeviceLanczos` and their like are Krylov methods that stay on the device; `MixedPrecisionCG` and
+`MixedPrecisionGMRES` solve with products in low precision. `cola_gpu.kernels` has covariance functions with
+fused products, `cola_gpu.lapack` differentiable dense factorisations, `cola_gpu.sharding` operators over many
+devices. Importing this module imports none of PyTorch, JAX and Triton.
 """
 
 from __future__ import annotations

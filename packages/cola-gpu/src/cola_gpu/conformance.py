@@ -1,4 +1,4 @@
-"""The package's cases for `cola_core.testing`: mixed-precision CG and GMRES, values of the LAPACK family."""
+"""The package's cases for `cola_core.testing`: algorithms, kernel operators, values of the LAPACK family."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ __all__ = ["cases"]
 
 
 def cases() -> list[Case]:
-    """The algorithm in single and half precision, then the domain module."""
+    """All of them."""
     half = Capabilities(
         backends=only(
             "torch", "jax", reason="NumPy has no half-precision products: single precision, case auto"

@@ -15,7 +15,7 @@ def cola_plugin_info() -> PluginInfo:
     return PluginInfo(
         name="gpu",
         api=PLUGIN_API,
-        summary="mixed-precision CG and differentiable LAPACK, on whatever device there is",
+        summary="device-resident and mixed-precision solvers, fused kernels, LAPACK, many devices",
         version="0.1.0",
     )
 
