@@ -69,6 +69,26 @@ def test_registers_the_algorithms():
     assert automatic == {"device-cg", "device-slq", "device-lanczos", "device-block-lanczos", "device-lobpcg"}
 
 
+def test_each_is_found_by_name_before_the_package_is_loaded():
+    import tomllib
+    from pathlib import Path
+
+    from cola_core.plugins import Registrar
+    from cola_gpu import plugin
+
+    registered = set()
+
+    class Recorder(Registrar):
+        def algorithm(self, question, cls, *, name=None, automatic=True):
+            registered.add((question if isinstance(question, str) else question.__name__, name))
+            return super().algorithm(question, cls, name=name, automatic=automatic)
+
+    plugin.cola_register(Recorder("gpu"), "always")
+    text = (Path(__file__).parents[1] / "pyproject.toml").read_text()
+    due = set(tomllib.loads(text)["project"]["entry-points"]["cola_core.algorithms"])
+    assert {f"{question}.{name}" for question, name in registered} == due
+
+
 def test_info(capsys):
     assert command("gpu", "info") == 0
     assert "numpy/cpu" in capsys.readouterr().out

@@ -174,7 +174,7 @@ class PseudoInverse(LinearOperator):
             return ask(LEAST_SQUARES, args, self.alg)
         factor = self.__dict__.get("_factor")
         if factor is None:
-            chosen = self.leaf()
+            chosen: Any = self.leaf()
             if chosen is not None and factorises(chosen):
                 factor = chosen.factor(self.A, self.rcond)
                 if _keepable(self.A._concrete_backend(), self.A):
