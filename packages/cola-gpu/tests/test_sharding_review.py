@@ -80,3 +80,96 @@ def run(program, kind):
 @pytest.mark.parametrize("kind", ["Auto", "Explicit"])
 def test_answers_of_one_device(kind):
     run(PROGRAM, kind)
+
+
+PLACES = """
+# laid again over other devices, brought back, written and read
+import os, tempfile
+other = jax.make_mesh((8,), ("k",), axis_types=(kind,))
+def definite(n):
+    B = rng.standard_normal((n, n))
+    return PSD(ops.Dense(jnp.asarray(B @ B.T / n + np.eye(n))))
+
+n = 24
+rbf = lambda a, b: jnp.exp(-jnp.sum((a[:, None] - b[None]) ** 2, -1))
+points = lambda n: jnp.asarray(rng.standard_normal((n, 2)))
+cases = [
+    definite(n + 1), ops.Kernel(points(25), None, rbf) + ops.Diagonal(jnp.ones(25)),
+    ops.Kronecker(definite(4), definite(6)), ops.Toeplitz(jnp.arange(n * 1.0)),
+    ops.Sparse(jnp.arange(1.0, n), np.arange(n - 1), np.arange(n - 1), (n, n)),
+    Stencil(jnp.asarray([-1.0, 2.5, -1.0]), (-1, 0, 1), n), ops.BlockDiag(definite(4), definite(20)),
+    ops.Permutation(jnp.asarray(rng.permutation(n))), definite(n + 2)[1 : n + 1, 2 : n + 2],
+]
+for A in cases:
+    M, x = np.asarray(A.to_dense()), rng.standard_normal(A.shape[-1])
+    S = shard(A, line)
+    y, lies = shard(S, other) @ shard_vector(x, other), shard_vector(M @ x, other)
+    assert np.allclose(y, M @ x) and like(y, lies), (A, y.sharding)
+    back = S.to(device=jax.devices()[0])
+    assert "Spread" not in repr(back) and "RowBlock" not in repr(back) and "Ring" not in repr(back), back
+    assert back.declared == A.declared and np.allclose(back @ jnp.asarray(x), M @ x), A
+    if "Kernel" not in repr(A):
+        with tempfile.TemporaryDirectory() as folder:
+            cola.save(S, os.path.join(folder, "A.cola"))
+            assert np.allclose(cola.load(os.path.join(folder, "A.cola")) @ jnp.asarray(x), M @ x)
+
+# a kernel made of points that are spread already
+K = ops.Kernel(jax.device_put(points(n), NamedSharding(line, P("i", None))), None, rbf)
+x = rng.standard_normal(n)
+y = shard(K, line) @ shard_vector(x, line)
+assert np.allclose(y, np.asarray(rbf(*[jnp.asarray(np.asarray(K.x1))] * 2)) @ x)
+
+# randomized singular values of a Kronecker product
+A = ops.Kronecker(definite(4), definite(6))
+found = cola.svd(shard(A, line), 3, alg=cola.RandomizedSVD(tol=1e-8, max_iters=60))[1].diag
+assert np.allclose(found, np.linalg.svd(np.asarray(A.to_dense()))[1][:3], rtol=1e-6)
+"""
+
+GRADIENTS = """
+# answers of dense factorisations, and all gradients, lie like what they belong to
+def definite(n):
+    B = rng.standard_normal((n, n))
+    return PSD(ops.Dense(jnp.asarray(B @ B.T / n + np.eye(n))))
+
+n = 16
+rbf = lambda a, b: jnp.exp(-jnp.sum((a[:, None] - b[None]) ** 2, -1))
+points = lambda n: jnp.asarray(rng.standard_normal((n, 2)))
+cholesky = lambda A, b: cola.solve(A, b, cola.Cholesky())
+columns = lambda A, b: cola.solve(A, jnp.stack([b, b * b], -1))
+logdet = lambda A, b: cola.logdet(A)
+trace = lambda A, b: cola.trace(A)
+cg = lambda A, b: cola.solve(A, b, cola.CG(tol=1e-12))
+dense, odd = definite(n), definite(n + 1)
+kernel = PSD(ops.Kernel(points(n), None, rbf)) + ops.Identity(n)
+few = PSD(ops.Kernel(points(4), None, rbf)) + ops.Identity(4)
+band = PSD(ops.Banded(jnp.asarray(np.c_[-np.ones(n), 3 * np.ones(n), -np.ones(n)].T), (1, 1)))
+for A, questions in (
+    (dense, (columns, logdet)), (odd, (cholesky,)), (kernel, (cholesky,)), (few, (cg,)), (band, (trace,)),
+    (PSD(ops.Kronecker(definite(2), definite(8))), (logdet,)), (dense[0:8, 0:8], (cg,)),
+):
+    b = rng.standard_normal(A.shape[-1])
+    S, lies = shard(A, line), shard_vector(b, line)
+    for f in questions:
+        y, wanted = jax.jit(f)(S, lies), f(A, jnp.asarray(b))
+        what = A, f.__code__.co_names, y.sharding
+        assert np.allclose(y, wanted, rtol=1e-8), what
+        assert y.ndim != 1 or like(y, lies), what
+        assert y.ndim != 2 or y.sharding.spec[:1] == lies.sharding.spec[:1], what
+        loss = lambda A, b: jnp.sum(f(A, b) ** 2)
+        found = jax.jit(jax.grad(loss, (0, 1), allow_int=True))(S, lies)
+        expected = jax.jit(jax.grad(loss, (0, 1), allow_int=True))(A, jnp.asarray(b))
+        assert np.allclose(found[1], expected[1], rtol=1e-6), what
+        for g, x in zip(*map(jax.tree.leaves, (found, (S, lies))), strict=True):
+            moves = getattr(x, "ndim", 0) and x.dtype.kind == "f" and np.any(np.asarray(g))
+            assert not moves or like(g, x), (what, g.sharding, x.sharding)
+"""
+
+
+@pytest.mark.parametrize("kind", ["Auto", "Explicit"])
+def test_other_places(kind):
+    run(PLACES, kind)
+
+
+@pytest.mark.parametrize("kind", ["Auto", "Explicit"])
+def test_gradients_lie_like_their_arrays(kind):
+    run(GRADIENTS, kind)

@@ -55,7 +55,7 @@ class Exact(Algorithm):
             for start in starts:
                 stop = min(start + self.bs, length)
                 Y = A @ _units(A, start, stop, n, max(k, 0))
-                pieces.append(_entries(be, Y, start, stop, max(-k, 0)))
+                pieces.append(_entries(be, Y, start, max(-k, 0)))
             out = xp.concat(pieces, axis=-1) if len(pieces) > 1 else pieces[0]
             if out.shape[:-1] != A.batch_shape:
                 out = xp.broadcast_to(out, (*A.batch_shape, length))
@@ -73,7 +73,7 @@ class Exact(Algorithm):
             stop = min(start + self.bs, length)
 
             def value(V: Array, Y: Array, start: int = start, stop: int = stop) -> Array:
-                d = _entries(be, Y, start, stop, max(-k, 0))
+                d = _entries(be, Y, start, max(-k, 0))
                 before = be.zeros((*d.shape[:-1], start), d.dtype, A.device)
                 after = be.zeros((*d.shape[:-1], length - stop), d.dtype, A.device)
                 return xp.concat([before, d, after], axis=-1)
@@ -131,6 +131,6 @@ def _units(A: Any, start: int, stop: int, size: int, at: int) -> Array:
     return be.put(columns, slice(at + start, at + stop), be.eye(stop - start, A.dtype, A.device))  # type: ignore[no-any-return]
 
 
-def _entries(be: Any, Y: Array, start: int, stop: int, row: int) -> Array:
+def _entries(be: Any, Y: Array, start: int, row: int) -> Array:
     """What columns with these numbers have on the diagonal that begins in this row."""
-    return be.xp.linalg.diagonal(Y[..., row + start : row + stop, :])  # type: ignore[no-any-return]
+    return be.diagonal(Y, -(row + start))  # type: ignore[no-any-return]

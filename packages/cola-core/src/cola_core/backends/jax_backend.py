@@ -39,6 +39,10 @@ class JaxBackend(DerivedBackend):
         if hasattr(x, "detach"):
             refuse_graph(x, "jax")
             x = x.detach().cpu().resolve_conj().numpy()
+        if device is not None and isinstance(x, jax.Array) and not isinstance(x, jax.core.Tracer):
+            # also what lies on several devices; given a bare device, the mesh would stay in the array's type
+            lies = jax.sharding.SingleDeviceSharding(device) if isinstance(device, jax.Device) else device
+            x = jax.device_put(x, lies)
         return jnp.asarray(x, dtype=None if dtype is None else self.dtype(dtype), device=device)
 
     def as_value(self, x: Any) -> Array:
@@ -329,7 +333,7 @@ class JaxBackend(DerivedBackend):
             return self.conj(x), aux
 
         return jax.lax.custom_linear_solve(
-            _unheard(lambda v: A @ v),
+            _unheard(lambda v: jax_sharding.lying_like(A @ v, v)),  # transposed, it must fit
             b,
             _unheard(lambda _, rhs: solve(A, rhs)),
             _unheard(transposed),

@@ -57,6 +57,20 @@ class Question:
         want = (*A.batch_shape, *core)
         return answer if shape == want else A.xp.broadcast_to(answer, want)
 
+    def _laid(self, args: tuple[Any, ...]) -> tuple[Any, ...]:
+        """Operands in a program that is traced, with the layouts stated that its compiler does not know."""
+        A, *rest = args
+        if self.name == "solve" and getattr(rest[0], "shape", ()) and not hasattr(rest[0], "_rows_laid"):
+            rest[0] = A._rows_laid(rest[0])
+        return (A._with_layout(), *rest)
+
+    def _like(self, args: tuple[Any, ...], answer: Any) -> Any:
+        if self.name != "solve" or args[0].backend is None or args[0].backend.name != "jax":
+            return answer
+        if hasattr(answer, "_rows_laid") or not getattr(answer, "shape", ()):
+            return answer
+        return args[0]._rows_laid(answer)
+
     def run(
         self,
         *args: Any,
@@ -75,12 +89,15 @@ class Question:
         from .choose import ask
 
         outer = SESSION.get()
+        library = getattr(args[0], "backend", None)
+        if outer is None and through is None and library is not None and library.name == "jax":
+            args = self._laid(args)
         if outer is not None and not return_info and on_failure == "warn":
             return ask(self, args, alg) if through is None else through()  # the outermost question warns
         return reporting(
             self.name,
             args[0],
-            (lambda: ask(self, args, alg)) if through is None else through,
+            (lambda: self._like(args, ask(self, args, alg))) if through is None else through,
             return_info,
             on_failure,
             check,

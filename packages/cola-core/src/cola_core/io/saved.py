@@ -47,8 +47,9 @@ def save(A: Any, path: PathLike) -> None:
     """Write an operator (or array, or sparse matrix) to one file; complete or not at all.
 
     The suffix is free; ``.cola`` is what the command line recognises. Values are saved, not devices or
-    derivative graphs. Raises FileFormatError naming the field for what a file cannot hold: functions, traced
-    arrays, operators of classes that are not importable.
+    derivative graphs: what is spread over several devices is saved as what it was made of. Raises
+    FileFormatError naming the field for what a file cannot hold: functions, traced arrays, operators of
+    classes that are not importable.
 
     >>> import numpy as np, os, tempfile, cola_core as cola
     >>> A = cola.PSD(cola.kron(np.eye(2), 3 * np.eye(2)))
@@ -62,7 +63,7 @@ def save(A: Any, path: PathLike) -> None:
     from ..operators import as_operator
 
     writer = _Writer()
-    root = writer.operator(as_operator(A))
+    root = writer.operator(as_operator(A)._in_one_place())
     structure = {
         "format": FORMAT,
         "version": VERSION,

@@ -695,8 +695,12 @@ class LinearOperator:
         """Move to a device, precision or array library. Index leaves (integers, booleans) keep their dtype.
 
         Between libraries memory is shared where both allow it (``backends.exchange``), so do not write into
-        the arrays of either operator afterwards.
+        the arrays of either operator afterwards. A device brings back what was spread over several of them.
         """
+        if device is not None and not hasattr(device, "device_set"):  # a sharding of JAX is a layout, too
+            together = self._in_one_place()
+            if together is not self:
+                return together.to(device, dtype, backend)
         target = None if backend is None else get_backend(backend)
 
         def convert(x: Any) -> Any:
@@ -728,6 +732,43 @@ class LinearOperator:
             elif isinstance(value, tuple) and any(isinstance(v, LinearOperator) for v in value):
                 changes[name] = tuple(v._restatic(dtype, backend) for v in value)
         return self.replace(**changes) if changes else self
+
+    def _in_one_place(self) -> LinearOperator:
+        """The same operator of classes that know of no devices, for ``to(device=...)`` and for files. Classes
+        that are spread over devices say what they were made of; default: the parts do."""
+        return self._changed(lambda A: A._in_one_place())  # type: ignore[no-any-return]
+
+    def _changed(self, change: Any) -> Any:
+        """This operator with its parts changed by a function of operators."""
+        changes: dict[str, Any] = {}
+        for name in self._child_fields:
+            value = self.__dict__[name]
+            if isinstance(value, LinearOperator):
+                made: Any = change(value)
+            elif isinstance(value, tuple):
+                made = tuple(change(v) if isinstance(v, LinearOperator) else v for v in value)
+                made = value if all(a is b for a, b in zip(made, value, strict=True)) else made
+            else:
+                continue
+            if made is not value:
+                changes[name] = made
+        return self.replace(**changes) if changes else self
+
+    def _with_layout(self) -> LinearOperator:
+        """This operator, traced, with the layout of its arrays over devices stated, which their derivatives
+        get, too. Classes that are spread know it; default: the parts do."""
+        return self._changed(lambda A: A._with_layout())  # type: ignore[no-any-return]
+
+    def _rows_laid(self, X: Array) -> Array:
+        """X, traced, of as many rows as this operator, with its layout over devices stated; see above."""
+        for name in self._child_fields:
+            value = self.__dict__[name]
+            for part in value if isinstance(value, tuple) else (value,):
+                if isinstance(part, LinearOperator):
+                    made = part._rows_laid(X)
+                    if made is not X:
+                        return made
+        return X
 
     def replace(self, **changes: Any) -> Any:
         """A copy with some fields changed (not re-validated)."""

@@ -99,7 +99,13 @@ class Kernel(LinearOperator):
     def _look(self) -> None:
         """Find out the dtype of fn's values, from one pair of points."""
         be = backend_of(self.x1, self.x2, *self.params) or get_backend("numpy")
-        a, b = (x[(0,) * (x.ndim - 2)][:1] for x in (self.x1, self._second))
+        if be.name == "jax":  # only shapes matter, and a point of points that are spread is not to be had
+            a, b = (
+                be.zeros((min(x.shape[-2], 1), x.shape[-1]), x.dtype, be.device(x))
+                for x in (self.x1, self._second)
+            )
+        else:
+            a, b = (x[(0,) * (x.ndim - 2)][:1] for x in (self.x1, self._second))
         shape = (a.shape[0], b.shape[0])
         out = be.result_like(lambda a, b, *params: self._call(a, b, params), a, b, *self.params)
         self._fits(out, shape)

@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from .padded import Padded
     from .placing import shard_vector
     from .report import LeafReport, ShardReport, shard_report
+    from .selected import SpreadPermutation, SpreadSliced
     from .sparse import RowBlockSparse
     from .stencil import Stencil
     from .table import Layout, shard, sharder
@@ -58,6 +59,8 @@ __all__ = [
     "SpreadBlockStack",
     "SpreadKronSum",
     "SpreadKronecker",
+    "SpreadPermutation",
+    "SpreadSliced",
     "SpreadToeplitz",
     "Stencil",
     "check_sharded",
@@ -87,6 +90,8 @@ _WHERE = {
     "SpreadBlockStack": "blocks",
     "SpreadKronSum": "kronecker",
     "SpreadKronecker": "kronecker",
+    "SpreadPermutation": "selected",
+    "SpreadSliced": "selected",
     "SpreadToeplitz": "fourier",
     "Stencil": "stencil",
     "check_sharded": "checks",

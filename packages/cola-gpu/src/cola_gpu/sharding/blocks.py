@@ -15,7 +15,7 @@ from cola_core import PSD, ops
 from cola_core.ops import static
 from cola_core.properties import SelfAdjoint, Unitary
 
-from .placing import OnDevices, laid, on_blocks, pieces, row_spec, whole
+from .placing import OnDevices, hidden, laid, on_blocks, pieces, row_spec, whole
 from .stack import BlockStack
 from .table import Layout, sharder
 
@@ -44,6 +44,16 @@ class SpreadBlockStack(OnDevices, BlockStack):
         rows = row_spec(X.ndim, self.axes)
         operands = [(array, row_spec(3, self.axes, 0)), (X, rows)]
         return on_blocks(local, self.mesh, self.axes, operands, rows, vectors=1)
+
+    def _with_layout(self) -> Any:
+        array = self.blocks.__dict__["array"]
+        if not hidden(array, self.mesh, self.axes):
+            return self
+        array = laid(array, self.mesh, self.axes, row_spec(3, self.axes, 0))
+        return self.replace(blocks=self.blocks.replace(array=array))
+
+    def _unspread(self) -> Any:
+        return BlockStack(self.blocks, declared=self.declared)
 
     def of(self, blocks: Any) -> Any:
         """The same arrangement of other blocks; stored ones stay on their devices."""
@@ -78,6 +88,15 @@ class SpreadBlockDiag(OnDevices, ops.BlockDiag):
         if Y.shape[-2] % p:
             return Y
         return laid(Y, self.mesh, self.axes, row_spec(Y.ndim, self.axes))
+
+    def _with_layout(self) -> Any:
+        if not self.lies or not any(hidden(x, self.mesh, self.axes) for x in ops.tree_leaves(self.Ms)):
+            return self
+        specs = iter(self.lies)
+        return self.replace(Ms=ops.map_leaves(lambda x: self._stated(x, next(specs)), self.Ms))
+
+    def _unspread(self) -> Any:
+        return ops.BlockDiag(*self.Ms, multiplicities=self.multiplicities, declared=self.declared)
 
     def _stated(self, x: Any, spec: Any) -> Any:
         return x if spec is None else laid(x, self.mesh, self.axes, spec)

@@ -69,6 +69,12 @@ class RowBlockDense(OnDevices, ops.Dense):
             return self.itemsize * columns * (n * (p - 1) / p if n % p == 0 else 0.0)
         return self.itemsize * columns * m * (p - 1) / p * (1 if m % p == 0 else 2)
 
+    def _axes(self) -> dict[str, int | None]:
+        return {"array": -2 if self.split == "rows" else -1}
+
+    def _unspread(self) -> Any:
+        return ops.Dense(self.array, declared=self.declared)
+
     def _like(self, array: Any, flipped: bool = False) -> RowBlockDense:
         split = {"rows": "columns", "columns": "rows"}[self.split] if flipped else self.split
         made: RowBlockDense = self.replace(array=array, split=split, declared=frozenset())

@@ -247,11 +247,21 @@ class SpreadToeplitz(OnDevices, LinearOperator):
         made = over_rows(place, body, c, (n, p * h), (r * shape.n2, h))
         return jnp.reshape(made, (p * h, shape.n2, k))
 
-    def _plainly(self, X: Array, adjoint: bool) -> Array:
+    def _axes(self) -> dict[str, int | None]:
+        p = self.place.pieces
+        return {
+            name: -1 if x.shape[-1] % p == 0 else None
+            for name, x in (("column", self.column), ("row", self.row))
+            if x is not None
+        }
+
+    def _unspread(self) -> LinearOperator:
         if self.periodic:
-            A: Any = Circulant(self.column)
-        else:
-            A = Toeplitz(self.column, self.row)
+            return Circulant(self.column, declared=self.declared)
+        return Toeplitz(self.column, self.row, declared=self.declared)
+
+    def _plainly(self, X: Array, adjoint: bool) -> Array:
+        A = self._unspread()
         return (A.H if adjoint else A) @ X
 
     # -- structure -------------------------------------------------------------------------------------------

@@ -17,7 +17,7 @@ from jax.sharding import PartitionSpec
 from cola_core import ops
 from cola_core.properties import SelfAdjoint
 
-from .placing import here, is_explicit, permuted
+from .placing import here, hidden, is_explicit, permuted
 from .rows import Place, fitted, over_rows
 from .stencil import Stencil, of_convolution, weighted
 from .table import Layout, sharder
@@ -67,6 +67,17 @@ def _product(A: Stencil, X: Any) -> Any:
 
 
 _compiled = jax.jit(_product)
+
+
+def coefficients_laid(A: Stencil) -> Any:
+    """The stencil with the layout of its coefficients stated, in programs that are traced."""
+    c, place = A.coefficients, Place(A.mesh, A.axes)
+    if not hidden(c, A.mesh, A.axes):
+        return A
+    spread = A.varies and A.grid[0] % place.pieces == 0 and A.grid[0] > 0
+    return A.replace(
+        coefficients=place.lay(c, PartitionSpec(None, *place.rows) if spread else PartitionSpec())
+    )
 
 
 def moved_on_mesh(A: Stencil, c: Any) -> Any:

@@ -21,7 +21,7 @@ from cola_core import PSD, ops
 from cola_core.ops import static
 from cola_core.properties import SelfAdjoint
 
-from .padded import Padded, up_to
+from .padded import Padded, beginning, up_to
 from .placing import OnDevices, on_blocks, permuted, pieces, row_spec, taken, whole
 from .table import Layout, sharder
 
@@ -61,6 +61,13 @@ class RingKernel(OnDevices, ops.Kernel):
             tuple(known[name] for name in ops.Kernel._static_fields),
             [known[name] for name in ops.Kernel._child_fields],
         )
+
+    def _axes(self) -> dict[str, int | None]:
+        goes = {"x1": self.spread != "x2", "x2": self.spread != "x1"}
+        return {name: -2 if spread else None for name, spread in goes.items()}
+
+    def _unspread(self) -> Any:
+        return self._plain(self.x1, self.x2, self.params).replace(declared=self.declared)
 
     def _sent(self, columns: float) -> float:
         p, (m, n) = pieces(self.mesh, self.axes), self.shape[-2:]
@@ -142,6 +149,12 @@ class RingKernel(OnDevices, ops.Kernel):
 class PaddedKernel(Padded):
     """A ``Padded`` kernel, of which some rows and columns are evaluated from the points they need."""
 
+    def _unspread(self) -> Any:
+        K = self.A._unspread()
+        n1, n2 = self.size[::-1] if K.swapped else self.size
+        x2 = None if K.x2 is None else beginning(K.x2, n2)
+        return K.replace(x1=beginning(K.x1, n1), x2=x2, declared=self.declared)
+
     def _take(self, rows: Any, cols: Any, same: bool = False) -> Any:
         xp = self.xp
         rows = xp.arange(self.size[0]) if rows is None else rows
@@ -186,7 +199,7 @@ def kernel(A: Any, layout: Layout) -> Any:
     known = tuple(
         layout.keep(w, f"params[{i}]", "parameters of the function") for i, w in enumerate(A.params)
     )
-    if max(n1, n2) < 2 * p:
+    if max(n1, n2) < 2 * p and not (layout.divides(n1) or layout.divides(n2)):
         return layout.keep_all(A, f"{n1} x {n2} pairs of points are too few for {p} devices")
     even = layout.divides(n1), layout.divides(n2)
     if A.x2 is None or all(even):

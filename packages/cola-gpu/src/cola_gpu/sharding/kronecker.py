@@ -13,10 +13,12 @@ import math
 from typing import Any
 
 import jax.numpy as jnp
+from jax.sharding import PartitionSpec
 
 from cola_core.ops import Identity, Kronecker, KronSum, LinearOperator, operator, static
+from cola_core.pytree import map_leaves
 
-from .placing import OnDevices
+from .placing import OnDevices, hidden, laid
 from .rows import Place, exchange, fitted, over_rows
 from .table import Layout, sharder
 
@@ -59,6 +61,13 @@ class _Spread(OnDevices):
     def place(self) -> Place:
         """The devices that vectors are spread over."""
         return Place(self.mesh, self.axes)
+
+    def _with_layout(self: Any) -> Any:
+        def lay(x: Any) -> Any:
+            seen = hidden(x, self.mesh, self.axes)
+            return laid(x, self.mesh, self.axes, PartitionSpec()) if seen else x
+
+        return map_leaves(lay, self)
 
     def _on_devices(self: Any, X: Array, adjoint: bool) -> Array:
         if len(self.Ms) < 2 or self.batch_shape or 0 in (*self.shape, *X.shape):
@@ -137,6 +146,9 @@ class SpreadKronecker(_Spread, Kronecker):
 
     _group = staticmethod(Kronecker)
 
+    def _unspread(self) -> Kronecker:
+        return Kronecker(*self.Ms, declared=self.declared)
+
 
 @operator
 class SpreadKronSum(_Spread, KronSum):
@@ -152,6 +164,9 @@ class SpreadKronSum(_Spread, KronSum):
         super().__init__(*Ms, declared=declared)
 
     _group = staticmethod(KronSum)
+
+    def _unspread(self) -> KronSum:
+        return KronSum(*self.Ms, declared=self.declared)
 
 
 @sharder(Kronecker, KronSum)

@@ -38,7 +38,6 @@ def _stays(reason: str, *classes: type) -> None:
 _stays("a number for each matrix of the batch", ops.ScalarMul)
 _stays("nothing is stored", ops.Identity, ops.Zero)
 _stays("substitution goes through the rows one after the other", ops.Triangular)
-_stays("positions may point to rows of any device", ops.Permutation)
 _stays("a product is a Fourier transform of the whole vector", ops.Hankel)
 _stays("each factor is small beside the product", ops.KhatriRao)
 _stays("its function decides what it reads", ops.FunctionOperator, ops.Jacobian, ops.Hessian)

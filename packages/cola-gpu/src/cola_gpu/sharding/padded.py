@@ -11,6 +11,7 @@ from __future__ import annotations
 from typing import Any
 
 import jax.numpy as jnp
+import numpy as np
 
 from cola_core import ops
 from cola_core.cost import Cost
@@ -19,14 +20,18 @@ from cola_core.ops import static
 from cola_core.plugins import Registrar, RuleBook
 
 from .placing import OnDevices, pieces, whole
-from .table import Layout, sharder
 
-__all__ = ["Padded", "up_to"]
+__all__ = ["Padded", "beginning", "up_to"]
 
 
 def up_to(length: int, pieces: int) -> int:
     """The least multiple of ``pieces`` that is not below ``length``."""
     return -(-length // pieces) * pieces
+
+
+def beginning(x: Any, rows: int) -> Any:
+    """The first rows of an array that is spread, put together on the host."""
+    return jnp.asarray(np.asarray(x)[..., :rows, :])
 
 
 @ops.operator
@@ -43,6 +48,9 @@ class Padded(OnDevices, ops.LinearOperator):
 
     def _shape(self) -> tuple[int, ...]:
         return (*self.A.shape[:-2], *self.size)
+
+    def _unspread(self) -> Any:
+        return ops.Dense(beginning(self.A.array, self.size[0]), declared=self.declared)  # type: ignore[attr-defined]
 
     def _on_devices(self, X: Any, adjoint: bool) -> Any:
         length = self.A.shape[-2] if adjoint else self.A.shape[-1]
@@ -114,14 +122,3 @@ def trace_padded(A: Any, *, alg: Any) -> Any:
 _REGISTRAR = Registrar("gpu-sharding")
 _REGISTRAR.include(RULES)
 _REGISTRAR.commit()
-
-
-@sharder(Padded)
-def padded(A: Any, layout: Layout) -> Any:
-    """What was extended for this mesh stays as it is."""
-    if (A.mesh, A.axes) != (layout.mesh, layout.axes):
-        raise ValueError(
-            f"shard: {A!r} was extended to be spread over {A.axes} of {A.mesh}; for another mesh shard the "
-            "operator that it was made of."
-        )
-    return A

@@ -23,12 +23,14 @@ from cola_core.errors import ShapeError
 __all__ = [
     "OnDevices",
     "axes_of",
+    "hidden",
     "is_explicit",
     "laid",
     "on_blocks",
     "permuted",
     "pieces",
     "row_spec",
+    "rows_laid",
     "shard_vector",
     "taken",
     "whole",
@@ -90,6 +92,21 @@ def laid(x: Any, mesh: Mesh, axes: tuple[str, ...], spec: PartitionSpec) -> Any:
     if is_explicit(mesh, axes):
         return jax.sharding.reshard(x, sharding)
     return jax.lax.with_sharding_constraint(x, sharding)
+
+
+def hidden(x: Any, mesh: Any, axes: tuple[str, ...]) -> bool:
+    """Whether the layout of this array is not known to the program that is being traced."""
+    return isinstance(x, jax.core.Tracer) and not is_explicit(mesh, axes)
+
+
+def rows_laid(X: Any, mesh: Any, axes: tuple[str, ...]) -> Any:
+    """A traced array of vectors (n,) or (..., n, k) with its rows in blocks, where automatic axes do not say;
+    whole on every device where the devices do not divide n."""
+    if not hidden(X, mesh, axes) or not X.ndim:
+        return X
+    at = 0 if X.ndim == 1 else X.ndim - 2
+    even = X.shape[at] % pieces(mesh, axes) == 0
+    return laid(X, mesh, axes, row_spec(X.ndim, axes, at) if even else PartitionSpec())
 
 
 def others(x: Any, mesh: Mesh, axes: tuple[str, ...]) -> tuple[Any, ...]:
@@ -185,6 +202,30 @@ class OnDevices:
     def _on_devices(self: Any, X: Any, adjoint: bool) -> Any:
         """``A @ X``, or ``A.H @ X``, for X of shape (*batch', n, k)."""
         raise NotImplementedError(f"{type(self).__name__} must define _on_devices(X, adjoint)")
+
+    def _unspread(self: Any) -> Any:
+        """The operator of the core that this one was made of, with the arrays where they are."""
+        raise NotImplementedError(f"{type(self).__name__} must define _unspread()")
+
+    def _axes(self: Any) -> dict[str, int | None]:
+        """For each array the axis that is spread; None: whole on every device."""
+        return {}
+
+    def _with_layout(self: Any) -> Any:
+        changes = {}
+        for name, axis in self._axes().items():
+            x = self.__dict__[name]
+            if hidden(x, self.mesh, self.axes):
+                spec = PartitionSpec() if axis is None else row_spec(x.ndim, self.axes, axis)
+                changes[name] = laid(x, self.mesh, self.axes, spec)
+        made = self.replace(**changes) if changes else self
+        return super(OnDevices, made)._with_layout()  # type: ignore[misc]
+
+    def _rows_laid(self: Any, X: Any) -> Any:
+        return rows_laid(X, self.mesh, self.axes)
+
+    def _in_one_place(self: Any) -> Any:
+        return self._unspread()._in_one_place()
 
     def _plainly(self: Any, X: Any, adjoint: bool) -> Any:
         """The same with arrays of any library."""

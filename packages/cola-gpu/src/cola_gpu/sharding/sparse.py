@@ -90,6 +90,14 @@ class RowBlockSparse(OnDevices, ops.Sparse):
         rows = (n if n % p == 0 else 0) + (m if m % p else 0)
         return self.itemsize * columns * rows * (p - 1) / p
 
+    def _axes(self) -> dict[str, int | None]:
+        return {"data": -1}
+
+    def _unspread(self) -> Any:
+        kept = np.flatnonzero(np.asarray(self.given))  # without the entries that were added
+        data, rows, cols = (np.asarray(x)[..., kept] for x in (self.data, self.rows, self.cols))
+        return ops.Sparse(jnp.asarray(data), rows, cols, self.size, declared=self.declared)
+
     def _to_dense(self) -> Any:
         return ops.LinearOperator._to_dense(self)
 
@@ -122,12 +130,8 @@ def _empty_places(taken: Any, first: int, rows: int, n: int, count: int) -> Any:
 def sparse(A: Any, layout: Layout) -> Any:
     """Entries by blocks of rows, each filled up to as many as the fullest has."""
     (m, n), p = A.size, layout.pieces
-    if m < 2 * p or not A.nnz:
+    if (m < 2 * p and m % p) or not A.nnz:
         return layout.keep_all(A, f"{m} rows with {A.nnz} entries are too few for {p} devices")
-    if isinstance(A, RowBlockSparse):  # entries that were added are left out again
-        kept = np.flatnonzero(np.asarray(A.given))
-        data, rows, cols = (np.asarray(x)[..., kept] for x in (A.data, A.rows, A.cols))
-        A = ops.Sparse(jnp.asarray(data), rows, cols, A.size, declared=A.declared)
     height = up_to(m, p) // p
     data = np.asarray(A.data)
     rows, cols = (np.asarray(x, np.int64) for x in (A.rows, A.cols))  # row * n + column is beyond int32

@@ -89,6 +89,23 @@ class Stencil(LinearOperator):
             return 0.0
         return float(self.itemsize * columns * sum(self.reach[0]) * math.prod(self.grid[1:]))
 
+    def _with_layout(self) -> LinearOperator:
+        if self.mesh is None:
+            return self
+        from .halo import coefficients_laid
+
+        return coefficients_laid(self)
+
+    def _rows_laid(self, X: Array) -> Array:
+        if self.mesh is None:
+            return X
+        from .placing import rows_laid
+
+        return rows_laid(X, self.mesh, self.axes)
+
+    def _in_one_place(self) -> LinearOperator:
+        return self if self.mesh is None else self.replace(mesh=None, axes=())  # type: ignore[no-any-return]
+
     @property
     def varies(self) -> bool:
         """Whether the coefficients depend on the grid point."""

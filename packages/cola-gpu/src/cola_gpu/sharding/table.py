@@ -37,7 +37,7 @@ __all__ = ["Layout", "shard", "sharder"]
 
 _TABLE: dict[type, Callable[[Any, Layout], Any]] = {}
 # the files of the table, imported when the first operator is laid; later ones take precedence
-_FILES = ["leaves", "compositions", "dense", "kernel", "sparse", "blocks", "kronecker", "fourier", "halo"]
+_FILES = "leaves compositions dense kernel sparse blocks kronecker fourier halo selected".split()
 
 
 def sharder(*classes: type) -> Callable[[Callable[[Any, Layout], Any]], Callable[[Any, Layout], Any]]:
@@ -189,6 +189,7 @@ def shard(
             f"shard: the arrays of {A!r} are traced; shard operators outside of jax.jit and of derivatives "
             "and pass them as arguments."
         )
+    A = A._in_one_place()  # what was spread before, also over other devices, is laid anew
     for name in _FILES:
         import_module(f".{name}", __package__)
     register_pytrees()  # JAX is told of the classes of these files
