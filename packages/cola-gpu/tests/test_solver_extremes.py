@@ -39,6 +39,16 @@ def test_a_guess_of_no_use_is_left_out(backend, rng, spd, alg):
         np.testing.assert_allclose(1e200 * backend.to_numpy(x), np.linalg.solve(M, b), atol=1e-6)
 
 
+@pytest.mark.parametrize("size", [1e-200, 1e200])
+def test_gmres_in_the_working_precision_at_any_scale(rng, spd, size):
+    M, b = spd(rng, 7) + rng.standard_normal((7, 7)), rng.standard_normal((7, 2))
+    for A in (ops.Dense(size * M), ops.Dense(size * M - size * np.eye(7)) + ops.Diagonal(np.full(7, size))):
+        for settings in ({"precision": "float64"}, {"factor": "float32"}, {"factor": "float64"}, {}):
+            x, info = cola.solve(A, b, MixedPrecisionGMRES(tol=1e-12, **settings), return_info=True)
+            assert info.converged, (settings, info.reason)
+            np.testing.assert_allclose(size * x, np.linalg.solve(M, b), atol=1e-10)
+
+
 @pytest.mark.parametrize("alg", [DeviceCG(), DeviceCG(check_every=1), cola.CG()], ids=str)
 def test_the_scale_of_an_operator_does_not_make_it_singular(backend, rng, spd, alg):
     M = spd(rng, 7)

@@ -12,7 +12,7 @@ from cola_core.errors import SingularMatrixError, UnknownNameError
 
 from .low_factors import low_lu
 from .mixed import MixedPrecisionSolver
-from .precision import UNIT_ROUNDOFF, choose, escalation, lowered, vectors_of
+from .precision import UNIT_ROUNDOFF, choose, escalation, lowered, vectors_of, working
 from .refinement import Phase
 
 __all__ = ["MixedPrecisionGMRES"]
@@ -109,13 +109,15 @@ class MixedPrecisionGMRES(MixedPrecisionSolver):
         if self._factor is not None:
             return self._factored(bk, A, columns, work)
         low = choose(self.precision, columns.dtype, bk)
-        first = (A, 1.0, low) if low == work else lowered(A, low, bk)
+        # a preconditioner undoes the scale of A itself
+        high = working if self.P is None else lambda A, work, bk: (A, 1.0, work)
+        first = (high if low == work else lowered)(A, low, bk)
         names = escalation(first[2], work)
         make = self._preconditioner(bk, A, adjoint)
         limits = self._limits(n, len(names), min(10 * n, 2000))
 
         def phase(name: str, limit: int) -> Phase:
-            made = (A, 1.0, work) if name == work else first if name == first[2] else lowered(A, name, bk)
+            made = first if name == first[2] else (high if name == work else lowered)(A, name, bk)
             vectors = vectors_of(name)
             return Phase(made[0], made[1], make(vectors), name, vectors, limit, self._cycle(n))
 

@@ -41,6 +41,7 @@ __all__ = [
     "lowered",
     "precision_of",
     "vectors_of",
+    "working",
 ]
 
 Array = Any
@@ -115,6 +116,13 @@ def lowered(A: Any, precision: str, backend: Backend) -> tuple[Any, float, str]:
     if not -1000 < exponent < 1000:
         return _plain(A, precision, backend), 1.0, vectors_of(precision)
     return low, 2.0**exponent, precision if _has_low(low) else vectors_of(precision)
+
+
+def working(A: Any, work: str, backend: Backend) -> tuple[Any, float, str]:
+    """As `lowered` in the working precision: A itself, but where squares of products would leave its
+    range."""
+    scaled, c, _ = lowered(A, work, backend)
+    return (A, 1.0, work) if c == 1.0 else (scaled, c, work)
 
 
 def _lower(A: Any, precision: str, backend: Backend) -> tuple[Any, int]:
