@@ -50,6 +50,10 @@ x, data = rng.standard_normal((2, n))
 A = ops.Sparse(jnp.asarray(data), jnp.asarray(rows), jnp.asarray(cols), (n, n))
 assert np.allclose(shard(A, line) @ shard_vector(x, line), data * x[cols])
 
+# of a mesh some axes, a size that does not come out even, and no program around it
+A = ops.Kernel(jnp.asarray(rng.standard_normal((21, 2))), None, lambda a, b: jnp.exp(a @ b.T))
+assert np.allclose(shard(A, grid, "j").to_dense(), A.to_dense())
+
 # compiled solves transpose the product, also of a kernel whose points travel
 def rbf(a, b, width):
     return jnp.exp(-0.5 * jnp.sum((a[:, None] - b[None]) ** 2, -1) / width**2)
@@ -118,6 +122,11 @@ K = ops.Kernel(jax.device_put(points(n), NamedSharding(line, P("i", None))), Non
 x = rng.standard_normal(n)
 y = shard(K, line) @ shard_vector(x, line)
 assert np.allclose(y, np.asarray(rbf(*[jnp.asarray(np.asarray(K.x1))] * 2)) @ x)
+
+# stochastic estimates of equal blocks
+A = ops.BlockDiag(*[definite(2) for _ in range(8)])
+found = cola.logdet(shard(A, line), cola.SLQ(tol=1e-3))
+assert abs(found - np.linalg.slogdet(np.asarray(A.to_dense()))[1]) < 0.1 * abs(found)
 
 # randomized singular values of a Kronecker product
 A = ops.Kronecker(definite(4), definite(6))

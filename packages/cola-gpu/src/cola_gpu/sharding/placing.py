@@ -125,7 +125,9 @@ def whole(x: Any, mesh: Mesh, axes: tuple[str, ...]) -> Any:
     names: list[Any] = [None] * x.ndim
     if is_explicit(mesh, axes):
         names[-1] = others(x, mesh, axes)[-1] or None
-    elif len(axes) < len(mesh.axis_names):
+    elif len(axes) < len(mesh.axis_names) and isinstance(
+        x, jax.core.Tracer
+    ):  # arrays are put, not constrained
         names[-1] = PartitionSpec.UNCONSTRAINED
     return laid(x, mesh, axes, PartitionSpec(*names))
 

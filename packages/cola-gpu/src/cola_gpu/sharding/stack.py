@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from cola_core import PSD, ops
+from cola_core import PSD, SLQ, ops
 from cola_core.cost import Cost
 from cola_core.errors import ShapeError
 from cola_core.linalg import diag, slogdet, solve, trace
@@ -99,6 +99,10 @@ def _square(A: Any, *rest: Any, alg: Any) -> bool | str:
     return True if A.blocks.is_square else "the blocks are rectangular"
 
 
+def _determined(A: Any, *rest: Any, alg: Any) -> bool | str:
+    return "SLQ takes no batches: it is asked of the whole" if isinstance(alg, SLQ) else _square(A, alg=alg)
+
+
 def _main(A: Any, k: int, *, alg: Any) -> bool | str:
     return _square(A, alg=alg) if k == 0 else f"only the main diagonal is that of the blocks, not k={k}"
 
@@ -120,7 +124,7 @@ def solve_blocks(A: Any, b: Any, *, alg: Any) -> Any:
     (BlockStack,),
     id="slogdet/blockstack",
     source="definition",
-    when=_square,
+    when=_determined,
     complexity="that of the blocks",
 )
 def slogdet_blocks(A: Any, *, alg: Any) -> Any:
