@@ -6,8 +6,10 @@ from typing import Any
 
 import numpy as np
 
+from cola_core import PSD, ops
 from cola_core.testing import Case, data
 
+from .stack import BlockStack
 from .stencil import Stencil
 
 __all__ = ["sharding_cases"]
@@ -16,8 +18,25 @@ OFFSETS, GRID, BOUNDARY = ((-1, 0), (0, 0), (1, 1), (0, -1)), (3, 4), ("zero", "
 
 
 def sharding_cases() -> list[Case]:
-    """A stencil of coefficients that vary, on a plane."""
-    return [Case("stencil", factory=_stencil, reference=_matrix)]
+    """A stencil of coefficients that vary, on a plane; definite blocks of one batch."""
+    return [
+        Case("stencil", factory=_stencil, reference=_matrix),
+        Case("block-stack", factory=_stack, reference=_block_diagonal),
+    ]
+
+
+def _blocks(dtype: str, seed: int) -> np.ndarray:
+    return np.stack([data.psd(seed + i, 3, dtype) for i in range(2)])
+
+
+def _stack(backend: Any, dtype: str, seed: int) -> BlockStack:
+    return BlockStack(PSD(ops.Dense(backend.asarray(_blocks(dtype, seed)))))
+
+
+def _block_diagonal(dtype: str, seed: int) -> np.ndarray:
+    first, second = _blocks(dtype, seed)
+    zero = np.zeros_like(first)
+    return np.block([[first, zero], [zero, second]])
 
 
 def _coefficients(dtype: str, seed: int) -> np.ndarray:
