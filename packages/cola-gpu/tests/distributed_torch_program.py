@@ -69,6 +69,7 @@ plain = {
 }
 spread = {name: distribute(A, mesh) for name, A in plain.items()}
 x, X = distribute(b, mesh), distribute(B, mesh)
+same(distribute(Diagonal((d + 1j * d).conj()), mesh) @ x, (d - 1j * d) * b)
 for name, A in plain.items():
     C = spread[name]
     assert shards(C) == size and C.shape == A.shape, name

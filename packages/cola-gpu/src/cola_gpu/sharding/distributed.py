@@ -135,7 +135,7 @@ def _rows(x: Any, mesh: Any, axis: int) -> Any:
     if x.requires_grad and torch.is_grad_enabled():
         # equal on all processes, and each takes its rows: unlike distribute_tensor this has a derivative
         return DTensor.from_local(x, mesh, [Replicate()], run_check=False).redistribute(mesh, [at])
-    return distribute_tensor(x, mesh, [at])
+    return distribute_tensor(x.resolve_conj(), mesh, [at])  # what is sent is not lazy
 
 
 def _named(A: Any, path: str = "") -> list[tuple[str, Any]]:
