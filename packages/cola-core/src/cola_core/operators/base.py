@@ -742,7 +742,7 @@ class LinearOperator:
         """This operator with its parts changed by a function of operators."""
         changes: dict[str, Any] = {}
         for name in self._child_fields:
-            value = self.__dict__[name]
+            value = self.__dict__.get(name)  # a class may make its own way to its fields
             if isinstance(value, LinearOperator):
                 made: Any = change(value)
             elif isinstance(value, tuple):
@@ -762,7 +762,7 @@ class LinearOperator:
     def _rows_laid(self, X: Array) -> Array:
         """X, traced, of as many rows as this operator, with its layout over devices stated; see above."""
         for name in self._child_fields:
-            value = self.__dict__[name]
+            value = self.__dict__.get(name)  # a class may make its own way to its fields
             for part in value if isinstance(value, tuple) else (value,):
                 if isinstance(part, LinearOperator):
                     made = part._rows_laid(X)
