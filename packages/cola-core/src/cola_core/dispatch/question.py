@@ -60,7 +60,7 @@ class Question:
     def _laid(self, args: tuple[Any, ...]) -> tuple[Any, ...]:
         """Operands in a program that is traced, with the layouts stated that its compiler does not know."""
         A, *rest = args
-        if self.name == "solve" and getattr(rest[0], "shape", ()) and not hasattr(rest[0], "_rows_laid"):
+        if self.name == "solve" and getattr(rest[0], "shape", None) and not hasattr(rest[0], "_rows_laid"):
             rest[0] = A._rows_laid(rest[0])
         return (A._with_layout(), *rest)
 

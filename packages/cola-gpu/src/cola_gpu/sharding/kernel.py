@@ -150,7 +150,7 @@ class PaddedKernel(Padded):
     """A ``Padded`` kernel, of which some rows and columns are evaluated from the points they need."""
 
     def _unspread(self) -> Any:
-        K = self.A._unspread()
+        K: Any = self.A._in_one_place()
         n1, n2 = self.size[::-1] if K.swapped else self.size
         x2 = None if K.x2 is None else beginning(K.x2, n2)
         return K.replace(x1=beginning(K.x1, n1), x2=x2, declared=self.declared)

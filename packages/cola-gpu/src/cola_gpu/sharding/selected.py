@@ -94,12 +94,12 @@ class SpreadPermutation(_Gathering, ops.Permutation):
 def sliced(A: Any, layout: Layout) -> Any:
     """What is sliced by its own class; every device has the positions."""
     part = layout.part(A.A, "A")
-    chosen = [
+    chosen: Any = [
         None if x is None else layout.keep(x, name, "positions may point to rows of any device")
         for name, x in (("rows", A.rows), ("cols", A.cols))
     ]
-    place = {"mesh": layout.mesh, "axes": layout.axes}
-    return SpreadSliced(part, *chosen, same=A.same, declared=A.declared, **place)
+    rows, cols = chosen
+    return SpreadSliced(part, rows, cols, A.same, layout.mesh, layout.axes, declared=A.declared)
 
 
 @sharder(ops.Permutation)
