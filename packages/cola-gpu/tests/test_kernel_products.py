@@ -355,6 +355,18 @@ def test_asking_for_what_is_not_there(rng):
         ops.Kernel(x, None, kernels.RBF(), params=np.ones(2))
 
 
+@pytest.mark.parametrize("name", ["lengthscale", "outputscale"])
+def test_parameters_that_are_not_positive_are_refused(backend, name):
+    """The operator is declared positive semidefinite, on every library and whatever gets a gradient."""
+    x = backend.asarray(np.ones((3, 2)))
+    for bad in (-1.0, 0.0, np.nan, backend.asarray(np.asarray(-1.0))):
+        with pytest.raises(ValueError, match=f"{name} must be positive"):
+            kernels.rbf(x, **{name: bad})
+    if backend.name == "torch":
+        with pytest.raises(ValueError, match=f"{name} must be positive"):
+            kernels.rbf(x, **{name: backend.asarray(np.asarray(-1.0)).requires_grad_()})
+
+
 def test_triton_asked_for_without_a_device_says_what_is_missing(monkeypatch):
     torch = pytest.importorskip("torch")
     if torch.cuda.is_available():

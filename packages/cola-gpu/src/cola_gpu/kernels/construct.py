@@ -30,8 +30,8 @@ def rbf(
     distance in lengthscales: one, or one for each coordinate.
 
     x2: None means x1, and the operator is declared PSD. Parameters are positive numbers or arrays of the
-    points' library, and take gradients. path, precision: see ``Stationary``. A product costs O(n m d) and
-    holds blocks only.
+    points' library, and take gradients; ValueError where one is not positive, unless a traced program hides
+    it. path, precision: see ``Stationary``. A product costs O(n m d) and holds blocks only.
 
     >>> import numpy as np
     >>> from cola_gpu.kernels import rbf
@@ -111,9 +111,9 @@ def _operator(fn: Stationary, x1: Array, x2: Array | None, **given: Any) -> Line
         if own is not be:
             value = be.asarray(value, dtype=x1.dtype, device=be.device(x1))
         params[name] = value
-        if be.is_concrete(value) and not be.differentiating(value) and be.device(value) in (None, "cpu"):
-            if not bool(be.xp.all(value > 0)):
-                raise ValueError(f"{type(fn).__name__}: {name} must be positive, got {value}.")
+        # wherever it can be looked at: with a negative scale the declaration below would be false
+        if be.is_concrete(value) and not bool(be.xp.all(value > 0)):
+            raise ValueError(f"{type(fn).__name__}: {name} must be positive, got {value}.")
     fn._parameters(be, x1, params)
     if fn.path_ == "triton":
         fn.path(x1, x1 if x2 is None else x2, 1, params)
