@@ -1,13 +1,10 @@
 """``GPRegressor``: Gaussian process regression with the interface of a scikit-learn estimator.
 
-With scikit-learn installed the class derives from its ``BaseEstimator`` and passes ``check_estimator``.
-Without it the same class stands on the few lines below, with the same ``fit``, ``predict``, ``score``,
-``get_params`` and ``set_params``.
+What it derives from, with and without scikit-learn, is :mod:`cola_gp.estimators.base`.
 """
 
 from __future__ import annotations
 
-import inspect
 import os
 import warnings
 from collections.abc import Mapping
@@ -17,77 +14,17 @@ import numpy as np
 
 from cola_core.errors import ConvergenceWarning
 
+from .estimators.base import (
+    HAS_SKLEARN,
+    BaseEstimator,
+    RegressorMixin,
+    check_is_fitted,
+    seed_of,
+    validate_data,
+)
 from .kernels import Kernel
 from .model import GP
 from .predictor import Predictor, default_model
-
-try:
-    from sklearn.base import BaseEstimator, RegressorMixin
-    from sklearn.exceptions import NotFittedError
-    from sklearn.utils.validation import check_is_fitted, validate_data
-
-    HAS_SKLEARN = True
-except ImportError:
-    HAS_SKLEARN = False
-
-    class NotFittedError(ValueError, AttributeError):  # type: ignore[no-redef]
-        """The estimator was used before ``fit``."""
-
-    class RegressorMixin:  # type: ignore[no-redef]
-        """The coefficient of determination as the score."""
-
-        def score(self, X: Any, y: Any, sample_weight: Any = None) -> float:
-            """Coefficient of determination R^2 of the predictive mean."""
-            y = np.asarray(y, dtype=float)
-            weight = np.ones_like(y) if sample_weight is None else np.asarray(sample_weight, dtype=float)
-            unexplained = np.sum(weight * (y - self.predict(X)) ** 2)  # type: ignore[attr-defined]
-            total = np.sum(weight * (y - np.average(y, weights=weight)) ** 2)
-            if total == 0:
-                return 1.0 if unexplained == 0 else 0.0
-            return float(1.0 - unexplained / total)
-
-    class BaseEstimator:  # type: ignore[no-redef]
-        """Parameters are the arguments of ``__init__``."""
-
-        @classmethod
-        def _names(cls) -> list[str]:
-            return [name for name in inspect.signature(cls.__init__).parameters if name != "self"]
-
-        def get_params(self, deep: bool = True) -> dict[str, Any]:
-            """The constructor's arguments by name."""
-            return {name: getattr(self, name) for name in self._names()}
-
-        def set_params(self, **params: Any) -> Any:
-            """Change constructor arguments; raises ValueError for an unknown name."""
-            for name, value in params.items():
-                if name not in self._names():
-                    raise ValueError(
-                        f"{type(self).__name__} has no parameter {name!r}; it has {self._names()}."
-                    )
-                setattr(self, name, value)
-            return self
-
-        def __repr__(self) -> str:
-            shown = ", ".join(f"{k}={v!r}" for k, v in self.get_params().items())
-            return f"{type(self).__name__}({shown})"
-
-    def check_is_fitted(estimator: Any) -> None:  # type: ignore[misc]
-        if not hasattr(estimator, "predictor_"):
-            raise NotFittedError(f"this {type(estimator).__name__} is not fitted yet; call fit(X, y) first.")
-
-    def validate_data(  # type: ignore[misc]
-        estimator: Any, X: Any, y: Any = None, reset: bool = True, **_: Any
-    ) -> Any:
-        X = np.asarray(X, dtype=float)
-        if X.ndim != 2:
-            raise ValueError(f"X must be an (n, d) array, not one of shape {X.shape}; use X.reshape(-1, 1).")
-        if not np.all(np.isfinite(X)):
-            raise ValueError("X contains NaN or infinity.")
-        if reset:
-            estimator.n_features_in_ = X.shape[1]
-        elif X.shape[1] != estimator.n_features_in_:
-            raise ValueError(f"X has {X.shape[1]} features, but {estimator.n_features_in_} were seen in fit.")
-        return X if y is None else (X, np.asarray(y, dtype=float))
 
 
 class GPRegressor(RegressorMixin, BaseEstimator):
@@ -141,7 +78,7 @@ class GPRegressor(RegressorMixin, BaseEstimator):
             **(
                 {
                     "restarts": self.restarts,
-                    "seed": self._seed(),
+                    "seed": seed_of(self.random_state),
                     "max_iters": self.max_iters,
                     "bounds": self.bounds,
                     "fixed": self.fixed,
@@ -162,13 +99,6 @@ class GPRegressor(RegressorMixin, BaseEstimator):
                 stacklevel=2,
             )
         return self
-
-    def _seed(self) -> int:
-        if self.random_state is None:
-            return int(np.random.SeedSequence().generate_state(1)[0])
-        if isinstance(self.random_state, (int, np.integer)):
-            return int(self.random_state)
-        return int(self.random_state.randint(2**31 - 1))  # a legacy numpy RandomState, as scikit-learn allows
 
     def _check(self, X: Any) -> np.ndarray:
         check_is_fitted(self)
