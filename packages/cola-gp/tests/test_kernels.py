@@ -262,3 +262,72 @@ def test_jax_autodiff_agrees_with_the_closed_form(name, rng):
         grads = jax.jit(jax.grad(lambda p: jax.numpy.sum(Wj * with_leaves(kernel, p)(Xj))))(params)
         for ours, theirs in zip(kernel.evaluate(X)[1](W), grads, strict=True):
             np.testing.assert_allclose(ours, np.asarray(theirs), rtol=1e-9, atol=1e-12)
+
+
+STATIONARY = {
+    "rbf-ard": RBF([0.7, 1.3, 2.0]),
+    "rq": 2.0 * RationalQuadratic(0.8, 0.6),
+    "periodic": Periodic(0.8, [1.3, 0.9, 2.0]),
+    "sum": 1.5 * Matern32(0.5) * Constant(0.7) + White(0.3),
+    "white-inside": (RBF(1.0) + White(0.2)) * (Matern12(0.3) + White(0.7)),
+    "active": ActiveDims(Matern52([0.9, 0.4]), (0, 2)) * Ones(),
+}
+
+
+@pytest.mark.parametrize("name", sorted(STATIONARY))
+def test_the_profile_is_the_first_column(name, rng):
+    kernel = STATIONARY[name]
+    X = rng.normal(size=(7, 3))
+    w = rng.normal(size=7)
+    for white, K, pull in (
+        (True, *kernel.evaluate(X)),
+        (False, *kernel.evaluate(X, X[:1])),
+    ):
+        value, back = kernel.profile(X - X[0], white=white)
+        np.testing.assert_allclose(value, K[:, 0], rtol=1e-12, atol=1e-14)
+        W = np.zeros_like(K)
+        W[:, 0] = w
+        for ours, theirs in zip(back(w), pull(W), strict=True):
+            np.testing.assert_allclose(ours, theirs, rtol=1e-10, atol=1e-14)
+
+
+def test_what_is_not_stationary_has_no_profile():
+    for kernel in (
+        Linear(1.0),
+        RBF(1.0) + Linear(1.0),
+        RBF(1.0) * Linear(1.0),
+        2.0 * ActiveDims(Linear(1.0), 0),
+    ):
+        assert not kernel.stationary
+        with pytest.raises(ValueError, match="is not stationary"):
+            kernel.profile(np.zeros((2, 1)))
+    assert RBF(1.0).profile(np.zeros((0, 2)))[0].shape == (0,)
+
+
+GROUPED = {
+    "ard": RBF([0.7, 1.3, 2.0, 0.4]),
+    "periodic": 2.0 * Periodic(0.8, [1.3, 0.9, 2.0, 1.0]),
+    "by-group": ActiveDims(Matern32([0.5, 0.9, 1.2]), (0, 1, 2)) * ActiveDims(Matern12(0.8), 3),
+    "within": Constant(0.4) * ActiveDims(Matern32(0.8), (2, 0)) * ActiveDims(RBF([0.5, 0.9, 1.3]), (3, 1, 0)),
+}
+
+
+@pytest.mark.parametrize("name", sorted(GROUPED))
+def test_factors_over_groups_of_dimensions(name, rng):
+    kernel = GROUPED[name]
+    widths, cuts = (3, 1), (slice(0, 3), slice(3, 4))
+    X = rng.normal(size=(6, 4))
+    factors = kernel.axis_factors(widths)
+    parts = [factor.evaluate(X[:, cut]) for factor, cut in zip(factors, cuts, strict=True)]
+    np.testing.assert_allclose(parts[0][0] * parts[1][0], kernel(X), rtol=1e-12)
+    W = rng.normal(size=(6, 6))
+    joined = kernel.join_axis_gradients((parts[0][1](W * parts[1][0]), parts[1][1](W * parts[0][0])), widths)
+    for ours, theirs in zip(joined, kernel.evaluate(X)[1](W), strict=True):
+        np.testing.assert_allclose(ours, theirs, rtol=1e-10)
+
+
+def test_a_kernel_across_groups_is_refused():
+    assert ActiveDims(Matern32(0.8), (1, 3)).axis_factors((3, 1)) is None
+    assert ActiveDims(RBF(0.8), (0, 3, 1)).axis_factors((3, 1)) is None
+    kernel = Matern32(0.8)
+    assert kernel.axis_factors((3,)) == (kernel,) and kernel.axis_factors(1) == (kernel,)

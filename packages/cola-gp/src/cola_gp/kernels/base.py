@@ -9,6 +9,10 @@ Contract of a kernel ``k`` (all points are rows of an ``(n, d)`` array):
   the derivatives of ``sum(W * K)`` with respect to every parameter leaf, in leaf order.  With ``W = (a a^T
   - K^{-1}) / 2`` this is the gradient of the log marginal likelihood (Rasmussen & Williams 2006, eq. 5.9),
   at O(n^2) per parameter.  A sum hands ``W`` to its terms, a product hands ``W * (the other factors)``.
+* ``k.stationary`` says that ``k(x, x')`` depends on ``x - x'`` only; then ``k.profile(lags)`` evaluates it on
+  differences, which is all that Toeplitz and interpolated covariances need.
+* ``k.axis_factors(d)`` takes a product over the input dimensions (or over groups of them) apart,
+  ``k.features(X)`` gives a finite feature map; both say None where there is none.
 * Positive parameters are stored by their logarithm (fields ``log_...``), so every leaf may take any real
   value.
 
@@ -59,13 +63,62 @@ class Kernel(Struct):
         """Number of columns of :meth:`features` in ``d`` dimensions; None for infinite rank."""
         return None
 
-    def axis_factors(self, d: int) -> tuple[Kernel, ...] | None:
-        """One-dimensional kernels with ``k(x, x') = prod_i k_i(x_i, x_i')``; None if not separable."""
+    @property
+    def stationary(self) -> bool:
+        """True if ``k(x, x')`` depends on ``x - x'`` only; white noise, constant on the diagonal, counts too.
+
+        It follows from the class: sums, products, scalings and restrictions to some dimensions of stationary
+        kernels are stationary.
+        """
+        return False
+
+    def profile(self, lags: Array, *, white: bool = False) -> tuple[Array, Pullback]:
+        """The stationary kernel on differences: ``k(lag, 0)`` for every row of ``lags (m, d)``, as ``(m,)``.
+
+        Returns the values and their pullback, which maps weights ``(m,)`` to derivatives for every leaf.
+        With ``white=True`` the first row belongs to a point and itself and has the white noise, so that
+        ``k.profile(X - X[0], white=True)`` is the first column of ``k(X)``.  Raises ValueError if the kernel
+        is not stationary.  Cost O(m d).
+        """
+        if not self.stationary:
+            raise ValueError(
+                f"{type(self).__name__} is not stationary: it has no value at a difference of points; "
+                "evaluate it on points."
+            )
+        return self._profile_at(points(lags), white)
+
+    def _profile_at(self, lags: Array, white: bool) -> tuple[Array, Pullback]:
+        backend = backend_for(lags)
+        origin = backend.asarray(np.zeros((1, lags.shape[1])), dtype=lags.dtype, device=backend.device(lags))
+        value, back = self.evaluate(lags, origin)
+        return value[:, 0], lambda w: back(w[:, None])
+
+    def axis_factors(self, d: int | tuple[int, ...]) -> tuple[Kernel, ...] | None:
+        """Kernels with ``k(x, x') = prod_i k_i(x_i, x_i')``; None if not separable.
+
+        d: the number of input dimensions, or the widths of groups of consecutive dimensions: with ``(3, 1)``
+        the first factor is a kernel of the first three columns and the second one of the last.
+        """
+        widths = (1,) * d if isinstance(d, int) else tuple(d)
+        return (self,) if len(widths) == 1 else self._axis_factors(widths)
+
+    def _axis_factors(self, widths: tuple[int, ...]) -> tuple[Kernel, ...] | None:
         return None
 
-    def join_axis_gradients(self, parts: tuple[tuple[Array, ...], ...]) -> tuple[Array, ...]:
-        """Gradients of this kernel from those of its axis factors (one tuple per axis, leaf order)."""
-        raise NotImplementedError
+    def join_axis_gradients(
+        self, parts: tuple[tuple[Array, ...], ...], widths: tuple[int, ...] | None = None
+    ) -> tuple[Array, ...]:
+        """Gradients of this kernel from those of its axis factors (one tuple per axis, leaf order).
+
+        widths: what :meth:`axis_factors` was asked with, if those were groups of dimensions.
+        """
+        widths = (1,) * len(parts) if widths is None else tuple(widths)
+        return parts[0] if len(widths) == 1 else self._join_axis_gradients(parts, widths)
+
+    def _join_axis_gradients(
+        self, parts: tuple[tuple[Array, ...], ...], widths: tuple[int, ...]
+    ) -> tuple[Array, ...]:
+        raise NotImplementedError(f"{type(self).__name__} is not a product over dimensions.")
 
     def __add__(self, other: Any) -> Kernel:
         from .compose import Sum
@@ -91,7 +144,7 @@ def _flat(kernel: Kernel, cls: type, field: str) -> tuple[Kernel, ...]:
     return getattr(kernel, field) if isinstance(kernel, cls) else (kernel,)
 
 
-def positive(name: str, value: Any, log_value: Any) -> Array:
+def positive(name: str, value: Any, log_value: Any, max_ndim: int = 1) -> Array:
     """The stored logarithm of a positive parameter given either directly or by its logarithm.
 
     Numbers, lists and NumPy arrays become float64 arrays and are checked; torch and JAX arrays are kept as
@@ -105,10 +158,9 @@ def positive(name: str, value: Any, log_value: Any) -> Array:
         array = np.asarray(given, dtype=float)
     except (TypeError, ValueError):
         raise TypeError(f"{name} must be a number or an array of numbers, not {given!r}.") from None
-    if array.ndim > 1:
-        raise ShapeError(
-            f"{name} must be a number or one number per dimension, not an array of shape {array.shape}."
-        )
+    if array.ndim > max_ndim:
+        what = "a number or one number per dimension" if max_ndim == 1 else f"an array of {max_ndim} axes"
+        raise ShapeError(f"{name} must be {what}, not an array of shape {array.shape}.")
     if not np.all(np.isfinite(array)) or (log_value is None and np.any(array <= 0)):
         raise ValueError(f"{name} must be positive and finite, not {given!r}.")
     return np.asarray(np.log(array)) if log_value is None else array

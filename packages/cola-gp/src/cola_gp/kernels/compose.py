@@ -32,6 +32,33 @@ def _check_kernels(owner: str, kernels: tuple[Any, ...]) -> None:
             raise TypeError(f"{owner} is made of kernels; got {type(kernel).__name__}.")
 
 
+def _added(parts: list[tuple[Array, Pullback]]) -> tuple[Array, Pullback]:
+    total = parts[0][0]
+    for value, _ in parts[1:]:
+        total = total + value
+    pulls = [pull for _, pull in parts]
+    return total, lambda W: tuple(g for pull in pulls for g in pull(W))
+
+
+def _multiplied(parts: list[tuple[Array, Pullback]]) -> tuple[Array, Pullback]:
+    total = parts[0][0]
+    for value, _ in parts[1:]:
+        total = total * value
+
+    def pull(W: Array) -> tuple[Array, ...]:
+        # The product of the *other* factors is formed and never divided out: a factor may be zero.
+        out: list[Array] = []
+        for i, (_, back) in enumerate(parts):
+            weight = W
+            for j, (value, _) in enumerate(parts):
+                if j != i:
+                    weight = weight * value
+            out.extend(back(weight))
+        return tuple(out)
+
+    return total, pull
+
+
 @struct
 class Sum(Kernel):
     """``k_1 + k_2 + ...``; written ``k1 + k2``."""
@@ -43,13 +70,15 @@ class Sum(Kernel):
         _check_kernels("Sum", terms)
         set_fields(self, terms=terms)
 
+    @property
+    def stationary(self) -> bool:
+        return all(kernel.stationary for kernel in self.terms)
+
     def evaluate(self, X1: Array, X2: Array | None = None) -> tuple[Array, Pullback]:
-        parts = [kernel.evaluate(X1, X2) for kernel in self.terms]
-        total = parts[0][0]
-        for value, _ in parts[1:]:
-            total = total + value
-        pulls = [pull for _, pull in parts]
-        return total, lambda W: tuple(g for pull in pulls for g in pull(W))
+        return _added([kernel.evaluate(X1, X2) for kernel in self.terms])
+
+    def _profile_at(self, lags: Array, white: bool) -> tuple[Array, Pullback]:
+        return _added([kernel.profile(lags, white=white) for kernel in self.terms])
 
     def diag(self, X: Array) -> Array:
         return sum(kernel.diag(X) for kernel in self.terms)
@@ -89,24 +118,15 @@ class Product(Kernel):
         _check_kernels("Product", factors)
         set_fields(self, factors=factors)
 
+    @property
+    def stationary(self) -> bool:
+        return all(kernel.stationary for kernel in self.factors)
+
     def evaluate(self, X1: Array, X2: Array | None = None) -> tuple[Array, Pullback]:
-        parts = [kernel.evaluate(X1, X2) for kernel in self.factors]
-        total = parts[0][0]
-        for value, _ in parts[1:]:
-            total = total * value
+        return _multiplied([kernel.evaluate(X1, X2) for kernel in self.factors])
 
-        def pull(W: Array) -> tuple[Array, ...]:
-            # The product of the *other* factors is formed and never divided out: a factor may be zero.
-            out: list[Array] = []
-            for i, (_, back) in enumerate(parts):
-                weight = W
-                for j, (value, _) in enumerate(parts):
-                    if j != i:
-                        weight = weight * value
-                out.extend(back(weight))
-            return tuple(out)
-
-        return total, pull
+    def _profile_at(self, lags: Array, white: bool) -> tuple[Array, Pullback]:
+        return _multiplied([kernel.profile(lags, white=white) for kernel in self.factors])
 
     def diag(self, X: Array) -> Array:
         total = self.factors[0].diag(X)
@@ -158,19 +178,21 @@ class Product(Kernel):
 
         return before[-1], pull
 
-    def axis_factors(self, d: int) -> tuple[Kernel, ...] | None:
-        parts = [kernel.axis_factors(d) for kernel in self.factors]
+    def _axis_factors(self, widths: tuple[int, ...]) -> tuple[Kernel, ...] | None:
+        parts = [kernel.axis_factors(widths) for kernel in self.factors]
         if any(part is None for part in parts):
             return None
-        return tuple(Product(*(part[j] for part in parts)) for j in range(d))  # type: ignore[index]
+        return tuple(Product(*(part[j] for part in parts)) for j in range(len(widths)))  # type: ignore[index]
 
-    def join_axis_gradients(self, parts: tuple[tuple[Array, ...], ...]) -> tuple[Array, ...]:
-        d = len(parts)
-        own = [kernel.axis_factors(d) for kernel in self.factors]
-        cut = [_split(parts[j], [factors[j] for factors in own]) for j in range(d)]  # type: ignore[index]
+    def _join_axis_gradients(
+        self, parts: tuple[tuple[Array, ...], ...], widths: tuple[int, ...]
+    ) -> tuple[Array, ...]:
+        axes = range(len(widths))
+        own = [kernel.axis_factors(widths) for kernel in self.factors]
+        cut = [_split(parts[j], [factors[j] for factors in own]) for j in axes]  # type: ignore[index]
         out: list[Array] = []
         for i, kernel in enumerate(self.factors):
-            out.extend(kernel.join_axis_gradients(tuple(cut[j][i] for j in range(d))))
+            out.extend(kernel.join_axis_gradients(tuple(cut[j][i] for j in axes), widths))
         return tuple(out)
 
 
@@ -189,10 +211,20 @@ class Scale(Kernel):
         return xp_of(X).exp(follow(self.log_variance, points(X)))
 
     def evaluate(self, X1: Array, X2: Array | None = None) -> tuple[Array, Pullback]:
-        variance = self._variance(X1)
-        inner, back = self.kernel.evaluate(X1, X2)
+        return self._scaled(X1, self.kernel.evaluate(X1, X2))
+
+    def _scaled(self, X: Array, part: tuple[Array, Pullback]) -> tuple[Array, Pullback]:
+        variance = self._variance(X)
+        inner, back = part
         value = variance * inner
-        return value, lambda W: (*back(variance * W), xp_of(X1).sum(W * value))
+        return value, lambda W: (*back(variance * W), xp_of(X).sum(W * value))
+
+    @property
+    def stationary(self) -> bool:
+        return self.kernel.stationary
+
+    def _profile_at(self, lags: Array, white: bool) -> tuple[Array, Pullback]:
+        return self._scaled(lags, self.kernel.profile(lags, white=white))
 
     def diag(self, X: Array) -> Array:
         return self._variance(X) * self.kernel.diag(X)
@@ -213,15 +245,17 @@ class Scale(Kernel):
         U = root * inner
         return U, lambda G: (*back(root * G), 0.5 * xp.sum(G * U))
 
-    def axis_factors(self, d: int) -> tuple[Kernel, ...] | None:
-        parts = self.kernel.axis_factors(d)
+    def _axis_factors(self, widths: tuple[int, ...]) -> tuple[Kernel, ...] | None:
+        parts = self.kernel.axis_factors(widths)
         if parts is None:
             return None
         return (Scale(parts[0], log_variance=self.log_variance), *parts[1:])
 
-    def join_axis_gradients(self, parts: tuple[tuple[Array, ...], ...]) -> tuple[Array, ...]:
+    def _join_axis_gradients(
+        self, parts: tuple[tuple[Array, ...], ...], widths: tuple[int, ...]
+    ) -> tuple[Array, ...]:
         *first, scale = parts[0]
-        return (*self.kernel.join_axis_gradients((tuple(first), *parts[1:])), scale)
+        return (*self.kernel.join_axis_gradients((tuple(first), *parts[1:]), widths), scale)
 
 
 @struct
@@ -246,8 +280,15 @@ class ActiveDims(Kernel):
             )
         return xp_of(X).stack([X[:, i] for i in self.dims], axis=1)
 
+    @property
+    def stationary(self) -> bool:
+        return self.kernel.stationary
+
     def evaluate(self, X1: Array, X2: Array | None = None) -> tuple[Array, Pullback]:
         return self.kernel.evaluate(self._select(X1), None if X2 is None else self._select(X2))
+
+    def _profile_at(self, lags: Array, white: bool) -> tuple[Array, Pullback]:
+        return self.kernel.profile(self._select(lags), white=white)
 
     def diag(self, X: Array) -> Array:
         return self.kernel.diag(self._select(X))
@@ -261,13 +302,45 @@ class ActiveDims(Kernel):
     def features(self, X: Array) -> tuple[Array, Pullback] | None:
         return self.kernel.features(self._select(X))
 
-    def axis_factors(self, d: int) -> tuple[Kernel, ...] | None:
-        inner = (self.kernel,) if len(self.dims) == 1 else self.kernel.axis_factors(len(self.dims))
-        if inner is None or max(self.dims) >= d:
+    def _axis_factors(self, widths: tuple[int, ...]) -> tuple[Kernel, ...] | None:
+        runs = self._runs(widths)
+        if runs is None:
             return None
-        place = dict(zip(self.dims, inner, strict=True))
-        return tuple(place.get(j, Ones()) for j in range(d))
+        if len(runs) == 1:
+            axis, local = runs[0]
+            whole = local == tuple(range(widths[axis]))
+            place = {axis: self.kernel if whole else ActiveDims(self.kernel, local)}
+        else:
+            inner = self.kernel.axis_factors(tuple(len(local) for _, local in runs))
+            if inner is None:
+                return None
+            place = {
+                axis: part if local == tuple(range(widths[axis])) else ActiveDims(part, local)
+                for (axis, local), part in zip(runs, inner, strict=True)
+            }
+        return tuple(place.get(j, Ones()) for j in range(len(widths)))
 
-    def join_axis_gradients(self, parts: tuple[tuple[Array, ...], ...]) -> tuple[Array, ...]:
-        chosen = tuple(parts[i] for i in self.dims)
-        return chosen[0] if len(chosen) == 1 else self.kernel.join_axis_gradients(chosen)
+    def _runs(self, widths: tuple[int, ...]) -> list[tuple[int, tuple[int, ...]]] | None:
+        """The chosen dimensions by axis, as ``(axis, dimensions within it)`` in the order they are chosen.
+
+        None if a dimension does not exist, or if the dimensions of an axis are not listed next to each other.
+        """
+        owner = [axis for axis, width in enumerate(widths) for _ in range(width)]
+        if max(self.dims) >= len(owner):
+            return None
+        runs: list[tuple[int, tuple[int, ...]]] = []
+        for dim in self.dims:
+            axis = owner[dim]
+            local = dim - sum(widths[:axis])
+            if runs and runs[-1][0] == axis:
+                runs[-1] = (axis, (*runs[-1][1], local))
+            else:
+                runs.append((axis, (local,)))
+        return runs if len({axis for axis, _ in runs}) == len(runs) else None
+
+    def _join_axis_gradients(
+        self, parts: tuple[tuple[Array, ...], ...], widths: tuple[int, ...]
+    ) -> tuple[Array, ...]:
+        runs = self._runs(widths) or []
+        chosen = tuple(parts[axis] for axis, _ in runs)
+        return self.kernel.join_axis_gradients(chosen, tuple(len(local) for _, local in runs))

@@ -62,6 +62,10 @@ class Constant(Kernel):
     def __init__(self, variance: Any = 1.0, *, log_variance: Any = None):
         set_fields(self, log_variance=positive("variance", variance, log_variance))
 
+    @property
+    def stationary(self) -> bool:
+        return True
+
     def evaluate(self, X1: Array, X2: Array | None = None) -> tuple[Array, Pullback]:
         xp, X1, X2 = pair(X1, X2)
         variance = xp.exp(follow(self.log_variance, X1))
@@ -79,16 +83,22 @@ class Constant(Kernel):
         root = xp.exp(0.5 * follow(self.log_variance, X))
         return full(X, root)[:, None], lambda G: (0.5 * root * xp.sum(G),)
 
-    def axis_factors(self, d: int) -> tuple[Kernel, ...]:
-        return (self, *(Ones() for _ in range(d - 1)))
+    def _axis_factors(self, widths: tuple[int, ...]) -> tuple[Kernel, ...]:
+        return (self, *(Ones() for _ in widths[1:]))
 
-    def join_axis_gradients(self, parts: tuple[tuple[Array, ...], ...]) -> tuple[Array, ...]:
+    def _join_axis_gradients(
+        self, parts: tuple[tuple[Array, ...], ...], widths: tuple[int, ...]
+    ) -> tuple[Array, ...]:
         return parts[0]
 
 
 @struct
 class Ones(Kernel):
     """Covariance one between all points, without parameters: the neutral element of products."""
+
+    @property
+    def stationary(self) -> bool:
+        return True
 
     def evaluate(self, X1: Array, X2: Array | None = None) -> tuple[Array, Pullback]:
         xp, X1, X2 = pair(X1, X2)
@@ -103,10 +113,12 @@ class Ones(Kernel):
     def features(self, X: Array) -> tuple[Array, Pullback]:
         return xp_of(points(X)).ones_like(X[:, :1]), lambda G: ()
 
-    def axis_factors(self, d: int) -> tuple[Kernel, ...]:
-        return tuple(Ones() for _ in range(d))
+    def _axis_factors(self, widths: tuple[int, ...]) -> tuple[Kernel, ...]:
+        return tuple(Ones() for _ in widths)
 
-    def join_axis_gradients(self, parts: tuple[tuple[Array, ...], ...]) -> tuple[Array, ...]:
+    def _join_axis_gradients(
+        self, parts: tuple[tuple[Array, ...], ...], widths: tuple[int, ...]
+    ) -> tuple[Array, ...]:
         return ()
 
 
@@ -124,6 +136,10 @@ class White(Kernel):
     def __init__(self, variance: Any = 1.0, *, log_variance: Any = None):
         set_fields(self, log_variance=positive("variance", variance, log_variance))
 
+    @property
+    def stationary(self) -> bool:
+        return True
+
     def evaluate(self, X1: Array, X2: Array | None = None) -> tuple[Array, Pullback]:
         same = X2 is None
         xp, X1, X2 = pair(X1, X2)
@@ -133,6 +149,14 @@ class White(Kernel):
             return variance * identity, lambda W: (variance * xp.sum(W * identity),)
         zeros = xp.zeros_like(X1[:, 0])[:, None] * xp.zeros_like(X2[:, 0])[None, :]
         return zeros, lambda W: (0.0 * variance,)
+
+    def _profile_at(self, lags: Array, white: bool) -> tuple[Array, Pullback]:
+        xp = xp_of(lags)
+        variance = xp.exp(follow(self.log_variance, lags))
+        own = xp.zeros_like(lags[:, 0])
+        if white and lags.shape[0]:
+            own = xp.concat([xp.ones_like(own[:1]), own[1:]])
+        return variance * own, lambda w: (variance * xp.sum(w * own),)
 
     def diag(self, X: Array) -> Array:
         return full(X, xp_of(X).exp(follow(self.log_variance, points(X))))

@@ -15,7 +15,7 @@ import math
 from typing import Any
 
 from .._struct import set_fields, struct
-from .base import Array, Kernel, Pullback, follow, full, pair, per_dimension, positive, xp_of
+from .base import Array, Kernel, Pullback, follow, pair, per_dimension, positive, xp_of
 
 
 def _differences(X1: Array, X2: Array, j: int) -> Array:
@@ -39,6 +39,10 @@ class Stationary(Kernel):
     """Base of the kernels ``f(s)``; subclasses give ``_profile``, or the whole evaluation."""
 
     log_lengthscale: Array
+
+    @property
+    def stationary(self) -> bool:
+        return True
 
     def _profile(self, xp: Any, s: Array) -> tuple[Array, Any]:
         """``f(s)`` and a function returning ``g(s) = -2 f'(s)``."""
@@ -77,11 +81,13 @@ class RBF(Stationary):
         value = xp.exp(-0.5 * s)
         return value, lambda: value
 
-    def axis_factors(self, d: int) -> tuple[Kernel, ...]:
-        return _axis_factors(self, d)
+    def _axis_factors(self, widths: tuple[int, ...]) -> tuple[Kernel, ...]:
+        return factors_by_parameters(self, widths)
 
-    def join_axis_gradients(self, parts: tuple[tuple[Array, ...], ...]) -> tuple[Array, ...]:
-        return _join_axis_gradients(self, parts)
+    def _join_axis_gradients(
+        self, parts: tuple[tuple[Array, ...], ...], widths: tuple[int, ...]
+    ) -> tuple[Array, ...]:
+        return join_by_parameters(self, parts, widths)
 
 
 @struct
@@ -195,6 +201,10 @@ class Periodic(Kernel):
             log_period=positive("period", period, log_period),
         )
 
+    @property
+    def stationary(self) -> bool:
+        return True
+
     def evaluate(self, X1: Array, X2: Array | None = None) -> tuple[Array, Pullback]:
         xp, X1, X2 = pair(X1, X2)
         d = X1.shape[1]
@@ -224,34 +234,47 @@ class Periodic(Kernel):
         return value, pull
 
     def diag(self, X: Array) -> Array:
-        return full(X, xp_of(X).ones_like(X[0, 0]))
+        return xp_of(X).ones_like(X[:, 0])
 
-    def axis_factors(self, d: int) -> tuple[Kernel, ...]:
-        return _axis_factors(self, d)
+    def _axis_factors(self, widths: tuple[int, ...]) -> tuple[Kernel, ...]:
+        return factors_by_parameters(self, widths)
 
-    def join_axis_gradients(self, parts: tuple[tuple[Array, ...], ...]) -> tuple[Array, ...]:
-        return _join_axis_gradients(self, parts)
+    def _join_axis_gradients(
+        self, parts: tuple[tuple[Array, ...], ...], widths: tuple[int, ...]
+    ) -> tuple[Array, ...]:
+        return join_by_parameters(self, parts, widths)
 
 
-def _axis_factors(kernel: Kernel, d: int) -> tuple[Kernel, ...]:
+def factors_by_parameters(kernel: Kernel, widths: tuple[int, ...]) -> tuple[Kernel, ...]:
     """Factors of a product over dimensions whose parameters are shared or one per dimension."""
     names = kernel._child_fields  # type: ignore[attr-defined]
     for name in names:
-        per_dimension(name[4:], getattr(kernel, name), d)
+        per_dimension(name[4:], getattr(kernel, name), sum(widths))
+    starts = [sum(widths[:i]) for i in range(len(widths))]
     return tuple(
-        type(kernel)(**{name: _pick(getattr(kernel, name), j) for name in names})  # type: ignore[call-arg]
-        for j in range(d)
+        type(kernel)(**{name: _pick(getattr(kernel, name), start, width) for name in names})
+        for start, width in zip(starts, widths, strict=True)
     )
 
 
-def _pick(param: Array, j: int) -> Array:
-    return param if param.ndim == 0 else param[j]
+def _pick(param: Array, start: int, width: int) -> Array:
+    if param.ndim == 0:
+        return param
+    return param[start] if width == 1 else param[start : start + width]
 
 
-def _join_axis_gradients(kernel: Kernel, parts: tuple[tuple[Array, ...], ...]) -> tuple[Array, ...]:
+def join_by_parameters(
+    kernel: Kernel, parts: tuple[tuple[Array, ...], ...], widths: tuple[int, ...]
+) -> tuple[Array, ...]:
+    """Derivatives of the parameters of a kernel from those of :func:`factors_by_parameters`."""
     joined = []
     for i, name in enumerate(kernel._child_fields):  # type: ignore[attr-defined]
         column = [part[i] for part in parts]
-        shared = getattr(kernel, name).ndim == 0
-        joined.append(sum(column[1:], column[0]) if shared else xp_of(column[0]).stack(column))
+        if getattr(kernel, name).ndim == 0:
+            joined.append(sum(column[1:], column[0]))
+        else:
+            xp = xp_of(column[0])
+            joined.append(
+                xp.concat([xp.reshape(g, (width,)) for g, width in zip(column, widths, strict=True)])
+            )
     return tuple(joined)
