@@ -21,6 +21,7 @@ from .covariance import CovarianceOperator
 from .data import Data, Grid, Scaling
 from .fitting import FitResult, Run, fit
 from .inference import choose, explain
+from .initial import initialise
 from .kernels import (
     RBF,
     ActiveDims,
@@ -44,7 +45,7 @@ from .model import GP
 from .noise import FixedNoise, GaussianNoise, Noise
 from .posterior import LeaveOneOut, Posterior
 from .predictor import Predictor
-from .priors import Gamma, LogNormal, Prior
+from .priors import Gamma, HalfCauchy, HalfNormal, InverseGamma, LogNormal, Normal, Prior, StudentT
 
 if TYPE_CHECKING:
     from .regressor import GPRegressor
@@ -65,6 +66,9 @@ __all__ = [
     "Gamma",
     "GaussianNoise",
     "Grid",
+    "HalfCauchy",
+    "HalfNormal",
+    "InverseGamma",
     "Kernel",
     "LeaveOneOut",
     "Linear",
@@ -74,6 +78,7 @@ __all__ = [
     "Matern52",
     "Mean",
     "Noise",
+    "Normal",
     "Ones",
     "Periodic",
     "Posterior",
@@ -84,12 +89,14 @@ __all__ = [
     "Run",
     "Scale",
     "Scaling",
+    "StudentT",
     "Sum",
     "White",
     "ZeroMean",
     "choose",
     "explain",
     "fit",
+    "initialise",
     "marginal_likelihood",
     "value_and_gradient",
 ]

@@ -1,4 +1,4 @@
-"""Fit a model's parameters by maximising the log marginal likelihood (or posterior) with L-BFGS-B.
+"""Fit a model's parameters by maximising the log marginal likelihood (or posterior), with L-BFGS-B or Adam.
 
 A fit never loses its best point: whatever happens, the result holds the best parameters seen, whether the
 optimiser converged, and why it stopped.
@@ -10,6 +10,7 @@ import math
 import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -19,8 +20,10 @@ from cola_core.errors import ColaError, NotPositiveDefiniteError
 from .arrays import backend_for
 from .data import Data
 from .inference import choose
+from .initial import RANGE, DataScale, initialise
 from .model import GP
-from .parameters import DEFAULT_BOUNDS, ParameterSpace
+from .optimizers import OPTIMIZERS, Optimum, adam, lbfgs, projected_norm
+from .parameters import ParameterSpace
 from .priors import Prior
 
 # A gradient of the log likelihood, per unit of log parameter, too small to matter to anyone.
@@ -108,11 +111,11 @@ class _Objective:
                 likelihood = float(conditioned.log_marginal_likelihood())
                 gradient = self.space.gradient(conditioned.gradient())
                 jitter = conditioned.jitter
+                prior, prior_gradient = self.space.log_prior(theta)
         except (NotPositiveDefiniteError, np.linalg.LinAlgError, ArithmeticError) as error:
             return self._failed(str(error))
-        if not (math.isfinite(likelihood) and np.all(np.isfinite(gradient))):
+        if not (math.isfinite(likelihood + prior) and np.all(np.isfinite(gradient + prior_gradient))):
             return self._failed("the likelihood or its gradient is not finite")
-        prior, prior_gradient = self.space.log_prior(theta)
         value = -(likelihood + prior) / self.data.n
         slope = -(gradient + prior_gradient) / self.data.n
         self.worst = max(self.worst, value)
@@ -128,118 +131,134 @@ class _Objective:
         return 10.0 * abs(self.worst) + 1e3, np.zeros(len(self.space))
 
 
+class _Stopped(Exception):
+    """Raised between iterations by the callback or the clock; the best point so far is the answer."""
+
+
 def fit(
     model: GP,
     data: Data,
     *,
+    optimizer: str = "l-bfgs",
+    initial: str = "given",
     restarts: int = 0,
     seed: int = 0,
     bounds: Mapping[str, tuple[float, float]] | None = None,
     fixed: Iterable[str] = (),
     priors: Mapping[str, Prior] | None = None,
     max_iters: int = 200,
+    max_seconds: float | None = None,
     tol: float = 1e-6,
+    learning_rate: float = 0.1,
     spread: float = 1.5,
     callback: Callable[[int, float], Any] | None = None,
 ) -> FitResult:
     """Maximise the log marginal likelihood of ``data`` over the parameters of ``model``.
 
-    restarts: further starts, from the initial parameters times ``exp(spread * normal)`` by ``seed``.
-    bounds: ``{pattern: (low, high)}`` in natural units; fixed: patterns of parameters to keep; priors
-    likewise (patterns: see :mod:`cola_gp.parameters`).  max_iters: per start.  tol: on the largest
-    projected derivative per observation.  callback: called with the number of evaluations and the best
-    value per observation after every iteration.
+    optimizer: "l-bfgs", or "adam", which takes more evaluations but bears likelihoods that are rough or
+    noisy. initial: "given", the values that the model holds, or "data", those of
+    :func:`~cola_gp.initial.initialise` for parameters that are not fixed.  restarts: further starts, from
+    the initial parameters times ``exp(spread * normal)`` by ``seed``.  bounds: ``{pattern: (low, high)}`` in
+    natural units; fixed: patterns of parameters to keep; priors likewise (patterns: see
+    :mod:`cola_gp.parameters`).  Default bounds are relative to the scale of the data.  max_iters: per start;
+    max_seconds: for all.  tol: on the largest projected derivative per observation.  learning_rate: Adam's
+    first step.  callback: called with the number of evaluations and the best value per observation after
+    every iteration; a true answer stops the fit.
 
     Cost: one factorisation per evaluation.  Sensible initial values matter more than restarts; scale the data
-    first (:class:`~cola_gp.data.Scaling`), as :class:`~cola_gp.GPRegressor` does.
+    first (:class:`~cola_gp.data.Scaling`), as :class:`~cola_gp.GPRegressor` does, or use ``initial="data"``.
     """
-    from scipy.optimize import minimize
-
     if restarts < 0 or max_iters < 0:
         raise ValueError("restarts and max_iters must not be negative.")
+    if optimizer not in OPTIMIZERS:
+        raise ValueError(f"optimizer must be one of {', '.join(OPTIMIZERS)}, not {optimizer!r}.")
+    if initial not in ("given", "data"):
+        raise ValueError(f"initial must be 'given' or 'data', not {initial!r}.")
+    if not (math.isfinite(learning_rate) and learning_rate > 0):
+        raise ValueError(f"learning_rate must be positive, not {learning_rate!r}.")
     started = time.perf_counter()
-    # Noise below the rounding of the covariance cannot be told from zero: the likelihood becomes a staircase.
     eps = float(backend_for(data.y).xp.finfo(data.y.dtype).eps)
-    space = ParameterSpace(model, bounds, fixed, priors, noise_floor=max(DEFAULT_BOUNDS[0], 100 * eps))
+    scale = DataScale(model, data, noise_floor=max(RANGE[0], 100 * eps))
+    space = ParameterSpace(model, bounds, fixed, priors, limits_of=scale.bounds)
     objective = _Objective(space, data)
     lower, upper = space.limits()
-    first = space.initial()
+    first = space.initial() if initial == "given" else space.read(initialise(model, data))
     rng = np.random.default_rng(seed)
     starts = [first] + [
         np.clip(first + spread * rng.standard_normal(len(space)), lower, upper) for _ in range(restarts)
     ]
     runs: list[Run] = []
-    iterations = 0
-    winner = 0
+    iterations = winner = 0
+    if len(space) == 0 or max_iters == 0:
+        value, _ = objective(first)
+        run = Run(-value * data.n, len(space) == 0, _why_idle(space), 0, 1)
+        return _result(space, objective, [run], 0, 0, first, data, time.perf_counter() - started)
+    # Derivatives are no more accurate than the arithmetic: their noise is not worth chasing.
+    tol = max(tol, 100 * eps)
+    if optimizer == "adam":  # its last digits cost most, and are worth nothing
+        tol = max(tol, 0.1 * NEGLIGIBLE / data.n)
+    minimise = lbfgs if optimizer == "l-bfgs" else partial(adam, learning_rate=learning_rate)
+    stopped = False
     for number, start in enumerate(starts):
         before_value, before_evaluations = objective.best_value, objective.evaluations
         before_failures = objective.failures
-        if len(space) == 0 or max_iters == 0:
-            value, _ = objective(start)
-            runs.append(Run(-value * data.n, len(space) == 0, _why_idle(space), 0, 1))
-            if len(space) == 0:
-                break
-            continue
+        steps = 0
 
-        def report(_: np.ndarray) -> None:
-            if callback is not None:
-                callback(objective.evaluations, -objective.best_value)
+        def report() -> None:
+            nonlocal steps
+            steps += 1
+            if callback is not None and callback(objective.evaluations, -objective.best_value):
+                raise _Stopped("the callback stopped it")
+            if max_seconds is not None and time.perf_counter() - started > max_seconds:
+                raise _Stopped("the time limit was reached")
 
-        answer = minimize(
-            objective,
-            start,
-            jac=True,
-            method="L-BFGS-B",
-            bounds=list(zip(lower, upper, strict=True)),
-            callback=report,
-            options={
-                "maxiter": max_iters,
-                "maxfun": 20 * max_iters,
-                "gtol": tol,
-                "ftol": 1e-12,
-                "maxcor": 20,
-            },
-        )
-        iterations += int(answer.nit)
-        projected = _projected(answer.x, np.asarray(answer.jac), lower, upper)
-        # That the value stopped changing is not convergence by itself: the gradient must be small per
-        # observation, or in total so small that changing a parameter by a factor of e would hardly matter.
-        small = projected <= 10 * tol or projected * data.n <= NEGLIGIBLE
-        tried = objective.evaluations - before_evaluations
-        failed_start = objective.failures - before_failures == tried
-        # status 1 is an exhausted budget; 2 a line search lost in rounding, which a small gradient excuses.
-        converged = answer.status != 1 and small and not failed_start
-        reason = _reason(str(answer.message))
-        if failed_start:
-            reason = f"no finite likelihood at any point tried ({objective.last_failure})"
-        elif not small:
-            reason += f"; the gradient is still {projected:.1e} per observation"
+        try:
+            answer = minimise(objective, start, lower, upper, max_iters=max_iters, tol=tol, report=report)
+        except _Stopped as stop:
+            stopped = True
+            answer = _interrupted(objective, start, steps, str(stop))
+        iterations += answer.iterations
         runs.append(
-            Run(
-                -float(answer.fun) * data.n,
-                converged,
-                reason,
-                int(answer.nit),
-                tried,
+            _judge(
+                answer,
+                projected_norm(answer.x, answer.gradient, lower, upper),
+                tol,
+                data.n,
+                objective.evaluations - before_evaluations,
+                objective.failures - before_failures,
+                objective.last_failure,
             )
         )
         if objective.best_value < before_value:
             winner = number
+        if stopped:
+            break
     return _result(space, objective, runs, winner, iterations, first, data, time.perf_counter() - started)
 
 
-# SciPy's messages, which name Fortran variables, in words.
-_REASONS = {
-    "NORM OF PROJECTED GRADIENT": "the gradient is within tolerance",
-    "RELATIVE REDUCTION OF F": "the likelihood no longer changes",
-    "ITERATIONS REACHED LIMIT": "the iteration limit was reached",
-    "EVALUATIONS EXCEEDS LIMIT": "the limit of evaluations was reached",
-    "ABNORMAL": "the line search found no better point",
-}
+def _interrupted(objective: _Objective, start: np.ndarray, steps: int, why: str) -> Optimum:
+    """The best point so far, as the answer of a minimiser that was not allowed to end."""
+    if objective.best is None:
+        return Optimum(start, math.inf, np.full(len(start), math.inf), steps, why, True)
+    theta, slope, _, _ = objective.best
+    return Optimum(theta, objective.best_value, slope, steps, why, True)
 
 
-def _reason(message: str) -> str:
-    return next((words for key, words in _REASONS.items() if key in message.upper()), message)
+def _judge(
+    answer: Optimum, projected: float, tol: float, n: int, tried: int, failed: int, last_failure: str
+) -> Run:
+    """Whether a minimiser's answer is an optimum, and why not."""
+    # That the value stopped changing is not convergence by itself: the gradient must be small per
+    # observation, or in total so small that changing a parameter by a factor of e would hardly matter.
+    small = projected <= 10 * tol or projected * n <= NEGLIGIBLE
+    hopeless = failed == tried
+    reason = answer.reason
+    if hopeless:
+        reason = f"no finite likelihood at any point tried ({last_failure})"
+    elif not small:
+        reason += f"; the gradient is still {projected:.1e} per observation"
+    converged = not answer.exhausted and small and not hopeless
+    return Run(-answer.value * n, converged, reason, answer.iterations, tried)
 
 
 def _why_idle(space: ParameterSpace) -> str:
@@ -248,12 +267,6 @@ def _why_idle(space: ParameterSpace) -> str:
         if len(space) == 0
         else "max_iters is 0: parameters were only evaluated"
     )
-
-
-def _projected(theta: np.ndarray, gradient: np.ndarray, lower: np.ndarray, upper: np.ndarray) -> float:
-    """Largest entry of the gradient that does not push against a bound."""
-    step = np.clip(theta - gradient, lower, upper) - theta
-    return float(np.max(np.abs(step))) if step.size else 0.0
 
 
 def _result(
@@ -274,7 +287,7 @@ def _result(
     else:
         theta, slope, likelihood, jitter = objective.best
         posterior = -objective.best_value * data.n
-        norm = _projected(theta, slope, lower, upper)
+        norm = projected_norm(theta, slope, lower, upper)
     model = space.build(theta)
     edge = 1e-6
     at_bounds = tuple(

@@ -9,7 +9,7 @@ their logarithm.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from typing import Any
@@ -49,8 +49,9 @@ class Entry:
 class ParameterSpace:
     """Maps between a model and the vector of its free parameters.
 
-    noise_floor is the default lower bound of noise variances.  Raises UnknownNameError for a pattern in
-    ``bounds``, ``fixed`` or ``priors`` that matches nothing.
+    ``limits_of(name)`` gives the default bounds of the logarithm of a positive parameter (default:
+    ``DEFAULT_BOUNDS`` for all).  Raises UnknownNameError for a pattern in ``bounds``, ``fixed`` or ``priors``
+    that matches nothing.
     """
 
     def __init__(
@@ -59,7 +60,7 @@ class ParameterSpace:
         bounds: Mapping[str, tuple[float, float]] | None = None,
         fixed: Iterable[str] = (),
         priors: Mapping[str, Prior] | None = None,
-        noise_floor: float = DEFAULT_BOUNDS[0],
+        limits_of: Callable[[str], tuple[float, float]] | None = None,
     ):
         self.model = model
         self._values: list[np.ndarray] = []
@@ -77,7 +78,7 @@ class ParameterSpace:
         fixed = (fixed,) if isinstance(fixed, str) else tuple(fixed)
         held = [self._match(pattern, entries) for pattern in fixed]
         self.entries = [e for e in entries if not any(e in group for group in held)]
-        self.bounds = [self._default_bounds(e, noise_floor) for e in self.entries]
+        self.bounds = [self._default_bounds(e, limits_of) for e in self.entries]
         for pattern, (low, high) in (bounds or {}).items():
             for entry in self._match(pattern, entries):
                 if entry in self.entries:
@@ -85,8 +86,11 @@ class ParameterSpace:
         self.priors: list[Prior | None] = [None] * len(self.entries)
         for pattern, prior in (priors or {}).items():
             for entry in self._match(pattern, entries):
-                if not entry.positive:
-                    raise ValueError(f"priors are for positive parameters; {entry.name} may take any sign.")
+                if prior.positive and not entry.positive:
+                    raise ValueError(
+                        f"{type(prior).__name__} is for positive parameters, but {entry.name} may take "
+                        "any sign; use Normal or StudentT."
+                    )
                 if entry in self.entries:
                     self.priors[self.entries.index(entry)] = prior
 
@@ -101,11 +105,14 @@ class ParameterSpace:
         return found
 
     @staticmethod
-    def _default_bounds(entry: Entry, noise_floor: float) -> tuple[float, float]:
+    def _default_bounds(
+        entry: Entry, limits_of: Callable[[str], tuple[float, float]] | None
+    ) -> tuple[float, float]:
         if not entry.positive:
             return (-math.inf, math.inf)
-        low = noise_floor if entry.name.startswith("noise.") else DEFAULT_BOUNDS[0]
-        return (math.log(low), math.log(DEFAULT_BOUNDS[1]))
+        if limits_of is not None:
+            return limits_of(entry.name.partition("[")[0])
+        return (math.log(DEFAULT_BOUNDS[0]), math.log(DEFAULT_BOUNDS[1]))
 
     @staticmethod
     def _transformed(entry: Entry, low: float, high: float) -> tuple[float, float]:
@@ -130,6 +137,17 @@ class ParameterSpace:
         theta = np.array([self._values[e.leaf].flat[e.index] for e in self.entries])
         lower, upper = self.limits()
         return np.clip(theta, lower, upper) if len(self) else theta
+
+    def read(self, model: GP) -> np.ndarray:
+        """The vector of another model of the same structure, moved inside the bounds."""
+        values = [value for _, value, _ in named_leaves(model)]
+        if [np.shape(v) for v in values] != [v.shape for v in self._values]:
+            raise ValueError("the model to start from has parameters of other shapes.")
+        arrays = [
+            np.asarray(v if (b := backend_of(v)) is None else b.to_numpy(v), dtype=float) for v in values
+        ]
+        theta = np.array([arrays[e.leaf].flat[e.index] for e in self.entries])
+        return np.clip(theta, *self.limits()) if len(self) else theta
 
     def limits(self) -> tuple[np.ndarray, np.ndarray]:
         """Lower and upper bounds of the vector."""
@@ -157,7 +175,8 @@ class ParameterSpace:
         value, gradient = 0.0, np.zeros(len(self))
         for i, prior in enumerate(self.priors):
             if prior is not None:
-                density, slope = prior.log_density(float(theta[i]))
+                at = prior.log_density if self.entries[i].positive else prior.at
+                density, slope = at(float(theta[i]))
                 value += density
                 gradient[i] = slope
         return value, gradient

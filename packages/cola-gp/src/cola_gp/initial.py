@@ -1,0 +1,241 @@
+"""Initial values of a model's parameters from the data, and the ranges in which to look for better ones.
+
+The likelihood has local optima, so where a fit begins decides where it ends.  The values here are the usual
+rules of thumb, in the units of the data: lengthscales from the median distance of points, periods from a
+periodogram (Lomb 1976), variances from the spread of the targets, noise from differences of neighbours
+(Rice 1984).  At most ``SAMPLE`` points are looked at, so the cost does not depend on ``n``.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+
+from cola_core.backends import backend_of
+
+from ._struct import Struct, rebuild
+from .data import Data, as_points
+from .kernels import ActiveDims, Kernel, Linear, Product, Scale, Sum
+from .model import GP
+
+SAMPLE = 400
+# Relative to the scale of the data: wide enough for any model, narrow enough that no kernel overflows.
+RANGE = (1e-8, 1e8)
+_LARGEST = 700.0  # exp of this is still a double
+
+
+def _numpy(x: Any) -> np.ndarray:
+    backend = backend_of(x)
+    return np.asarray(x if backend is None else backend.to_numpy(x), dtype=float)
+
+
+def _mean_square(r: np.ndarray) -> float:
+    """Mean square of the finite entries, one if they are all zero; safe at both ends of the exponents."""
+    r = r[np.isfinite(r)]
+    unit = float(np.max(np.abs(r))) if r.size else 0.0
+    if unit == 0.0:
+        return 1.0
+    square = float(np.mean((r / unit) ** 2)) * unit * unit
+    return square if 0.0 < square < math.inf else (1e-300 if unit < 1 else 1e300)
+
+
+class DataScale:
+    """The units of the data: typical size of the targets and of every input dimension, as logarithms.
+
+    ``bounds(name)`` are limits of the logarithm of a positive parameter, by what its name says it measures.
+    """
+
+    def __init__(self, model: GP, data: Data, noise_floor: float):
+        X = _numpy(as_points(data.X))
+        y = _numpy(data.y)
+        try:
+            y = y - _numpy(model.mean(as_points(data.X)))
+        except (ValueError, TypeError):
+            pass  # a mean that refuses these inputs says so when the model is evaluated
+        self.log_square = math.log(_mean_square(y))
+        spread = np.ptp(X, axis=0)
+        spread = spread[(spread > 0) & np.isfinite(spread)]
+        self.log_inputs = (
+            (float(np.log(spread.min())), float(np.log(spread.max()))) if spread.size else (0.0, 0.0)
+        )
+        size = np.max(np.abs(X), axis=0)
+        size = size[size > 0]
+        self.log_sizes = (float(np.log(size.min())), float(np.log(size.max()))) if size.size else (0.0, 0.0)
+        self.noise_floor = noise_floor
+
+    def bounds(self, name: str) -> tuple[float, float]:
+        """Limits of ``log`` of the parameter called ``name``."""
+        low, high = math.log(RANGE[0]), math.log(RANGE[1])
+        last = name.rpartition(".")[2]
+        if name.startswith("noise."):
+            # Noise below the rounding of the covariance cannot be told from zero: the likelihood becomes a
+            # staircase.
+            low, high = math.log(self.noise_floor) + self.log_square, high + self.log_square
+        elif last in ("lengthscale", "period"):
+            low, high = low + min(0.0, self.log_inputs[0]), high + max(0.0, self.log_inputs[1])
+        elif last == "variance":
+            # Variances of weights are per squared input.
+            low += min(0.0, self.log_square) + min(0.0, -2 * self.log_sizes[1])
+            high += max(0.0, self.log_square) + max(0.0, -2 * self.log_sizes[0])
+        return max(low, -_LARGEST), min(high, _LARGEST)
+
+
+def initialise(model: GP, data: Data) -> GP:
+    """``model`` with initial values taken from ``data``; the leaves are NumPy arrays, which follow the data.
+
+    Changed are lengthscales, periods and variances of the kernels of this package and of sums, products and
+    scalings of them, the variance of a ``GaussianNoise`` and the value of a ``ConstantMean``.  Everything
+    else, such as what lies behind a learned map of the inputs, keeps its value.
+    """
+    X, y = _numpy(as_points(data.X)), _numpy(data.y)
+    known = np.isfinite(y)
+    X, y = X[known], y[known]
+    if y.size == 0:
+        return model
+    if y.size > SAMPLE:
+        chosen = np.sort(np.random.default_rng(0).choice(y.size, SAMPLE, replace=False))
+        X, y = X[chosen], y[chosen]
+    mean, centre = model.mean, float(np.mean(y))
+    if _has(mean, "value") and np.ndim(mean.value) == 0:
+        mean = rebuild(mean, (np.asarray(centre),))
+    # A process of mean zero has to explain the offset as well, unless scaling has taken it away.
+    offset = centre if mean is model.mean else 0.0
+    variance = _mean_square(y - centre)
+    noise = model.noise
+    if _has(noise, "log_variance") and np.ndim(noise.log_variance) == 0:
+        noise = rebuild(noise, (np.asarray(math.log(_noise(X, y, variance))),))
+    start = _Start(X, y - centre, math.hypot(math.sqrt(variance), offset) ** 2)
+    return GP(start.kernel(model.kernel, tuple(range(X.shape[1])), start.variance), mean, noise)
+
+
+def _has(node: Struct, field: str) -> bool:
+    return node._child_fields == (field,) and not node._static_fields and not node._data_fields
+
+
+def _noise(X: np.ndarray, y: np.ndarray, variance: float) -> float:
+    """Half the mean squared difference of nearest neighbours, within [1e-3, 0.5] of the variance."""
+    if y.size < 2:
+        return 0.1 * variance
+    unit = np.where(np.ptp(X, axis=0) > 0, np.ptp(X, axis=0), 1.0)
+    Z = (X - X.min(axis=0)) / unit
+    distance = _squared(Z)
+    np.fill_diagonal(distance, np.inf)
+    neighbour = np.argmin(distance, axis=1)
+    return float(np.clip(0.5 * _mean_square(y - y[neighbour]), 1e-3 * variance, 0.5 * variance))
+
+
+def _squared(Z: np.ndarray) -> np.ndarray:
+    total = np.zeros((len(Z), len(Z)))
+    for column in Z.T:
+        total += (column[:, None] - column[None, :]) ** 2
+    return total
+
+
+class _Start:
+    """Walks over a kernel and gives its parts values."""
+
+    def __init__(self, X: np.ndarray, y: np.ndarray, variance: float):
+        self.X, self.y, self.variance = X, y, variance
+        self.octave = 0  # lengthscales of several terms start apart, so that the terms can tell themselves
+
+    def kernel(self, kernel: Kernel, dims: tuple[int, ...], variance: float) -> Kernel:
+        """``kernel`` on the input dimensions ``dims``, with a variance of about ``variance``."""
+        if isinstance(kernel, Sum):
+            share = variance / len(kernel.terms)
+            return Sum(*(self.kernel(term, dims, share) for term in kernel.terms))
+        if isinstance(kernel, Product):
+            # One factor carries the variance, the others are of size one.
+            parts, rest = [], variance
+            for factor in kernel.factors:
+                parts.append(self.kernel(factor, dims, rest))
+                rest = 1.0 if _amplitude(factor) else rest
+            return Product(*parts)
+        if isinstance(kernel, Scale):
+            inner = self.kernel(kernel.kernel, dims, 1.0)
+            return Scale(inner, log_variance=self._log(kernel.log_variance, variance))
+        if isinstance(kernel, ActiveDims):
+            if max(kernel.dims) >= len(dims):
+                return kernel  # the error comes when the kernel is evaluated
+            return ActiveDims(
+                self.kernel(kernel.kernel, tuple(dims[i] for i in kernel.dims), variance), kernel.dims
+            )
+        values = [self._leaf(kernel, name, dims, variance) for name in kernel._child_fields]
+        if "log_lengthscale" in kernel._child_fields:
+            self.octave += 1
+        return rebuild(kernel, tuple(values))
+
+    def _leaf(self, kernel: Kernel, name: str, dims: tuple[int, ...], variance: float) -> Any:
+        old = getattr(kernel, name)
+        if isinstance(old, (Struct, tuple)) or np.ndim(old) > 1:
+            return old
+        if name == "log_period":
+            found = [self._period(i) for i in dims]
+            return self._log(old, found if np.ndim(old) else found[0])
+        if name == "log_lengthscale":
+            if "log_period" in kernel._child_fields:
+                return old  # measured in periods, and already of order one
+            scales = np.array([self._spread(i) for i in dims]) * math.sqrt(len(dims))
+            return self._log(old, (scales if np.ndim(old) else float(np.mean(scales))) / 4.0**self.octave)
+        if name == "log_variance":
+            return self._variance(kernel, old, dims, variance)
+        return old
+
+    def _variance(self, kernel: Kernel, old: Any, dims: tuple[int, ...], variance: float) -> Any:
+        """So that the mean prior variance at the points is ``variance``."""
+        if isinstance(kernel, Linear):
+            squares = np.array([_mean_square(self.X[:, i]) for i in dims])
+            each = np.exp(np.clip(math.log(variance) - np.log(squares * len(dims)), -_LARGEST, _LARGEST))
+            return self._log(old, each if np.ndim(old) else float(np.min(each)))
+        with np.errstate(all="ignore"):
+            now = float(np.mean(_numpy(kernel.diag(self.X[:, list(dims)]))))
+        if not 0.0 < now < math.inf:
+            return old
+        return _numpy(old) + (math.log(variance) - math.log(now))
+
+    def _log(self, old: Any, value: Any) -> np.ndarray:
+        """Logarithm in the shape of the leaf it replaces; the old leaf where shapes disagree."""
+        value = np.log(np.asarray(value, dtype=float))
+        return value if value.shape == np.shape(old) else _numpy(old)
+
+    def _spread(self, i: int) -> float:
+        """Median distance of different coordinates in dimension ``i``."""
+        column = self.X[:, i]
+        distance = np.abs(column[:, None] - column[None, :])
+        distance = distance[distance > 0]
+        return float(np.median(distance)) if distance.size else 1.0
+
+    def _period(self, i: int) -> float:
+        """The strongest period of the targets along dimension ``i``, at most the range of the inputs."""
+        t = self.X[:, i]
+        spread = float(np.ptp(t))
+        if spread == 0.0 or len(t) < 8:
+            return spread or 1.0
+        t = (t - t.min()) / spread
+        size = float(np.max(np.abs(self.y))) or 1.0
+        design = np.column_stack([np.ones_like(t), t, t**2])
+        r = self.y / size
+        r = r - design @ np.linalg.lstsq(design, r, rcond=None)[0]
+        frequencies = np.arange(1.5, max(3.0, len(np.unique(t)) / 2), 0.125)
+        power = np.empty(len(frequencies))
+        for k, f in enumerate(frequencies):
+            # Amplitude of the best sine of this frequency: Lomb's shifted basis makes sine and cosine
+            # orthogonal at these points.
+            shift = np.arctan2(np.sum(np.sin(4 * np.pi * f * t)), np.sum(np.cos(4 * np.pi * f * t))) / 2
+            c, s = np.cos(2 * np.pi * f * t - shift), np.sin(2 * np.pi * f * t - shift)
+            tiny = 1e-12 * len(t)
+            power[k] = (r @ c) ** 2 / max(c @ c, tiny) + (r @ s) ** 2 / max(s @ s, tiny)
+        return float(spread / frequencies[int(np.argmax(power))])
+
+
+def _amplitude(kernel: Kernel) -> bool:
+    """Whether a kernel has a variance of its own."""
+    if isinstance(kernel, Sum):
+        return any(_amplitude(term) for term in kernel.terms)
+    if isinstance(kernel, ActiveDims):
+        return _amplitude(kernel.kernel)
+    return "log_variance" in kernel._child_fields
+
+
+__all__ = ["DataScale", "initialise"]
