@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 import cola_gp as gp
+from cola_core.algorithms import Auto
 from cola_core.errors import MemoryBudgetError, UnknownNameError
 from cola_gp.parameters import ParameterSpace
 
@@ -164,9 +165,6 @@ def test_torch_data_are_fitted_by_the_same_closed_form(rng):
     assert theirs.log_likelihood == pytest.approx(gp.fit(model, data).log_likelihood, rel=1e-8)
 
 
-def test_too_large_to_store_is_refused_with_a_remedy(rng, monkeypatch):
-    from cola_gp.inference import dense
-
-    monkeypatch.setattr(dense, "MAX_BYTES", 100)
+def test_too_large_to_store_is_refused_with_a_remedy(rng):
     with pytest.raises(MemoryBudgetError, match="subset of the data"):
-        gp.fit(gp.GP(1.0 * gp.RBF(1.0), noise=0.1), toy(rng))
+        gp.fit(gp.GP(1.0 * gp.RBF(1.0), noise=0.1), toy(rng), alg=Auto(memory=3e4))

@@ -8,7 +8,7 @@ import pytest
 import cola_gp as gp
 from cola_core import ops
 from cola_gp._struct import leaves, named_leaves, with_leaves
-from cola_gp.inference import choose, explain
+from cola_gp.inference import Problem
 
 
 def dense_reference(model, data):
@@ -83,7 +83,7 @@ def case(request):
 def test_value_matches_the_dense_formula_by_both_roads(case):
     model, data, name = case
     expected = dense_reference(model, data)
-    assert choose(model, data.X).name == name
+    assert gp.condition(model, data).method == name
     assert float(gp.marginal_likelihood(model, data)) == pytest.approx(expected, rel=1e-10, abs=1e-9)
     value, _ = gp.value_and_gradient(model, data)
     assert float(value) == pytest.approx(expected, rel=1e-10, abs=1e-9)
@@ -110,7 +110,7 @@ def test_gradient_matches_finite_differences(case):
 
 def test_the_covariance_operator_has_the_structure(case):
     model, data, name = case
-    prior = model.prior(data.X)
+    prior = gp.represent(gp.CovarianceOperator(model.kernel, data.X), Problem(model, data)).operator
     kinds = {
         "dense Cholesky": ops.Dense,
         "low rank (Woodbury)": ops.LowRank,
@@ -129,10 +129,28 @@ def test_the_covariance_operator_has_the_structure(case):
 
 def test_explain_names_what_was_taken_and_why_not_the_rest():
     model, data, _ = CASES["dense"]
-    text = explain(model, data.X)
-    assert "dense Cholesky: taken" in text
+    plan = gp.explain(model, data)
+    assert plan.root.by == "gp:condition/represent"
+    assert [node.by for node in plan.root.children] == ["gp:represent/dense", "gp:condition/dense"]
+    text = str(plan)
     assert "the inputs are not a Grid" in text
     assert "no finite feature map" in text
+    assert "not gp:represent/lazy: costs more" in text
+    assert str(gp.explain(model, data.X)) == text  # the plan rests on static facts
+
+
+def test_an_algorithm_asked_for_brings_its_form(case):
+    model, data, _ = case
+    expected = dense_reference(model, data)
+    for alg in (gp.DenseInference(), gp.IterativeInference()):
+        assert float(gp.condition(model, data, alg).log_marginal_likelihood()) == pytest.approx(
+            expected, rel=1e-2
+        )
+    assert gp.condition(model, data, gp.DenseInference()).method == "dense Cholesky"
+    assert [n.by for n in gp.explain(model, data, gp.DenseInference()).root.children] == [
+        "gp:represent/dense",
+        "gp:condition/dense",
+    ]
 
 
 def test_value_and_gradient_match_scikit_learn(rng):

@@ -20,7 +20,16 @@ from typing import TYPE_CHECKING, Any
 from .covariance import CovarianceOperator
 from .data import Data, Grid, Scaling
 from .fitting import FitResult, Run, fit
-from .inference import choose, explain
+from .inference import (
+    DenseInference,
+    Inference,
+    IterativeInference,
+    KroneckerInference,
+    LowRankInference,
+    condition,
+    explain,
+    represent,
+)
 from .initial import initialise
 from .kernels import (
     RBF,
@@ -60,6 +69,7 @@ __all__ = [
     "ConstantMean",
     "CovarianceOperator",
     "Data",
+    "DenseInference",
     "FitResult",
     "FixedNoise",
     "GPRegressor",
@@ -69,10 +79,14 @@ __all__ = [
     "HalfCauchy",
     "HalfNormal",
     "InverseGamma",
+    "Inference",
+    "IterativeInference",
     "Kernel",
+    "KroneckerInference",
     "LeaveOneOut",
     "Linear",
     "LogNormal",
+    "LowRankInference",
     "Matern12",
     "Matern32",
     "Matern52",
@@ -93,11 +107,12 @@ __all__ = [
     "Sum",
     "White",
     "ZeroMean",
-    "choose",
+    "condition",
     "explain",
     "fit",
     "initialise",
     "marginal_likelihood",
+    "represent",
     "value_and_gradient",
 ]
 

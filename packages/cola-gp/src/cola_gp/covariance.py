@@ -16,8 +16,16 @@ from cola_core.operators import LinearOperator, operator, static
 
 from ._struct import leaves, with_leaves
 from .arrays import backend_for
+from .data import Grid, as_points
 from .kernels import Kernel
 from .kernels.base import Array, follow, points
+
+
+def _array_of(X: Any) -> Any:
+    """One array of the inputs, for their library and dtype; None for None."""
+    if X is None:
+        return None
+    return X.axes[0] if isinstance(X, Grid) else points(X)
 
 
 @operator
@@ -25,21 +33,21 @@ class CovarianceOperator(LinearOperator):
     """Covariances ``k(X1[i], X2[j])``; with ``X2=None`` the symmetric PSD matrix ``k(X1)``, white noise
     included.
 
-    X1: ``(n, d)``; X2: ``(m, d)`` or None.  ``block_bytes`` bounds the rows held at a time.
+    X1: ``(n, d)`` or a :class:`~cola_gp.data.Grid` of n points in d dimensions; X2: likewise, or None.
+    ``block_bytes`` bounds the rows held at a time.
     """
 
     kernel: Kernel
-    X1: Array
+    X1: Any
     X2: Any = None
     block_bytes: int = static(default=2**26)
 
     def _check(self) -> None:
         if not isinstance(self.kernel, Kernel):
             raise TypeError(f"CovarianceOperator needs a Kernel, not {type(self.kernel).__name__}.")
-        points(self.X1)
-        if self.X2 is not None:
-            points(self.X2)
-            if backend_of(self.X2) is not backend_of(self.X1):
+        mine, other = _array_of(self.X1), _array_of(self.X2)
+        if other is not None:
+            if backend_of(other) is not backend_of(mine):
                 raise BackendError("CovarianceOperator needs both point sets in the same array library.")
             if self.X1.shape[1] != self.X2.shape[1]:
                 raise ShapeError(
@@ -47,15 +55,19 @@ class CovarianceOperator(LinearOperator):
                     "have different dimensions."
                 )
         # All arrays of an operator belong to one library and dtype, so parameters follow the points here.
-        followed = [follow(param, self.X1) for param in leaves(self.kernel)]
+        followed = [follow(param, mine) for param in leaves(self.kernel)]
         object.__setattr__(self, "kernel", with_leaves(self.kernel, followed))
 
     @property
+    def _rows(self) -> Array:
+        return as_points(self.X1)
+
+    @property
     def _columns(self) -> Array:
-        return self.X1 if self.X2 is None else self.X2
+        return as_points(self.X1 if self.X2 is None else self.X2)
 
     def _shape(self) -> tuple[int, ...]:
-        return (self.X1.shape[0], self._columns.shape[0])
+        return (self.X1.shape[0], (self.X1 if self.X2 is None else self.X2).shape[0])
 
     def _properties(self) -> frozenset[Any]:
         # A kernel is a positive semi-definite function by definition, so this is structure and not a value.
@@ -73,13 +85,14 @@ class CovarianceOperator(LinearOperator):
 
     def _nugget(self) -> Array:
         """What the symmetric matrix has on its diagonal beyond the kernel as a function: its white part."""
-        return self.kernel.diag(self.X1) - self.kernel.cross_diag(self.X1)
+        return self.kernel.diag(self._rows) - self.kernel.cross_diag(self._rows)
 
     def _matmat(self, X: Array) -> Array:
         n, m = self.shape
         xp = self.xp
-        matmul = backend_for(self.X1).matmul  # multiplies real by complex on every library
-        parts = [matmul(self.kernel(self.X1[rows], self._columns), X) for rows in self._blocks(n, m)]
+        matmul = backend_for(_array_of(self.X1)).matmul  # multiplies real by complex on every library
+        left, right = self._rows, self._columns
+        parts = [matmul(self.kernel(left[rows], right), X) for rows in self._blocks(n, m)]
         out = parts[0] if len(parts) == 1 else xp.concat(parts, axis=-2)
         return out if self.X2 is not None else out + self._nugget()[:, None] * X
 
@@ -97,14 +110,14 @@ class CovarianceOperator(LinearOperator):
         return self._adjoint()
 
     def _to_dense(self) -> Array:
-        return self.kernel(self.X1, self.X2)
+        return self.kernel(self._rows, None if self.X2 is None else self._columns)
 
     def rows(self, index: Any) -> Array:
         """Rows ``A[index]`` as an array, for an integer, a slice or an index array, at O(m) per row."""
         xp = self.xp
         if isinstance(index, int):
             return self.rows(slice(index, index + 1) if index != -1 else slice(-1, None))[0]
-        chosen = self.X1[index]
+        chosen = self._rows[index]
         out = self.kernel(chosen, self._columns)
         if self.X2 is not None:
             return out
@@ -115,15 +128,16 @@ class CovarianceOperator(LinearOperator):
     def diagonal(self) -> Array:
         """The diagonal, at O(n) and without forming the matrix."""
         if self.X2 is None:
-            return self.kernel.diag(self.X1)
+            return self.kernel.diag(self._rows)
         n, m = self.shape
         if n != m:
             raise ShapeError(f"the diagonal of a {n}x{m} covariance is not defined here; slice it first.")
         xp = self.xp
         # One pair of points at a time, evaluated block by block on the diagonal of small square matrices.
+        left, right = self._rows, self._columns
         size = 256
         pieces = [
-            xp.linalg.diagonal(self.kernel(self.X1[s : s + size], self.X2[s : s + size]))
+            xp.linalg.diagonal(self.kernel(left[s : s + size], right[s : s + size]))
             for s in range(0, n, size)
         ]
         return xp.concat(pieces)

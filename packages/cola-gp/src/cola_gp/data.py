@@ -121,6 +121,11 @@ class Data(Struct):
             raise DTypeError(f"X has dtype {here.dtype} and y has dtype {y.dtype}; convert one of them.")
         set_fields(self, X=X, y=y)
 
+    @staticmethod
+    def inputs(X: Any) -> Any:
+        """Checked inputs: a :class:`Grid` as it is, anything else as an ``(n, d)`` array."""
+        return as_inputs(X)
+
     @property
     def n(self) -> int:
         """Number of observations."""

@@ -15,11 +15,12 @@ from typing import Any
 
 import numpy as np
 
-from cola_core.errors import ColaError, NotPositiveDefiniteError
+from cola_core.algorithms import Auto
+from cola_core.errors import NotPositiveDefiniteError
 
 from .arrays import backend_for
 from .data import Data
-from .inference import choose
+from .inference import condition
 from .initial import RANGE, DataScale, initialise
 from .model import GP
 from .optimizers import OPTIMIZERS, Optimum, adam, lbfgs, projected_norm
@@ -90,8 +91,9 @@ class FitResult:
 class _Objective:
     """Minus the log posterior per observation; remembers the best point and counts failures."""
 
-    def __init__(self, space: ParameterSpace, data: Data):
-        self.space, self.data = space, data
+    def __init__(self, space: ParameterSpace, data: Data, alg: Any):
+        self.space, self.data, self.alg = space, data, alg
+        self.method = "none"
         self.evaluations = self.failures = 0
         self.best_value = math.inf
         self.best: tuple[np.ndarray, np.ndarray, float, float] | None = (
@@ -107,11 +109,12 @@ class _Objective:
             # Extreme trial points overflow on the way to a likelihood that is then rejected below.
             with np.errstate(all="ignore"):
                 model = self.space.build(theta)
-                conditioned = choose(model, self.data.X).condition(model, self.data)
+                conditioned = condition(model, self.data, self.alg)
                 likelihood = float(conditioned.log_marginal_likelihood())
                 gradient = self.space.gradient(conditioned.gradient())
                 jitter = conditioned.jitter
                 prior, prior_gradient = self.space.log_prior(theta)
+                self.method = conditioned.method
         except (NotPositiveDefiniteError, np.linalg.LinAlgError, ArithmeticError) as error:
             return self._failed(str(error))
         if not (math.isfinite(likelihood + prior) and np.all(np.isfinite(gradient + prior_gradient))):
@@ -152,6 +155,7 @@ def fit(
     learning_rate: float = 0.1,
     spread: float = 1.5,
     callback: Callable[[int, float], Any] | None = None,
+    alg: Any = Auto(),
 ) -> FitResult:
     """Maximise the log marginal likelihood of ``data`` over the parameters of ``model``.
 
@@ -163,7 +167,8 @@ def fit(
     :mod:`cola_gp.parameters`).  Default bounds are relative to the scale of the data.  max_iters: per start;
     max_seconds: for all.  tol: on the largest projected derivative per observation.  learning_rate: Adam's
     first step.  callback: called with the number of evaluations and the best value per observation after
-    every iteration; a true answer stops the fit.
+    every iteration; a true answer stops the fit.  alg: how to do inference, see
+    :func:`~cola_gp.inference.condition`.
 
     Cost: one factorisation per evaluation.  Sensible initial values matter more than restarts; scale the data
     first (:class:`~cola_gp.data.Scaling`), as :class:`~cola_gp.GPRegressor` does, or use ``initial="data"``.
@@ -180,7 +185,7 @@ def fit(
     eps = float(backend_for(data.y).xp.finfo(data.y.dtype).eps)
     scale = DataScale(model, data, noise_floor=max(RANGE[0], 100 * eps))
     space = ParameterSpace(model, bounds, fixed, priors, limits_of=scale.bounds)
-    objective = _Objective(space, data)
+    objective = _Objective(space, data, alg)
     lower, upper = space.limits()
     first = space.initial() if initial == "given" else space.read(initialise(model, data))
     rng = np.random.default_rng(seed)
@@ -309,14 +314,7 @@ def _result(
         parameters=space.natural(theta),
         at_bounds=at_bounds,
         jitter=jitter,
-        method=_method(model, data),
+        method=objective.method,
         seconds=seconds,
         runs=tuple(runs),
     )
-
-
-def _method(model: GP, data: Data) -> str:
-    try:
-        return choose(model, data.X).name
-    except ColaError:
-        return "none"

@@ -33,12 +33,18 @@ class GP(Struct):
 
     def prior(self, X: Any) -> Any:
         """Covariance operator of the latent function at ``X``; its class is the structure found."""
-        from .inference import choose
+        from .covariance import CovarianceOperator
+        from .data import as_inputs
+        from .inference import represent
 
-        return choose(self, X).prior(self, X)
+        return represent(CovarianceOperator(self.kernel, as_inputs(X))).operator
 
     def covariance(self, X: Any) -> Any:
         """Covariance operator of the observations at ``X``: prior plus noise."""
-        from .inference import choose
+        from .covariance import CovarianceOperator
+        from .data import as_inputs, as_points
+        from .inference import Problem, represent
 
-        return choose(self, X).covariance(self, X)
+        X = as_inputs(X)
+        prior = represent(CovarianceOperator(self.kernel, X), Problem(self, None)).operator
+        return prior + self.noise.operator(as_points(X)[:, 0])

@@ -6,11 +6,12 @@ import math
 import warnings
 from typing import Any, NamedTuple
 
+from cola_core.algorithms import Auto
 from cola_core.errors import BackendError, DTypeError, IllConditionedWarning, ShapeError
 
 from .arrays import backend_for
 from .data import Data, as_inputs, as_points
-from .inference import choose
+from .inference import condition
 from .inference.base import jittered_cholesky
 from .kernels.base import Array
 from .model import GP
@@ -30,13 +31,15 @@ class Posterior:
     Inputs of the methods are ``(m, d)`` arrays, vectors for one-dimensional data, or a Grid, of the library
     of the data.  ``include_noise=True`` predicts observations instead of the latent function.
 
-    Attributes: model, data, method (the structure used), jitter (added to the diagonal; zero in the normal
-    case).
+    alg: how to do inference, see :func:`~cola_gp.inference.condition`.
+
+    Attributes: model, data, alg, method (the structure used), jitter (added to the diagonal; zero in the
+    normal case).
     """
 
-    def __init__(self, model: GP, data: Data):
-        self.model, self.data = model, data
-        self._conditioned = choose(model, data.X).condition(model, data)
+    def __init__(self, model: GP, data: Data, alg: Any = Auto()):
+        self.model, self.data, self.alg = model, data, alg
+        self._conditioned = condition(model, data, alg)
         self._backend: Any = backend_for(data.y)
         eps = float(self._backend.xp.finfo(data.y.dtype).eps)
         if self._conditioned.rcond < eps:
@@ -50,7 +53,7 @@ class Posterior:
 
     def __reduce__(self) -> Any:
         # Factors are functions of the model and the data, so a pickle holds only those.
-        return Posterior, (self.model, self.data)
+        return Posterior, (self.model, self.data, self.alg)
 
     @property
     def method(self) -> str:

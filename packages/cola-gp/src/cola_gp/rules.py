@@ -9,7 +9,8 @@ from cola_core.linalg import cholesky, diag, trace
 from cola_core.plugins import RuleBook
 
 from .covariance import CovarianceOperator
-from .inference.dense import MAX_BYTES
+from .inference import dense, grid, lazy, lowrank, questions
+from .inference.questions import memory_budget
 
 RULES = RuleBook()
 
@@ -28,8 +29,9 @@ def _fits(A: Any, *, alg: Any) -> bool | str:
     if A.X2 is not None:
         return "the two point sets differ, so the matrix is not symmetric"
     size = A.itemsize * A.shape[0] ** 2
-    if size > MAX_BYTES:
-        return f"the matrix takes {size / 2**30:.1f} GiB, above {MAX_BYTES / 2**30:.0f} GiB"
+    budget = memory_budget(alg)
+    if size > budget:
+        return f"the matrix takes {size / 2**30:.3g} GiB, the budget is {budget / 2**30:.3g} GiB"
     return True
 
 
@@ -50,4 +52,5 @@ def cholesky_covariance(A: Any, *, alg: Any) -> Any:
 
 def register(registrar: Any) -> None:
     """Add the rules of this package to the core's registry."""
-    registrar.include(RULES)
+    for book in (RULES, questions.RULES, dense.RULES, grid.RULES, lowrank.RULES, lazy.RULES):
+        registrar.include(book)

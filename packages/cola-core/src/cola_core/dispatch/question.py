@@ -31,7 +31,8 @@ class Question:
 
     abstract(A, *operands): a placeholder answer made of shapes and dtypes. axes: how many axes the arrays of
     the answer have after the batch axes of the operator; with it, what a rule found on parts with smaller
-    batches gets the batch of the whole.
+    batches gets the batch of the whole. home: the package that asks it; its rules may be about operators of
+    any other.
     """
 
     name: str
@@ -39,6 +40,7 @@ class Question:
     operators: int = 1
     doc: str = ""
     axes: int | None = None
+    home: str = "cola_core"
 
     def __post_init__(self) -> None:
         QUESTIONS[self.name] = self

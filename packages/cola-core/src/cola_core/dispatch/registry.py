@@ -14,6 +14,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from ..errors import RegistrationError, UnknownNameError
+from .question import QUESTIONS
 from .rule import Provenance, Rule, check_signature, more_specific
 
 __all__ = ["REGISTRY", "AlgorithmEntry", "Registry"]
@@ -157,6 +158,7 @@ class Registry:
                     rival=_rival(mine, other),
                 )
         top = {t.__module__.partition(".")[0] for t in rule.types}
+        top |= {QUESTIONS[rule.question].home} if rule.question in QUESTIONS else set()
         foreign = rule.provenance.module.partition(".")[0] not in top and mine != "core"
         if foreign and rule.replaces is None and rule.precedence <= 0:
             raise RegistrationError(

@@ -1,47 +1,52 @@
-"""Exact inference, chosen by the structure of the covariance and not by the class of the model.
+"""Inference, chosen by rules on the covariance operator and not by the class of the model.
 
-``choose(model, X)`` takes the first structure of ``STRUCTURES`` that applies; ``explain(model, X)`` says
-which and why the others were refused.
+:mod:`~cola_gp.inference.questions` holds the two questions; every other module is one structure: the rule
+that brings a covariance into it, the algorithm that conditions on it, and the answers.
 """
 
 from __future__ import annotations
 
 from typing import Any
 
-from cola_core.errors import MemoryBudgetError
+from cola_core.algorithms import Auto
+from cola_core.dispatch import Plan
+from cola_core.dispatch import explain as explain_question
 
-from .base import Conditioned, Structure
-from .dense import DenseStructure
-from .grid import GridStructure
-from .lazy import LazyStructure
-from .lowrank import LowRankStructure
-
-# From the most special to the most general; the first that applies is taken.
-STRUCTURES: list[Structure] = [GridStructure(), LowRankStructure(), DenseStructure(), LazyStructure()]
-
-
-def choose(model: Any, X: Any) -> Structure:
-    """The structure by which inference for ``model`` at inputs ``X`` is done."""
-    reasons = []
-    for structure in STRUCTURES:
-        answer = structure.applies(model, X)
-        if answer is True:
-            return structure
-        reasons.append(f"{structure.name}: {answer}")
-    raise MemoryBudgetError("no exact inference applies: " + "; ".join(reasons))
+from ..arrays import backend_for
+from ..covariance import CovarianceOperator
+from ..data import Data, as_points
+from .base import Conditioned
+from .dense import DenseInference
+from .grid import KroneckerInference
+from .lazy import IterativeInference
+from .lowrank import LowRankInference
+from .questions import CONDITION, Inference, Problem, Representation, condition, represent
 
 
-def explain(model: Any, X: Any) -> str:
-    """One line per structure: taken, or refused with its reason."""
-    lines = []
-    taken = False
-    for structure in STRUCTURES:
-        answer = structure.applies(model, X)
-        if answer is True:
-            answer = "applies, but a more special one was taken" if taken else "taken"
-            taken = True
-        lines.append(f"{structure.name}: {answer}")
-    return "\n".join(lines)
+def explain(model: Any, data: Any, alg: Any = Auto()) -> Plan:
+    """The plan of conditioning ``model`` on ``data`` (a Data, or inputs alone), before anything is computed.
+
+    Per node: the operator, the rule or algorithm with its place in the source, its estimated cost, and every
+    candidate that was not taken with its reason.
+    """
+    if not isinstance(data, Data):
+        column = as_points(Data.inputs(data))[:, 0]
+        data = Data(data, backend_for(column).xp.zeros_like(column))
+    K = CovarianceOperator(model.kernel, data.X)
+    noise = model.noise.operator(data.y)
+    return explain_question(CONDITION, K, noise, Problem(model, data), alg=alg, candidates=True)
 
 
-__all__ = ["STRUCTURES", "Conditioned", "Structure", "choose", "explain"]
+__all__ = [
+    "Conditioned",
+    "DenseInference",
+    "Inference",
+    "IterativeInference",
+    "KroneckerInference",
+    "LowRankInference",
+    "Problem",
+    "Representation",
+    "condition",
+    "explain",
+    "represent",
+]

@@ -7,8 +7,7 @@ With ``K`` the covariance of the observations, ``r = y - mean`` and ``a = K^{-1}
 * its derivative ``tr((a a^T - K^{-1}) dK) / 2``  (5.9);
 * predictive mean ``K_* a`` and variance ``k_** - k_*^T K^{-1} k_*``  (2.25, 2.26).
 
-A :class:`Structure` says whether it applies to a model and inputs, builds the covariance as an operator of
-``cola_core`` and conditions on data; the :class:`Conditioned` it returns answers the questions above.
+Which algorithm answers them is decided by the operators (:mod:`cola_gp.inference.questions`).
 """
 
 from __future__ import annotations
@@ -26,33 +25,12 @@ LOG_2PI = math.log(2.0 * math.pi)
 CHUNK_BYTES = 2**26  # working memory of one block of test points
 
 
-class Structure:
-    """One way of doing exact inference; instances are stateless."""
-
-    name: str = ""
-
-    def applies(self, model: Any, X: Any) -> bool | str:
-        """True, or the reason why not.  Looks at static facts only: classes, shapes, the memory budget."""
-        raise NotImplementedError
-
-    def prior(self, model: Any, X: Any) -> Any:
-        """Covariance operator of the latent function at ``X``."""
-        raise NotImplementedError
-
-    def covariance(self, model: Any, X: Any) -> Any:
-        """Covariance operator of observations at ``X``."""
-        return self.prior(model, X) + model.noise.operator(inputs_like(X))
-
-    def condition(self, model: Any, data: Data) -> Conditioned:
-        """Factorise once for likelihood, gradient and prediction."""
-        raise NotImplementedError
-
-
 class Conditioned:
     """A model conditioned on data.  Subclasses set the fields named here and fill in the methods.
 
     alpha: ``K^{-1} (y - mean)``, shape ``(n,)``.  log_det: ``log|K|``.  jitter: what was added to the
-    diagonal, zero in the normal case.
+    diagonal, zero in the normal case.  method: how, in a few words.  info: what an iterative or stochastic
+    computation knows of its error (a ``cola_core.info.Info``), None where the answers are exact.
     """
 
     model: Any
@@ -63,6 +41,7 @@ class Conditioned:
     jitter: float = 0.0
     rcond: float = 1.0
     method: str = ""
+    info: Any = None
 
     def log_marginal_likelihood(self) -> Array:
         """Log density of the targets, a 0-d array."""
@@ -107,10 +86,9 @@ class Conditioned:
         return self.model.kernel(X, X) - self.explained_covariance(X)
 
 
-def inputs_like(X: Any) -> Array:
-    """A vector with one entry per point, for its length, dtype and library."""
-    points = as_points(X)
-    return points[:, 0]
+def observed_like(data: Data) -> Array:
+    """A vector with one entry per observation, for its length, dtype and library."""
+    return data.y
 
 
 def blocks(m: int, n: int) -> list[slice]:

@@ -2,53 +2,83 @@
 
 from __future__ import annotations
 
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, ClassVar
 
 import numpy as np
 
 from cola_core import PSD, ops
+from cola_core.cost import Cost
+from cola_core.plugins import RuleBook
 
 from ..arrays import backend_for
-from ..data import Data, as_points
+from ..covariance import CovarianceOperator
+from ..data import as_points
 from ..kernels.base import Array
-from .base import Conditioned, Structure, blocks, jittered_cholesky, reciprocal_condition
+from .base import Conditioned, blocks, jittered_cholesky, reciprocal_condition
+from .questions import CONDITION, REPRESENT, Inference, Problem, Representation, memory_budget
 
-MAX_BYTES = 2**32  # covariance matrices beyond this stay lazy
+RULES = RuleBook()
 
 
-class DenseStructure(Structure):
-    """The covariance as a stored matrix."""
+def dense_cost(n: int, itemsize: int) -> Cost:
+    """One evaluation of likelihood and gradient: Cholesky, inverse, and some passes over the matrix."""
+    return Cost(factor=float(n) ** 3, bytes=20.0 * itemsize * n * n, memory=4.0 * itemsize * n * n, calls=30)
 
-    name = "dense Cholesky"
 
-    def applies(self, model: Any, X: Any) -> bool | str:
-        n = X.shape[0]
-        size = 8 * n * n
-        if size > MAX_BYTES:
-            return f"the {n}x{n} covariance takes {size / 2**30:.1f} GiB, above {MAX_BYTES / 2**30:.0f} GiB"
-        return True
+def _fits(K: Any, problem: Any, *, alg: Any) -> bool | str:
+    n = K.shape[0]
+    size, budget = dense_cost(n, K.itemsize).memory, memory_budget(alg)
+    if size > budget:
+        return (
+            f"needs {size / 2**30:.3g} GiB for the {n}x{n} covariance, the budget is {budget / 2**30:.3g} GiB"
+        )
+    return True
 
-    def prior(self, model: Any, X: Any) -> Any:
-        return PSD(ops.Dense(model.kernel(as_points(X))))
 
-    def condition(self, model: Any, data: Data) -> DenseConditioned:
-        return DenseConditioned(model, data)
+def _cost(K: Any, problem: Any, *, alg: Any) -> Cost:
+    return dense_cost(K.shape[0], K.itemsize)
+
+
+@RULES.rule(
+    REPRESENT, (CovarianceOperator,), id="represent/dense", source="the stored matrix", when=_fits, cost=_cost
+)
+def represent_dense(K: Any, problem: Any, *, alg: Any) -> Representation:
+    """Any kernel at any inputs, as a stored matrix; cotangent: ``W (n, n)`` with ``dL = sum(W * dK)``."""
+    value, pull = K.kernel.evaluate(as_points(K.X1))
+    return Representation(PSD(ops.Dense(value)), pull)
+
+
+@dataclass(frozen=True)
+class DenseInference(Inference):
+    """One Cholesky factorisation of the stored covariance: O(n^3) once and O(n^2) per parameter."""
+
+    prior: ClassVar[type] = ops.Dense
+    represents: ClassVar[str] = "gp:represent/dense"
+
+    def cost(self, question: str, A: Any, *operands: Any) -> Cost:
+        return dense_cost(A.shape[0], A.itemsize)
+
+    def condition(self, prior: Any, noise: Any, problem: Problem) -> Conditioned:
+        return DenseConditioned(prior, noise, problem)
+
+
+RULES.algorithm(CONDITION, DenseInference, name="dense")
 
 
 class DenseConditioned(Conditioned):
     """Inference through the Cholesky factor ``K = L L^T``."""
 
-    method = DenseStructure.name
+    method = "dense Cholesky"
 
-    def __init__(self, model: Any, data: Data):
-        self.model, self.data = model, data
+    def __init__(self, prior: Any, noise: Any, problem: Problem):
+        self.model, self.data = model, data = problem.model, problem.data
+        self._pull = problem.pull
         self.points = as_points(data.X)
         self.backend = backend_for(data.y)
         xp = self.backend.xp
         self.residual = data.y - model.mean(self.points)
-        K, self._pull = model.kernel.evaluate(self.points)
-        total = (PSD(ops.Dense(K)) + model.noise.operator(data.y)).to_dense()
-        self.L, self.jitter = jittered_cholesky(total)
+        self.L, self.jitter = jittered_cholesky((prior + noise).to_dense())
         self.rcond = reciprocal_condition(self.L)
         half = self._half(self.residual[:, None])
         self.alpha = self.backend.solve_triangular(self.L.T, half, lower=False)[:, 0]

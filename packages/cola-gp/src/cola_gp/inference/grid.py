@@ -7,65 +7,117 @@ variance alike. Arrays over the grid have one axis per grid axis here and are fl
 
 from __future__ import annotations
 
-from typing import Any
+import math
+from dataclasses import dataclass
+from typing import Any, ClassVar
 
 from cola_core import PSD, ops
+from cola_core.cost import Cost
 from cola_core.errors import NotPositiveDefiniteError
+from cola_core.plugins import RuleBook
 
 from ..arrays import backend_for
-from ..data import Data, Grid
+from ..covariance import CovarianceOperator
+from ..data import Grid
 from ..kernels.base import Array
 from ..noise import GaussianNoise
-from .base import Conditioned, Structure, blocks
+from .base import Conditioned, blocks
+from .questions import CONDITION, REPRESENT, Inference, Problem, Representation
+
+RULES = RuleBook()
 
 
-class GridStructure(Structure):
-    """The prior as a Kronecker product of one matrix per axis."""
-
-    name = "Kronecker eigenbasis"
-
-    def applies(self, model: Any, X: Any) -> bool | str:
-        if not isinstance(X, Grid):
-            return "the inputs are not a Grid"
-        if len(X.axes) < 2:
-            return "the grid has one axis only"
-        if not isinstance(model.noise, GaussianNoise):
-            return f"{type(model.noise).__name__} is not one common noise variance"
-        if model.kernel.axis_factors(len(X.axes)) is None:
-            return "the kernel is not a product over the axes"
-        return True
-
-    def prior(self, model: Any, X: Any) -> Any:
-        factors = model.kernel.axis_factors(len(X.axes))
-        dense = [factor(axis[:, None]) for factor, axis in zip(factors, X.axes, strict=True)]
-        return PSD(ops.Kronecker(*(PSD(ops.Dense(K)) for K in dense)))
-
-    def condition(self, model: Any, data: Data) -> GridConditioned:
-        return GridConditioned(model, data)
+def grid_cost(sizes: tuple[int, ...], itemsize: int) -> Cost:
+    """Eigendecompositions of the factors and a few sweeps over the grid."""
+    total = math.prod(sizes)
+    return Cost(
+        flops=8.0 * total * sum(sizes),
+        eigen=9.0 * sum(float(n) ** 3 for n in sizes),
+        memory=6.0 * itemsize * (total + sum(n * n for n in sizes)),
+        calls=10 * len(sizes),
+    )
 
 
-class GridConditioned(Conditioned):
+def _separable(K: Any, problem: Any, *, alg: Any) -> bool | str:
+    if not isinstance(K.X1, Grid):
+        return "the inputs are not a Grid"
+    if len(K.X1.axes) < 2:
+        return "the grid has one axis only"
+    if K.kernel.axis_factors(len(K.X1.axes)) is None:
+        return "the kernel is not a product over the axes"
+    if problem is not None and not isinstance(problem.model.noise, GaussianNoise):
+        return f"{type(problem.model.noise).__name__} is not one common noise variance"
+    return True
+
+
+def _cost(K: Any, problem: Any, *, alg: Any) -> Cost:
+    return grid_cost(K.X1.sizes, K.itemsize)
+
+
+@RULES.rule(
+    REPRESENT,
+    (CovarianceOperator,),
+    id="represent/kronecker",
+    source="Saatci 2011, sec. 5.2",
+    when=_separable,
+    cost=_cost,
+)
+def represent_kronecker(K: Any, problem: Any, *, alg: Any) -> Representation:
+    """A product kernel on a grid, as the Kronecker product of one matrix per axis; cotangent: one ``W_i (n_i,
+    n_i)`` per factor."""
+    kernel, grid = K.kernel, K.X1
+    factors = kernel.axis_factors(len(grid.axes))
+    parts = [factor.evaluate(axis[:, None]) for factor, axis in zip(factors, grid.axes, strict=True)]
+
+    def pull(cotangent: Any) -> tuple[Array, ...]:
+        gradients = tuple(back(W) for (_, back), W in zip(parts, cotangent, strict=True))
+        return kernel.join_axis_gradients(gradients)  # type: ignore[no-any-return]
+
+    return Representation(PSD(ops.Kronecker(*(PSD(ops.Dense(K_i)) for K_i, _ in parts))), pull)
+
+
+@dataclass(frozen=True)
+class KroneckerInference(Inference):
+    """The eigenbasis of a Kronecker product and noise of one common variance."""
+
+    prior: ClassVar[type] = ops.Kronecker
+    represents: ClassVar[str] = "gp:represent/kronecker"
+
+    def refuses(self, prior: Any, noise: Any, problem: Problem) -> str:
+        if not isinstance(problem.model.noise, GaussianNoise):
+            return f"{type(problem.model.noise).__name__} is not one common noise variance"
+        return ""
+
+    def cost(self, question: str, A: Any, *operands: Any) -> Cost:
+        return grid_cost(tuple(M.shape[-1] for M in A.Ms), A.itemsize)
+
+    def condition(self, prior: Any, noise: Any, problem: Problem) -> Conditioned:
+        return KroneckerConditioned(prior, noise, problem)
+
+
+RULES.algorithm(CONDITION, KroneckerInference, name="kronecker")
+
+
+class KroneckerConditioned(Conditioned):
     """Inference in the Kronecker eigenbasis."""
 
-    method = GridStructure.name
+    method = "Kronecker eigenbasis"
 
-    def __init__(self, model: Any, data: Data):
-        self.model, self.data = model, data
+    def __init__(self, prior: Any, noise: Any, problem: Problem):
+        self.model, self.data = model, data = problem.model, problem.data
+        self._pull = problem.pull
         grid = data.X
         self.sizes = grid.sizes
         self.backend = backend_for(data.y)
         xp = self.backend.xp
         self.axes = [axis[:, None] for axis in grid.axes]
         self.factors = model.kernel.axis_factors(len(self.axes))
-        parts = [factor.evaluate(axis) for factor, axis in zip(self.factors, self.axes, strict=True)]
-        self.matrices = [K for K, _ in parts]
-        self._pulls = [pull for _, pull in parts]
+        self.matrices = [M.to_dense() for M in prior.Ms]
         pairs = [self.backend.eigh(K) for K in self.matrices]
         # A covariance has no negative eigenvalue: what eigh returns below zero is its rounding error.
         self.values = [xp.where(w > 0, w, xp.zeros_like(w)) for w, _ in pairs]
         self.vectors = [Q for _, Q in pairs]
-        noise = model.noise.at_test_points(data.y)
-        spectrum = self._outer(self.values) + noise
+        spectrum = self._outer(self.values) + model.noise.at_test_points(data.y)
         if self.backend.is_concrete(spectrum) and not bool(xp.all(spectrum > 0)):
             raise NotPositiveDefiniteError(
                 "the covariance on the grid is singular; raise the noise variance."
@@ -110,10 +162,8 @@ class GridConditioned(Conditioned):
             # tr(K^{-1} (.. ⊗ dK_i ⊗ ..)) = sum_k c_k (Q_i^T dK_i Q_i)_kk
             ones = [xp.ones_like(w) if j == i else w for j, w in enumerate(self.values)]
             c = xp.sum(self._unfold(self.inverse_spectrum * self._outer(ones), i), axis=1)
-            W = 0.5 * (0.5 * (quadratic + quadratic.T) - (Q * c) @ Q.T)
-            gradients.append(self._pulls[i](W))
-        kernel = self.model.kernel.join_axis_gradients(tuple(gradients))
-        return kernel, 0.5 * (self.alpha**2 - self.inverse_diagonal())
+            gradients.append(0.5 * (0.5 * (quadratic + quadratic.T) - (Q * c) @ Q.T))
+        return self._pull(tuple(gradients)), 0.5 * (self.alpha**2 - self.inverse_diagonal())
 
     def inverse_diagonal(self) -> Array:
         xp = self.backend.xp

@@ -7,43 +7,84 @@ so such a model can be evaluated and conditioned but not fitted.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from typing import Any, ClassVar
 
+from cola_core.cost import Cost
 from cola_core.errors import MemoryBudgetError
 from cola_core.linalg import logdet, solve
+from cola_core.plugins import RuleBook
 
 from ..arrays import backend_for
 from ..covariance import CovarianceOperator
-from ..data import Data, as_points
+from ..data import as_points
 from ..kernels.base import Array
-from .base import Conditioned, Structure, blocks
+from .base import Conditioned, blocks
+from .questions import CONDITION, REPRESENT, Inference, Problem, Representation
+
+RULES = RuleBook()
+SOLVES, PROBES, STEPS = 1.0, 20.0, 100.0  # what an evaluation is taken to need
 
 
-class LazyStructure(Structure):
-    """The prior as a :class:`~cola_gp.covariance.CovarianceOperator`."""
+def iterative_cost(K: Any) -> Cost:
+    """Products with the covariance for one solve and the probes of a determinant."""
+    n, d = K.X1.shape
+    per_entry = 3.0 * d + 22.0
+    return Cost(
+        flops=STEPS * (per_entry + 2.0 * (SOLVES + PROBES)) * n * n,
+        memory=min(float(K.block_bytes), K.itemsize * float(n) * n) + 40.0 * K.itemsize * n,
+        matvecs=STEPS,
+        calls=STEPS * 30,
+    )
 
-    name = "iterative (lazy covariance)"
 
-    def applies(self, model: Any, X: Any) -> bool | str:
-        return True
+def _cost(K: Any, problem: Any, *, alg: Any) -> Cost:
+    return iterative_cost(K)
 
-    def prior(self, model: Any, X: Any) -> Any:
-        return CovarianceOperator(model.kernel, as_points(X))
 
-    def condition(self, model: Any, data: Data) -> LazyConditioned:
-        return LazyConditioned(model, data)
+@RULES.rule(
+    REPRESENT, (CovarianceOperator,), id="represent/lazy", source="the matrix is never stored", cost=_cost
+)
+def represent_lazy(K: Any, problem: Any, *, alg: Any) -> Representation:
+    """Any kernel at any inputs, as it is: products evaluate it block by block.
+
+    Cotangent: a pair ``(L, R)`` of ``(n, k)`` arrays with ``dL = sum((L R^T) * dK)``.
+    """
+
+    def pull(cotangent: Any) -> tuple[Array, ...]:
+        raise NotImplementedError("the gradient of a covariance that is not stored is not available.")
+
+    return Representation(K, pull)
+
+
+@dataclass(frozen=True)
+class IterativeInference(Inference):
+    """Conjugate gradients and Lanczos quadrature on products with the covariance."""
+
+    kind: ClassVar[str] = "stochastic"
+    prior: ClassVar[type] = CovarianceOperator
+    represents: ClassVar[str] = "gp:represent/lazy"
+
+    def cost(self, question: str, A: Any, *operands: Any) -> Cost:
+        return iterative_cost(A)
+
+    def condition(self, prior: Any, noise: Any, problem: Problem) -> Conditioned:
+        return LazyConditioned(prior, noise, problem)
+
+
+RULES.algorithm(CONDITION, IterativeInference, name="iterative")
 
 
 class LazyConditioned(Conditioned):
     """Inference by products with the covariance."""
 
-    method = LazyStructure.name
+    method = "iterative (lazy covariance)"
 
-    def __init__(self, model: Any, data: Data):
-        self.model, self.data = model, data
+    def __init__(self, prior: Any, noise: Any, problem: Problem):
+        self.model, self.data = model, data = problem.model, problem.data
         self.points = as_points(data.X)
-        self.operator = LazyStructure().covariance(model, data.X)
+        self.operator = prior + noise
         self.residual = data.y - model.mean(self.points)
         self.alpha = solve(self.operator, self.residual)
 

@@ -9,52 +9,90 @@ cancellation.
 
 from __future__ import annotations
 
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, ClassVar
 
 from cola_core import PSD, ops
+from cola_core.cost import Cost
 from cola_core.linalg import logdet, solve
+from cola_core.plugins import RuleBook
 
 from ..arrays import backend_for
-from ..data import Data, as_points
+from ..covariance import CovarianceOperator
+from ..data import as_points
 from ..kernels.base import Array
-from .base import Conditioned, Structure, jittered_cholesky
+from .base import Conditioned, jittered_cholesky
+from .questions import CONDITION, REPRESENT, Inference, Problem, Representation
+
+RULES = RuleBook()
 
 
-class LowRankStructure(Structure):
-    """The prior as ``LowRank(U)``."""
+def low_rank_cost(n: int, r: int, itemsize: int) -> Cost:
+    """A few products of tall matrices."""
+    return Cost(flops=8.0 * n * r * r, factor=float(r) ** 3, memory=4.0 * itemsize * n * r, calls=20)
 
-    name = "low rank (Woodbury)"
 
-    def applies(self, model: Any, X: Any) -> bool | str:
-        n, d = X.shape
-        rank = model.kernel.feature_count(d)
-        if rank is None:
-            return "the kernel has no finite feature map"
-        if 2 * rank > n:
-            return f"rank {rank} is not small against {n} points"
-        return True
+def _finite(K: Any, problem: Any, *, alg: Any) -> bool | str:
+    n, d = K.X1.shape
+    rank = K.kernel.feature_count(d)
+    if rank is None:
+        return "the kernel has no finite feature map"
+    if 2 * rank > n:
+        return f"rank {rank} is not small against {n} points"
+    return True
 
-    def prior(self, model: Any, X: Any) -> Any:
-        return PSD(ops.LowRank(model.kernel.features(as_points(X))[0]))
 
-    def condition(self, model: Any, data: Data) -> LowRankConditioned:
-        return LowRankConditioned(model, data)
+def _cost(K: Any, problem: Any, *, alg: Any) -> Cost:
+    n, d = K.X1.shape
+    return low_rank_cost(n, K.kernel.feature_count(d), K.itemsize)
+
+
+@RULES.rule(
+    REPRESENT,
+    (CovarianceOperator,),
+    id="represent/low-rank",
+    source="Rasmussen & Williams 2006, sec. 2.1.2",
+    when=_finite,
+    cost=_cost,
+)
+def represent_low_rank(K: Any, problem: Any, *, alg: Any) -> Representation:
+    """A kernel of finite rank r as ``U U^T``; cotangent: ``G (n, r)`` with ``dL = sum(G * dU)``."""
+    U, pull = K.kernel.features(as_points(K.X1))
+    return Representation(PSD(ops.LowRank(U)), pull)
+
+
+@dataclass(frozen=True)
+class LowRankInference(Inference):
+    """Woodbury's identity: inference in the space of the r weights."""
+
+    prior: ClassVar[type] = ops.LowRank
+    represents: ClassVar[str] = "gp:represent/low-rank"
+
+    def cost(self, question: str, A: Any, *operands: Any) -> Cost:
+        return low_rank_cost(A.shape[0], A.U.shape[-1], A.itemsize)
+
+    def condition(self, prior: Any, noise: Any, problem: Problem) -> Conditioned:
+        return LowRankConditioned(prior, noise, problem)
+
+
+RULES.algorithm(CONDITION, LowRankInference, name="low-rank")
 
 
 class LowRankConditioned(Conditioned):
     """Inference in the space of the r weights."""
 
-    method = LowRankStructure.name
+    method = "low rank (Woodbury)"
 
-    def __init__(self, model: Any, data: Data):
-        self.model, self.data = model, data
+    def __init__(self, prior: Any, noise: Any, problem: Problem):
+        self.model, self.data = model, data = problem.model, problem.data
+        self._pull = problem.pull
         self.points = as_points(data.X)
         self.backend = backend_for(data.y)
         xp = self.backend.xp
         self.residual = data.y - model.mean(self.points)
-        self.U, self._pull = model.kernel.features(self.points)
+        self.U = prior.U
         self.noise = model.noise.variances(data.y)
-        K = PSD(ops.LowRank(self.U)) + model.noise.operator(data.y)
+        K = prior + noise
         solved = solve(K, xp.concat([self.residual[:, None], self.U], axis=1))
         self.alpha, self.KU = solved[:, 0], solved[:, 1:]
         self.log_det = logdet(K)
