@@ -210,6 +210,11 @@ def pair(X1: Array, X2: Array | None) -> tuple[Any, Array, Array]:
     return backend.xp, X1, X2
 
 
+def differences(X1: Array, X2: Array, j: int) -> Array:
+    """Differences ``(n, m)`` of coordinate ``j``."""
+    return X1[:, j][:, None] - X2[:, j][None, :]
+
+
 def per_dimension(name: str, param: Array, d: int) -> bool:
     """True for one value per dimension (ARD), False for one shared; raises if the length is not ``d``."""
     if param.ndim == 0:

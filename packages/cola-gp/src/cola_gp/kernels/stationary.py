@@ -15,17 +15,13 @@ import math
 from typing import Any
 
 from .._struct import set_fields, struct
-from .base import Array, Kernel, Pullback, follow, pair, per_dimension, positive, xp_of
-
-
-def _differences(X1: Array, X2: Array, j: int) -> Array:
-    return X1[:, j][:, None] - X2[:, j][None, :]
+from .base import Array, Kernel, Pullback, differences, follow, pair, per_dimension, positive, xp_of
 
 
 def _squared_distances(X1: Array, X2: Array) -> Array:
-    total = _differences(X1, X2, 0) ** 2
+    total = differences(X1, X2, 0) ** 2
     for j in range(1, X1.shape[1]):
-        total = total + _differences(X1, X2, j) ** 2
+        total = total + differences(X1, X2, j) ** 2
     return total
 
 
@@ -60,7 +56,7 @@ class Stationary(Kernel):
             M = W * slope()
             if not ard:
                 return (xp.sum(M * s),)
-            return (xp.stack([xp.sum(M * _differences(Z1, Z2, j) ** 2) for j in range(Z1.shape[1])]),)
+            return (xp.stack([xp.sum(M * differences(Z1, Z2, j) ** 2) for j in range(Z1.shape[1])]),)
 
         return value, pull
 
@@ -167,7 +163,7 @@ class RationalQuadratic(Stationary):
             V = W * value
             M = V / (1.0 + u)
             if ard:
-                parts = [xp.sum(M * _differences(Z1, Z2, j) ** 2) for j in range(Z1.shape[1])]
+                parts = [xp.sum(M * differences(Z1, Z2, j) ** 2) for j in range(Z1.shape[1])]
                 d_scale = xp.stack(parts)
             else:
                 d_scale = xp.sum(M * s)
@@ -215,7 +211,7 @@ class Periodic(Kernel):
         def of(values: Array, many: bool, j: int) -> Array:
             return values[j] if many else values
 
-        phases = [math.pi * _differences(X1, X2, j) / of(period, ard_period, j) for j in range(d)]
+        phases = [math.pi * differences(X1, X2, j) / of(period, ard_period, j) for j in range(d)]
         terms = [(xp.sin(t) / of(scale, ard_scale, j)) ** 2 for j, t in enumerate(phases)]
         value = xp.exp(-2.0 * sum(terms[1:], terms[0]))
 
