@@ -18,7 +18,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from .covariance import CovarianceOperator
-from .data import Data, Grid, Scaling
+from .data import Data, Grid, GridSubset, Regular, Scaling
 from .fitting import FitResult, Run, fit
 from .inference import (
     DenseInference,
@@ -82,6 +82,7 @@ __all__ = [
     "Gamma",
     "GaussianNoise",
     "Grid",
+    "GridSubset",
     "HalfCauchy",
     "HalfNormal",
     "InverseGamma",
@@ -107,6 +108,7 @@ __all__ = [
     "Prior",
     "Product",
     "RationalQuadratic",
+    "Regular",
     "Run",
     "Scale",
     "Scaling",

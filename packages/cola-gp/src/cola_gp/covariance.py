@@ -16,7 +16,8 @@ from cola_core.operators import LinearOperator, operator, static
 
 from ._struct import leaves, with_leaves
 from .arrays import backend_for
-from .data import Grid, as_points
+from .data import as_points
+from .grids import GRIDS
 from .kernels import Kernel
 from .kernels.base import Array, follow, points
 
@@ -25,7 +26,7 @@ def _array_of(X: Any) -> Any:
     """One array of the inputs, for their library and dtype; None for None."""
     if X is None:
         return None
-    return X.axes[0] if isinstance(X, Grid) else points(X)
+    return X.axis_points()[0] if isinstance(X, GRIDS) else points(X)
 
 
 @operator
@@ -33,8 +34,8 @@ class CovarianceOperator(LinearOperator):
     """Covariances ``k(X1[i], X2[j])``; with ``X2=None`` the symmetric PSD matrix ``k(X1)``, white noise
     included.
 
-    X1: ``(n, d)`` or a :class:`~cola_gp.data.Grid` of n points in d dimensions; X2: likewise, or None.
-    ``block_bytes`` bounds the rows held at a time.
+    X1: ``(n, d)``, or a :class:`~cola_gp.Grid` or :class:`~cola_gp.GridSubset` of n points in d dimensions;
+    X2: likewise, or None.  ``block_bytes`` bounds the rows held at a time.
     """
 
     kernel: Kernel

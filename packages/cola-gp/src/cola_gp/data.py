@@ -1,4 +1,4 @@
-"""Observations: checked inputs and targets, grids, and scaling to zero mean and unit variance."""
+"""Observations: checked inputs and targets, and scaling to zero mean and unit variance."""
 
 from __future__ import annotations
 
@@ -11,90 +11,49 @@ from cola_core.errors import BackendError, DTypeError, NonFiniteError, ShapeErro
 
 from ._struct import Struct, set_fields, struct
 from .arrays import backend_for
+from .checks import finite_numbers, numbers
+from .grids import GRIDS, Grid, GridSubset, Regular
 from .kernels.base import Array
 
 
-def _checked(name: str, value: Any, ndim: int) -> Array:
-    """A finite floating array; lists and integers become float64."""
-    backend = backend_of(value)
-    if backend is None:
-        try:
-            value = np.asarray(value, dtype=float)
-        except (TypeError, ValueError):
-            raise DTypeError(f"{name} must be numbers, not {type(value).__name__}.") from None
-        backend = backend_for(value)
-    if backend.is_complex(value):
-        raise DTypeError(f"{name} is complex ({value.dtype}); Gaussian processes here are real.")
-    try:
-        value = backend.as_value(value)
-    except (TypeError, ValueError):
-        raise DTypeError(f"{name} must be numbers, not an array of dtype {value.dtype}.") from None
-    if value.ndim != ndim:
-        raise ShapeError(f"{name} must have {ndim} axes, not shape {tuple(value.shape)}.")
-    if backend.is_concrete(value) and not backend.all_finite(value):
-        bad = int(np.sum(~np.isfinite(np.asarray(backend.to_numpy(value)))))
-        raise NonFiniteError(
-            f"{name} holds {bad} NaN or infinite entries; remove or impute those observations."
-        )
-    return value
-
-
-@struct
-class Grid(Struct):
-    """All combinations of the coordinates in ``axes``: point ``(i, j, ...)`` is ``(axes[0][i], axes[1][j],
-    ...)``.
-
-    Points are numbered in C order, the last axis fastest, as in the Kronecker product of the axes' matrices.
-    """
-
-    axes: tuple[Array, ...]
-
-    def __init__(self, *given: Any, axes: tuple[Any, ...] = ()):
-        chosen = tuple(given) or tuple(axes)
-        if not chosen:
-            raise ShapeError("Grid needs at least one axis.")
-        set_fields(self, axes=tuple(_checked(f"grid axis {i}", axis, 1) for i, axis in enumerate(chosen)))
-        backend_of(*self.axes)  # raises if the axes belong to different libraries
-
-    @property
-    def sizes(self) -> tuple[int, ...]:
-        """Number of coordinates per axis."""
-        return tuple(int(axis.shape[0]) for axis in self.axes)
-
-    @property
-    def shape(self) -> tuple[int, int]:
-        """Shape ``(n, d)`` of the array of points."""
-        return int(np.prod(self.sizes)), len(self.axes)
-
-    def points(self) -> Array:
-        """The points as an ``(n, d)`` array."""
-        xp = backend_for(self.axes[0]).xp
-        mesh = xp.meshgrid(*self.axes, indexing="ij")
-        return xp.stack([xp.reshape(m, (-1,)) for m in mesh], axis=1)
-
-
 def as_inputs(X: Any, name: str = "X") -> Any:
-    """Checked inputs: a :class:`Grid`, or an ``(n, d)`` array (a vector becomes ``(n, 1)``)."""
-    if isinstance(X, Grid):
+    """Checked inputs: a :class:`Grid` or :class:`GridSubset`, or an ``(n, d)`` array (a vector becomes
+    ``(n, 1)``)."""
+    if isinstance(X, GRIDS):
         return X
     if backend_of(X) is None:
         X = np.asarray(X) if not isinstance(X, (list, tuple)) else np.asarray(X, dtype=float)
     if getattr(X, "ndim", None) == 1:
         X = X[:, None]
-    return _checked(name, X, 2)
+    return finite_numbers(name, X, 2)
 
 
 def as_points(X: Any) -> Array:
     """Inputs as an ``(n, d)`` array; a grid is written out."""
-    return X.points() if isinstance(X, Grid) else X
+    return X.points() if isinstance(X, GRIDS) else X
+
+
+def _observed(X: Grid, y: Array) -> tuple[Any, Array]:
+    """The points and targets that were observed, where some of ``y`` is NaN."""
+    backend = backend_for(y)
+    if X.shape[0] != y.shape[0] or not backend.is_concrete(y):
+        return X, y
+    known = ~np.isnan(np.asarray(backend.to_numpy(y)))
+    if known.all():
+        return X, y
+    if not known.any():
+        raise NonFiniteError(f"all {known.size} targets on the grid are NaN; nothing was observed.")
+    subset = GridSubset(X, np.flatnonzero(known))
+    return subset, y[subset.index]
 
 
 @struct
 class Data(Struct):
     """Inputs ``X`` (an ``(n, d)`` array, a vector of n numbers, or a :class:`Grid`) and targets ``y (n,)``.
 
-    Raises ShapeError, DTypeError, NonFiniteError or BackendError; targets on a grid may have the grid's
-    shape.
+    Targets on a grid may have the grid's shape, and NaN where nothing was observed: ``X`` is then the
+    :class:`GridSubset` of the observed points.  Raises ShapeError, DTypeError, NonFiniteError or
+    BackendError.
     """
 
     X: Any
@@ -106,12 +65,14 @@ class Data(Struct):
             if tuple(y.shape) != X.sizes:
                 raise ShapeError(f"y has shape {tuple(y.shape)} but the grid has shape {X.sizes}.")
             y = y.reshape((-1,))
-        y = _checked("y", y, 1)
+        if isinstance(X, Grid):
+            X, y = _observed(X, numbers("y", y, 1))
+        y = finite_numbers("y", y, 1)
         if X.shape[0] != y.shape[0]:
             raise ShapeError(f"X has {X.shape[0]} points but y has {y.shape[0]} values.")
         if X.shape[0] == 0 or X.shape[1] == 0:
             raise ShapeError(f"no data: X has shape {tuple(X.shape)}.")
-        here = X.axes[0] if isinstance(X, Grid) else X
+        here = X.axis_points()[0] if isinstance(X, GRIDS) else X
         if backend_for(here).name != backend_for(y).name:
             raise BackendError(
                 f"X is a {backend_for(here).name} array and y a {backend_for(y).name} array; "
@@ -161,8 +122,8 @@ class Scaling(Struct):
         d = self.x_shift.shape[0]
         if X.shape[1] != d:
             raise ShapeError(f"X has {X.shape[1]} dimensions (shape {tuple(X.shape)}) but {d} were scaled.")
-        if isinstance(X, Grid):
-            return Grid(*((a - b) / c for a, b, c in zip(X.axes, self.x_shift, self.x_scale, strict=True)))
+        if isinstance(X, GRIDS):
+            return X.affine(self.x_shift, self.x_scale)
         return (X - self.x_shift) / self.x_scale
 
     def targets(self, y: np.ndarray) -> np.ndarray:
@@ -186,3 +147,6 @@ def _moments(a: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     # A spread at the level of rounding is a constant.
     constant = spread <= 10 * np.finfo(float).eps * np.maximum(np.abs(shift), np.finfo(float).tiny)
     return np.asarray(shift * unit), np.asarray(np.where(constant, 1.0, spread * unit))
+
+
+__all__ = ["Data", "Grid", "GridSubset", "Regular", "Scaling", "as_inputs", "as_points"]

@@ -10,7 +10,7 @@ import numpy as np
 from cola_core.errors import FileFormatError
 
 from . import storage
-from .data import Data, Grid, Scaling, as_inputs, as_points
+from .data import Data, Grid, GridSubset, Scaling, as_inputs, as_points
 from .fitting import FitResult, fit
 from .kernels import RBF, Constant
 from .model import GP
@@ -29,8 +29,8 @@ def default_model(d: int, n: int = 0) -> GP:
 
 def _float64(X: Any) -> Any:
     """Checked inputs in double precision."""
-    if isinstance(X, Grid):
-        return Grid(*(np.asarray(axis, dtype=float) for axis in X.axes))
+    if isinstance(X, (Grid, GridSubset)):
+        return X.as_float64()
     return np.asarray(X, dtype=float)
 
 

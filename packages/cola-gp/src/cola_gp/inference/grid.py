@@ -43,7 +43,7 @@ def _separable(K: Any, problem: Any, *, alg: Any) -> bool | str:
         return "the inputs are not a Grid"
     if len(K.X1.axes) < 2:
         return "the grid has one axis only"
-    if K.kernel.axis_factors(len(K.X1.axes)) is None:
+    if K.kernel.axis_factors(K.X1.widths) is None:
         return "the kernel is not a product over the axes"
     if problem is not None and not isinstance(problem.model.noise, GaussianNoise):
         return f"{type(problem.model.noise).__name__} is not one common noise variance"
@@ -66,12 +66,12 @@ def represent_kronecker(K: Any, problem: Any, *, alg: Any) -> Representation:
     """A product kernel on a grid, as the Kronecker product of one matrix per axis; cotangent: one ``W_i (n_i,
     n_i)`` per factor."""
     kernel, grid = K.kernel, K.X1
-    factors = kernel.axis_factors(len(grid.axes))
-    parts = [factor.evaluate(axis[:, None]) for factor, axis in zip(factors, grid.axes, strict=True)]
+    factors = kernel.axis_factors(grid.widths)
+    parts = [factor.evaluate(places) for factor, places in zip(factors, grid.axis_points(), strict=True)]
 
     def pull(cotangent: Any) -> tuple[Array, ...]:
         gradients = tuple(back(W) for (_, back), W in zip(parts, cotangent, strict=True))
-        return kernel.join_axis_gradients(gradients)  # type: ignore[no-any-return]
+        return kernel.join_axis_gradients(gradients, grid.widths)  # type: ignore[no-any-return]
 
     return Representation(PSD(ops.Kronecker(*(PSD(ops.Dense(K_i)) for K_i, _ in parts))), pull)
 
@@ -110,8 +110,8 @@ class KroneckerConditioned(Conditioned):
         self.sizes = grid.sizes
         self.backend = backend_for(data.y)
         xp = self.backend.xp
-        self.axes = [axis[:, None] for axis in grid.axes]
-        self.factors = model.kernel.axis_factors(len(self.axes))
+        self.axes = grid.axis_points()
+        self.factors = model.kernel.axis_factors(grid.widths)
         self.matrices = [M.to_dense() for M in prior.Ms]
         pairs = [self.backend.eigh(K) for K in self.matrices]
         # A covariance has no negative eigenvalue: what eigh returns below zero is its rounding error.
@@ -173,8 +173,8 @@ class KroneckerConditioned(Conditioned):
     def _cross(self, X: Array) -> list[Array]:
         """Covariances ``(n_i, m)`` of test points with the coordinates of every axis."""
         return [
-            factor(axis, X[:, i : i + 1])
-            for i, (factor, axis) in enumerate(zip(self.factors, self.axes, strict=True))
+            factor(places, X[:, columns])
+            for factor, places, columns in zip(self.factors, self.axes, self.data.X.columns, strict=True)
         ]
 
     def _contract(self, T: Array, columns: list[Array]) -> Array:

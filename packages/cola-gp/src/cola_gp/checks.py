@@ -1,0 +1,46 @@
+"""Checks of arrays given by users, with errors that say what was given and what to do."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from cola_core.backends import backend_of
+from cola_core.errors import DTypeError, NonFiniteError, ShapeError
+
+from .arrays import backend_for
+
+Array = Any
+
+
+def numbers(name: str, value: Any, ndim: int) -> Array:
+    """A real floating array with ``ndim`` axes; lists and integers become float64.  May hold NaN."""
+    backend = backend_of(value)
+    if backend is None:
+        try:
+            value = np.asarray(value, dtype=float)
+        except (TypeError, ValueError):
+            raise DTypeError(f"{name} must be numbers, not {type(value).__name__}.") from None
+        backend = backend_for(value)
+    if backend.is_complex(value):
+        raise DTypeError(f"{name} is complex ({value.dtype}); Gaussian processes here are real.")
+    try:
+        value = backend.as_value(value)
+    except (TypeError, ValueError):
+        raise DTypeError(f"{name} must be numbers, not an array of dtype {value.dtype}.") from None
+    if value.ndim != ndim:
+        raise ShapeError(f"{name} must have {ndim} axes, not shape {tuple(value.shape)}.")
+    return value
+
+
+def finite_numbers(name: str, value: Any, ndim: int) -> Array:
+    """As :func:`numbers`, and every entry finite."""
+    value = numbers(name, value, ndim)
+    backend = backend_for(value)
+    if backend.is_concrete(value) and not backend.all_finite(value):
+        bad = int(np.sum(~np.isfinite(np.asarray(backend.to_numpy(value)))))
+        raise NonFiniteError(
+            f"{name} holds {bad} NaN or infinite entries; remove or impute those observations."
+        )
+    return value
