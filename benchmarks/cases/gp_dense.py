@@ -28,7 +28,7 @@ def model() -> gp.GP:
 
 
 def by_formula(X: np.ndarray, y: np.ndarray) -> tuple[float, np.ndarray]:
-    """Rasmussen & Williams (2006), 2.30 and 5.9, as a textbook would write them; derivatives by logarithms."""
+    """Rasmussen & Williams (2006), 2.30 and 5.9, as in a textbook; derivatives by logarithms."""
     n = len(y)
     squares = [((X[:, None, j] - X[None, :, j]) / s) ** 2 for j, s in enumerate(LENGTHSCALE)]
     R = VARIANCE * np.exp(-0.5 * sum(squares))
@@ -36,9 +36,7 @@ def by_formula(X: np.ndarray, y: np.ndarray) -> tuple[float, np.ndarray]:
     alpha = scipy.linalg.cho_solve((L, True), y)
     value = -0.5 * y @ alpha - np.log(np.diag(L)).sum() - 0.5 * n * np.log(2 * np.pi)
     W = 0.5 * (np.outer(alpha, alpha) - scipy.linalg.cho_solve((L, True), np.eye(n)))
-    return float(value), np.array(
-        [*(np.sum(W * R * s) for s in squares), np.sum(W * R), NOISE * np.trace(W)]
-    )
+    return float(value), np.array([*(np.sum(W * R * s) for s in squares), np.sum(W * R), NOISE * np.trace(W)])
 
 
 def flat(answer: tuple[Any, tuple[Any, ...]]) -> tuple[float, np.ndarray]:

@@ -1,7 +1,7 @@
-"""The same Gaussian process models in GPyTorch, with the same parameters; imported only where it is installed.
+"""The same Gaussian process models in GPyTorch, with the same parameters; imported where it is installed.
 
-Parameters of ours are logarithms and GPyTorch's go through softplus, so gradients are compared with respect to
-the logarithms of the natural parameters: ``d/dlog p = p * d/dp``.
+Parameters of ours are logarithms and GPyTorch's go through softplus, so gradients are compared with respect
+to the logarithms of the natural parameters: ``d/dlog p = p * d/dp``.
 """
 
 from __future__ import annotations
