@@ -1,0 +1,190 @@
+"""Derivatives that inducing points need beyond those of the parameters: by the points, and of the diagonal.
+
+* :func:`point_gradient`: of ``sum(W * k(X1, X2))`` with respect to ``X1``, an ``(n, d)`` array.
+* :func:`diagonal_gradient`: of ``sum(v * diag)`` with respect to the kernel's leaves, where ``diag[i] = k(x_i,
+  x_i)`` without white noise (:meth:`~cola_gp.kernels.Kernel.cross_diag`).
+
+Both are closed form for the kernels of this package.  For a kernel of somebody else, torch and JAX differentiate
+its evaluation; on NumPy :func:`point_gradient` raises NotImplementedError, unless the kernel registers its own
+with ``point_gradient.register``.
+"""
+
+from __future__ import annotations
+
+import math
+from functools import singledispatch
+from typing import Any
+
+from .._struct import leaves
+from ..arrays import backend_for
+from .base import Array, Kernel, follow, pair, per_dimension, xp_of
+from .compose import ActiveDims, Product, Scale, Sum
+from .simple import Constant, Linear, Ones, White
+from .stationary import Periodic, RationalQuadratic, Stationary, _differences, _squared_distances
+
+DIAGONAL_BLOCK = 32  # points per block of the general diagonal gradient
+
+
+@singledispatch
+def point_gradient(kernel: Kernel, X1: Array, X2: Array, W: Array) -> Array:
+    """Derivative of ``sum(W * k(X1, X2))`` with respect to ``X1 (n, d)``; W is ``(n, m)``."""
+    backend = backend_for(X1)
+    if backend.name == "numpy":
+        raise NotImplementedError(
+            f"{type(kernel).__name__} does not know its derivative by the points on NumPy; keep the inducing "
+            "points fixed, use torch or JAX, or register one with cola_gp.kernels.point_gradient.register."
+        )
+    _, pull = backend.vjp(lambda X: kernel(X, X2), X1)
+    return _only(pull(W))
+
+
+def _only(out: Any) -> Array:
+    return out[0] if isinstance(out, (tuple, list)) else out
+
+
+@point_gradient.register
+def _(kernel: Stationary, X1: Array, X2: Array, W: Array) -> Array:
+    # k = f(s), g = -2 f'(s):  dk/dx_j = -g (x_j - x'_j) / l_j^2
+    xp, X1, X2 = pair(X1, X2)
+    scale = xp.exp(follow(kernel.log_lengthscale, X1))
+    per_dimension("lengthscale", scale, X1.shape[1])
+    Z1, Z2 = X1 / scale, X2 / scale
+    s = _squared_distances(Z1, Z2)
+    M = W * _slope(kernel, xp, s)
+    columns = [-xp.sum(M * _differences(Z1, Z2, j), axis=1) for j in range(X1.shape[1])]
+    return xp.stack(columns, axis=1) / scale
+
+
+def _slope(kernel: Any, xp: Any, s: Array) -> Array:
+    if isinstance(kernel, RationalQuadratic):
+        alpha = xp.exp(follow(kernel.log_alpha, s))
+        return xp.exp(-(alpha + 1.0) * xp.log1p(s / (2.0 * alpha)))
+    return kernel._profile(xp, s)[1]()
+
+
+@point_gradient.register
+def _(kernel: Periodic, X1: Array, X2: Array, W: Array) -> Array:
+    xp, X1, X2 = pair(X1, X2)
+    d = X1.shape[1]
+    scale, period = xp.exp(follow(kernel.log_lengthscale, X1)), xp.exp(follow(kernel.log_period, X1))
+    ones = xp.ones_like(X1[0])
+    scale, period = scale * ones, period * ones
+    V = W * kernel(X1, X2)
+    columns = []
+    for j in range(d):
+        t = 2.0 * math.pi * _differences(X1, X2, j) / period[j]
+        columns.append(-2.0 * math.pi * xp.sum(V * xp.sin(t), axis=1) / (period[j] * scale[j] ** 2))
+    return xp.stack(columns, axis=1)
+
+
+@point_gradient.register
+def _(kernel: Linear, X1: Array, X2: Array, W: Array) -> Array:
+    xp, X1, X2 = pair(X1, X2)
+    return (W @ X2) * xp.exp(follow(kernel.log_variance, X1))
+
+
+@point_gradient.register(Constant)
+@point_gradient.register(Ones)
+@point_gradient.register(White)
+def _(kernel: Kernel, X1: Array, X2: Array, W: Array) -> Array:
+    return xp_of(X1).zeros_like(X1)
+
+
+@point_gradient.register
+def _(kernel: Sum, X1: Array, X2: Array, W: Array) -> Array:
+    return sum(point_gradient(term, X1, X2, W) for term in kernel.terms)
+
+
+@point_gradient.register
+def _(kernel: Product, X1: Array, X2: Array, W: Array) -> Array:
+    values = [factor(X1, X2) for factor in kernel.factors]
+    total = xp_of(X1).zeros_like(X1)
+    for i, factor in enumerate(kernel.factors):
+        weight = W
+        for j, value in enumerate(values):
+            if j != i:
+                weight = weight * value
+        total = total + point_gradient(factor, X1, X2, weight)
+    return total
+
+
+@point_gradient.register
+def _(kernel: Scale, X1: Array, X2: Array, W: Array) -> Array:
+    return point_gradient(kernel.kernel, X1, X2, kernel._variance(X1) * W)
+
+
+@point_gradient.register
+def _(kernel: ActiveDims, X1: Array, X2: Array, W: Array) -> Array:
+    xp = xp_of(X1)
+    inner = point_gradient(kernel.kernel, kernel._select(X1), kernel._select(X2), W)
+    place = {dim: inner[:, i] for i, dim in enumerate(kernel.dims)}
+    zero = xp.zeros_like(X1[:, 0])
+    return xp.stack([place.get(j, zero) for j in range(X1.shape[1])], axis=1)
+
+
+@singledispatch
+def diagonal_gradient(kernel: Kernel, X: Array, v: Array) -> tuple[Array, ...]:
+    """Derivatives of ``sum(v * k(x_i, x_i))`` for the rows of ``X (n, d)``, one array per leaf."""
+    # Small square blocks with the weights on their diagonals: exact for any kernel, O(n) memory and time.
+    backend = backend_for(X)
+    total: list[Array] | None = None
+    for start in range(0, X.shape[0], DIAGONAL_BLOCK):
+        part = X[start : start + DIAGONAL_BLOCK]
+        pieces = kernel.evaluate(part, part)[1](backend.matrix_diag(v[start : start + DIAGONAL_BLOCK]))
+        total = list(pieces) if total is None else [a + b for a, b in zip(total, pieces, strict=True)]
+    if total is None:
+        return tuple(backend.xp.zeros_like(follow(leaf, X)) for leaf in leaves(kernel))
+    return tuple(total)
+
+
+@diagonal_gradient.register(Stationary)
+@diagonal_gradient.register(Periodic)
+@diagonal_gradient.register(Ones)
+@diagonal_gradient.register(White)
+def _(kernel: Kernel, X: Array, v: Array) -> tuple[Array, ...]:
+    # one (or, for white noise between points, zero) whatever the parameters
+    return tuple(xp_of(X).zeros_like(follow(leaf, X)) for leaf in leaves(kernel))
+
+
+@diagonal_gradient.register
+def _(kernel: Constant, X: Array, v: Array) -> tuple[Array, ...]:
+    xp = xp_of(X)
+    return (xp.sum(v) * xp.exp(follow(kernel.log_variance, X)),)
+
+
+@diagonal_gradient.register
+def _(kernel: Linear, X: Array, v: Array) -> tuple[Array, ...]:
+    xp = xp_of(X)
+    variance = xp.exp(follow(kernel.log_variance, X))
+    each = variance * xp.sum(v[:, None] * X * X, axis=0)
+    return (each if per_dimension("variance", variance, X.shape[1]) else xp.sum(each),)
+
+
+@diagonal_gradient.register
+def _(kernel: Sum, X: Array, v: Array) -> tuple[Array, ...]:
+    return tuple(g for term in kernel.terms for g in diagonal_gradient(term, X, v))
+
+
+@diagonal_gradient.register
+def _(kernel: Product, X: Array, v: Array) -> tuple[Array, ...]:
+    values = [factor.cross_diag(X) for factor in kernel.factors]
+    out: list[Array] = []
+    for i, factor in enumerate(kernel.factors):
+        weight = v
+        for j, value in enumerate(values):
+            if j != i:
+                weight = weight * value
+        out.extend(diagonal_gradient(factor, X, weight))
+    return tuple(out)
+
+
+@diagonal_gradient.register
+def _(kernel: Scale, X: Array, v: Array) -> tuple[Array, ...]:
+    variance = kernel._variance(X)
+    inner = diagonal_gradient(kernel.kernel, X, variance * v)
+    return (*inner, xp_of(X).sum(v * variance * kernel.kernel.cross_diag(X)))
+
+
+@diagonal_gradient.register
+def _(kernel: ActiveDims, X: Array, v: Array) -> tuple[Array, ...]:
+    return diagonal_gradient(kernel.kernel, kernel._select(X), v)
