@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 from .covariance import CovarianceOperator
 from .data import Data, Grid, GridSubset, Regular, Scaling
 from .fitting import FitResult, Run, fit
+from .inducing_points import select_inducing
 from .inference import (
     DenseInference,
     Inference,
@@ -42,10 +43,12 @@ from .kernels import (
     Matern12,
     Matern32,
     Matern52,
+    Nystrom,
     Ones,
     Periodic,
     Polynomial,
     Product,
+    RandomFourier,
     RationalQuadratic,
     Scale,
     SpectralMixture,
@@ -100,6 +103,7 @@ __all__ = [
     "Mean",
     "Noise",
     "Normal",
+    "Nystrom",
     "Ones",
     "Periodic",
     "Polynomial",
@@ -107,6 +111,7 @@ __all__ = [
     "Predictor",
     "Prior",
     "Product",
+    "RandomFourier",
     "RationalQuadratic",
     "Regular",
     "Run",
@@ -123,6 +128,7 @@ __all__ = [
     "initialise",
     "marginal_likelihood",
     "represent",
+    "select_inducing",
     "value_and_gradient",
 ]
 

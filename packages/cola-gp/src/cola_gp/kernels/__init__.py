@@ -3,7 +3,11 @@
 from .base import Kernel
 from .compose import ActiveDims, Product, Scale, Sum
 from .coregion import Coregion
+from .derivatives import diagonal_gradient, point_gradient
+from .inducing import Inducing
+from .nystrom import Nystrom
 from .polynomial import Polynomial
+from .random_fourier import RandomFourier
 from .simple import Constant, Linear, Ones, White
 from .spectral import Cosine, SpectralMixture
 from .stationary import RBF, Matern12, Matern32, Matern52, Periodic, RationalQuadratic
@@ -14,18 +18,23 @@ __all__ = [
     "Constant",
     "Coregion",
     "Cosine",
+    "Inducing",
     "Kernel",
     "Linear",
     "Matern12",
     "Matern32",
     "Matern52",
+    "Nystrom",
     "Ones",
     "Periodic",
     "Polynomial",
     "Product",
+    "RandomFourier",
     "RationalQuadratic",
     "Scale",
     "SpectralMixture",
     "Sum",
     "White",
+    "diagonal_gradient",
+    "point_gradient",
 ]

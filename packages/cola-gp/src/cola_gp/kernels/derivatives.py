@@ -1,12 +1,12 @@
 """Derivatives that inducing points need beyond those of the parameters: by the points, and of the diagonal.
 
 * :func:`point_gradient`: of ``sum(W * k(X1, X2))`` with respect to ``X1``, an ``(n, d)`` array.
-* :func:`diagonal_gradient`: of ``sum(v * diag)`` with respect to the kernel's leaves, where ``diag[i] = k(x_i,
-  x_i)`` without white noise (:meth:`~cola_gp.kernels.Kernel.cross_diag`).
+* :func:`diagonal_gradient`: of ``sum(v * diag)`` with respect to the kernel's leaves, where ``diag[i] =
+  k(x_i, x_i)`` without white noise (:meth:`~cola_gp.kernels.Kernel.cross_diag`).
 
-Both are closed form for the kernels of this package.  For a kernel of somebody else, torch and JAX differentiate
-its evaluation; on NumPy :func:`point_gradient` raises NotImplementedError, unless the kernel registers its own
-with ``point_gradient.register``.
+Both are closed form for the kernels of this package. For a kernel of somebody else, torch and JAX
+differentiate its evaluation; on NumPy :func:`point_gradient` raises NotImplementedError, unless the
+kernel registers its own with ``point_gradient.register``.
 """
 
 from __future__ import annotations
@@ -125,8 +125,10 @@ def _(kernel: ActiveDims, X1: Array, X2: Array, W: Array) -> Array:
 @singledispatch
 def diagonal_gradient(kernel: Kernel, X: Array, v: Array) -> tuple[Array, ...]:
     """Derivatives of ``sum(v * k(x_i, x_i))`` for the rows of ``X (n, d)``, one array per leaf."""
-    # Small square blocks with the weights on their diagonals: exact for any kernel, O(n) memory and time.
     backend = backend_for(X)
+    if kernel.stationary and X.shape[0] > 1:  # the same at every point
+        return kernel.evaluate(X[:1], X[:1])[1](backend.xp.reshape(backend.xp.sum(v), (1, 1)))
+    # Small square blocks with the weights on their diagonals: exact for any kernel, O(n) memory and time.
     total: list[Array] | None = None
     for start in range(0, X.shape[0], DIAGONAL_BLOCK):
         part = X[start : start + DIAGONAL_BLOCK]

@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import Any
 
 from .._struct import set_fields, static, struct
-from .base import Array, Kernel, Pullback
+from .base import Array, Kernel, Pullback, follow, xp_of
 from .derivatives import diagonal_gradient, point_gradient
 from .nystrom import OnPoints, checked_inducing, checked_nugget
 
@@ -20,10 +20,11 @@ METHODS = ("vfe", "fitc")
 class Inducing(OnPoints):
     """``kernel`` seen through inducing points ``(m, d)``; the outermost kernel of a model.
 
-    method: "vfe", Titsias' (2009) variational free energy (SGPR), whose likelihood is a lower bound of the exact
-    one; or "fitc", the fully independent training conditional of Snelson & Ghahramani (2006).  fixed: leave the
-    points where they are in a fit, where their derivative is then reported as zero; else they are parameters.
-    nugget: relative to the variance; default 1e-8, or a hundred roundings of a shorter dtype.
+    method: "vfe", Titsias' (2009) variational free energy (SGPR), whose likelihood is a lower bound of
+    the exact one; or "fitc", the fully independent training conditional of Snelson & Ghahramani (2006).
+    fixed: leave the points where they are in a fit, where their derivative is then reported as zero; else
+    they are parameters. nugget: relative to the variance; default 1e-8, or a hundred roundings of a
+    shorter dtype.
 
     >>> import numpy as np, cola_gp as gp
     >>> X = np.linspace(0, 6, 200)[:, None]
@@ -62,7 +63,7 @@ class Inducing(OnPoints):
     def evaluate(self, X1: Array, X2: Array | None = None) -> tuple[Array, Pullback]:
         value, pull = self.kernel.evaluate(X1, X2)
         # The exact kernel does not depend on the inducing points.
-        return value, lambda W: (*pull(W), 0.0 * self.inducing)
+        return value, lambda W: (*pull(W), xp_of(X1).zeros_like(follow(self.inducing, X1)))
 
     def diag(self, X: Array) -> Array:
         return self.kernel.diag(X)
@@ -78,4 +79,4 @@ def _(kernel: Inducing, X1: Array, X2: Array, W: Array) -> Array:
 
 @diagonal_gradient.register
 def _(kernel: Inducing, X: Array, v: Array) -> tuple[Array, ...]:
-    return (*diagonal_gradient(kernel.kernel, X, v), 0.0 * kernel.inducing)
+    return (*diagonal_gradient(kernel.kernel, X, v), xp_of(X).zeros_like(follow(kernel.inducing, X)))

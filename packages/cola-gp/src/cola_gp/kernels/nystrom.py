@@ -2,9 +2,10 @@ r"""Nystrom's approximation of a kernel from inducing points ``Z (m, d)``:
 
 .. math:: q(x, x') = k(x, Z) (k(Z, Z) + \delta I)^{-1} k(Z, x')
 
-(Williams & Seeger 2001), of rank m.  As a prior of its own this is the "subset of regressors" (Quinonero-Candela &
-Rasmussen 2005, section 4): likelihood and predictions cost O(n m^2), but far from Z it is certain of the mean.
-:class:`~cola_gp.kernels.Inducing` keeps the variance of the exact kernel there and is what to fit.
+(Williams & Seeger 2001), of rank m. As a prior of its own this is the "subset of regressors"
+(Quinonero-Candela & Rasmussen 2005, section 4): likelihood and predictions cost O(n m^2), but far from Z
+it is certain of the mean. :class:`~cola_gp.kernels.Inducing` keeps the variance of the exact kernel there
+and is what to fit.
 """
 
 from __future__ import annotations
@@ -152,9 +153,9 @@ def checked_nugget(owner: str, nugget: float | None) -> float | None:
 class Nystrom(OnPoints):
     """Rank-m approximation of ``kernel`` from inducing points ``(m, d)``; see the module docstring.
 
-    fixed: leave the points where they are in a fit, where their derivative is reported as zero (the default: as a
-    model, this kernel overfits when its points move).  nugget: relative to the variance; default 1e-8, or a
-    hundred roundings of a shorter dtype.
+    fixed: leave the points where they are in a fit, where their derivative is reported as zero (the
+    default: as a model, this kernel overfits when its points move). nugget: relative to the variance;
+    default 1e-8, or a hundred roundings of a shorter dtype.
     """
 
     kernel: Kernel

@@ -1,13 +1,14 @@
 r"""Random Fourier features: a stationary kernel as the average of cosines (Rahimi & Recht 2007).
 
-A stationary kernel with ``k(x, x) = 1`` is the characteristic function of its spectral density (Bochner), so with
-frequencies drawn from that density
+A stationary kernel with ``k(x, x) = 1`` is the characteristic function of its spectral density (Bochner),
+so with frequencies drawn from that density
 
 .. math:: k(x, x') \approx \frac1r \sum_i \cos(\omega_i^T (x - x')) = \phi(x)^T \phi(x')
 
-with ``2 r`` features.  The RBF kernel has normal frequencies, a Matern kernel of order nu those of Student's t with
-``2 nu`` degrees of freedom, both divided by the lengthscales; a product of kernels has sums of their frequencies.
-They are drawn by a scrambled Sobol sequence: unbiased, and with far smaller errors in few dimensions.
+with ``2 r`` features. The RBF kernel has normal frequencies, a Matern kernel of order nu those of
+Student's t with ``2 nu`` degrees of freedom, both divided by the lengthscales; a product of kernels has
+sums of their frequencies. They are drawn by a scrambled Sobol sequence: unbiased, and with far smaller
+errors in few dimensions.
 """
 
 from __future__ import annotations
@@ -57,9 +58,7 @@ def _factors(kernel: Any) -> tuple[Stationary, ...]:
     parts = kernel.factors if isinstance(kernel, Product) else (kernel,)
     for part in parts:
         if type(part) not in FREEDOM:
-            hint = (
-                "; its spectral density depends on alpha" if isinstance(part, RationalQuadratic) else ""
-            )
+            hint = "; its spectral density depends on alpha" if isinstance(part, RationalQuadratic) else ""
             raise NotImplementedError(
                 f"RandomFourier approximates RBF and Matern kernels and their products, not "
                 f"{type(part).__name__}{hint}. Scale, Sum and ActiveDims go around it."
@@ -72,10 +71,10 @@ class RandomFourier(Kernel):
     """``kernel`` (RBF, Matern, or a product of those) approximated by ``count`` random frequencies in ``d``
     dimensions, that is by ``2 * count`` features.
 
-    The frequencies for unit lengthscales, ``(factors, count, d)``, are drawn once from ``key`` and stored, so the
-    lengthscales stay differentiable and a saved model stays the same.  The error of every entry of the covariance
-    is about ``1 / sqrt(2 count)`` of the variance, smaller in few dimensions; see
-    :func:`cola_gp.approximation_report`.  Cost of inference: O(n count^2).
+    The frequencies for unit lengthscales, ``(factors, count, d)``, are drawn once from ``key`` and
+    stored, so the lengthscales stay differentiable and a saved model stays the same. The error of every
+    entry of the covariance is about ``1 / sqrt(2 count)`` of the variance, smaller in few dimensions; see
+    :func:`cola_gp.approximation_report`. Cost of inference: O(n count^2).
 
     >>> import numpy as np, cola_gp as gp
     >>> X = np.linspace(0, 3, 50)[:, None]
@@ -118,6 +117,10 @@ class RandomFourier(Kernel):
                 f"not {tuple(getattr(frequencies, 'shape', ()))}."
             )
         set_fields(self, kernel=kernel, frequencies=frequencies)
+
+    @property
+    def stationary(self) -> bool:
+        return True
 
     def feature_count(self, d: int) -> int:
         return 2 * int(self.frequencies.shape[1])
