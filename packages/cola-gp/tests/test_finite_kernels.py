@@ -22,6 +22,9 @@ KERNELS = {
     "rq": gp.RationalQuadratic([0.8, 0.5], 1.7),
     "periodic": gp.Periodic([0.9, 1.3], 1.7),
     "linear": gp.Linear([0.5, 2.0]) + gp.Constant(0.3),
+    "polynomial": gp.Polynomial(3, [0.5, 0.2], 0.7),
+    "cosine": gp.Cosine([1.7, 0.9]),
+    "spectral": gp.SpectralMixture([0.4, 1.1], [[0.2, 0.3], [0.5, 0.1]], [[0.2, 0.1], [0.3, 0.2]]),
     "product": 1.3 * gp.RBF(0.7) * gp.Linear(0.5) + gp.ActiveDims(gp.Matern52(0.6), 1),
 }
 
@@ -129,7 +132,8 @@ def test_inference_is_by_woodbury_and_equals_the_dense_one(name, rng):
     model = gp.GP(FINITE[name], gp.ConstantMean(0.3), 0.2)
     X = rng.normal(size=(40, 2))
     data = gp.Data(X, np.sin(X[:, 0]))
-    assert "low rank" in gp.explain(model, X)
+    assert "by gp:represent/low-rank" in str(gp.explain(model, X))
+    assert gp.Posterior(model, data).method == "low rank (Woodbury)"
     K = model.kernel(X) + 0.2 * np.eye(40)
     r = data.y - 0.3
     expected = -0.5 * (r @ np.linalg.solve(K, r) + np.linalg.slogdet(K)[1] + 40 * np.log(2 * np.pi))

@@ -17,10 +17,13 @@ from typing import Any
 
 from .._struct import leaves
 from ..arrays import backend_for
-from .base import Array, Kernel, follow, pair, per_dimension, xp_of
+from .base import Array, Kernel, differences, follow, pair, per_dimension, xp_of
 from .compose import ActiveDims, Product, Scale, Sum
+from .coregion import Coregion
+from .polynomial import Polynomial
 from .simple import Constant, Linear, Ones, White
-from .stationary import Periodic, RationalQuadratic, Stationary, _differences, _squared_distances
+from .spectral import Cosine, SpectralMixture
+from .stationary import Periodic, RationalQuadratic, Stationary, _squared_distances
 
 DIAGONAL_BLOCK = 32  # points per block of the general diagonal gradient
 
@@ -51,7 +54,7 @@ def _(kernel: Stationary, X1: Array, X2: Array, W: Array) -> Array:
     Z1, Z2 = X1 / scale, X2 / scale
     s = _squared_distances(Z1, Z2)
     M = W * _slope(kernel, xp, s)
-    columns = [-xp.sum(M * _differences(Z1, Z2, j), axis=1) for j in range(X1.shape[1])]
+    columns = [-xp.sum(M * differences(Z1, Z2, j), axis=1) for j in range(X1.shape[1])]
     return xp.stack(columns, axis=1) / scale
 
 
@@ -72,7 +75,7 @@ def _(kernel: Periodic, X1: Array, X2: Array, W: Array) -> Array:
     V = W * kernel(X1, X2)
     columns = []
     for j in range(d):
-        t = 2.0 * math.pi * _differences(X1, X2, j) / period[j]
+        t = 2.0 * math.pi * differences(X1, X2, j) / period[j]
         columns.append(-2.0 * math.pi * xp.sum(V * xp.sin(t), axis=1) / (period[j] * scale[j] ** 2))
     return xp.stack(columns, axis=1)
 
@@ -83,6 +86,61 @@ def _(kernel: Linear, X1: Array, X2: Array, W: Array) -> Array:
     return (W @ X2) * xp.exp(follow(kernel.log_variance, X1))
 
 
+@point_gradient.register
+def _(kernel: Polynomial, X1: Array, X2: Array, W: Array) -> Array:
+    xp, X1, X2 = pair(X1, X2)
+    variance = xp.exp(follow(kernel.log_variance, X1))
+    if kernel.degree > 1:
+        base = (X1 * variance) @ X2.T + xp.exp(follow(kernel.log_offset, X1))
+        W = W * (kernel.degree * base ** (kernel.degree - 1))
+    return (W @ X2) * variance
+
+
+@point_gradient.register
+def _(kernel: Cosine, X1: Array, X2: Array, W: Array) -> Array:
+    xp, X1, X2 = pair(X1, X2)
+    turns = 2.0 * math.pi / (xp.exp(follow(kernel.log_period, X1)) * xp.ones_like(X1[0]))
+    return _by_phases(xp, W, X1, X2, turns)
+
+
+def _by_phases(xp: Any, W: Array, X1: Array, X2: Array, turns: Array) -> Array:
+    """For ``prod_j cos(turns_j (x_j - x'_j))``."""
+    d = X1.shape[1]
+    phases = [differences(X1, X2, j) * turns[j] for j in range(d)]
+    columns = []
+    for j in range(d):
+        weight = -W * xp.sin(phases[j])
+        for i in range(d):
+            if i != j:
+                weight = weight * xp.cos(phases[i])
+        columns.append(turns[j] * xp.sum(weight, axis=1))
+    return xp.stack(columns, axis=1)
+
+
+@point_gradient.register
+def _(kernel: SpectralMixture, X1: Array, X2: Array, W: Array) -> Array:
+    xp, X1, X2 = pair(X1, X2)
+    weight, frequency, bandwidth = (
+        xp.exp(follow(p, X1)) for p in (kernel.log_weight, kernel.log_frequency, kernel.log_bandwidth)
+    )
+    d = X1.shape[1]
+    total = xp.zeros_like(X1)
+    for q in range(weight.shape[0]):
+        rates = 2.0 * math.pi * bandwidth[q]
+        lags = [differences(X1, X2, j) for j in range(d)]
+        squares = sum((lags[j] * rates[j]) ** 2 for j in range(d))
+        V = weight[q] * W * xp.exp(-0.5 * squares)
+        turns = 2.0 * math.pi * frequency[q]
+        by_phase = _by_phases(xp, V, X1, X2, turns)
+        for j in range(d):
+            V = V * xp.cos(lags[j] * turns[j])
+        by_decay = [-(rates[j] ** 2) * xp.sum(V * lags[j], axis=1) for j in range(d)]
+        total = total + by_phase + xp.stack(by_decay, axis=1)
+    return total
+
+
+# A task number is not a quantity to be moved, so its derivative is zero and inducing points keep their tasks.
+@point_gradient.register(Coregion)
 @point_gradient.register(Constant)
 @point_gradient.register(Ones)
 @point_gradient.register(White)
