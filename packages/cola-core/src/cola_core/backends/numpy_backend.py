@@ -143,13 +143,22 @@ class NumpyBackend(Backend):
     def zeros(self, shape: Any, dtype: Any, device: Any = None) -> Array:
         return np.zeros(shape, dtype=self.dtype(dtype))
 
+    def add_diagonal(self, M: Array, d: Array) -> Array:
+        n = M.shape[-1]
+        out = np.array(M, dtype=np.result_type(M, d), order="K")
+        out[..., np.arange(n), np.arange(n)] += d
+        return out
+
     # -- dense factorisations --------------------------------------------------------------------------------
     def cholesky(self, A: Array, check: bool = True) -> Array:
         if A.ndim == 2 and A.shape[0]:
             potrf = _lapack("potrf", A)
-            L, info = potrf(A, lower=1, clean=1, overwrite_a=0)
+            # LAPACK reads columns: the lower triangle of rows is to it the upper one of the transpose
+            turned = A.flags.c_contiguous
+            L, info = potrf(A.T if turned else A, lower=not turned, clean=1, overwrite_a=0)
             if info and check:
                 raise _not_positive_definite(info)
+            L = L.T if turned else L
             return np.tril(np.full_like(L, np.nan)) if info else L
         try:
             return np.linalg.cholesky(A) if A.size else A.copy()
@@ -163,8 +172,28 @@ class NumpyBackend(Backend):
         if L.ndim == 2 and B.ndim == 2 and L.size and B.size:
             L, B = _common(L, B)
             potrs = _lapack("potrs", L)
+            if not L.flags.f_contiguous and not self.is_complex(L):
+                return potrs(L.T, B, lower=0)[0]
             return potrs(L, B, lower=1)[0]
         return super().cholesky_solve(L, B)
+
+    def cholesky_inverse(self, L: Array) -> Array:
+        if L.ndim != 2 or not L.size or self.is_complex(L):
+            return super().cholesky_inverse(L)
+        # one triangle in a third of the flops of two triangular solves
+        turned = not L.flags.f_contiguous
+        out, info = _lapack("potri", L)(L.T if turned else L, lower=not turned)
+        if info:
+            raise SingularMatrixError(
+                f"triangular matrix of shape {L.shape} is singular: its diagonal entry {info - 1} is "
+                "exactly zero"
+            )
+        out = out.T if turned else out
+        for rows in _pieces(out):  # the lower triangle's mirror image
+            i, j = rows.start, min(rows.stop, len(out))
+            out[i:j, i:j] = np.tril(out[i:j, i:j]) + np.tril(out[i:j, i:j], -1).T
+            out[:i, i:j] = out[i:j, :i].T
+        return out
 
     def solve_triangular(self, L: Array, B: Array, lower: bool = True, unit: bool = False) -> Array:
         if L.ndim == 2 and B.ndim == 2 and L.size and B.size:

@@ -5,16 +5,17 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-import numpy as np
-
 from cola_core import PSD, ops
 from cola_core.cost import Cost
+from cola_core.linalg import diag
 from cola_core.plugins import RuleBook
 
 from ..arrays import backend_for
 from ..covariance import CovarianceOperator
 from ..data import as_points
 from ..kernels.base import Array
+from ..kernels.distances import overwritable
+from ..kernels.symmetric import symmetric
 from .base import Conditioned, blocks, jittered_cholesky, reciprocal_condition
 from .questions import CONDITION, REPRESENT, Inference, Problem, Representation, memory_budget
 
@@ -44,8 +45,9 @@ def _cost(K: Any, problem: Any, *, alg: Any) -> Cost:
     REPRESENT, (CovarianceOperator,), id="represent/dense", source="the stored matrix", when=_fits, cost=_cost
 )
 def represent_dense(K: Any, problem: Any, *, alg: Any) -> Representation:
-    """Any kernel at any inputs, as a stored matrix; cotangent: ``W (n, n)`` with ``dL = sum(W * dK)``."""
-    value, pull = K.kernel.evaluate(as_points(K.X1))
+    """Any kernel at any inputs, as a stored matrix; cotangent: a symmetric ``W (n, n)`` with
+    ``dL = sum(W * dK)``."""
+    value, pull = symmetric(K.kernel, as_points(K.X1))
     return Representation(PSD(ops.Dense(value)), pull)
 
 
@@ -66,6 +68,25 @@ class DenseInference(Inference):
 RULES.algorithm(CONDITION, DenseInference, name="dense")
 
 
+def plus(backend: Any, prior: Any, noise: Any) -> Array:
+    """``prior + noise`` as a matrix."""
+    if isinstance(noise, (ops.Diagonal, ops.ScalarMul)):
+        K = prior.to_dense()
+        return backend.add_diagonal(K, backend.astype(diag(noise), K.dtype))
+    return (prior + noise).to_dense()
+
+
+def weights(inverse: Array, alpha: Array) -> Array:
+    """``(a a^T - K^{-1}) / 2``; the inverse may be overwritten."""
+    if not overwritable(inverse, alpha):
+        return 0.5 * (alpha[:, None] * alpha[None, :] - inverse)
+    half = 0.5 * alpha
+    inverse *= -0.5
+    for rows in blocks(*inverse.shape):
+        inverse[rows] += half[rows, None] * alpha[None, :]
+    return inverse
+
+
 class DenseConditioned(Conditioned):
     """Inference through the Cholesky factor ``K = L L^T``."""
 
@@ -78,7 +99,7 @@ class DenseConditioned(Conditioned):
         self.backend = backend_for(data.y)
         xp = self.backend.xp
         self.residual = data.y - model.mean(self.points)
-        self.L, self.jitter = jittered_cholesky((prior + noise).to_dense())
+        self.L, self.jitter = jittered_cholesky(plus(self.backend, prior, noise))
         self.rcond = reciprocal_condition(self.L)
         half = self._half(self.residual[:, None])
         self.alpha = self.backend.solve_triangular(self.L.T, half, lower=False)[:, 0]
@@ -88,23 +109,11 @@ class DenseConditioned(Conditioned):
         return self.backend.solve_triangular(self.L, B)
 
     def _inverse(self) -> Array:
-        if self.backend.name == "numpy":
-            from scipy.linalg import get_lapack_funcs
-
-            # potri writes one triangle of the inverse in n^3/3 flops, a third of two triangular solves.
-            (potri,) = get_lapack_funcs(("potri",), (self.L,))
-            half, status = potri(self.L, lower=1)
-            if status == 0:
-                lower = np.tril(half)
-                return lower + np.tril(half, -1).T
-        eye = self.backend.eye(self.data.n, self.L.dtype, self.backend.device(self.L))
-        half = self._half(eye)
-        return half.T @ half
+        return self.backend.cholesky_inverse(self.L)
 
     def _covariance_gradient(self) -> tuple[tuple[Array, ...], Array]:
-        xp = self.backend.xp
-        W = 0.5 * (self.alpha[:, None] * self.alpha[None, :] - self._inverse())
-        return self._pull(W), xp.linalg.diagonal(W)
+        W = weights(self._inverse(), self.alpha)
+        return self._pull(W), self.backend.xp.linalg.diagonal(W)
 
     def inverse_diagonal(self) -> Array:
         return self.backend.xp.linalg.diagonal(self._inverse())

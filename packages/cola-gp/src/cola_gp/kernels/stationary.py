@@ -5,8 +5,8 @@ periodic (4.31).  Each class gives ``f(s)`` and ``g(s) = -2 f'(s)``, from which 
 follow: ``dk/dlog l_d = g(s) (x_d - x'_d)^2 / l_d^2``.  Lengthscales are one number or one per dimension
 (ARD).
 
-Squared distances are summed from differences, dimension by dimension, and not expanded into inner products:
-the expansion loses all digits of close points in float32.  Cost O(n m d), memory O(n m).
+Squared distances keep the digits of close points (:mod:`~cola_gp.kernels.distances`).  Cost O(n m d),
+memory O(n m).
 """
 
 from __future__ import annotations
@@ -16,17 +16,13 @@ from typing import Any
 
 from .._struct import set_fields, struct
 from .base import Array, Kernel, Pullback, differences, follow, pair, per_dimension, positive, xp_of
-
-
-def _squared_distances(X1: Array, X2: Array) -> Array:
-    total = differences(X1, X2, 0) ** 2
-    for j in range(1, X1.shape[1]):
-        total = total + differences(X1, X2, j) ** 2
-    return total
+from .distances import overwritable, squared_distances
 
 
 def _root(xp: Any, s: Array) -> Array:
     # The root has an infinite slope at zero; automatic differentiation needs both branches finite.
+    if overwritable(s):  # not differentiated
+        return xp.sqrt(s)
     zero = s <= 0
     return xp.where(zero, xp.zeros_like(s), xp.sqrt(xp.where(zero, xp.ones_like(s), s)))
 
@@ -35,6 +31,7 @@ class Stationary(Kernel):
     """Base of the kernels ``f(s)``; subclasses give ``_profile``, or the whole evaluation."""
 
     log_lengthscale: Array
+    _smooth = True  # f is a smooth function of s at zero
 
     @property
     def stationary(self) -> bool:
@@ -48,15 +45,14 @@ class Stationary(Kernel):
         xp, X1, X2 = pair(X1, X2)
         scale = xp.exp(follow(self.log_lengthscale, X1))
         ard = per_dimension("lengthscale", scale, X1.shape[1])
-        Z1, Z2 = X1 / scale, X2 / scale
-        s = _squared_distances(Z1, Z2)
+        Z1 = X1 / scale
+        Z2 = Z1 if X1 is X2 else X2 / scale
+        s, moments = squared_distances(Z1, Z2, self._smooth)
         value, slope = self._profile(xp, s)
 
         def pull(W: Array) -> tuple[Array, ...]:
             M = W * slope()
-            if not ard:
-                return (xp.sum(M * s),)
-            return (xp.stack([xp.sum(M * differences(Z1, Z2, j) ** 2) for j in range(Z1.shape[1])]),)
+            return (xp.stack(moments(M)) if ard else xp.sum(M * s),)
 
         return value, pull
 
@@ -91,6 +87,7 @@ class Matern12(Stationary):
     """Matern of order 1/2, the exponential kernel ``exp(-r)`` with ``r = sqrt(s)``."""
 
     log_lengthscale: Array
+    _smooth = False
 
     def __init__(self, lengthscale: Any = 1.0, *, log_lengthscale: Any = None):
         set_fields(self, log_lengthscale=positive("lengthscale", lengthscale, log_lengthscale))
@@ -153,8 +150,9 @@ class RationalQuadratic(Stationary):
         scale = xp.exp(follow(self.log_lengthscale, X1))
         alpha = xp.exp(follow(self.log_alpha, X1))
         ard = per_dimension("lengthscale", scale, X1.shape[1])
-        Z1, Z2 = X1 / scale, X2 / scale
-        s = _squared_distances(Z1, Z2)
+        Z1 = X1 / scale
+        Z2 = Z1 if X1 is X2 else X2 / scale
+        s, moments = squared_distances(Z1, Z2, smooth=True)
         u = s / (2.0 * alpha)
         logs = xp.log1p(u)
         value = xp.exp(-alpha * logs)
@@ -162,11 +160,7 @@ class RationalQuadratic(Stationary):
         def pull(W: Array) -> tuple[Array, ...]:
             V = W * value
             M = V / (1.0 + u)
-            if ard:
-                parts = [xp.sum(M * differences(Z1, Z2, j) ** 2) for j in range(Z1.shape[1])]
-                d_scale = xp.stack(parts)
-            else:
-                d_scale = xp.sum(M * s)
+            d_scale = xp.stack(moments(M)) if ard else xp.sum(M * s)
             return d_scale, alpha * xp.sum(V * (u / (1.0 + u) - logs))
 
         return value, pull
