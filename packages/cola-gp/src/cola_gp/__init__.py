@@ -17,6 +17,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from . import estimators
 from .covariance import CovarianceOperator
 from .data import Data, Grid, GridSubset, Regular, Scaling
 from .fitting import FitResult, Run, fit
@@ -56,6 +57,7 @@ from .kernels import (
     White,
 )
 from .likelihood import marginal_likelihood, value_and_gradient
+from .linear_model import LinearPosterior, linear_evidence, linear_posterior
 from .means import ConstantMean, Mean, ZeroMean
 from .model import GP
 from .noise import FixedNoise, GaussianNoise, Noise
@@ -64,11 +66,17 @@ from .predictor import Predictor
 from .priors import Gamma, HalfCauchy, HalfNormal, InverseGamma, LogNormal, Normal, Prior, StudentT
 
 if TYPE_CHECKING:
+    from .estimators.components import PCA, Whitening
+    from .estimators.linear import BayesianLinearRegressor
     from .regressor import GPRegressor
 
 __version__ = "0.1.0"
 
 __all__ = [
+    "LinearPosterior",
+    "Whitening",
+    "BayesianLinearRegressor",
+    "PCA",
     "GP",
     "RBF",
     "ActiveDims",
@@ -126,6 +134,8 @@ __all__ = [
     "explain",
     "fit",
     "initialise",
+    "linear_evidence",
+    "linear_posterior",
     "marginal_likelihood",
     "represent",
     "select_inducing",
@@ -134,9 +144,7 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
-    # scikit-learn takes a second to import, so only those who use the estimator pay for it.
-    if name == "GPRegressor":
-        from .regressor import GPRegressor
-
-        return GPRegressor
+    # scikit-learn takes a second to import, so only those who use an estimator pay for it.
+    if name in estimators.__all__:
+        return getattr(estimators, name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -8,9 +8,14 @@ from __future__ import annotations
 from importlib import import_module
 from typing import Any
 
-_WHERE = {"GPRegressor": "..regressor"}
+_WHERE = {
+    "BayesianLinearRegressor": ".linear",
+    "GPRegressor": "..regressor",
+    "PCA": ".components",
+    "Whitening": ".components",
+}
 
-__all__ = ["GPRegressor"]  # noqa: F822 - by __getattr__
+__all__ = ["PCA", "BayesianLinearRegressor", "GPRegressor", "Whitening"]  # noqa: F822 - by __getattr__
 
 
 def __getattr__(name: str) -> Any:
