@@ -20,10 +20,11 @@ from ..arrays import backend_for
 from .base import Array, Kernel, differences, follow, pair, per_dimension, xp_of
 from .compose import ActiveDims, Product, Scale, Sum
 from .coregion import Coregion
+from .distances import squared_distances
 from .polynomial import Polynomial
 from .simple import Constant, Linear, Ones, White
 from .spectral import Cosine, SpectralMixture
-from .stationary import Periodic, RationalQuadratic, Stationary, _squared_distances
+from .stationary import Periodic, RationalQuadratic, Stationary
 
 DIAGONAL_BLOCK = 32  # points per block of the general diagonal gradient
 
@@ -52,7 +53,7 @@ def _(kernel: Stationary, X1: Array, X2: Array, W: Array) -> Array:
     scale = xp.exp(follow(kernel.log_lengthscale, X1))
     per_dimension("lengthscale", scale, X1.shape[1])
     Z1, Z2 = X1 / scale, X2 / scale
-    s = _squared_distances(Z1, Z2)
+    s, _ = squared_distances(Z1, Z2)
     M = W * _slope(kernel, xp, s)
     columns = [-xp.sum(M * differences(Z1, Z2, j), axis=1) for j in range(X1.shape[1])]
     return xp.stack(columns, axis=1) / scale
