@@ -14,7 +14,7 @@ from cola_core.linalg import lq, svd
 
 from ._struct import Struct, struct
 from .arrays import backend_for
-from .data import _checked
+from .checks import finite_numbers
 from .kernels.base import Array
 
 __all__ = ["Components", "Whitener", "principal_components", "whiten"]
@@ -58,7 +58,7 @@ class Whitener(Struct):
 
 
 def _centred(X: Any, least: int) -> tuple[Array, Array]:
-    X = _checked("X", X, 2)
+    X = finite_numbers("X", X, 2)
     if X.shape[0] < least or X.shape[1] == 0:
         raise ShapeError(f"X has shape {tuple(X.shape)}; it needs {least} rows and one column.")
     mean = backend_for(X).xp.mean(X, axis=0)

@@ -18,7 +18,7 @@ from cola_core.linalg import lq
 
 from ._struct import Struct, struct
 from .arrays import backend_for
-from .data import _checked
+from .checks import finite_numbers
 from .kernels.base import Array, follow
 
 __all__ = ["LinearPosterior", "linear_evidence", "linear_posterior"]
@@ -63,7 +63,7 @@ def linear_posterior(X: Any, y: Any, weight_precision: Any, noise_precision: Any
     The evidence uses the residual of the augmented problem and not ``|y|^2 - |Q y|^2``, which cancels.  Cost:
     O((n + d) d^2).
     """
-    X, y = _checked("X", X, 2), _checked("y", y, 1)
+    X, y = finite_numbers("X", X, 2), finite_numbers("y", y, 1)
     backend = backend_for(X)
     if backend_for(y).name != backend.name or X.shape[0] != y.shape[0]:
         raise ShapeError(
