@@ -206,3 +206,23 @@ def test_float32_reaches_the_optimum_of_float64(rng):
     assert single.converged and single.jitter == 0.0
     assert single.log_likelihood == pytest.approx(double.log_likelihood, abs=0.01)
     assert single.parameters["noise.variance"] == pytest.approx(double.parameters["noise.variance"], rel=0.02)
+
+
+def test_data_beyond_the_range_of_their_dtype_are_named(rng):
+    X = np.linspace(1, 2, 6, dtype=np.float32)[:, None]
+    data = gp.Data(X, (1e23 * X[:, 0]).astype(np.float32))
+    result = gp.fit(MODEL, data, initial="data")
+    assert not result.converged and result.failures == result.evaluations > 0
+    assert "targets of size 1e+23" in result.reason
+    assert "have squares beyond the range of float32: scale the data first" in result.reason
+    scaled = gp.Predictor.fit(data.X, data.y)
+    assert scaled.result.converged
+    np.testing.assert_allclose(scaled.mean(data.X), data.y, rtol=1e-3)
+
+
+def test_an_offset_does_not_hide_small_noise(rng):
+    """The floor of the noise is relative to the spread of the targets, if the mean can take their offset."""
+    data = toy(rng)
+    far = gp.fit(gp.GP(1.0 * gp.RBF(1.0), gp.ConstantMean()), gp.Data(data.X, 1e6 + data.y), initial="data")
+    near = gp.fit(gp.GP(1.0 * gp.RBF(1.0), gp.ConstantMean()), data, initial="data")
+    assert far.log_likelihood == pytest.approx(near.log_likelihood, abs=1e-3)

@@ -59,6 +59,7 @@ from .kernels import (
 from .likelihood import marginal_likelihood, value_and_gradient
 from .linear_model import LinearPosterior, linear_evidence, linear_posterior
 from .means import ConstantMean, Mean, ZeroMean
+from .missing import drop_missing
 from .model import GP
 from .noise import FixedNoise, GaussianNoise, Noise
 from .posterior import LeaveOneOut, Posterior
@@ -131,6 +132,7 @@ __all__ = [
     "White",
     "ZeroMean",
     "condition",
+    "drop_missing",
     "explain",
     "fit",
     "initialise",

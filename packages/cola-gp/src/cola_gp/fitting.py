@@ -16,12 +16,12 @@ from typing import Any
 import numpy as np
 
 from cola_core.algorithms import Auto
-from cola_core.errors import NotPositiveDefiniteError
+from cola_core.errors import NonFiniteError, NotPositiveDefiniteError
 
 from .arrays import backend_for
 from .data import Data
 from .inference import condition
-from .initial import RANGE, DataScale, initialise
+from .initial import RANGE, DataScale, initialise, range_advice
 from .model import GP
 from .optimizers import OPTIMIZERS, Optimum, adam, lbfgs, projected_norm
 from .parameters import ParameterSpace
@@ -100,7 +100,7 @@ class _Objective:
             None  # theta, gradient, likelihood, jitter
         )
         self.worst = 0.0
-        self.last_failure = ""
+        self.last_failure = self._advice = ""
 
     def __call__(self, theta: np.ndarray) -> tuple[float, np.ndarray]:
         self.evaluations += 1
@@ -115,7 +115,7 @@ class _Objective:
                 jitter = conditioned.jitter
                 prior, prior_gradient = self.space.log_prior(theta)
                 self.method = conditioned.method
-        except (NotPositiveDefiniteError, np.linalg.LinAlgError, ArithmeticError) as error:
+        except (NotPositiveDefiniteError, NonFiniteError, np.linalg.LinAlgError, ArithmeticError) as error:
             return self._failed(str(error))
         if not (math.isfinite(likelihood + prior) and np.all(np.isfinite(gradient + prior_gradient))):
             return self._failed("the likelihood or its gradient is not finite")
@@ -130,7 +130,9 @@ class _Objective:
     def _failed(self, why: str) -> tuple[float, np.ndarray]:
         # A finite wall, higher than anything seen: the line search steps back; an infinity would stop it.
         self.failures += 1
-        self.last_failure = why
+        if not self.last_failure:
+            self._advice = range_advice(self.data)
+        self.last_failure = f"{why}; {self._advice}" if self._advice else why
         return 10.0 * abs(self.worst) + 1e3, np.zeros(len(self.space))
 
 

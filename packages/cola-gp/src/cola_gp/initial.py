@@ -15,7 +15,8 @@ import numpy as np
 
 from cola_core.backends import backend_of
 
-from ._struct import Struct, rebuild
+from ._struct import Struct, named_leaves, rebuild
+from .arrays import backend_for
 from .data import Data, as_points
 from .kernels import ActiveDims, Kernel, Linear, Product, Scale, Sum
 from .model import GP
@@ -41,6 +42,47 @@ def _mean_square(r: np.ndarray) -> float:
     return square if 0.0 < square < math.inf else (1e-300 if unit < 1 else 1e300)
 
 
+def _target_square(y: np.ndarray, centred: bool) -> float:
+    """Mean square of the targets, about their mean if the model has one to learn.
+
+    Differences at the level of rounding are none: then the size of the targets is the only scale there is.
+    """
+    y = y[np.isfinite(y)]
+    if not centred or y.size == 0:
+        return _mean_square(y)
+    unit = float(np.max(np.abs(y))) or 1.0
+    r = y / unit - np.mean(y / unit)
+    if float(np.max(np.abs(r))) <= 100 * np.finfo(float).eps:
+        return _mean_square(y)
+    return _mean_square(unit * r)
+
+
+def range_advice(data: Data) -> str:
+    """What to do about data whose squares leave the range of their dtype; empty if they do not."""
+    limits = backend_for(data.y).xp.finfo(data.y.dtype)
+    low, high = 0.5 * math.log(float(limits.tiny)), 0.5 * math.log(float(limits.max))
+    sizes = {}
+    for name, values in (("inputs", _numpy(as_points(data.X))), ("targets", _numpy(data.y))):
+        size = float(np.max(np.abs(values), initial=0.0, where=np.isfinite(values)))
+        if size > 0:
+            sizes[name] = math.log(size)
+    if len(sizes) == 2:
+        sizes["slopes"] = sizes["targets"] - sizes["inputs"]
+    top = high - 0.5 * math.log(data.n) - 1
+    found = [
+        f"{name} of size 1e{size / math.log(10):+.0f}"
+        for name, size in sizes.items()
+        if not low + 1 < size < top
+    ]
+    if not found:
+        return ""
+    return f"{' and '.join(found)} have squares beyond the range of {data.y.dtype}: scale the data first"
+
+
+def _learned(mean: Struct) -> bool:
+    return any(trainable for _, _, trainable in named_leaves(mean))
+
+
 class DataScale:
     """The units of the data: typical size of the targets and of every input dimension, as logarithms.
 
@@ -49,12 +91,7 @@ class DataScale:
 
     def __init__(self, model: GP, data: Data, noise_floor: float):
         X = _numpy(as_points(data.X))
-        y = _numpy(data.y)
-        try:
-            y = y - _numpy(model.mean(as_points(data.X)))
-        except (ValueError, TypeError):
-            pass  # a mean that refuses these inputs says so when the model is evaluated
-        self.log_square = math.log(_mean_square(y))
+        self.log_square = math.log(_target_square(_numpy(data.y), centred=_learned(model.mean)))
         spread = np.ptp(X, axis=0)
         spread = spread[(spread > 0) & np.isfinite(spread)]
         self.log_inputs = (
@@ -102,7 +139,7 @@ def initialise(model: GP, data: Data) -> GP:
         mean = rebuild(mean, (np.asarray(centre),))
     # A process of mean zero has to explain the offset as well, unless scaling has taken it away.
     offset = centre if mean is model.mean else 0.0
-    variance = _mean_square(y - centre)
+    variance = _target_square(y, centred=True)
     noise = model.noise
     if _has(noise, "log_variance") and np.ndim(noise.log_variance) == 0:
         noise = rebuild(noise, (np.asarray(math.log(_noise(X, y, variance))),))
@@ -238,4 +275,4 @@ def _amplitude(kernel: Kernel) -> bool:
     return "log_variance" in kernel._child_fields
 
 
-__all__ = ["DataScale", "initialise"]
+__all__ = ["DataScale", "initialise", "range_advice"]

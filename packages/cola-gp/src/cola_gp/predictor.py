@@ -13,6 +13,7 @@ from . import storage
 from .data import Data, Grid, GridSubset, Scaling, as_inputs, as_points
 from .fitting import FitResult, fit
 from .kernels import RBF, Constant
+from .missing import check_policy, drop_missing
 from .model import GP
 from .posterior import LeaveOneOut, Posterior
 
@@ -37,11 +38,15 @@ def _float64(X: Any) -> Any:
 class Predictor:
     """A :class:`~cola_gp.posterior.Posterior` behind a change of units; NumPy only.
 
-    Attributes: model and data (scaled), scaling, posterior, result (the FitResult, or None after loading).
+    Attributes: model and data (scaled), scaling, posterior, result (the FitResult, or None after loading),
+    dropped (how many rows were left out because of missing values).
     """
 
-    def __init__(self, model: GP, data: Data, scaling: Scaling, result: FitResult | None = None):
+    def __init__(
+        self, model: GP, data: Data, scaling: Scaling, result: FitResult | None = None, dropped: int = 0
+    ):
         self.model, self.data, self.scaling, self.result = model, data, scaling, result
+        self.dropped = dropped
         self.posterior = Posterior(model, data)
 
     @classmethod
@@ -53,12 +58,19 @@ class Predictor:
         *,
         scale: bool = True,
         optimize: bool = True,
+        missing: str = "raise",
         **options: Any,
-    ):
+    ) -> Predictor:
         """Scale the data, fit ``model`` (default: :func:`default_model`) and condition it.
 
+        missing: "raise" refuses NaN, "drop" leaves out rows that hold one and counts them in ``dropped``.
         ``options`` go to :func:`~cola_gp.fitting.fit`; parameters then refer to scaled data if ``scale``.
         """
+        check_policy(missing)
+        dropped = 0
+        if missing == "drop":
+            complete = drop_missing(X, y)
+            X, y, dropped = complete.X, complete.y, complete.dropped
         checked = Data(X, y)
         inputs, targets = _float64(checked.X), np.asarray(checked.y, dtype=float)
         d = inputs.shape[1]
@@ -66,7 +78,7 @@ class Predictor:
         data = Data(scaling.inputs(inputs), scaling.targets(targets))
         model = default_model(d, data.n) if model is None else model
         result = fit(model, data, **options) if optimize else fit(model, data, max_iters=0)
-        return cls(result.model, data, scaling, result)
+        return cls(result.model, data, scaling, result, dropped)
 
     def _inputs(self, X: Any) -> Any:
         return self.scaling.inputs(_float64(as_inputs(X)))

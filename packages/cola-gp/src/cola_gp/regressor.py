@@ -23,6 +23,7 @@ from .estimators.base import (
     validate_data,
 )
 from .kernels import Kernel
+from .missing import check_policy
 from .model import GP
 from .predictor import Predictor, default_model
 
@@ -33,8 +34,10 @@ class GPRegressor(RegressorMixin, BaseEstimator):
     kernel: a :class:`~cola_gp.kernels.Kernel` with initial values (default: a scaled RBF, one lengthscale per
     dimension).  noise: initial noise variance.  Both refer to scaled data when ``scale`` is True: inputs
     and targets are then brought to zero mean and unit variance first, and predictions are given in the
-    original units. optimize: fit the parameters (else use the initial ones).  restarts, random_state,
-    max_iters, bounds, fixed, priors: see :func:`cola_gp.fit`.
+    original units. optimize: fit the parameters (else use the initial ones).  optimizer, initial, restarts,
+    random_state, max_iters, bounds, fixed, priors: see :func:`cola_gp.fit`.  missing: "raise", or "drop" to
+    leave out training rows that hold NaN (``predictor_.dropped`` counts them); inputs of predictions must be
+    complete.
 
     After ``fit``: ``model_`` (in scaled units), ``fit_result_``, ``predictor_``, ``n_features_in_``.
     """
@@ -46,27 +49,40 @@ class GPRegressor(RegressorMixin, BaseEstimator):
         *,
         scale: bool = True,
         optimize: bool = True,
+        optimizer: str = "l-bfgs",
+        initial: str = "given",
         restarts: int = 0,
         max_iters: int = 200,
         bounds: Mapping[str, tuple[float, float]] | None = None,
         fixed: tuple[str, ...] = (),
         priors: Mapping[str, Any] | None = None,
+        missing: str = "raise",
         random_state: int | None = 0,
     ):
         self.kernel = kernel
         self.noise = noise
         self.scale = scale
         self.optimize = optimize
+        self.optimizer = optimizer
+        self.initial = initial
         self.restarts = restarts
         self.max_iters = max_iters
         self.bounds = bounds
         self.fixed = fixed
         self.priors = priors
+        self.missing = missing
         self.random_state = random_state
 
     def fit(self, X: Any, y: Any) -> GPRegressor:
         """Fit to inputs ``X (n, d)`` and targets ``y (n,)``; warns if the optimiser did not converge."""
-        X, y = validate_data(self, X, y, dtype=np.float64, y_numeric=True)
+        check_policy(self.missing)
+        if self.missing == "drop":
+            # scikit-learn never lets NaN through in y, so y is looked at by drop_missing alone.
+            X = validate_data(self, X, dtype=np.float64, ensure_all_finite="allow-nan")
+            y = np.asarray(y, dtype=float)
+            y = y[:, 0] if y.ndim == 2 and y.shape[1] == 1 else y
+        else:
+            X, y = validate_data(self, X, y, dtype=np.float64, y_numeric=True)
         y = np.asarray(y, dtype=float)
         kernel = self.kernel if self.kernel is not None else default_model(X.shape[1], X.shape[0]).kernel
         self.predictor_ = Predictor.fit(
@@ -75,8 +91,11 @@ class GPRegressor(RegressorMixin, BaseEstimator):
             GP(kernel, noise=self.noise),
             scale=self.scale,
             optimize=self.optimize,
+            missing=self.missing,
             **(
                 {
+                    "optimizer": self.optimizer,
+                    "initial": self.initial,
                     "restarts": self.restarts,
                     "seed": seed_of(self.random_state),
                     "max_iters": self.max_iters,
