@@ -11,7 +11,18 @@ from typing import Any
 __all__ = ["THREADS", "describe", "single_threaded"]
 
 THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
-PACKAGES = ("cola-core", "numpy", "scipy", "torch", "jax", "lineax", "linear-operator", "pylops")
+PACKAGES = (
+    "cola-core",
+    "numpy",
+    "scipy",
+    "torch",
+    "jax",
+    "lineax",
+    "linear-operator",
+    "gpytorch",
+    "scikit-learn",
+    "pylops",
+)
 
 
 def single_threaded() -> None:

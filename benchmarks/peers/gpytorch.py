@@ -14,7 +14,7 @@ import gpytorch
 import numpy as np
 import torch
 
-__all__ = ["cholesky", "exact_gp", "iterative", "value_and_gradient"]
+__all__ = ["cholesky", "exact_gp", "fit", "iterative", "predict", "value_and_gradient"]
 
 
 class ExactGP(gpytorch.models.ExactGP):  # type: ignore[misc]
@@ -100,3 +100,25 @@ def value_and_gradient(model: Any, likelihood: Any) -> tuple[float, np.ndarray]:
         slope = torch.sigmoid(parameter)  # the derivative of softplus
         parts.append(np.ravel((parameter.grad / slope * natural).detach().numpy()))
     return float(value), np.concatenate(parts)
+
+
+def fit(model: Any, likelihood: Any, steps: int, rate: float) -> None:
+    """Steps of Adam on minus the log marginal likelihood per observation."""
+    model.train()
+    likelihood.train()
+    optimizer = torch.optim.Adam(model.parameters(), lr=rate)
+    objective = gpytorch.mlls.ExactMarginalLogLikelihood(likelihood, model)
+    for _ in range(steps):
+        optimizer.zero_grad()
+        loss = -objective(model(*model.train_inputs), model.train_targets)
+        loss.backward()
+        optimizer.step()
+
+
+def predict(model: Any, likelihood: Any, Z: Any) -> tuple[np.ndarray, np.ndarray]:
+    """Mean and variance of observations at Z."""
+    model.eval()
+    likelihood.eval()
+    with torch.no_grad():
+        found = likelihood(model(Z))
+        return found.mean.numpy(), found.variance.numpy()
