@@ -56,7 +56,7 @@ def tampered(tmp_path, change):
 
 def test_tampered_files_are_refused(tmp_path):
     def unknown(header, arrays):
-        header["parts"]["model"]["class"] = "os"
+        header["parts"]["model"] |= {"class": "system", "module": "os"}
 
     def newer(header, arrays):
         header["version"] = 99
@@ -74,7 +74,7 @@ def test_tampered_files_are_refused(tmp_path):
         header["parts"]["model"]["children"]["kernel"] = {"class": "ZeroMean", "static": {}, "children": {}}
 
     for change, message in [
-        (unknown, "unknown class 'os'"),
+        (unknown, "unknown class 'system' of os"),
         (newer, "newer version"),
         (other, "zip of cats"),
         (missing, "is missing"),

@@ -1,12 +1,17 @@
 """Models on disk: one ``.npz`` file with the arrays and a JSON description, read back without executing code.
 
-The description names classes of this package only and is checked on reading; ``allow_pickle`` is never used.
+The description names classes by their name and module.  Only classes of this package and those that a program
+has passed to :func:`register_class` are made, through their constructors, which check what they get;
+``allow_pickle`` is never used and nothing in the file is run.  What cannot be written that way, such as a
+function, is refused on saving.
 """
 
 from __future__ import annotations
 
+import importlib
 import json
 import os
+import re
 import zipfile
 from typing import Any
 
@@ -22,32 +27,99 @@ from ._struct import Struct
 FORMAT = "cola-gp"
 VERSION = 1
 
-_CLASSES: dict[str, Any] = {
-    cls.__name__: cls
-    for module in (kernels, means, noise, model, data)
-    for cls in vars(module).values()
-    if isinstance(cls, type) and issubclass(cls, Struct) and cls._child_fields + cls._static_fields
-}
-_CLASSES["Ones"] = kernels.Ones
-_CLASSES["ZeroMean"] = means.ZeroMean
+_PACKAGE = __name__.partition(".")[0]
+_MODULE = re.compile(rf"{_PACKAGE}(\.[A-Za-z_]\w*)*")
+_REGISTERED: dict[str, type] = {}
+# Files of the first format name no modules.
+_FIRST = (kernels, means, noise, model, data)
+
+
+def register_class(cls: type) -> type:
+    """Allow a class of one's own, a :class:`~cola_gp._struct.Struct` such as a kernel, in model files.
+
+    Its constructor must accept every field by name.  Files that hold one are read only by programs that have
+    registered it, too.  Usable as a decorator.
+    """
+    if not (isinstance(cls, type) and issubclass(cls, Struct)):
+        raise TypeError(f"only Struct classes such as kernels can be saved, not {cls!r}.")
+    _REGISTERED[f"{cls.__module__}:{cls.__qualname__}"] = cls
+    return cls
+
+
+def _own(cls: type) -> bool:
+    return _MODULE.fullmatch(cls.__module__) is not None and "." not in cls.__qualname__
+
+
+def _find(name: str, module: str | None) -> type:
+    """The class of a description; only an import of this package's own modules may happen here."""
+    if module is not None and f"{module}:{name}" in _REGISTERED:
+        return _REGISTERED[f"{module}:{name}"]
+    cls = None
+    if module is None:
+        cls = next((vars(m)[name] for m in _FIRST if name in vars(m)), None)
+    elif isinstance(module, str) and _MODULE.fullmatch(module):
+        try:
+            cls = vars(importlib.import_module(module)).get(name)
+        except ImportError:
+            cls = None
+    if not (isinstance(cls, type) and issubclass(cls, Struct) and _own(cls)):
+        raise FileFormatError(
+            f"unknown class {name!r}" + (f" of {module}; was it registered?" if module else "") + "."
+        )
+    return cls
+
+
+def _plain(value: Any, where: str) -> Any:
+    """A static field as JSON has it; tuples become lists."""
+    if value is None or isinstance(value, (bool, int, float, str)):
+        return value
+    if isinstance(value, np.generic):
+        return value.item()
+    if isinstance(value, tuple):
+        return [_plain(item, where) for item in value]
+    raise FileFormatError(
+        f"{where} is a {type(value).__name__}, which cannot be read back without executing code."
+    )
+
+
+def _static(value: Any) -> Any:
+    return tuple(_static(item) for item in value) if isinstance(value, list) else value
 
 
 def describe(tree: Any, arrays: dict[str, np.ndarray]) -> Any:
-    """A JSON-ready description of a tree; its leaves are put into ``arrays`` as NumPy arrays."""
+    """A JSON-ready description of a tree; its leaves are put into ``arrays`` as NumPy arrays.
+
+    A tree is made of structs, tuples, None, numbers and arrays of any library.
+    """
     if isinstance(tree, Struct):
-        name = type(tree).__name__
-        if _CLASSES.get(name) is not type(tree):
-            raise FileFormatError(f"{name} is not a class of cola-gp; only its own kernels can be saved.")
+        cls = type(tree)
+        name = cls.__qualname__
+        if not _own(cls) and f"{cls.__module__}:{name}" not in _REGISTERED:
+            raise FileFormatError(
+                f"{name} is not a class of cola-gp; pass it to cola_gp.storage.register_class first."
+            )
         return {
             "class": name,
-            "static": {field: getattr(tree, field) for field in tree._static_fields},
+            "module": cls.__module__,
+            "static": {f: _plain(getattr(tree, f), f"{name}.{f}") for f in tree._static_fields},
             "children": {field: describe(getattr(tree, field), arrays) for field in tree._child_fields},
         }
     if isinstance(tree, tuple):
         return [describe(item, arrays) for item in tree]
+    if tree is None:
+        return None
     backend = backend_of(tree)
+    if backend is None and not isinstance(tree, (bool, int, float, np.generic)):
+        raise FileFormatError(
+            f"a {type(tree).__name__} is part of the model and cannot be read back without executing code."
+        )
+    if backend is not None and backend.name == "torch":
+        tree = tree.detach()
+    array = np.asarray(tree if backend is None else backend.to_numpy(tree))
+    if array.dtype == object:
+        raise FileFormatError("an array of Python objects cannot be saved.")
     key = f"array{len(arrays)}"
-    arrays[key] = np.asarray(tree if backend is None else backend.to_numpy(tree))
+    arrays[key] = array
     return {"array": key}
 
 
@@ -55,6 +127,8 @@ def restore(description: Any, arrays: dict[str, np.ndarray]) -> Any:
     """The tree of a description made by :func:`describe`."""
     if isinstance(description, list):
         return tuple(restore(item, arrays) for item in description)
+    if description is None:
+        return None
     if not isinstance(description, dict):
         raise FileFormatError("a model description must be made of objects and lists.")
     if "array" in description:
@@ -62,11 +136,9 @@ def restore(description: Any, arrays: dict[str, np.ndarray]) -> Any:
             return arrays[description["array"]]
         except KeyError:
             raise FileFormatError(f"array {description['array']!r} is missing.") from None
-    cls = _CLASSES.get(description.get("class", ""))
-    if cls is None:
-        raise FileFormatError(f"unknown class {description.get('class')!r}.")
+    cls: Any = _find(str(description.get("class", "")), description.get("module"))
     children = description.get("children", {})
-    static = {k: tuple(v) if isinstance(v, list) else v for k, v in description.get("static", {}).items()}
+    static = {name: _static(value) for name, value in description.get("static", {}).items()}
     expected = (set(cls._child_fields), set(cls._static_fields))
     if (set(children), set(static)) != expected:
         raise FileFormatError(f"the fields of {cls.__name__} do not match.")
