@@ -137,6 +137,9 @@ def test_explain_names_what_was_taken_and_why_not_the_rest():
     assert "no finite feature map" in text
     assert "not gp:represent/lazy: costs more" in text
     assert str(gp.explain(model, data.X)) == text  # the plan rests on static facts
+    form, inference = plan.root.children
+    assert form.cost is None  # what follows from a form is counted once
+    assert plan.root.estimate == inference.estimate > 0
 
 
 def test_an_algorithm_asked_for_brings_its_form(case):

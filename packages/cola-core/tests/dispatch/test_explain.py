@@ -281,3 +281,40 @@ def test_other_libraries(library):
     A = cola.PSD(cola.ops.Dense(be.asarray(np.eye(6) * 2 + 0.1)))
     plan = cola.explain(cola.solve, A, be.asarray(np.ones(6)), analyze=True, candidates=True)
     assert plan.root.seconds > 0 and plan.root.peak is None and plan.root.residual < 1e-5
+
+
+def test_rules_of_a_plugins_own_question(psd):
+    """They may be about the core's operators; prospective costs rank them and are not added up."""
+    from cola_core.cost import Cost
+    from cola_core.dispatch import ask
+    from cola_core.dispatch.question import QUESTIONS as known
+    from cola_core.errors import RegistrationError
+    from cola_core.plugins import Registrar
+
+    home = __name__.partition(".")[0]
+    state = REGISTRY.state()
+
+    def stage(asked):
+        registrar = Registrar("someone")
+        for name, flops in (("dear", 1e9), ("cheap", 1e3)):
+            registrar.rule(
+                asked,
+                (cola.ops.Dense,),
+                id=f"test_form/{name}",
+                when=lambda A, *, alg: True,
+                cost=lambda A, *, alg, flops=flops: Cost(flops),
+            )(lambda A, *, alg, name=name: name)
+        registrar.commit()
+
+    try:
+        with pytest.raises(RegistrationError, match="replaces='rule id' or precedence=1"):
+            stage(Question("test_form", abstract=lambda A: A))
+        asked = Question("test_form", abstract=lambda A: A, home=home, prospective=True)
+        stage(asked)
+        assert ask(asked, (psd,), cola.Auto()) == "cheap"
+        plan = cola.explain(asked, psd, candidates=True)
+        assert plan.root.by == "someone:test_form/cheap" and plan.root.estimate == 0
+        assert "costs more" in dict((n, r) for n, r, _ in plan.root.rejected)["someone:test_form/dear"]
+    finally:
+        known.pop("test_form", None)
+        REGISTRY.restore(state)

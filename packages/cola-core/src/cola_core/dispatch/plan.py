@@ -13,6 +13,7 @@ from typing import Any
 from ..cost import Cost
 from .communication import priced, product_bytes
 from .gathering import gathering_note
+from .question import question_of
 from .rule import Provenance
 
 __all__ = ["Plan", "PlanNode", "Refusal"]
@@ -76,7 +77,7 @@ class PlanNode:
     def chose_rule(self, rule: Any, args: tuple[Any, ...], alg: Any) -> None:
         self.by, self.kind, self.source = rule.id, f"rule, {rule.kind}", rule.source
         self._from(rule.provenance)
-        if rule.cost is not None:
+        if rule.cost is not None and not question_of(rule.question).prospective:
             self._costs(rule.cost(*args, alg=alg), args[0])
 
     def chose_algorithm(

@@ -32,7 +32,8 @@ class Question:
     abstract(A, *operands): a placeholder answer made of shapes and dtypes. axes: how many axes the arrays of
     the answer have after the batch axes of the operator; with it, what a rule found on parts with smaller
     batches gets the batch of the whole. home: the package that asks it; its rules may be about operators of
-    any other.
+    any other. prospective: the costs of its rules are of what follows from their answer, by which they are
+    ranked; plans do not add them up.
     """
 
     name: str
@@ -41,6 +42,7 @@ class Question:
     doc: str = ""
     axes: int | None = None
     home: str = "cola_core"
+    prospective: bool = False
 
     def __post_init__(self) -> None:
         QUESTIONS[self.name] = self

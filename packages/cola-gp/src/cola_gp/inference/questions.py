@@ -93,7 +93,11 @@ def _conditioned(prior: Any, noise: Any, problem: Any) -> Any:
 
 
 REPRESENT = Question(
-    "represent", abstract=_represented, doc="the form that the structure allows", home="cola_gp"
+    "represent",
+    abstract=_represented,
+    doc="the form that the structure allows",
+    home="cola_gp",
+    prospective=True,
 )
 CONDITION = Question(
     "condition", abstract=_conditioned, operators=2, doc="a Gaussian process given data", home="cola_gp"
