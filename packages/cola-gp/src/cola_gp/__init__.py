@@ -18,6 +18,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from . import estimators
+from . import statespace
 from .covariance import CovarianceOperator
 from .data import Data, Grid, GridSubset, Regular, Scaling
 from .fitting import FitResult, Run, fit
@@ -141,6 +142,7 @@ __all__ = [
     "marginal_likelihood",
     "represent",
     "select_inducing",
+    "statespace",
     "value_and_gradient",
 ]
 
