@@ -17,8 +17,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from . import estimators
-from . import statespace
+from . import estimators, statespace
 from .covariance import CovarianceOperator
 from .data import Data, Grid, GridSubset, Regular, Scaling
 from .fitting import FitResult, Run, fit

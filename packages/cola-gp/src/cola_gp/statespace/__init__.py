@@ -10,7 +10,7 @@
     >>> ss.kalman_smoother(model, y).mean.shape
     (4, 2)
     >>> round(float(ss.log_likelihood(model, y)), 3)
-    -4.867
+    -4.876
 
 The functions are pure; models and answers are pytrees.  :class:`LinearGaussian` states the conventions.
 """

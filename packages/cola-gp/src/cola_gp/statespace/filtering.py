@@ -92,18 +92,14 @@ def compiled(fn: Any, problem: Problem, form: str, method: str) -> Any:
     form, method = chosen(problem, form, method)
     be = problem.backend
     try:
-        with np.errstate(
-            divide="ignore", invalid="ignore", over="ignore"
-        ):  # shows in the value, looked at below
+        # what goes wrong shows in the value, which is looked at below
+        with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
             answer = be.jit(fn, static=("form", "method"))(problem.arrays, form=form, method=method)
         value = getattr(answer, "log_likelihood", answer)
         if not be.is_concrete(value) or be.all_finite(value):
             return answer
         why = "the likelihood is not a number"
-    except (
-        np.linalg.LinAlgError,
-        RuntimeError,
-    ) as error:  # PyTorch's error of a singular matrix is the latter
+    except (np.linalg.LinAlgError, RuntimeError) as error:  # the latter is PyTorch's of a singular matrix
         if isinstance(error, RuntimeError) and "singular" not in str(error):
             raise
         why = str(error)
