@@ -118,3 +118,16 @@ def test_gradient_of_the_dense_path_is_that_of_finite_differences():
     step = 1e-5 * np.random.default_rng(5).normal(size=6)
     change = gp.marginal_likelihood(model(t + step), data) - gp.marginal_likelihood(model(t - step), data)
     np.testing.assert_allclose(change / 2, flat @ step, rtol=1e-5)
+
+
+def test_variance_of_many_points_in_blocks_and_of_none(monkeypatch):
+    from cola_gp.inference import dense
+
+    rng = np.random.default_rng(6)
+    X, Z = rng.uniform(size=(30, 2)), rng.uniform(size=(17, 2))
+    posterior = gp.Posterior(gp.GP(1.3 * gp.RBF(0.4), noise=0.1), gp.Data(X, np.sin(X[:, 0])))
+    whole = posterior.variance(Z)
+    monkeypatch.setattr(dense, "VARIANCE_BYTES", 8 * 30 * 4)
+    np.testing.assert_allclose(posterior.variance(Z), whole, rtol=1e-12)
+    np.testing.assert_allclose(whole, np.diag(posterior.covariance(Z)), rtol=1e-10)
+    assert posterior.variance(Z[:0]).shape == posterior.mean(Z[:0]).shape == (0,)

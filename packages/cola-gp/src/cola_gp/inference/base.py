@@ -91,10 +91,10 @@ def observed_like(data: Data) -> Array:
     return data.y
 
 
-def blocks(m: int, n: int) -> list[slice]:
+def blocks(m: int, n: int, memory: int = CHUNK_BYTES) -> list[slice]:
     """Slices of ``m`` test points whose covariance with ``n`` points stays within the working memory."""
-    size = max(1, CHUNK_BYTES // (8 * max(1, n)))
-    return [slice(start, min(start + size, m)) for start in range(0, m, size)]
+    size = max(1, memory // (8 * max(1, n)))
+    return [slice(start, min(start + size, m)) for start in range(0, max(m, 1), size)]
 
 
 def jittered_cholesky(A: Array) -> tuple[Array, float]:
