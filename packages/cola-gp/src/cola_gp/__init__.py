@@ -24,6 +24,7 @@ from .fitting import FitResult, Run, fit
 from .inducing_points import select_inducing
 from .inference import (
     DenseInference,
+    InducingInference,
     Inference,
     IterativeInference,
     KroneckerInference,
@@ -39,6 +40,7 @@ from .kernels import (
     Constant,
     Coregion,
     Cosine,
+    Inducing,
     Kernel,
     Linear,
     Matern12,
@@ -98,6 +100,8 @@ __all__ = [
     "HalfCauchy",
     "HalfNormal",
     "InverseGamma",
+    "Inducing",
+    "InducingInference",
     "Inference",
     "IterativeInference",
     "Kernel",

@@ -23,10 +23,12 @@ def marginal_likelihood(model: GP, data: Data, alg: Any = Auto()) -> Array:
     The covariance is an operator and the core's ``inv_quad_logdet`` decides how: Cholesky for a stored
     matrix, factor by factor for a grid, Woodbury for a kernel of finite rank, iterations for one too large
     to store. Differentiable in torch and JAX with respect to the model's leaves; for NumPy use
-    :func:`value_and_gradient`.
+    :func:`value_and_gradient`.  With :class:`~cola_gp.Inducing` points it is their lower bound.
     """
-    prior = represent(CovarianceOperator(model.kernel, data.X), Problem(model, data), alg).operator
-    K = prior + model.noise.operator(observed_like(data))
+    found = represent(CovarianceOperator(model.kernel, data.X), Problem(model, data), alg)
+    if found.bound:
+        return condition(model, data, alg).log_marginal_likelihood()
+    K = found.operator + model.noise.operator(observed_like(data))
     residual = data.y - model.mean(as_points(data.X))
     try:
         quadratic, log_det = inv_quad_logdet(K, residual)

@@ -18,6 +18,7 @@ from ..data import Data, as_points
 from .base import Conditioned
 from .dense import DenseInference
 from .grid import KroneckerInference
+from .inducing import InducingCovariance, InducingInference
 from .lazy import IterativeInference
 from .lowrank import LowRankInference
 from .questions import CONDITION, Inference, Problem, Representation, condition, represent
@@ -40,6 +41,8 @@ def explain(model: Any, data: Any, alg: Any = Auto()) -> Plan:
 __all__ = [
     "Conditioned",
     "DenseInference",
+    "InducingCovariance",
+    "InducingInference",
     "Inference",
     "IterativeInference",
     "KroneckerInference",

@@ -42,6 +42,8 @@ class Conditioned:
     rcond: float = 1.0
     method: str = ""
     info: Any = None
+    # Variance of an observation predicted from all others beyond 1 / diag(K^{-1}); zero where K is exact.
+    left_out_variance: Any = 0.0
 
     def log_marginal_likelihood(self) -> Array:
         """Log density of the targets, a 0-d array."""

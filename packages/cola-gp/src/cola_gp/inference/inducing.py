@@ -18,14 +18,126 @@ B^{-1})``, in the diagonal of the exact kernel ``-1 / (2 D)`` and in the noise `
 
 from __future__ import annotations
 
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+from cola_core import PSD, ops
+from cola_core.cost import Cost
+from cola_core.operators import LinearOperator, operator, static
+from cola_core.plugins import RuleBook
 
 from ..arrays import backend_for
-from ..data import Data, as_points
+from ..covariance import CovarianceOperator
+from ..data import as_points
 from ..kernels.base import Array
 from ..kernels.derivatives import diagonal_gradient
 from ..kernels.inducing import Inducing
 from .base import LOG_2PI, Conditioned, blocks, jittered_cholesky, reciprocal_condition
+from .lowrank import low_rank_cost
+from .questions import CONDITION, REPRESENT, Inference, Problem, Representation
+
+RULES = RuleBook()
+
+
+@operator
+class InducingCovariance(LinearOperator):
+    """What inducing points see of a covariance: ``U U^T``, and for fitc ``U U^T + diag(t)``.
+
+    U: ``(n, m)``; unexplained: ``t (n,)``, the diagonal of the exact covariance minus that of ``U U^T``;
+    method: of the kernel.  A sum with another operator is one of its parts, which the core knows how to
+    solve with.
+    """
+
+    U: Array
+    unexplained: Array
+    method: str = static(default="vfe")
+
+    def _shape(self) -> tuple[int, ...]:
+        return (self.U.shape[-2], self.U.shape[-2])
+
+    def _properties(self) -> frozenset[Any]:
+        return frozenset({PSD})
+
+    def parts(self) -> LinearOperator:
+        """The same matrix of the core's classes."""
+        Q = PSD(ops.LowRank(self.U))
+        return Q if self.method == "vfe" else PSD(Q + PSD(ops.Diagonal(self.unexplained)))
+
+    def __add__(self, other: Any) -> Any:
+        return self.parts() + other
+
+    def __radd__(self, other: Any) -> Any:
+        return other + self.parts()
+
+    def _matmat(self, X: Array) -> Array:
+        matmul = backend_for(self.U).matmul
+        out = matmul(self.U, matmul(self.U.T, X))
+        return out if self.method == "vfe" else out + self.unexplained[:, None] * X
+
+    _rmatmat = _matmat
+
+    def _adjoint(self) -> LinearOperator:
+        return self
+
+    def _transpose(self) -> LinearOperator:
+        return self
+
+    def diagonal(self) -> Array:
+        """The diagonal, O(n m)."""
+        out = self.xp.sum(self.U * self.U, axis=1)
+        return out if self.method == "vfe" else out + self.unexplained
+
+
+def _outermost(K: Any, problem: Any, *, alg: Any) -> bool | str:
+    return True if isinstance(K.kernel, Inducing) else "the kernel is not Inducing(kernel, points)"
+
+
+def _cost(K: Any, problem: Any, *, alg: Any) -> Cost:
+    return low_rank_cost(K.shape[0], K.kernel.inducing.shape[0], K.itemsize)
+
+
+@RULES.rule(
+    REPRESENT,
+    (CovarianceOperator,),
+    id="represent/inducing",
+    source="Titsias 2009; Snelson & Ghahramani 2006",
+    when=_outermost,
+    cost=_cost,
+    precedence=1,  # asked for by the model: never the exact covariance instead, even where that is cheaper
+)
+def represent_inducing(K: Any, problem: Any, *, alg: Any) -> Representation:
+    """A covariance as its inducing points see it; cotangent: a pair, ``G (n, m)`` for U and ``(n,)`` for the
+    diagonal of the exact covariance."""
+    kernel, X = K.kernel, as_points(K.X1)
+    U, pull_features = kernel.factor(X).evaluate(X)
+    xp = K.xp
+    left = kernel.cross_diag(X) - xp.sum(U * U, axis=1)
+    unexplained = xp.where(left > 0, left, xp.zeros_like(left))
+
+    def pull(cotangent: tuple[Array, Array]) -> tuple[Array, ...]:
+        G, by_diagonal = cotangent
+        own = pull_features(G, kernel.fixed)
+        exact = diagonal_gradient(kernel, X, by_diagonal)
+        return tuple(a + b for a, b in zip(own, exact, strict=True))
+
+    return Representation(InducingCovariance(U, unexplained, kernel.method), pull, kernel.method == "vfe")
+
+
+@dataclass(frozen=True)
+class InducingInference(Inference):
+    """Inference through the inducing values; see the module."""
+
+    prior: ClassVar[type] = InducingCovariance
+    represents: ClassVar[str] = "gp:represent/inducing"
+
+    def cost(self, question: str, A: Any, *operands: Any) -> Cost:
+        return low_rank_cost(A.shape[0], A.U.shape[-1], A.itemsize)
+
+    def condition(self, prior: Any, noise: Any, problem: Problem) -> Conditioned:
+        return InducingConditioned(prior, noise, problem)
+
+
+RULES.algorithm(CONDITION, InducingInference, name="inducing")
 
 
 class InducingConditioned(Conditioned):
@@ -35,21 +147,21 @@ class InducingConditioned(Conditioned):
     (relative, of the inducing points), ``log_det`` of the approximate covariance.
     """
 
-    def __init__(self, model: Any, data: Data):
-        kernel = model.kernel
-        self.model, self.data = model, data
-        self.bound = kernel.method == "vfe"
+    def __init__(self, prior: Any, noise: Any, problem: Problem):
+        self.model, self.data = model, data = problem.model, problem.data
+        self._pull = problem.pull
+        self.bound = prior.method == "vfe"
         self.method = "inducing points (VFE bound)" if self.bound else "inducing points (FITC)"
         self.points = as_points(data.X)
         self.backend = backend_for(data.y)
         xp = self.backend.xp
         self.residual = data.y - model.mean(self.points)
-        self.factor = kernel.factor(self.points)
+        self.factor = model.kernel.factor(self.points)
         self.nugget = self.factor.relative
-        self.U, self._pull_features = self.factor.evaluate(self.points)
+        self.U, self.unexplained = prior.U, prior.unexplained
         self.noise = model.noise.variances(data.y)
-        left = kernel.cross_diag(self.points) - xp.sum(self.U * self.U, axis=1)
-        self.unexplained = xp.where(left > 0, left, xp.zeros_like(left))
+        if self.bound:  # of an observation left out, which fitc has in its covariance
+            self.left_out_variance = self.unexplained
         self.diagonal = self.noise if self.bound else self.noise + self.unexplained
         # Everything is scaled by the noise: B has eigenvalues above one, whatever the scale of the data.
         root = xp.sqrt(self.diagonal)
@@ -71,21 +183,29 @@ class InducingConditioned(Conditioned):
         value = -0.5 * (self.quadratic + self.log_det + self.data.n * LOG_2PI)
         return value - self.trace_term if self.bound else value
 
-    def upper_bound(self) -> Array:
-        """An upper bound of the exact log marginal likelihood (Titsias 2014): ``K <= Q + tr(K - Q) I``,
-        and ``log det`` grows with K. O(n m^2)."""
+    def _log_density(self, noise: Array) -> tuple[Array, Array]:
+        """Quadratic form and log determinant of ``Q + diag(noise)``."""
         xp, backend = self.backend.xp, self.backend
-        noise = self.noise + xp.sum(self.unexplained)
         root = xp.sqrt(noise)
         scaled, r = self.U / root[:, None], self.residual / root
         eye = backend.eye(self.U.shape[1], self.U.dtype, backend.device(self.U))
-        half = backend.solve_triangular(
-            jittered_cholesky(eye + scaled.T @ scaled)[0], (scaled.T @ r)[:, None]
-        )
-        quadratic = xp.sum(r * r) - xp.sum(half * half)
-        plain = self.U / xp.sqrt(self.noise)[:, None]
-        L = self.LB if self.bound else jittered_cholesky(eye + plain.T @ plain)[0]
-        log_det = xp.sum(xp.log(self.noise)) + 2.0 * xp.sum(xp.log(xp.linalg.diagonal(L)))
+        L = jittered_cholesky(eye + scaled.T @ scaled)[0]
+        half = backend.solve_triangular(L, (scaled.T @ r)[:, None])
+        log_det = xp.sum(xp.log(noise)) + 2.0 * xp.sum(xp.log(xp.linalg.diagonal(L)))
+        return xp.sum(r * r) - xp.sum(half * half), log_det
+
+    def lower_bound(self) -> Array:
+        """Titsias' (2009) lower bound of the exact log marginal likelihood, for both methods."""
+        if self.bound:
+            return self.log_marginal_likelihood()
+        quadratic, log_det = self._log_density(self.noise)
+        return -0.5 * (quadratic + log_det + self.data.n * LOG_2PI) - self.trace_term
+
+    def upper_bound(self) -> Array:
+        """An upper bound of the exact log marginal likelihood (Titsias 2014): ``K <= Q + tr(K - Q) I`` for the
+        quadratic form, and ``log det`` grows with the covariance.  O(n m^2)."""
+        quadratic, _ = self._log_density(self.noise + self.backend.xp.sum(self.unexplained))
+        _, log_det = self._log_density(self.noise)
         return -0.5 * (quadratic + log_det + self.data.n * LOG_2PI)
 
     def _solved_features(self) -> Array:
@@ -104,10 +224,7 @@ class InducingConditioned(Conditioned):
             by_diagonal = noise = slope
         # t = diag(k) - sum U^2, by row
         G = G - 2.0 * by_diagonal[:, None] * self.U
-        kernel = self.model.kernel
-        own = self._pull_features(G, kernel.fixed)
-        exact = diagonal_gradient(kernel, self.points, by_diagonal)
-        return tuple(a + b for a, b in zip(own, exact, strict=True)), noise
+        return self._pull((G, by_diagonal)), noise
 
     def _inverse_diagonal(self, SU: Array) -> Array:
         return (1.0 - self.backend.xp.sum(SU * self.U, axis=1)) / self.diagonal
@@ -137,8 +254,3 @@ class InducingConditioned(Conditioned):
         u = self.features(X)
         v = self.backend.solve_triangular(self.LB, u.T)
         return u @ u.T - v.T @ v
-
-
-def outermost(kernel: Any) -> bool | str:
-    """True if the kernel of a model is to be seen through inducing points, or the reason why not."""
-    return True if isinstance(kernel, Inducing) else "the kernel is not Inducing(kernel, points)"

@@ -37,11 +37,13 @@ class Representation(NamedTuple):
     operator: the same matrix, exactly or to the accuracy that the kernel itself states.  pull: maps the
     derivative of a number with respect to the operator (a *cotangent*, whose form belongs to the operator's
     class and is documented where that class is conditioned) to its derivatives with respect to the kernel's
-    leaves, in leaf order.
+    leaves, in leaf order.  bound: whether the likelihood that follows is not that of the operator but a bound of the
+    exact one (inducing points), so that only :func:`condition` knows it.
     """
 
     operator: LinearOperator
     pull: Callable[[Any], tuple[Any, ...]]
+    bound: bool = False
 
 
 @dataclass(frozen=True, eq=False)
