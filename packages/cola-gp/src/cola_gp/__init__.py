@@ -18,6 +18,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from . import estimators, statespace
+from .approximation import ApproximationReport, approximation_report
 from .covariance import CovarianceOperator
 from .data import Data, Grid, GridSubset, Regular, Scaling
 from .fitting import FitResult, Run, fit
@@ -83,6 +84,7 @@ __all__ = [
     "GP",
     "RBF",
     "ActiveDims",
+    "ApproximationReport",
     "Constant",
     "ConstantMean",
     "Coregion",
@@ -135,6 +137,7 @@ __all__ = [
     "Sum",
     "White",
     "ZeroMean",
+    "approximation_report",
     "condition",
     "drop_missing",
     "explain",

@@ -1,9 +1,9 @@
 """How far an approximate model is from the exact one: inducing points, Nystrom and random Fourier features.
 
-For inducing points the exact log marginal likelihood lies between two numbers that cost O(n m^2): Titsias' (2009)
-lower bound and his upper one (2014; Burt, Rasmussen & van der Wilk 2020, lemma 2). Their difference bounds the
-Kullback-Leibler divergence of the approximate posterior from the exact one, too. Where n allows the exact value is
-computed as well.
+For inducing points the exact log marginal likelihood lies between two numbers that cost O(n m^2):
+Titsias' (2009) lower bound and his upper one (2014; Burt, Rasmussen & van der Wilk 2020, lemma 2). Their
+difference bounds the Kullback-Leibler divergence of the approximate posterior from the exact one, too.
+Where n allows the exact value is computed as well.
 """
 
 from __future__ import annotations
@@ -30,12 +30,13 @@ PAIRS = 4096  # sampled entries of the covariance
 class ApproximationReport:
     """What :func:`approximation_report` found.
 
-    method: how inference is done; n, rank: observations and columns of the approximation.  log_likelihood: of the
-    approximate model (for "vfe" a lower bound).  lower, upper: bounds of the exact log marginal likelihood, None
-    where none are known.  exact: the exact one, None where n is above the limit.  residual_trace: ``tr(K - Q)``;
-    relative_residual: divided by ``tr K``; max_residual: the largest variance left at an observation.
-    entry_error, worst_entry: root mean square and largest error of sampled entries of the covariance, divided by
-    the mean variance.  nugget: relative, of the inducing points.
+    method: how inference is done; n, rank: observations and columns of the approximation. log_likelihood:
+    of the approximate model (for "vfe" a lower bound). lower, upper: bounds of the exact log marginal
+    likelihood, None where none are known. exact: the exact one, None where n is above the limit.
+    residual_trace: ``tr(K - Q)``; relative_residual: divided by ``tr K``; max_residual: the largest
+    variance left at an observation. entry_error, worst_entry: root mean square and largest error of
+    sampled entries of the covariance, divided by the mean variance. nugget: relative, of the inducing
+    points.
     """
 
     method: str
@@ -54,9 +55,10 @@ class ApproximationReport:
 
     @property
     def gap(self) -> float | None:
-        """The exact log marginal likelihood minus that of the approximation: the difference itself where the exact
-        value is known, else its bound, None where neither is known.  For "vfe" this is (or bounds) the
-        Kullback-Leibler divergence of the approximate posterior from the exact one, and never negative."""
+        """The exact log marginal likelihood minus that of the approximation: the difference itself where
+        the exact value is known, else its bound, None where neither is known. For "vfe" this is (or
+        bounds) the Kullback-Leibler divergence of the approximate posterior from the exact one, and never
+        negative."""
         if self.exact is not None:
             return self.exact - self.log_likelihood
         return None if self.upper is None or self.lower is None else self.upper - self.lower
@@ -74,7 +76,7 @@ class ApproximationReport:
         if self.lower is not None and self.upper is not None:
             lines.append(f"exact log likelihood between {self.lower:.8g} and {self.upper:.8g}")
         if self.exact is not None:
-            lines.append(f"exact log likelihood {self.exact:.8g}: {self.gap:.3g} above that of the approximation")
+            lines.append(f"exact log likelihood {self.exact:.8g}: {self.gap:.3g} above the approximation")
         if self.nugget is not None:
             lines.append(f"nugget of the inducing points {self.nugget:.1g}, relative to the variance")
         return "\n".join(lines)
@@ -100,14 +102,14 @@ def approximation_report(
 ) -> ApproximationReport:
     """How well the approximate kernels in ``model`` do on ``data``.
 
-    exact_limit: up to this many observations the exact likelihood is computed, by a dense factorisation. key: of the
-    sampled entries.  Raises ValueError if nothing in the model is an approximation.
+    exact_limit: up to this many observations the exact likelihood is computed, by a dense factorisation.
+    key: of the sampled entries. Raises ValueError if nothing in the model is an approximation.
     """
     kernel = model.kernel
     if not any(contains(kernel, kind) for kind in APPROXIMATE):
         raise ValueError(
-            "approximation_report: the model's kernel has no Inducing, Nystrom or RandomFourier part, so there "
-            "is nothing to report."
+            "approximation_report: the kernel has no Inducing, Nystrom or RandomFourier part, so there is "
+            "nothing to report."
         )
     X = as_points(data.X)
     exact = exact_kernel(kernel)

@@ -15,7 +15,8 @@ from cola_core.testing import Capabilities, Case, closed, data
 
 from .covariance import CovarianceOperator
 from .data import Data, Grid
-from .kernels import RBF, Constant, Linear, Matern32, White
+from .inference.inducing import InducingCovariance
+from .kernels import RBF, Constant, Inducing, Linear, Matern32, White
 from .likelihood import marginal_likelihood, value_and_gradient
 from .model import GP
 from .posterior import Posterior
@@ -71,6 +72,16 @@ def _linear(backend: Any, dtype: str, seed: int) -> CovarianceOperator:
 def _linear_reference(dtype: str, seed: int) -> np.ndarray:
     X, Z = _points(dtype, seed, 5).astype(float), _points(dtype, seed + 1, 5).astype(float)
     return (X * [0.5, 2.0]) @ Z.T + 0.3
+
+
+def _inducing(backend: Any, dtype: str, seed: int) -> InducingCovariance:
+    U = backend.asarray(data.normal(seed, (6, 2), dtype))
+    return InducingCovariance(U, backend.asarray(data.normal(seed + 1, (6,), dtype) ** 2), "fitc")
+
+
+def _inducing_reference(dtype: str, seed: int) -> np.ndarray:
+    U = data.normal(seed, (6, 2), dtype).astype(float)
+    return U @ U.T + np.diag(data.normal(seed + 1, (6,), dtype).astype(float) ** 2)
 
 
 # -- values -----------------------------------------------------------------------------------------
@@ -141,11 +152,22 @@ def _mean_and_variance(backend: Any) -> tuple[Any, Any]:
     return np.stack([backend.to_numpy(g) for g in got]), np.stack(want)
 
 
+def _inducing_bound(backend: Any) -> tuple[Any, Any]:
+    """Titsias (2009), eq. 9, with the n x n matrices written out."""
+    model, observed, X, y, _ = _regression(backend)
+    Z = X[:4]
+    sparse = GP(Inducing(model.kernel, Z, nugget=0.0), noise=0.1)
+    Q = _rbf(X, Z) @ np.linalg.solve(_rbf(Z, Z), _rbf(Z, X))
+    want = _log_density(Q + 0.1 * np.eye(9), y) - 0.5 * np.trace(_rbf(X, X) - Q) / 0.1
+    return backend.to_numpy(marginal_likelihood(sparse, observed)), want
+
+
 VALUES: dict[str, Callable[..., Any]] = {
     "log marginal likelihood": _likelihood,
     "log marginal likelihood, low rank": _likelihood_low_rank,
     "log marginal likelihood, grid": _likelihood_grid,
     "gradient": _gradient,
+    "lower bound from inducing points": _inducing_bound,
     "predictive mean and variance": _mean_and_variance,
 }
 
@@ -165,6 +187,7 @@ def cases() -> list[Case]:
             reference=_rectangular_reference,
             capabilities=REAL,
         ),
+        Case("inducing-covariance", factory=_inducing, reference=_inducing_reference, capabilities=REAL),
         Case("covariance-cross", factory=_linear, reference=_linear_reference, capabilities=REAL),
         Case("diag-covariance", kind="rule", rule="gp:diag/covariance", **symmetric),
         Case("trace-covariance", kind="rule", rule="gp:trace/covariance", **symmetric),

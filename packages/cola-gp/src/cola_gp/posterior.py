@@ -139,8 +139,10 @@ class Posterior:
 
     def leave_one_out(self) -> LeaveOneOut:
         """Prediction of every training target from the others, in closed form and without refitting."""
-        variance = 1.0 / self._conditioned.inverse_diagonal()
-        error = self._conditioned.alpha * variance
+        conditioned = self._conditioned
+        plain = 1.0 / conditioned.inverse_diagonal()
+        error = conditioned.alpha * plain
+        variance = plain + conditioned.left_out_variance
         return LeaveOneOut(self.data.y - error, variance, _log_normal(self._backend.xp, error, variance))
 
 

@@ -202,8 +202,8 @@ class InducingConditioned(Conditioned):
         return -0.5 * (quadratic + log_det + self.data.n * LOG_2PI) - self.trace_term
 
     def upper_bound(self) -> Array:
-        """An upper bound of the exact log marginal likelihood (Titsias 2014): ``K <= Q + tr(K - Q) I`` for the
-        quadratic form, and ``log det`` grows with the covariance.  O(n m^2)."""
+        """An upper bound of the exact log marginal likelihood (Titsias 2014): ``K <= Q + tr(K - Q) I``
+        for the quadratic form, and ``log det`` grows with the covariance. O(n m^2)."""
         quadratic, _ = self._log_density(self.noise + self.backend.xp.sum(self.unexplained))
         _, log_det = self._log_density(self.noise)
         return -0.5 * (quadratic + log_det + self.data.n * LOG_2PI)

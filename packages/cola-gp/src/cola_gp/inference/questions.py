@@ -37,8 +37,8 @@ class Representation(NamedTuple):
     operator: the same matrix, exactly or to the accuracy that the kernel itself states.  pull: maps the
     derivative of a number with respect to the operator (a *cotangent*, whose form belongs to the operator's
     class and is documented where that class is conditioned) to its derivatives with respect to the kernel's
-    leaves, in leaf order.  bound: whether the likelihood that follows is not that of the operator but a bound of the
-    exact one (inducing points), so that only :func:`condition` knows it.
+    leaves, in leaf order.  bound: whether the likelihood that follows is not that of the operator but a bound
+    of the exact one (inducing points), so that only :func:`condition` knows it.
     """
 
     operator: LinearOperator
@@ -84,6 +84,14 @@ class Inference(Algorithm):
 def memory_budget(alg: Any) -> float:
     """Bytes that may be held: those of ``Auto(memory=...)``, else the core's default."""
     return (alg if isinstance(alg, Auto) else Auto()).memory_budget
+
+
+def form_of(alg: Any) -> Any:
+    """How to choose the form of the prior for an answer by ``alg``: the one an :class:`Inference` is for."""
+    if isinstance(alg, Auto):
+        return alg
+    form = getattr(alg, "represents", "")
+    return Auto(rules=(form,) if form else ())
 
 
 def _represented(A: Any, problem: Any) -> Any:
@@ -148,9 +156,5 @@ def _not_yet(K: Any, noise: Any, problem: Problem, *, alg: Any) -> bool | str:
 )
 def condition_represent(K: Any, noise: Any, problem: Problem, *, alg: Any) -> Any:
     """The prior in the form its structure allows, then the algorithm for that form."""
-    if not isinstance(alg, Auto):
-        form = getattr(alg, "represents", "")
-        found = ask(REPRESENT, (K, problem), Auto(rules=(form,) if form else ()))
-    else:
-        found = ask(REPRESENT, (K, problem), alg)
+    found = ask(REPRESENT, (K, problem), form_of(alg))
     return ask(CONDITION, (found.operator, noise, Problem(problem.model, problem.data, found.pull)), alg)
