@@ -331,3 +331,20 @@ def test_a_kernel_across_groups_is_refused():
     assert ActiveDims(RBF(0.8), (0, 3, 1)).axis_factors((3, 1)) is None
     kernel = Matern32(0.8)
     assert kernel.axis_factors((3,)) == (kernel,) and kernel.axis_factors(1) == (kernel,)
+
+
+@pytest.mark.parametrize("cls", [Matern12, Matern32, Matern52])
+def test_jax_compiled_with_the_pullback_has_ones_on_the_diagonal(cls, rng):
+    # XLA computes the distances twice there, and a point's distance to itself may then be zero in one copy
+    # and of the size of rounding in the other
+    jax = pytest.importorskip("jax", reason="jax is not installed")
+    kernel, X = cls([0.5, 0.8]), rng.normal(size=(6, 2))
+    with jax.enable_x64(True):
+
+        def both(X, W):
+            value, pull = kernel.evaluate(X)
+            return value, pull(W)
+
+        value, gradient = jax.jit(both)(jax.numpy.asarray(X), jax.numpy.ones((6, 6)))
+        np.testing.assert_allclose(np.asarray(value), kernel(X), rtol=1e-12)
+        np.testing.assert_allclose(np.asarray(gradient[0]), both(X, np.ones((6, 6)))[1][0], rtol=1e-10)

@@ -9,7 +9,15 @@ from cola_core.linalg import cholesky, diag, trace
 from cola_core.plugins import RuleBook
 
 from .covariance import CovarianceOperator
-from .inference import dense, grid, inducing, lazy, lowrank, questions
+from .inference import (
+    dense,
+    grid,
+    inducing,
+    lazy,
+    lowrank,
+    questions,
+    toeplitz,
+)
 from .inference.questions import memory_budget
 
 RULES = RuleBook()
@@ -52,5 +60,14 @@ def cholesky_covariance(A: Any, *, alg: Any) -> Any:
 
 def register(registrar: Any) -> None:
     """Add the rules of this package to the core's registry."""
-    for book in (RULES, questions.RULES, dense.RULES, grid.RULES, lowrank.RULES, inducing.RULES, lazy.RULES):
+    for book in (
+        RULES,
+        questions.RULES,
+        dense.RULES,
+        grid.RULES,
+        toeplitz.RULES,
+        lowrank.RULES,
+        inducing.RULES,
+        lazy.RULES,
+    ):
         registrar.include(book)

@@ -22,6 +22,7 @@ from .inducing import InducingCovariance, InducingInference
 from .lazy import IterativeInference
 from .lowrank import LowRankInference
 from .questions import CONDITION, Inference, Problem, Representation, condition, represent
+from .toeplitz import ToeplitzInference
 
 
 def explain(model: Any, data: Any, alg: Any = Auto()) -> Plan:
@@ -49,6 +50,7 @@ __all__ = [
     "LowRankInference",
     "Problem",
     "Representation",
+    "ToeplitzInference",
     "condition",
     "explain",
     "represent",

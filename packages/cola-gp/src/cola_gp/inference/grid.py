@@ -18,11 +18,14 @@ from cola_core.plugins import RuleBook
 
 from ..arrays import backend_for
 from ..covariance import CovarianceOperator
-from ..data import Grid
+from ..data import as_points
+from ..grids import Grid, Regular
 from ..kernels.base import Array
 from ..noise import GaussianNoise
 from .base import Conditioned, blocks
 from .questions import CONDITION, REPRESENT, Inference, Problem, Representation
+from .tensors import apply, contract, diagonal_sums, factor_eigh, khatri_rao, outer, unfold
+from .toeplitz import regular_column
 
 RULES = RuleBook()
 
@@ -38,16 +41,42 @@ def grid_cost(sizes: tuple[int, ...], itemsize: int) -> Cost:
     )
 
 
-def _separable(K: Any, problem: Any, *, alg: Any) -> bool | str:
+def separable(kernel: Any, grid: Any) -> bool | str:
+    """Whether ``kernel`` is a product over the axes of ``grid``, or why not."""
+    if kernel.axis_factors(grid.widths) is None:
+        return "the kernel is not a product over the axes"
+    return True
+
+
+def axis_forms(kernel: Any, grid: Grid) -> list[Representation]:
+    """One PSD operator per axis for a separable kernel: Toeplitz where the axis is equally spaced and the
+    factor stationary (cotangent: ``w (n_i,)`` of its first column), else a stored matrix (``W (n_i, n_i)``).
+    """
+    forms = []
+    factors = kernel.axis_factors(grid.widths)
+    for factor, axis, places in zip(factors, grid.axes, grid.axis_points(), strict=True):
+        if isinstance(axis, Regular) and axis.count > 1 and factor.stationary:
+            column, pull = regular_column(factor, axis)
+            forms.append(Representation(PSD(ops.Toeplitz(column)), pull))
+        else:
+            K, pull = factor.evaluate(places)
+            forms.append(Representation(PSD(ops.Dense(K)), pull))
+    return forms
+
+
+def axis_cotangent(operator: Any, W: Array) -> Array:
+    """The matrix cotangent ``W`` of a factor in the form that its class expects."""
+    return diagonal_sums(W) if isinstance(operator, ops.Toeplitz) else W
+
+
+def _applies(K: Any, problem: Any, *, alg: Any) -> bool | str:
     if not isinstance(K.X1, Grid):
         return "the inputs are not a Grid"
     if len(K.X1.axes) < 2:
         return "the grid has one axis only"
-    if K.kernel.axis_factors(K.X1.widths) is None:
-        return "the kernel is not a product over the axes"
     if problem is not None and not isinstance(problem.model.noise, GaussianNoise):
         return f"{type(problem.model.noise).__name__} is not one common noise variance"
-    return True
+    return separable(K.kernel, K.X1)
 
 
 def _cost(K: Any, problem: Any, *, alg: Any) -> Cost:
@@ -59,21 +88,20 @@ def _cost(K: Any, problem: Any, *, alg: Any) -> Cost:
     (CovarianceOperator,),
     id="represent/kronecker",
     source="Saatci 2011, sec. 5.2",
-    when=_separable,
+    when=_applies,
     cost=_cost,
 )
 def represent_kronecker(K: Any, problem: Any, *, alg: Any) -> Representation:
-    """A product kernel on a grid, as the Kronecker product of one matrix per axis; cotangent: one ``W_i (n_i,
-    n_i)`` per factor."""
-    kernel, grid = K.kernel, K.X1
-    factors = kernel.axis_factors(grid.widths)
-    parts = [factor.evaluate(places) for factor, places in zip(factors, grid.axis_points(), strict=True)]
+    """A product kernel on a grid, as the Kronecker product of one operator per axis; cotangent: one per
+    factor, ``W_i (n_i, n_i)`` for a stored matrix, ``w_i (n_i,)`` of the first column for Toeplitz."""
+    kernel, widths = K.kernel, K.X1.widths
+    forms = axis_forms(kernel, K.X1)
 
     def pull(cotangent: Any) -> tuple[Array, ...]:
-        gradients = tuple(back(W) for (_, back), W in zip(parts, cotangent, strict=True))
-        return kernel.join_axis_gradients(gradients, grid.widths)  # type: ignore[no-any-return]
+        gradients = tuple(form.pull(W) for form, W in zip(forms, cotangent, strict=True))
+        return kernel.join_axis_gradients(gradients, widths)  # type: ignore[no-any-return]
 
-    return Representation(PSD(ops.Kronecker(*(PSD(ops.Dense(K_i)) for K_i, _ in parts))), pull)
+    return Representation(PSD(ops.Kronecker(*(form.operator for form in forms))), pull)
 
 
 @dataclass(frozen=True)
@@ -112,88 +140,55 @@ class KroneckerConditioned(Conditioned):
         xp = self.backend.xp
         self.axes = grid.axis_points()
         self.factors = model.kernel.axis_factors(grid.widths)
-        self.matrices = [M.to_dense() for M in prior.Ms]
-        pairs = [self.backend.eigh(K) for K in self.matrices]
-        # A covariance has no negative eigenvalue: what eigh returns below zero is its rounding error.
-        self.values = [xp.where(w > 0, w, xp.zeros_like(w)) for w, _ in pairs]
+        self.operators = prior.Ms
+        pairs = [factor_eigh(M) for M in prior.Ms]
+        self.values = [w for w, _ in pairs]
         self.vectors = [Q for _, Q in pairs]
-        spectrum = self._outer(self.values) + model.noise.at_test_points(data.y)
+        spectrum = outer(self.values) + model.noise.at_test_points(data.y)
         if self.backend.is_concrete(spectrum) and not bool(xp.all(spectrum > 0)):
             raise NotPositiveDefiniteError(
                 "the covariance on the grid is singular; raise the noise variance."
             )
         self.inverse_spectrum = 1.0 / spectrum
-        self.residual = data.y - model.mean(grid.points())
-        rotated = self._apply([Q.T for Q in self.vectors], xp.reshape(self.residual, self.sizes))
-        self.grid_alpha = self._apply(self.vectors, self.inverse_spectrum * rotated)
+        self.residual = data.y - model.mean(as_points(grid))
+        rotated = apply([Q.T for Q in self.vectors], xp.reshape(self.residual, self.sizes))
+        self.rotated_alpha = self.inverse_spectrum * rotated
+        self.grid_alpha = apply(self.vectors, self.rotated_alpha)
         self.alpha = xp.reshape(self.grid_alpha, (-1,))
         self.log_det = xp.sum(xp.log(spectrum))
 
-    # -- arrays over the grid ---------------------------------------------------------------------------
-    def _outer(self, vectors: list[Array]) -> Array:
-        out = vectors[0]
-        for v in vectors[1:]:
-            out = out[..., None] * v
-        return out
-
-    def _along(self, M: Array, T: Array, axis: int) -> Array:
-        """Multiply grid axis ``axis`` of ``T`` by the matrix ``M``."""
-        xp = self.backend.xp
-        return xp.moveaxis(xp.tensordot(M, T, axes=((1,), (axis,))), 0, axis)
-
-    def _apply(self, matrices: list[Array], T: Array, skip: int = -1) -> Array:
-        for axis, M in enumerate(matrices):
-            if axis != skip:
-                T = self._along(M, T, axis)
-        return T
-
-    def _unfold(self, T: Array, axis: int) -> Array:
-        xp = self.backend.xp
-        return xp.reshape(xp.moveaxis(T, axis, 0), (self.sizes[axis], -1))
-
-    # -- the questions ----------------------------------------------------------------------------------
     def _covariance_gradient(self) -> tuple[tuple[Array, ...], Array]:
         xp = self.backend.xp
         gradients = []
-        for i, Q in enumerate(self.vectors):
-            # a^T (.. ⊗ dK_i ⊗ ..) a = sum(dK_i * (unfolded a) (the other factors applied to a)^T)
-            others = self._apply(self.matrices, self.grid_alpha, skip=i)
-            quadratic = self._unfold(self.grid_alpha, i) @ self._unfold(others, i).T
-            # tr(K^{-1} (.. ⊗ dK_i ⊗ ..)) = sum_k c_k (Q_i^T dK_i Q_i)_kk
-            ones = [xp.ones_like(w) if j == i else w for j, w in enumerate(self.values)]
-            c = xp.sum(self._unfold(self.inverse_spectrum * self._outer(ones), i), axis=1)
-            gradients.append(0.5 * (0.5 * (quadratic + quadratic.T) - (Q * c) @ Q.T))
-        return self._pull(tuple(gradients)), 0.5 * (self.alpha**2 - self.inverse_diagonal())
+        for i, (M, Q) in enumerate(zip(self.operators, self.vectors, strict=True)):
+            # With b = Q^T a on the grid, a^T (.. ⊗ dK_i ⊗ ..) a = sum(Q_i^T dK_i Q_i * B) where B is the
+            # product of b, unfolded, and of b times the other factors' eigenvalues; and
+            # tr(K^{-1} (.. ⊗ dK_i ⊗ ..)) = sum_k c_k (Q_i^T dK_i Q_i)_kk.
+            others = outer([xp.ones_like(w) if j == i else w for j, w in enumerate(self.values)])
+            quadratic = unfold(self.rotated_alpha, i) @ unfold(others * self.rotated_alpha, i).T
+            c = xp.sum(unfold(self.inverse_spectrum * others, i), axis=1)
+            inner = 0.5 * (quadratic - self.backend.matrix_diag(c))
+            gradients.append(axis_cotangent(M, Q @ inner @ Q.T))
+        # With one common variance only the sum of the diagonal counts, so its mean stands for every entry.
+        diagonal = 0.5 * (self.alpha**2 - xp.mean(self.inverse_spectrum))
+        return self._pull(tuple(gradients)), diagonal
 
     def inverse_diagonal(self) -> Array:
         xp = self.backend.xp
         squares = [Q * Q for Q in self.vectors]
-        return xp.reshape(self._apply(squares, self.inverse_spectrum), (-1,))
+        return xp.reshape(apply(squares, self.inverse_spectrum), (-1,))
 
     def _cross(self, X: Array) -> list[Array]:
-        """Covariances ``(n_i, m)`` of test points with the coordinates of every axis."""
+        """Covariances ``(n_i, m)`` of test points with the places on every axis."""
         return [
             factor(places, X[:, columns])
             for factor, places, columns in zip(self.factors, self.axes, self.data.X.columns, strict=True)
         ]
 
-    def _contract(self, T: Array, columns: list[Array]) -> Array:
-        """``sum_grid T[i, j, ..] columns[0][i, m] columns[1][j, m] ..`` for every m."""
-        xp = self.backend.xp
-        m = columns[0].shape[1]
-        out = xp.reshape(columns[0].T @ xp.reshape(T, (self.sizes[0], -1)), (m, *self.sizes[1:]))
-        for column in columns[1:]:
-            weights = xp.reshape(column.T, (m, column.shape[0], *([1] * (out.ndim - 2))))
-            out = xp.sum(out * weights, axis=1)
-        return out
-
     def latent_mean(self, X: Array) -> Array:
         xp = self.backend.xp
         return xp.concat(
-            [
-                self._contract(self.grid_alpha, self._cross(X[part]))
-                for part in blocks(X.shape[0], self.data.n)
-            ]
+            [contract(self.grid_alpha, self._cross(X[part])) for part in blocks(X.shape[0], self.data.n)]
         )
 
     def explained_variance(self, X: Array) -> Array:
@@ -201,14 +196,10 @@ class KroneckerConditioned(Conditioned):
         out = []
         for part in blocks(X.shape[0], self.data.n):
             columns = [(Q.T @ k) ** 2 for Q, k in zip(self.vectors, self._cross(X[part]), strict=True)]
-            out.append(self._contract(self.inverse_spectrum, columns))
+            out.append(contract(self.inverse_spectrum, columns))
         return xp.concat(out)
 
     def explained_covariance(self, X: Array) -> Array:
         xp = self.backend.xp
-        m = X.shape[0]
-        rotated = [Q.T @ k for Q, k in zip(self.vectors, self._cross(X), strict=True)]
-        full = rotated[0]
-        for column in rotated[1:]:
-            full = xp.reshape(full[:, None, :] * column[None, :, :], (-1, m))
+        full = khatri_rao([Q.T @ k for Q, k in zip(self.vectors, self._cross(X), strict=True)])
         return full.T @ (xp.reshape(self.inverse_spectrum, (-1, 1)) * full)

@@ -20,11 +20,13 @@ from .distances import overwritable, squared_distances
 
 
 def _root(xp: Any, s: Array) -> Array:
-    # The root has an infinite slope at zero; automatic differentiation needs both branches finite.
+    # The root has an infinite slope at zero; automatic differentiation needs both branches finite.  Their
+    # values are nearly equal too: a compiler may compute s twice, contracted differently, and so take one
+    # branch inside and the other outside (XLA on CPUs does, for the distance of a point to itself).
     if overwritable(s):  # not differentiated
         return xp.sqrt(s)
-    zero = s <= 0
-    return xp.where(zero, xp.zeros_like(s), xp.sqrt(xp.where(zero, xp.ones_like(s), s)))
+    zero, tiny = s <= 0, float(xp.finfo(s.dtype).eps) ** 2
+    return xp.where(zero, xp.zeros_like(s), xp.sqrt(xp.where(zero, tiny, s)))
 
 
 class Stationary(Kernel):

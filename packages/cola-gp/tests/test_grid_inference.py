@@ -1,0 +1,198 @@
+"""Inference on grids against the same model on the same points written out, by a dense factorisation."""
+
+import numpy as np
+import pytest
+
+import cola_core as cola
+import cola_gp as gp
+from cola_core import ops
+from cola_gp._struct import leaves, with_leaves
+from cola_gp.inference.tensors import apply, diagonal_sums, factor_eigh
+from cola_gp.inference.toeplitz import diagonal_of_inverse, diagonal_sums_of_inverse
+
+STATIONARY = 1.3 * gp.Matern32(0.2) + gp.RBF(0.05) * gp.Periodic(0.7, 0.3) + gp.White(0.03)
+
+
+def regular_case(rng, n):
+    axis = gp.Regular(-0.3, 0.05, n)
+    return gp.GP(STATIONARY, gp.ConstantMean(0.3), noise=0.02), gp.Data(gp.Grid(axis), rng.normal(size=n))
+
+
+def grid_case(rng, kind):
+    if kind == "space":
+        grid = gp.Grid(gp.Regular(0.0, 0.1, 7), gp.Regular(0.0, -0.2, 8))
+        kernel = 1.3 * gp.RBF([0.3, 0.5]) * gp.ActiveDims(gp.Matern32(0.4), 1)
+    elif kind == "tasks":
+        grid = gp.Grid(rng.normal(size=(6, 2)), np.arange(3.0))
+        kernel = gp.ActiveDims(gp.Matern52([0.5, 0.8]), (0, 1)) * gp.ActiveDims(gp.Coregion(3, rank=2), 2)
+    else:
+        grid = gp.Grid(gp.Regular(0.0, 0.1, 5), rng.normal(size=4), gp.Regular(1.0, 0.2, 3))
+        kernel = gp.Periodic(0.5, [0.3, 0.7, 2.0]) * gp.Constant(2.0)
+    return gp.GP(kernel, gp.ConstantMean(0.2), noise=0.2), gp.Data(grid, rng.normal(size=grid.shape[0]))
+
+
+def written_out(data):
+    return gp.Data(data.X.points(), data.y)
+
+
+def assert_same_inference(model, data, alg, rng, rtol=1e-8, atol=1e-10):
+    """Every answer of a structured inference, against the dense one."""
+    ours = gp.condition(model, data, alg)
+    dense = gp.condition(model, written_out(data), gp.DenseInference())
+
+    def same(a, b):
+        np.testing.assert_allclose(np.asarray(a), np.asarray(b), rtol=rtol, atol=atol)
+
+    same(ours.log_marginal_likelihood(), dense.log_marginal_likelihood())
+    same(ours.alpha, dense.alpha)
+    for a, b in zip(ours.gradient(), dense.gradient(), strict=True):
+        same(a, b)
+    same(ours.inverse_diagonal(), dense.inverse_diagonal())
+    Z = data.X.points()[rng.permutation(data.n)[:5]] + 0.0
+    if not isinstance(model.kernel, gp.Product):  # task numbers must stay task numbers
+        Z = Z + 0.03
+    for name in ("latent_mean", "latent_variance", "latent_covariance"):
+        same(getattr(ours, name)(Z), getattr(dense, name)(Z))
+    return ours
+
+
+@pytest.mark.parametrize("n", [1, 2, 3, 40])
+def test_toeplitz_is_dense_inference(n, rng):
+    model, data = regular_case(rng, n)
+    assert "Levinson" in assert_same_inference(model, data, gp.ToeplitzInference(), rng).method
+
+
+@pytest.mark.parametrize("n", [1, 2, 5, 12])
+def test_diagonals_of_the_inverse_of_toeplitz(n, rng):
+    column = 0.5 ** np.arange(n) + 0.2 * np.cos(np.arange(n)) + np.where(np.arange(n) == 0, 0.3, 0)
+    T = column[np.abs(np.subtract.outer(np.arange(n), np.arange(n)))]
+    inverse = np.linalg.inv(T)
+    expected = [np.trace(inverse, k) for k in range(n)]
+    np.testing.assert_allclose(diagonal_sums_of_inverse(inverse[:, 0]), expected, rtol=1e-9, atol=1e-12)
+    np.testing.assert_allclose(diagonal_of_inverse(inverse[:, 0]), np.diag(inverse), rtol=1e-9)
+    W = rng.normal(size=(n, n))
+    both = [np.trace(W, k) + (np.trace(W, -k) if k else 0) for k in range(n)]
+    np.testing.assert_allclose(diagonal_sums(W), both, rtol=1e-12, atol=1e-13)
+
+
+@pytest.mark.parametrize("n", [2, 3, 4, 5, 8, 9])
+def test_eigenpairs_of_a_toeplitz_factor(n):
+    T = cola.PSD(ops.Toeplitz(np.exp(-0.5 * (np.arange(n) / 2.0) ** 2)))
+    w, Q = factor_eigh(T)
+    np.testing.assert_allclose((Q * w) @ Q.T, T.to_dense(), atol=1e-13)
+    np.testing.assert_allclose(Q.T @ Q, np.eye(n), atol=1e-13)
+
+
+def test_apply_multiplies_axes(rng):
+    T = rng.normal(size=(2, 3, 4))
+    Ms = [rng.normal(size=(k, k)) for k in T.shape]
+    np.testing.assert_allclose(apply(Ms, T), np.einsum("ai,bj,ck,ijk->abc", *Ms, T), rtol=1e-12, atol=1e-12)
+
+
+@pytest.mark.parametrize("kind", ["space", "tasks", "three"])
+def test_kronecker_is_dense_inference(kind, rng):
+    model, data = grid_case(rng, kind)
+    assert_same_inference(model, data, gp.KroneckerInference(), rng)
+
+
+def test_the_form_follows_the_axes(rng):
+    model, data = grid_case(rng, "space")
+    classes = {type(M) for M in model.prior(data.X).Ms}
+    assert classes == {ops.Toeplitz}
+    plain = gp.Grid(*(P[:, 0] for P in data.X.axis_points()))
+    assert {type(M) for M in model.prior(plain).Ms} == {ops.Dense}
+    np.testing.assert_allclose(model.prior(plain).to_dense(), model.prior(data.X).to_dense(), rtol=1e-12)
+
+
+def test_explain_says_why_not_toeplitz(rng):
+    model, data = regular_case(rng, 40)
+    text = str(gp.explain(model, gp.Data(gp.Grid(data.X.points()[:, 0]), data.y)))
+    assert "not declared equally spaced" in text
+    linear = gp.GP(gp.Linear() + gp.RBF(), noise=0.1)
+    assert "Sum is not stationary" in str(gp.explain(linear, data))
+    large = gp.Data(gp.Grid(gp.Regular(0.0, 0.05, 3000)), rng.normal(size=3000))
+    assert "toeplitz" in str(gp.explain(model, large)).splitlines()[0] + str(gp.explain(model, large))
+
+
+def test_singular_toeplitz_takes_the_dense_path_and_reports(rng):
+    axis = gp.Regular(0.0, 0.001, 60)
+    data = gp.Data(gp.Grid(axis), np.sin(axis.coordinates()))
+    model = gp.GP(gp.RBF(10.0), noise=1e-17)
+    ours = gp.condition(model, data, gp.ToeplitzInference())
+    assert "lost its accuracy" in ours.method and ours.jitter > 0
+    dense = gp.condition(model, written_out(data), gp.DenseInference())
+    np.testing.assert_allclose(ours.log_marginal_likelihood(), dense.log_marginal_likelihood(), rtol=1e-3)
+
+
+def test_float32_toeplitz(rng):
+    model, data = regular_case(rng, 200)
+    axis = data.X.axes[0]
+    single = gp.Grid(gp.Regular(np.float32(axis.start), np.float32(axis.step), axis.count))
+    value, gradient = gp.value_and_gradient(
+        model, gp.Data(single, data.y.astype(np.float32)), gp.ToeplitzInference()
+    )
+    expected, slopes = gp.value_and_gradient(model, data, gp.ToeplitzInference())
+    assert value.dtype == np.float32
+    np.testing.assert_allclose(value, expected, rtol=1e-4)
+    for a, b in zip(gradient, slopes, strict=True):
+        np.testing.assert_allclose(a, b, rtol=2e-3, atol=2e-2)
+
+
+def in_library(X, convert):
+    """The same inputs with every array converted."""
+    if isinstance(X, gp.GridSubset):
+        return gp.GridSubset(in_library(X.grid, convert), convert(X.index))
+    return gp.Grid(
+        *(
+            gp.Regular(convert(a.start), convert(a.step), a.count)
+            if isinstance(a, gp.Regular)
+            else convert(a)
+            for a in X.axes
+        )
+    )
+
+
+def library_case(kind, rng):
+    if kind == "line":
+        return (*regular_case(rng, 12), gp.ToeplitzInference())
+    return (*grid_case(rng, kind), gp.KroneckerInference())
+
+
+LIBRARY_KINDS = ["line", "tasks", "space"]
+
+
+@pytest.mark.parametrize("kind", LIBRARY_KINDS)
+def test_torch_values_gradients_and_autodiff(kind, rng):
+    torch = pytest.importorskip("torch", reason="torch is not installed")
+    model, data, alg = library_case(kind, rng)
+    expected, slopes = gp.value_and_gradient(model, data, alg)
+    there = gp.Data(in_library(data.X, lambda a: torch.tensor(np.asarray(a))), torch.tensor(data.y))
+    params = [torch.tensor(np.asarray(v), requires_grad=True) for v in leaves(model)]
+    value = gp.marginal_likelihood(with_leaves(model, params), there, alg)
+    value.backward()
+    assert float(value.detach()) == pytest.approx(float(expected), rel=1e-9)
+    close(slopes, [p.grad for p in params])
+    value, gradient = gp.value_and_gradient(model, there, alg)
+    assert float(value) == pytest.approx(float(expected), rel=1e-9)
+    close(slopes, gradient)
+
+
+@pytest.mark.parametrize("kind", LIBRARY_KINDS)
+def test_jax_compiled_values_and_gradients(kind, rng):
+    jax = pytest.importorskip("jax", reason="jax is not installed")
+    model, data, alg = library_case(kind, rng)
+    expected, slopes = gp.value_and_gradient(model, data, alg)
+    with jax.enable_x64(True):
+        there = gp.Data(in_library(data.X, jax.numpy.asarray), jax.numpy.asarray(data.y))
+        traced = with_leaves(model, [jax.numpy.asarray(v) for v in leaves(model)])
+        value, gradient = jax.jit(lambda m, d: gp.value_and_gradient(m, d, alg))(traced, there)
+        assert float(value) == pytest.approx(float(expected), rel=1e-9)
+        close(slopes, gradient)
+        by_core = jax.value_and_grad(lambda m: gp.marginal_likelihood(m, there, alg))(traced)
+        assert float(by_core[0]) == pytest.approx(float(expected), rel=1e-9)
+        close(slopes, leaves(by_core[1]))
+
+
+def close(expected, found):
+    for e, f in zip(expected, found, strict=True):
+        np.testing.assert_allclose(np.asarray(f), e, rtol=1e-7, atol=1e-8)
