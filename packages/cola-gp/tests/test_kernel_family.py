@@ -274,9 +274,11 @@ def test_bad_input():
         SpectralMixture.guess(np.zeros((3, 1)), np.zeros(4))
     with pytest.raises(ShapeError, match="one column of task numbers"):
         Coregion(2)(np.zeros((3, 2)))
-    with pytest.raises(ValueError, match="2 is not a task number: Coregion has tasks 0 to 1"):
+    with pytest.raises(
+        ValueError, match="2 is not one of the labels of Coregion, which are the numbers 0 to 1"
+    ):
         Coregion(2)(np.array([[0.0], [2.0]]))
-    with pytest.raises(ValueError, match=r"0\.5 is not a task"):
+    with pytest.raises(ValueError, match=r"0\.5 is not one of the labels"):
         Coregion(2)(np.array([[0.5]]))
     with pytest.raises(ValueError, match="tasks >= 1"):
         Coregion()

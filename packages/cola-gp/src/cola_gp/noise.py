@@ -1,37 +1,55 @@
-"""Observation noise: what is added to the diagonal of the covariance."""
+"""Observation noise: what is added to the diagonal of the covariance.
+
+:class:`GaussianNoise` is one variance for all, :class:`FixedNoise` a known one per observation,
+:class:`TaskNoise` an unknown one per task (or any other group), and :class:`HeteroscedasticNoise` a function of
+the inputs with parameters of its own.
+"""
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar
 
 from cola_core import PSD, ops
 from cola_core.backends import backend_of
 from cola_core.errors import ShapeError
 
-from ._struct import Struct, set_fields, struct
+from ._struct import Struct, set_fields, static, struct
 from .kernels.base import Array, follow, positive, xp_of
+from .labels import label_numbers, one_hot
+from .maps import Map, as_map
+from .means import one_image
 
 
 class Noise(Struct):
-    """Contract: ``operator(like)`` is the ``(n, n)`` noise covariance of ``n = len(like)`` observations.
+    """Contract: ``operator(like, X)`` is the ``(n, n)`` noise covariance of ``n = len(like)`` observations.
 
-    ``pullback(v)`` maps the derivative ``v (n,)`` with respect to the diagonal to derivatives of the leaves.
+    like: a vector ``(n,)`` for the length, library and dtype, such as the targets.  X: the inputs of the
+    observations, points ``(n, d)`` or a grid.  Noise that depends on them (``needs_inputs``) raises
+    ValueError without, other noise ignores them.
     """
 
-    def variances(self, like: Array) -> Array:
-        """Noise variance of every observation, ``(n,)``, of the library and dtype of ``like (n,)``."""
+    needs_inputs: ClassVar[bool] = False
+
+    def variances(self, like: Array, X: Any = None) -> Array:
+        """Noise variance of every observation, ``(n,)``."""
         raise NotImplementedError
 
-    def operator(self, like: Array) -> Any:
+    def operator(self, like: Array, X: Any = None) -> Any:
         """The noise covariance as an operator: its class tells which structure survives."""
+        return PSD(ops.Diagonal(self.variances(like, X)))
+
+    def pullback(self, v: Array, X: Any = None) -> tuple[Array, ...]:
+        """Derivatives of the leaves from the derivative ``v (n,)`` with respect to the diagonal."""
         raise NotImplementedError
 
-    def pullback(self, v: Array) -> tuple[Array, ...]:
+    def at_test_points(self, like: Array, X: Any = None) -> Array:
+        """Noise variance of future observations: a 0-d array, or ``(m,)`` where it depends on their inputs."""
         raise NotImplementedError
 
-    def at_test_points(self, like: Array) -> Array:
-        """Noise variance of future observations, a 0-d array."""
-        raise NotImplementedError
+    def _inputs(self, X: Any) -> Array:
+        if X is None:
+            raise ValueError(f"{type(self).__name__} depends on the inputs of the observations; pass X.")
+        return X.points() if hasattr(X, "points") else X
 
 
 @struct
@@ -46,19 +64,19 @@ class GaussianNoise(Noise):
             raise ShapeError("GaussianNoise has one variance; use FixedNoise for one per observation.")
         set_fields(self, log_variance=stored)
 
-    def variances(self, like: Array) -> Array:
+    def variances(self, like: Array, X: Any = None) -> Array:
         xp = xp_of(like)
         return xp.exp(follow(self.log_variance, like)) * xp.ones_like(like)
 
-    def operator(self, like: Array) -> Any:
+    def operator(self, like: Array, X: Any = None) -> Any:
         n = like.shape[0]
         return PSD(ops.ScalarMul(xp_of(like).exp(follow(self.log_variance, like)), n))
 
-    def pullback(self, v: Array) -> tuple[Array, ...]:
+    def pullback(self, v: Array, X: Any = None) -> tuple[Array, ...]:
         xp = xp_of(v)
         return (xp.sum(v) * xp.exp(follow(self.log_variance, v)),)
 
-    def at_test_points(self, like: Array) -> Array:
+    def at_test_points(self, like: Array, X: Any = None) -> Array:
         return xp_of(like).exp(follow(self.log_variance, like))
 
 
@@ -77,21 +95,88 @@ class FixedNoise(Noise):
             raise ValueError("FixedNoise needs positive variances.")
         set_fields(self, variance=variance)
 
-    def variances(self, like: Array) -> Array:
+    def variances(self, like: Array, X: Any = None) -> Array:
         if self.variance.shape[0] != like.shape[0]:
             raise ShapeError(
                 f"FixedNoise holds {self.variance.shape[0]} variances for {like.shape[0]} observations."
             )
         return follow(self.variance, like)
 
-    def operator(self, like: Array) -> Any:
-        return PSD(ops.Diagonal(self.variances(like)))
-
-    def pullback(self, v: Array) -> tuple[Array, ...]:
+    def pullback(self, v: Array, X: Any = None) -> tuple[Array, ...]:
         return (v,)
 
-    def at_test_points(self, like: Array) -> Array:
+    def at_test_points(self, like: Array, X: Any = None) -> Array:
         raise ValueError(
             "FixedNoise knows the noise of the training points only; ask for the latent function "
             "(include_noise=False), or add the noise of the test points yourself."
         )
+
+
+@struct
+class TaskNoise(Noise):
+    """One unknown variance per task: the noise of points whose column ``dim`` holds the task number.
+
+    Any other grouping of the observations will do (instruments, batches), numbered ``0, 1, ...``.  variance:
+    one initial value per task.  Raises ValueError for numbers that are no tasks.
+    """
+
+    log_variance: Array
+    dim: int = static(default=0)
+    needs_inputs: ClassVar[bool] = True
+
+    def __init__(self, variance: Any = None, dim: int = 0, *, log_variance: Any = None):
+        stored = positive("noise variance", variance, log_variance)
+        if stored.ndim != 1:
+            raise ShapeError("TaskNoise needs one variance per task; use GaussianNoise for a common one.")
+        set_fields(self, log_variance=stored, dim=int(dim))
+
+    def _each(self, like: Array, X: Any) -> Array:
+        points = self._inputs(X)
+        numbers, good = label_numbers(points, self.dim, self.log_variance.shape[0], "TaskNoise")
+        value = xp_of(like).exp(follow(self.log_variance, like))[numbers]
+        return value if good is None else xp_of(like).where(good, value, xp_of(like).nan)
+
+    def variances(self, like: Array, X: Any = None) -> Array:
+        return _as_many(self._each(like, X), like)
+
+    def pullback(self, v: Array, X: Any = None) -> tuple[Array, ...]:
+        count = self.log_variance.shape[0]
+        numbers, _ = label_numbers(self._inputs(X), self.dim, count, "TaskNoise")
+        return ((one_hot(numbers, count, v).T @ v) * xp_of(v).exp(follow(self.log_variance, v)),)
+
+    def at_test_points(self, like: Array, X: Any = None) -> Array:
+        return self._each(like, X)
+
+
+@struct
+class HeteroscedasticNoise(Noise):
+    """A variance that depends on the inputs: ``exp(map(x))`` for a map with one image.
+
+    map: a :class:`~cola_gp.maps.Map` for the *logarithm* of the variance, such as ``Affine(np.zeros((d, 1)),
+    np.log(0.1))`` (log-linear noise) or a small :class:`~cola_gp.maps.Network`; or a plain function of the
+    points, for noise of a known shape.
+    """
+
+    map: Map
+    needs_inputs: ClassVar[bool] = True
+
+    def __init__(self, map: Any):
+        set_fields(self, map=as_map(map))
+
+    def _each(self, like: Array, X: Any) -> Array:
+        return xp_of(like).exp(one_image(self.map(self._inputs(X)), "HeteroscedasticNoise"))
+
+    def variances(self, like: Array, X: Any = None) -> Array:
+        return _as_many(self._each(like, X), like)
+
+    def pullback(self, v: Array, X: Any = None) -> tuple[Array, ...]:
+        return self.map.pullback(self._inputs(X), (v * self._each(v, X))[:, None])
+
+    def at_test_points(self, like: Array, X: Any = None) -> Array:
+        return self._each(like, X)
+
+
+def _as_many(values: Array, like: Array) -> Array:
+    if values.shape[0] != like.shape[0]:
+        raise ShapeError(f"{like.shape[0]} observations have {values.shape[0]} inputs.")
+    return values

@@ -3,6 +3,7 @@
 from .base import Kernel
 from .compose import ActiveDims, Product, Scale, Sum
 from .coregion import Coregion
+from .deep import Deep
 from .derivatives import diagonal_gradient, point_gradient
 from .inducing import Inducing
 from .nystrom import Nystrom
@@ -18,6 +19,7 @@ __all__ = [
     "Constant",
     "Coregion",
     "Cosine",
+    "Deep",
     "Inducing",
     "Kernel",
     "Linear",

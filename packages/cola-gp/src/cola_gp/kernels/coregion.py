@@ -15,6 +15,7 @@ from cola_core.errors import ShapeError
 
 from .._struct import set_fields, struct
 from ..arrays import backend_for
+from ..labels import label_numbers, one_hot
 from .base import Array, Kernel, Pullback, follow, pair, points, positive, xp_of
 
 
@@ -78,18 +79,7 @@ class Coregion(Kernel):
                 f"Coregion takes one column of task numbers, not points of shape {tuple(X.shape)}; "
                 "choose the column with ActiveDims(Coregion(...), column)."
             )
-        backend = backend_for(X)
-        xp = backend.xp
-        column = X[:, 0]
-        rounded = xp.round(column)
-        good = (rounded == column) & (column >= 0) & (column < self.tasks)
-        inside = backend.astype(xp.where(good, rounded, xp.zeros_like(rounded)), xp.int32)
-        if not backend.is_concrete(X):
-            return inside, good
-        if not bool(xp.all(good)):
-            bad = backend.to_numpy(column)[~backend.to_numpy(good)][0]
-            raise ValueError(f"{bad:g} is not a task number: Coregion has tasks 0 to {self.tasks - 1}.")
-        return inside, None
+        return label_numbers(X, 0, self.tasks, "Coregion")
 
     def evaluate(self, X1: Array, X2: Array | None = None) -> tuple[Array, Pullback]:
         xp, X1, X2 = pair(X1, X2)
@@ -100,16 +90,10 @@ class Coregion(Kernel):
 
         def pull(W: Array) -> tuple[Array, ...]:
             root, variance = follow(self.root, X1), xp.exp(follow(self.log_variance, X1))
-            G = self._by_task(rows, X1).T @ (W @ self._by_task(columns, X1))
+            G = one_hot(rows, self.tasks, X1).T @ (W @ one_hot(columns, self.tasks, X1))
             return (G + G.T) @ root, variance * xp.linalg.diagonal(G)
 
         return value, pull
-
-    def _by_task(self, numbers: Array, like: Array) -> Array:
-        """Ones where an observation belongs to a task, ``(n, tasks)``."""
-        xp = xp_of(like)
-        hit = numbers[:, None] == xp.arange(self.tasks, device=backend_for(like).device(like))[None, :]
-        return backend_for(like).astype(hit, like.dtype)
 
     def diag(self, X: Array) -> Array:
         numbers, good = self._numbers(X)
@@ -125,7 +109,7 @@ class Coregion(Kernel):
         numbers, good = self._numbers(X)
         xp = xp_of(X)
         root, spread = follow(self.root, X), xp.exp(0.5 * follow(self.log_variance, X))
-        member = self._by_task(numbers, X)
+        member = one_hot(numbers, self.tasks, X)
         if good is not None:
             member = xp.where(good[:, None], member, xp.nan)
         rank = root.shape[1]
