@@ -42,6 +42,7 @@ from .kernels import (
     Constant,
     Coregion,
     Cosine,
+    Deep,
     Inducing,
     Kernel,
     Linear,
@@ -62,10 +63,11 @@ from .kernels import (
 )
 from .likelihood import marginal_likelihood, value_and_gradient
 from .linear_model import LinearPosterior, linear_evidence, linear_posterior
-from .means import ConstantMean, Mean, ZeroMean
+from .maps import Affine, Chain, Function, Map, Network
+from .means import ConstantMean, LinearMean, MapMean, Mean, SumMean, TaskMean, ZeroMean
 from .missing import drop_missing
 from .model import GP
-from .noise import FixedNoise, GaussianNoise, Noise
+from .noise import FixedNoise, GaussianNoise, HeteroscedasticNoise, Noise, TaskNoise
 from .posterior import LeaveOneOut, Posterior
 from .predictor import Predictor
 from .priors import Gamma, HalfCauchy, HalfNormal, InverseGamma, LogNormal, Normal, Prior, StudentT
@@ -78,23 +80,25 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 __all__ = [
-    "LinearPosterior",
-    "Whitening",
-    "BayesianLinearRegressor",
-    "PCA",
     "GP",
+    "PCA",
     "RBF",
     "ActiveDims",
+    "Affine",
     "ApproximationReport",
+    "BayesianLinearRegressor",
+    "Chain",
     "Constant",
     "ConstantMean",
     "Coregion",
     "Cosine",
     "CovarianceOperator",
     "Data",
+    "Deep",
     "DenseInference",
     "FitResult",
     "FixedNoise",
+    "Function",
     "GPRegressor",
     "Gamma",
     "GaussianNoise",
@@ -102,21 +106,27 @@ __all__ = [
     "GridSubset",
     "HalfCauchy",
     "HalfNormal",
-    "InverseGamma",
+    "HeteroscedasticNoise",
     "Inducing",
     "InducingInference",
     "Inference",
+    "InverseGamma",
     "IterativeInference",
     "Kernel",
     "KroneckerInference",
     "LeaveOneOut",
     "Linear",
+    "LinearMean",
+    "LinearPosterior",
     "LogNormal",
     "LowRankInference",
+    "Map",
+    "MapMean",
     "Matern12",
     "Matern32",
     "Matern52",
     "Mean",
+    "Network",
     "Noise",
     "Normal",
     "Nystrom",
@@ -133,11 +143,15 @@ __all__ = [
     "Run",
     "Scale",
     "Scaling",
-    "StudentT",
     "SpectralMixture",
+    "StudentT",
     "Sum",
+    "SumMean",
+    "TaskMean",
+    "TaskNoise",
     "ToeplitzInference",
     "White",
+    "Whitening",
     "ZeroMean",
     "approximation_report",
     "condition",

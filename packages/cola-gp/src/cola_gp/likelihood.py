@@ -29,7 +29,7 @@ def marginal_likelihood(model: GP, data: Data, alg: Any = Auto()) -> Array:
     found = represent(CovarianceOperator(model.kernel, data.X), Problem(model, data), form_of(alg))
     if found.bound:
         return condition(model, data, alg).log_marginal_likelihood()
-    K = found.operator + model.noise.operator(observed_like(data))
+    K = found.operator + model.noise.operator(observed_like(data), data.X)
     residual = data.y - model.mean(as_points(data.X))
     try:
         quadratic, log_det = inv_quad_logdet(K, residual)

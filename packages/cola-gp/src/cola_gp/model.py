@@ -47,4 +47,4 @@ class GP(Struct):
 
         X = as_inputs(X)
         prior = represent(CovarianceOperator(self.kernel, X), Problem(self, None)).operator
-        return prior + self.noise.operator(as_points(X)[:, 0])
+        return prior + self.noise.operator(as_points(X)[:, 0], X)

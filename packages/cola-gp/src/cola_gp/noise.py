@@ -1,8 +1,8 @@
 """Observation noise: what is added to the diagonal of the covariance.
 
 :class:`GaussianNoise` is one variance for all, :class:`FixedNoise` a known one per observation,
-:class:`TaskNoise` an unknown one per task (or any other group), and :class:`HeteroscedasticNoise` a function of
-the inputs with parameters of its own.
+:class:`TaskNoise` an unknown one per task (or any other group), and :class:`HeteroscedasticNoise` a
+function of the inputs with parameters of its own.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ class Noise(Struct):
         raise NotImplementedError
 
     def at_test_points(self, like: Array, X: Any = None) -> Array:
-        """Noise variance of future observations: a 0-d array, or ``(m,)`` where it depends on their inputs."""
+        """Noise variance of future observations: 0-d, or ``(m,)`` where it depends on their inputs."""
         raise NotImplementedError
 
     def _inputs(self, X: Any) -> Array:

@@ -108,7 +108,7 @@ class Posterior:
     def _white(self, X: Array) -> Array:
         """Variance of an observation beyond the latent function: the noise and the kernel's white part."""
         kernel = self.model.kernel
-        return kernel.diag(X) - kernel.cross_diag(X) + self.model.noise.at_test_points(self.data.y)
+        return kernel.diag(X) - kernel.cross_diag(X) + self.model.noise.at_test_points(self.data.y, X)
 
     def sample(self, X: Any, count: int = 1, *, key: Any = 0, include_noise: bool = False) -> Array:
         """``count`` joint draws at the m points, shape ``(count, m)``; the same key gives the same draws."""

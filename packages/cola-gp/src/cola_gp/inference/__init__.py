@@ -35,7 +35,7 @@ def explain(model: Any, data: Any, alg: Any = Auto()) -> Plan:
         column = as_points(Data.inputs(data))[:, 0]
         data = Data(data, backend_for(column).xp.zeros_like(column))
     K = CovarianceOperator(model.kernel, data.X)
-    noise = model.noise.operator(data.y)
+    noise = model.noise.operator(data.y, data.X)
     return explain_question(CONDITION, K, noise, Problem(model, data), alg=alg, candidates=True)
 
 

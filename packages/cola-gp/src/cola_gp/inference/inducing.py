@@ -159,7 +159,7 @@ class InducingConditioned(Conditioned):
         self.factor = model.kernel.factor(self.points)
         self.nugget = self.factor.relative
         self.U, self.unexplained = prior.U, prior.unexplained
-        self.noise = model.noise.variances(data.y)
+        self.noise = model.noise.variances(data.y, data.X)
         if self.bound:  # of an observation left out, which fitc has in its covariance
             self.left_out_variance = self.unexplained
         self.diagonal = self.noise if self.bound else self.noise + self.unexplained

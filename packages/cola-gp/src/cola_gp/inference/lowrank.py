@@ -91,7 +91,7 @@ class LowRankConditioned(Conditioned):
         xp = self.backend.xp
         self.residual = data.y - model.mean(self.points)
         self.U = prior.U
-        self.noise = model.noise.variances(data.y)
+        self.noise = model.noise.variances(data.y, data.X)
         K = prior + noise
         solved = solve(K, xp.concat([self.residual[:, None], self.U], axis=1))
         self.alpha, self.KU = solved[:, 0], solved[:, 1:]

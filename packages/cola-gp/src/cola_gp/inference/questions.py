@@ -136,7 +136,7 @@ def condition(model: Any, data: Data, alg: Any = Auto()) -> Conditioned:
     where the covariance is not one.
     """
     K = CovarianceOperator(model.kernel, data.X)
-    return CONDITION.run(K, model.noise.operator(observed_like(data)), Problem(model, data), alg=alg)  # type: ignore[no-any-return]
+    return CONDITION.run(K, model.noise.operator(observed_like(data), data.X), Problem(model, data), alg=alg)  # type: ignore[no-any-return]
 
 
 represent.question = REPRESENT  # type: ignore[attr-defined]
