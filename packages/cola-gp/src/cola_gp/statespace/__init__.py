@@ -19,6 +19,15 @@ from __future__ import annotations
 
 from .filtering import Filtered, kalman_filter, log_likelihood
 from .model import LinearGaussian
+from .score import value_and_gradient
 from .smoothing import Smoothed, kalman_smoother
 
-__all__ = ["Filtered", "LinearGaussian", "Smoothed", "kalman_filter", "kalman_smoother", "log_likelihood"]
+__all__ = [
+    "Filtered",
+    "LinearGaussian",
+    "Smoothed",
+    "kalman_filter",
+    "kalman_smoother",
+    "log_likelihood",
+    "value_and_gradient",
+]

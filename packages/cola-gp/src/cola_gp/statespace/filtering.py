@@ -32,7 +32,7 @@ from .scans import sequential
 
 FORMS = ("auto", "covariance", "sqrt")
 METHODS = ("auto", "sequential", "parallel")
-SHORT = 48  # steps up to which a loop costs no more than the tree (measured, NumPy and PyTorch on a CPU)
+SHORT = 24  # steps up to which a loop costs no more than the tree (measured, NumPy and PyTorch on a CPU)
 
 
 class Filtered(NamedTuple):
@@ -76,8 +76,8 @@ def log_likelihood(
 ) -> Array:
     """Log density of the observations, ``(*batch,)``; arguments as for :func:`kalman_filter`.
 
-    torch and JAX differentiate it; :func:`~cola_gp.statespace.value_and_gradient` has its derivative in
-    closed form on every library.
+    torch and JAX differentiate it, in both modes and twice, by the closed form that
+    :func:`~cola_gp.statespace.value_and_gradient` gives on every library.
     """
     return compiled(_log_likelihood, prepare(model, y, mask), form, method)
 
@@ -119,9 +119,12 @@ def _filtered(arrays: tuple[Any, ...], *, form: str, method: str) -> Filtered:
 
 
 def _log_likelihood(arrays: tuple[Any, ...], *, form: str, method: str) -> Array:
+    from .score import differentiable_likelihood
+
     problem = Problem.of(arrays)
-    _, _, pm, pP, _ = run_filter(problem, form, method)
-    return likelihood(problem, pm, pP)
+    if problem.backend.name == "numpy":
+        return likelihood(problem, *run_filter(problem, form, method)[2:4])
+    return differentiable_likelihood(problem, form, method)
 
 
 def run_filter(problem: Problem, form: str, method: str) -> tuple[Array, Array, Array, Array, Array | None]:

@@ -12,10 +12,12 @@ from typing import Any, NamedTuple
 
 from ..arrays import Array
 from . import linear as la
+from .affine import backwards
 from .filtering import compiled, likelihood, run_filter
 from .linear import mv
 from .model import LinearGaussian, Problem, prepare
-from .scans import Tree, parallel, sequential
+from .scans import Tree
+from .square_root import backward_gains, join
 
 
 class Smoothed(NamedTuple):
@@ -52,7 +54,13 @@ def _smoothed(arrays: tuple[Any, ...], *, form: str, method: str) -> Smoothed:
     problem = Problem.of(arrays)
     m, P, pm, pP, L = run_filter(problem, form, method)
     backward = backward_elements(problem, m, P, pm, pP, L)
-    sm, sP, sL = run_smoother(problem, backward, form, method)
+    be = problem.backend
+    if L is None:
+        sm, sP = backwards(be, backward, method)
+        sL = None
+    else:
+        sm, sL = backwards(be, backward, method, join)
+        sP = sL @ sL.mT
     xp = problem.xp
     cross = sP[1:] @ backward[0][:-1].mT
     value = likelihood(problem, pm, pP)
@@ -66,8 +74,6 @@ def backward_elements(problem: Problem, m: Array, P: Array, pm: Array, pP: Array
     """
     be, xp = problem.backend, problem.xp
     if L is not None:
-        from .square_root import backward_gains
-
         G, D = backward_gains(problem, L)
         last = L[-1:]
     else:
@@ -82,38 +88,3 @@ def backward_elements(problem: Problem, m: Array, P: Array, pm: Array, pP: Array
         xp.concat([g, m[-1:]], axis=0),
         xp.concat([D, last], axis=0),
     )
-
-
-def run_smoother(
-    problem: Problem, backward: Tree, form: str, method: str
-) -> tuple[Array, Array, Array | None]:
-    """Smoothed means and covariances, time axis first, and the factors of the square-root form."""
-    be = problem.backend
-    if form == "sqrt":
-        from .square_root import join
-
-    else:
-        join = None
-    if method == "parallel":
-        swept = parallel(be, lambda a, b: compose(be, a, b, join), backward, reverse=True)
-        mean, cov = swept[1], swept[2]
-    else:
-
-        def step(carry: Tree, inputs: Tree) -> tuple[Tree, Tree]:
-            out = compose(be, inputs, (None, *carry), join)[1:]
-            return out, out
-
-        start = (problem.xp.zeros_like(problem.m0), problem.xp.zeros_like(problem.P0))
-        mean, cov = sequential(be, step, start, backward, problem.n, reverse=True)
-    return (mean, cov, None) if join is None else (mean, cov @ cov.mT, cov)
-
-
-def compose(be: Any, one: Tree, two: Tree, join: Any = None) -> Tree:
-    """``x = G1 (G2 z + g2 + D2) + g1 + D1`` as one affine map with noise.
-
-    join: adds covariances given by factors; None where D are the covariances themselves.
-    """
-    G1, g1, D1 = one
-    G2, g2, D2 = two
-    D = G1 @ D2 @ G1.mT + D1 if join is None else join(be, G1 @ D2, D1)
-    return (None if G2 is None else G1 @ G2), mv(G1, g2) + g1, D
