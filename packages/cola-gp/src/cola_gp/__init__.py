@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 from . import estimators, statespace
 from .approximation import ApproximationReport, approximation_report
+from .calibration import Calibration, calibration_report
 from .covariance import CovarianceOperator
 from .data import Data, Grid, GridSubset, Regular, Scaling
 from .fitting import FitResult, Run, fit
@@ -88,6 +89,7 @@ __all__ = [
     "ApproximationReport",
     "BayesianLinearRegressor",
     "Chain",
+    "Calibration",
     "Constant",
     "ConstantMean",
     "Coregion",
@@ -154,6 +156,7 @@ __all__ = [
     "Whitening",
     "ZeroMean",
     "approximation_report",
+    "calibration_report",
     "condition",
     "drop_missing",
     "explain",
