@@ -193,37 +193,49 @@ class Grid(Struct):
         return Grid(*map(double, self.axes))
 
 
+def _point_numbers(name: str, value: Any, backend: Any, device: Any) -> Array:
+    """A vector of integers of the given library."""
+    value = np.asarray(value) if backend_of(value) is None else value
+    if value.ndim != 1:
+        raise ShapeError(f"GridSubset needs a vector of point numbers as {name}, not shape {value.shape}.")
+    if math.prod(value.shape) and not backend_for(value).xp.isdtype(value.dtype, "integral"):
+        raise TypeError(f"GridSubset needs integer point numbers as {name}, not {value.dtype}.")
+    if not math.prod(value.shape):
+        value = np.zeros(0, dtype=int)
+    return backend.asarray(value, device=device)
+
+
 @struct
 class GridSubset(Struct):
-    """The points of ``grid`` numbered ``index (m,)``: a grid on which some values were not observed.
+    """The points of ``grid`` numbered ``index (n,)``: a grid on which some values were not observed.
 
     :class:`~cola_gp.Data` makes one from NaN targets on a Grid; under ``jit``, where values cannot be looked
-    at, build it yourself.  Numbers must not repeat.
+    at, build it outside.  Numbers must not repeat; ``missing`` are all others, found where possible.
     """
 
     grid: Grid
     index: Array
+    missing: Array
 
-    def __init__(self, grid: Grid, index: Any):
+    def __init__(self, grid: Grid, index: Any, missing: Any = None):
         if not isinstance(grid, Grid):
             raise TypeError(f"GridSubset needs a Grid, not {type(grid).__name__}.")
         places = grid.axis_points()[0]
         backend = backend_for(places)
-        if backend_of(index) is None:
-            index = np.asarray(index)
-        if index.ndim != 1:
-            raise ShapeError(f"GridSubset needs a vector of point numbers, not shape {tuple(index.shape)}.")
-        if not backend_for(index).xp.isdtype(index.dtype, "integral"):
-            raise TypeError(f"GridSubset needs integer point numbers, not {index.dtype}.")
-        index = backend.asarray(index, device=backend.device(places))
+        index, n = _point_numbers("index", index, backend, backend.device(places)), grid.shape[0]
         if backend.is_concrete(index):
             numbers = np.asarray(backend.to_numpy(index))
-            n = grid.shape[0]
             if numbers.size and (numbers.min() < 0 or numbers.max() >= n):
                 raise ShapeError(f"point numbers {numbers.min()}..{numbers.max()} on a grid of {n} points.")
             if np.unique(numbers).size != numbers.size:
                 raise ValueError("GridSubset: a point number occurs twice; average its observations first.")
-        set_fields(self, grid=grid, index=index)
+            missing = np.setdiff1d(np.arange(n), numbers)
+        elif missing is None:
+            raise ValueError("GridSubset: where index has no values yet, under jit, give missing= as well.")
+        missing = _point_numbers("missing", missing, backend, backend.device(places))
+        if index.shape[0] + missing.shape[0] != n:
+            raise ShapeError(f"{index.shape[0]} observed and {missing.shape[0]} missing points of {n}.")
+        set_fields(self, grid=grid, index=index, missing=missing)
 
     @classmethod
     def observed(cls, grid: Grid, y: Any) -> GridSubset:
@@ -235,7 +247,7 @@ class GridSubset(Struct):
 
     @property
     def shape(self) -> tuple[int, int]:
-        """Shape ``(m, d)`` of the array of points."""
+        """Shape ``(n, d)`` of the array of points."""
         return int(self.index.shape[0]), self.grid.shape[1]
 
     @property
@@ -247,16 +259,16 @@ class GridSubset(Struct):
         return self.grid.axis_points()
 
     def points(self) -> Array:
-        """The points as an ``(m, d)`` array."""
+        """The points as an ``(n, d)`` array."""
         return self.grid.points()[self.index]
 
     def affine(self, shift: Array, scale: Array) -> GridSubset:
         """The same points as ``(x - shift) / scale``."""
-        return GridSubset(self.grid.affine(shift, scale), self.index)
+        return GridSubset(self.grid.affine(shift, scale), self.index, self.missing)
 
     def as_float64(self) -> GridSubset:
         """The same points in NumPy double precision."""
-        return GridSubset(self.grid.as_float64(), np.asarray(self.index))
+        return GridSubset(self.grid.as_float64(), np.asarray(self.index), np.asarray(self.missing))
 
 
 GRIDS = (Grid, GridSubset)

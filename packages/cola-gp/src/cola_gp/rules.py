@@ -15,6 +15,7 @@ from .inference import (
     inducing,
     lazy,
     lowrank,
+    observed,
     questions,
     toeplitz,
 )
@@ -65,6 +66,7 @@ def register(registrar: Any) -> None:
         questions.RULES,
         dense.RULES,
         grid.RULES,
+        observed.RULES,
         toeplitz.RULES,
         lowrank.RULES,
         inducing.RULES,

@@ -21,6 +21,7 @@ from .grid import KroneckerInference
 from .inducing import InducingCovariance, InducingInference
 from .lazy import IterativeInference
 from .lowrank import LowRankInference
+from .observed import ObservedInference
 from .questions import CONDITION, Inference, Problem, Representation, condition, represent
 from .toeplitz import ToeplitzInference
 
@@ -48,6 +49,7 @@ __all__ = [
     "IterativeInference",
     "KroneckerInference",
     "LowRankInference",
+    "ObservedInference",
     "Problem",
     "Representation",
     "ToeplitzInference",

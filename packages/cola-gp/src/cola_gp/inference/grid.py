@@ -64,6 +64,16 @@ def axis_forms(kernel: Any, grid: Grid) -> list[Representation]:
     return forms
 
 
+def join_forms(kernel: Any, grid: Grid, forms: list[Representation]) -> Any:
+    """Maps one cotangent per axis to the derivatives of the kernel's leaves."""
+
+    def pull(cotangent: Any) -> tuple[Array, ...]:
+        gradients = tuple(form.pull(W) for form, W in zip(forms, cotangent, strict=True))
+        return kernel.join_axis_gradients(gradients, grid.widths)  # type: ignore[no-any-return]
+
+    return pull
+
+
 def axis_cotangent(operator: Any, W: Array) -> Array:
     """The matrix cotangent ``W`` of a factor in the form that its class expects."""
     return diagonal_sums(W) if isinstance(operator, ops.Toeplitz) else W
@@ -94,14 +104,48 @@ def _cost(K: Any, problem: Any, *, alg: Any) -> Cost:
 def represent_kronecker(K: Any, problem: Any, *, alg: Any) -> Representation:
     """A product kernel on a grid, as the Kronecker product of one operator per axis; cotangent: one per
     factor, ``W_i (n_i, n_i)`` for a stored matrix, ``w_i (n_i,)`` of the first column for Toeplitz."""
-    kernel, widths = K.kernel, K.X1.widths
-    forms = axis_forms(kernel, K.X1)
+    forms = axis_forms(K.kernel, K.X1)
+    operator = PSD(ops.Kronecker(*(form.operator for form in forms)))
+    return Representation(operator, join_forms(K.kernel, K.X1, forms))
 
-    def pull(cotangent: Any) -> tuple[Array, ...]:
-        gradients = tuple(form.pull(W) for form, W in zip(forms, cotangent, strict=True))
-        return kernel.join_axis_gradients(gradients, widths)  # type: ignore[no-any-return]
 
-    return Representation(PSD(ops.Kronecker(*(form.operator for form in forms))), pull)
+class GridBasis:
+    """The eigenvectors of one PSD factor per axis of a grid, and test points seen in them.
+
+    sizes: of the grid.  values, vectors: eigenpairs, per axis.
+    """
+
+    def __init__(self, kernel: Any, grid: Grid, operators: Any):
+        self.sizes, self.columns = grid.sizes, grid.columns
+        self.axes, self.factors = grid.axis_points(), kernel.axis_factors(grid.widths)
+        pairs = [factor_eigh(M) for M in operators]
+        self.values = [w for w, _ in pairs]
+        self.vectors = [Q for _, Q in pairs]
+
+    def spectrum(self, noise: Array) -> Array:
+        """Eigenvalues of the Kronecker product plus ``noise``, over the grid."""
+        spectrum = outer(self.values) + noise
+        backend = backend_for(spectrum)
+        if backend.is_concrete(spectrum) and not bool(backend.xp.all(spectrum > 0)):
+            raise NotPositiveDefiniteError(
+                "the covariance on the grid is singular; raise the noise variance."
+            )
+        return spectrum
+
+    def cross(self, X: Array) -> list[Array]:
+        """Covariances ``(n_i, m)`` of test points ``X (m, d)`` with the places on every axis."""
+        return [
+            factor(places, X[:, columns])
+            for factor, places, columns in zip(self.factors, self.axes, self.columns, strict=True)
+        ]
+
+    def rotated_cross(self, X: Array) -> list[Array]:
+        """:meth:`cross` in the eigenbasis."""
+        return [Q.T @ k for Q, k in zip(self.vectors, self.cross(X), strict=True)]
+
+    def mean(self, alpha: Array, X: Array) -> Array:
+        """``K_* alpha`` at ``X`` for ``alpha`` over the grid."""
+        return contract(alpha, self.cross(X))
 
 
 @dataclass(frozen=True)
@@ -134,37 +178,27 @@ class KroneckerConditioned(Conditioned):
     def __init__(self, prior: Any, noise: Any, problem: Problem):
         self.model, self.data = model, data = problem.model, problem.data
         self._pull = problem.pull
-        grid = data.X
-        self.sizes = grid.sizes
         self.backend = backend_for(data.y)
         xp = self.backend.xp
-        self.axes = grid.axis_points()
-        self.factors = model.kernel.axis_factors(grid.widths)
         self.operators = prior.Ms
-        pairs = [factor_eigh(M) for M in prior.Ms]
-        self.values = [w for w, _ in pairs]
-        self.vectors = [Q for _, Q in pairs]
-        spectrum = outer(self.values) + model.noise.at_test_points(data.y)
-        if self.backend.is_concrete(spectrum) and not bool(xp.all(spectrum > 0)):
-            raise NotPositiveDefiniteError(
-                "the covariance on the grid is singular; raise the noise variance."
-            )
+        self.basis = basis = GridBasis(model.kernel, data.X, prior.Ms)
+        spectrum = basis.spectrum(model.noise.at_test_points(data.y))
         self.inverse_spectrum = 1.0 / spectrum
-        self.residual = data.y - model.mean(as_points(grid))
-        rotated = apply([Q.T for Q in self.vectors], xp.reshape(self.residual, self.sizes))
+        self.residual = data.y - model.mean(as_points(data.X))
+        rotated = apply([Q.T for Q in basis.vectors], xp.reshape(self.residual, basis.sizes))
         self.rotated_alpha = self.inverse_spectrum * rotated
-        self.grid_alpha = apply(self.vectors, self.rotated_alpha)
+        self.grid_alpha = apply(basis.vectors, self.rotated_alpha)
         self.alpha = xp.reshape(self.grid_alpha, (-1,))
         self.log_det = xp.sum(xp.log(spectrum))
 
     def _covariance_gradient(self) -> tuple[tuple[Array, ...], Array]:
         xp = self.backend.xp
         gradients = []
-        for i, (M, Q) in enumerate(zip(self.operators, self.vectors, strict=True)):
+        for i, (M, Q) in enumerate(zip(self.operators, self.basis.vectors, strict=True)):
             # With b = Q^T a on the grid, a^T (.. ⊗ dK_i ⊗ ..) a = sum(Q_i^T dK_i Q_i * B) where B is the
             # product of b, unfolded, and of b times the other factors' eigenvalues; and
             # tr(K^{-1} (.. ⊗ dK_i ⊗ ..)) = sum_k c_k (Q_i^T dK_i Q_i)_kk.
-            others = outer([xp.ones_like(w) if j == i else w for j, w in enumerate(self.values)])
+            others = outer([xp.ones_like(w) if j == i else w for j, w in enumerate(self.basis.values)])
             quadratic = unfold(self.rotated_alpha, i) @ unfold(others * self.rotated_alpha, i).T
             c = xp.sum(unfold(self.inverse_spectrum * others, i), axis=1)
             inner = 0.5 * (quadratic - self.backend.matrix_diag(c))
@@ -175,31 +209,21 @@ class KroneckerConditioned(Conditioned):
 
     def inverse_diagonal(self) -> Array:
         xp = self.backend.xp
-        squares = [Q * Q for Q in self.vectors]
+        squares = [Q * Q for Q in self.basis.vectors]
         return xp.reshape(apply(squares, self.inverse_spectrum), (-1,))
 
-    def _cross(self, X: Array) -> list[Array]:
-        """Covariances ``(n_i, m)`` of test points with the places on every axis."""
-        return [
-            factor(places, X[:, columns])
-            for factor, places, columns in zip(self.factors, self.axes, self.data.X.columns, strict=True)
-        ]
-
     def latent_mean(self, X: Array) -> Array:
-        xp = self.backend.xp
-        return xp.concat(
-            [contract(self.grid_alpha, self._cross(X[part])) for part in blocks(X.shape[0], self.data.n)]
-        )
+        parts = [self.basis.mean(self.grid_alpha, X[part]) for part in blocks(X.shape[0], self.data.n)]
+        return self.backend.xp.concat(parts)
 
     def explained_variance(self, X: Array) -> Array:
-        xp = self.backend.xp
         out = []
         for part in blocks(X.shape[0], self.data.n):
-            columns = [(Q.T @ k) ** 2 for Q, k in zip(self.vectors, self._cross(X[part]), strict=True)]
-            out.append(contract(self.inverse_spectrum, columns))
-        return xp.concat(out)
+            squares = [k**2 for k in self.basis.rotated_cross(X[part])]
+            out.append(contract(self.inverse_spectrum, squares))
+        return self.backend.xp.concat(out)
 
     def explained_covariance(self, X: Array) -> Array:
         xp = self.backend.xp
-        full = khatri_rao([Q.T @ k for Q, k in zip(self.vectors, self._cross(X), strict=True)])
+        full = khatri_rao(self.basis.rotated_cross(X))
         return full.T @ (xp.reshape(self.inverse_spectrum, (-1, 1)) * full)
