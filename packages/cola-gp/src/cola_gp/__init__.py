@@ -70,6 +70,7 @@ from .means import ConstantMean, LinearMean, MapMean, Mean, SumMean, TaskMean, Z
 from .missing import drop_missing
 from .model import GP
 from .noise import FixedNoise, GaussianNoise, HeteroscedasticNoise, Noise, TaskNoise
+from .pathwise import Paths, sample_prior
 from .posterior import LeaveOneOut, Posterior
 from .predictor import Predictor
 from .priors import Gamma, HalfCauchy, HalfNormal, InverseGamma, LogNormal, Normal, Prior, StudentT
@@ -135,6 +136,7 @@ __all__ = [
     "Normal",
     "Nystrom",
     "Ones",
+    "Paths",
     "Periodic",
     "Polynomial",
     "Posterior",
@@ -168,6 +170,7 @@ __all__ = [
     "linear_posterior",
     "marginal_likelihood",
     "represent",
+    "sample_prior",
     "select_inducing",
     "statespace",
     "value_and_gradient",

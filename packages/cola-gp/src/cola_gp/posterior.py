@@ -15,6 +15,9 @@ from .inference import condition
 from .inference.base import jittered_cholesky
 from .kernels.base import Array
 from .model import GP
+from .pathwise import FEATURES, Paths, sample_structured, subkeys
+
+SAMPLE_LIMIT = 2000  # points up to which draws are made from the joint covariance
 
 
 class LeaveOneOut(NamedTuple):
@@ -110,13 +113,64 @@ class Posterior:
         kernel = self.model.kernel
         return kernel.diag(X) - kernel.cross_diag(X) + self.model.noise.at_test_points(self.data.y, X)
 
-    def sample(self, X: Any, count: int = 1, *, key: Any = 0, include_noise: bool = False) -> Array:
-        """``count`` joint draws at the m points, shape ``(count, m)``; the same key gives the same draws."""
-        X = self._points(X)
-        covariance = self.covariance(X, include_noise=include_noise)
-        root = self._root(covariance)
-        normal = self._backend.normal(key, (root.shape[1], count), X.dtype, self._backend.device(X))
-        return self.mean(X)[None, :] + (root @ normal).T
+    def sample(
+        self, X: Any, count: int = 1, *, key: Any = 0, include_noise: bool = False, method: str = "auto"
+    ) -> Array:
+        """``count`` joint draws at the m points, shape ``(count, m)``; the same key gives the same draws.
+
+        method: "covariance", a root of the ``(m, m)`` covariance, O(m^3); "structure", exact draws by the
+        structure of training and test points together (the grid of the data, points in time), where
+        ValueError says that there is none; "paths", functions from :meth:`paths`, O(m) in the number of
+        points, approximate unless the kernel has finite rank; or "auto", the first of these for up to
+        2000 points and beyond that the first that applies of "structure", "paths" and "covariance".
+        """
+        if method not in ("auto", "covariance", "structure", "paths"):
+            raise ValueError(
+                f"sample: method must be 'auto', 'covariance', 'structure' or 'paths', not {method!r}."
+            )
+        inputs = as_inputs(X)
+        X = self._points(inputs)
+        if method == "auto" and X.shape[0] <= SAMPLE_LIMIT:
+            method = "covariance"
+        for_draw, for_noise = (key, key) if method == "covariance" else subkeys(key, 2)
+        out = None
+        if method in ("auto", "structure"):
+            out = sample_structured(self.model, self.data, self._conditioned, inputs, count, for_draw)
+            if out is None and method == "structure":
+                raise ValueError(
+                    "sample: training and test points together have no structure to draw by (a grid, points "
+                    "in time); use method='paths' or 'covariance'."
+                )
+        if out is None and method in ("auto", "paths"):
+            try:
+                out = self.paths(count, key=for_draw)(X)
+            except NotImplementedError:
+                if method == "paths":
+                    raise
+        if out is None:
+            covariance = self.covariance(X, include_noise=include_noise)
+            root = self._root(covariance)
+            normal = self._backend.normal(for_draw, (root.shape[1], count), X.dtype, self._backend.device(X))
+            return self.mean(X)[None, :] + (root @ normal).T
+        if include_noise:
+            normal = self._backend.normal(for_noise, tuple(out.shape), X.dtype, self._backend.device(X))
+            out = out + self._backend.xp.sqrt(self._white(X)) * normal
+        return out
+
+    def paths(self, count: int = 1, *, key: Any = 0, features: int = FEATURES) -> Paths:
+        """``count`` functions drawn from the posterior, which can be evaluated anywhere; see
+        :class:`~cola_gp.pathwise.Paths`.
+
+        features: random frequencies per product of stationary kernels; kernels of finite rank need none.
+        Raises NotImplementedError for kernels with neither.
+
+        >>> import numpy as np, cola_gp as gp
+        >>> data = gp.Data(np.linspace(0, 5, 30), np.sin(np.linspace(0, 5, 30)))
+        >>> paths = gp.Posterior(gp.GP(gp.RBF(1.0), noise=1e-4), data).paths(2, key=0)
+        >>> paths(np.linspace(0, 5, 1000)).shape, bool(abs(paths(np.array([2.5])) - np.sin(2.5)).max() < 0.1)
+        ((2, 1000), True)
+        """
+        return Paths(self.model, self.data, self._conditioned, count, key, features)
 
     def _root(self, covariance: Array) -> Array:
         """``R`` with ``R R^T`` the covariance, by eigenvalues: a posterior is often singular."""

@@ -16,6 +16,7 @@ import math
 from typing import Any
 
 from cola_core.errors import NotPositiveDefiniteError
+from cola_core.linalg import solve
 
 from ..arrays import backend_for
 from ..data import Data, as_points
@@ -60,6 +61,11 @@ class Conditioned:
     def _covariance_gradient(self) -> tuple[tuple[Array, ...], Array]:
         """Derivatives for the kernel's leaves, and ``diag(a a^T - K^{-1}) / 2``."""
         raise NotImplementedError
+
+    def solve(self, B: Array) -> Array:
+        """``K^{-1} B`` for ``B (n, k)``, by the core's ``solve`` of prior plus noise in the form of its
+        structure."""
+        return solve(self.model.covariance(self.data.X), B)
 
     def inverse_diagonal(self) -> Array:
         """``diag(K^{-1})``, shape ``(n,)``."""

@@ -116,6 +116,9 @@ class DenseConditioned(Conditioned):
         W = weights(self._inverse(), self.alpha)
         return self._pull(W), self.backend.xp.linalg.diagonal(W)
 
+    def solve(self, B: Array) -> Array:
+        return self.backend.cholesky_solve(self.L, B)
+
     def inverse_diagonal(self) -> Array:
         return self.backend.xp.linalg.diagonal(self._inverse())
 
