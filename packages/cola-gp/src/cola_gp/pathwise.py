@@ -42,6 +42,7 @@ from .kernels.prior_features import PriorFeatures
 from .model import GP
 
 FEATURES = 1024  # frequencies per product of stationary kernels
+SETS = 64  # independent sets of frequencies at most: one for every draw, if there are no more draws
 TOLERANCE = 0.05  # of the prior's covariance, relative to its variance, before a warning
 
 
@@ -135,12 +136,15 @@ def sample_prior(model: GP, X: Any, count: int = 1, *, key: Any = 0, include_noi
 class Paths:
     """Functions drawn from a posterior, to be evaluated anywhere: ``paths(X)`` is ``(count, m)`` at m points.
 
-    The same function is evaluated every time, so values at different points belong together.  Made by
+    The same function is evaluated every time, so values at different points belong together. Made by
     :meth:`cola_gp.Posterior.paths`.
 
-    Attributes: count; exact (whether the draw of the prior has its exact distribution); error (estimated
-    root mean square error of the prior's covariance, relative to its variance; 0 where exact), number of
-    features. Evaluating costs O(m (features + n)) per function, in blocks of bounded memory; there are no
+    Up to 64 draws have frequencies of their own each: averaged over those, covariances are exact. More
+    draws share 64 sets. Attributes: count; features (per set); exact (whether the draw of the prior has
+    its exact distribution); error (estimated root mean square error of the covariance of the prior's
+    draws, given the frequencies, relative to the prior's variance; 0 where exact). Where data leave a
+    fraction v of the variance, the error of the posterior's covariance is up to ``error / v`` of it.
+    Evaluating costs O(m (features + n)) per function, in blocks of bounded memory; there are no
     derivatives of draws.
     """
 
@@ -153,9 +157,11 @@ class Paths:
         self._backend: Any = backend_for(data.y)
         X = as_points(data.X)
         for_features, for_weights, for_noise, for_values = subkeys(key, 4)
-        self._features = PriorFeatures(model.kernel, X, features, for_features)
+        self._features = PriorFeatures(model.kernel, X, features, for_features, min(self.count, SETS))
         width = int(self._features(X[:1]).shape[1])
         self.features = width
+        # draw j belongs to set j // share
+        self._share = -(-self.count // self._features.sets)
         self._weights = self._normal(for_weights, (width, self.count), X)
         self.exact = self._features.exact
         self.error = 0.0 if self.exact else self._estimate(X, for_values)
@@ -174,13 +180,18 @@ class Paths:
     def _normal(self, key: int, shape: tuple[int, ...], like: Array) -> Array:
         return self._backend.normal(key, shape, like.dtype, self._backend.device(like))
 
+    def _sets(self) -> list[tuple[int, slice]]:
+        """Every set of frequencies with its draws."""
+        starts = range(0, self.count, self._share)
+        return [(number, slice(start, start + self._share)) for number, start in enumerate(starts)]
+
     def _prior(self, X: Array) -> Array:
         """Draws of the prior at X without the mean, ``(m, count)``."""
-        return self._features(X) @ self._weights
+        parts = [self._features(X, number) @ self._weights[:, draws] for number, draws in self._sets()]
+        return parts[0] if len(parts) == 1 else self._backend.xp.concat(parts, axis=1)
 
     def _update_by_observations(self, conditioned: Conditioned, X: Array, data: Data, key: int) -> None:
-        parts = [self._prior(X[block]) for block in self._blocks(X, 0)]
-        f = self._backend.xp.concat(parts, axis=0)
+        f = self._backend.xp.concat([self._prior(X[block]) for block in self._blocks(X, 0)], axis=0)
         V = _correction(conditioned, self.model, data, f, self._normal(key, (data.n, self.count), X))
         if self.exact:  # the update is a change of the weights
             for block in self._blocks(X, 0):
@@ -212,9 +223,13 @@ class Paths:
         )
         A, B = X[rows], X[columns]
         wanted = self.model.kernel(A, B)
-        error = self._features(A) @ self._features(B).T - wanted
+        numbers = [number for number, _ in self._sets()][:8]
+        squares = [
+            backend.xp.mean((self._features(A, number) @ self._features(B, number).T - wanted) ** 2)
+            for number in numbers
+        ]
         variance = backend.xp.mean(self.model.kernel.cross_diag(A))
-        return float(backend.xp.sqrt(backend.xp.mean(error * error)) / variance)
+        return float(backend.xp.sqrt(sum(squares) / len(squares)) / variance)
 
     def _blocks(self, X: Array, n: int) -> list[slice]:
         size = max(1, 2**26 // (8 * (self.features + n)))

@@ -150,19 +150,23 @@ def multiply_out(kernel: Kernel, view: View = _whole) -> list[Term]:
 class PriorFeatures:
     """``phi(X) (m, F)`` for a kernel and points like ``like (n, d)``; see the module docstring.
 
-    count: frequencies for every product with stationary factors; key: an integer. exact: whether there is
-    none. Raises NotImplementedError where a factor has neither features nor a spectral density.
+    count: frequencies for every product with stationary factors; key: an integer. sets: how many
+    independent sets of frequencies there are, which :meth:`__call__` chooses from. exact: whether there
+    are no frequencies at all, and then one set is enough. Raises NotImplementedError where a factor has
+    neither features nor a spectral density.
     """
 
-    def __init__(self, kernel: Kernel, like: Array, count: int, key: int):
+    def __init__(self, kernel: Kernel, like: Array, count: int, key: int, sets: int = 1):
         points(like)
         self.kernel = kernel
         self.exact = True
+        self.sets = 1
         self._parts: list[Any] = []
         d = int(like.shape[1])
         if kernel.feature_count(d) is not None:
             self._parts.append((None, [], [(kernel, _whole)]))
             return
+        rng = np.random.default_rng(key)
         for number, term in enumerate(multiply_out(kernel)):
             finite, endless = [], []
             for leaf, view in term.factors:
@@ -171,25 +175,31 @@ class PriorFeatures:
                 (finite if known else endless).append((leaf, view))
             waves = None
             if endless:
-                self.exact = False
+                self.exact, self.sets = False, sets
                 widths = [int(view(like[:1]).shape[1]) for _, view in endless]
-                u = uniforms(count, sum(w + 1 for w in widths), key + number)
+                base = uniforms(count, sum(w + 1 for w in widths), key + number)
                 ends = np.cumsum([w + 1 for w in widths])
-                waves = [
-                    (spectral_draw(leaf, u[:, end - w - 1 : end], w), leaf, view)
-                    for (leaf, view), w, end in zip(endless, widths, ends, strict=True)
-                ]
+                waves = []
+                for _ in range(sets):
+                    # a random shift makes another unbiased set of the same evenness
+                    u = np.clip((base + rng.uniform(size=base.shape[1])) % 1.0, 1e-12, 1.0 - 1e-12)
+                    waves.append(
+                        [
+                            (spectral_draw(leaf, u[:, end - w - 1 : end], w), leaf, view)
+                            for (leaf, view), w, end in zip(endless, widths, ends, strict=True)
+                        ]
+                    )
             self._parts.append((waves, term.variances, finite))
 
-    def __call__(self, X: Array) -> Array:
-        """``(m, F)``."""
+    def __call__(self, X: Array, number: int = 0) -> Array:
+        """``(m, F)``, by set ``number`` of the frequencies."""
         xp = xp_of(points(X))
         blocks = []
         for waves, variances, finite in self._parts:
             U = xp.ones_like(X[:, :1])
             if waves is not None:
                 phase, level = None, None
-                for omega, leaf, view in waves:
+                for omega, leaf, view in waves[number]:
                     seen = view(X)
                     backend = backend_for(X)
                     part = seen @ backend.asarray(omega.T, dtype=X.dtype, device=backend.device(X))

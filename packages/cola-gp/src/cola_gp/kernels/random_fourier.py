@@ -45,13 +45,14 @@ def uniforms(count: int, width: int, key: int) -> np.ndarray:
 
 def unit_frequencies(freedom: float, u: np.ndarray, d: int) -> np.ndarray:
     """Frequencies ``(r, d)`` for lengthscale one from uniform numbers ``(r, d + 1)``."""
-    from scipy.special import gammaincinv, ndtri
+    from scipy.special import gammaincinv, ndtri, stdtrit
 
-    normal = ndtri(u[:, :d])
     if math.isinf(freedom):
-        return normal
+        return ndtri(u[:, :d])
+    if d == 1:  # one number per frequency keeps the sequence's evenness
+        return stdtrit(freedom, u[:, :1])
     chi_square = 2.0 * gammaincinv(0.5 * freedom, u[:, d : d + 1])
-    return normal * np.sqrt(freedom / chi_square)
+    return ndtri(u[:, :d]) * np.sqrt(freedom / chi_square)
 
 
 def _factors(kernel: Any) -> tuple[Stationary, ...]:
