@@ -15,18 +15,10 @@ import math
 from typing import Any
 
 from .._struct import set_fields, struct
+from ..arrays import backend_for
 from .base import Array, Kernel, Pullback, differences, follow, pair, per_dimension, positive, xp_of
-from .distances import overwritable, squared_distances
-
-
-def _root(xp: Any, s: Array) -> Array:
-    # The root has an infinite slope at zero; automatic differentiation needs both branches finite.  Their
-    # values are nearly equal too: a compiler may compute s twice, contracted differently, and so take one
-    # branch inside and the other outside (XLA on CPUs does, for the distance of a point to itself).
-    if overwritable(s):  # not differentiated
-        return xp.sqrt(s)
-    zero, tiny = s <= 0, float(xp.finfo(s.dtype).eps) ** 2
-    return xp.where(zero, xp.zeros_like(s), xp.sqrt(xp.where(zero, tiny, s)))
+from .decay import decay, root, values
+from .distances import squared_distances
 
 
 class Stationary(Kernel):
@@ -95,7 +87,7 @@ class Matern12(Stationary):
         set_fields(self, log_lengthscale=positive("lengthscale", lengthscale, log_lengthscale))
 
     def _profile(self, xp: Any, s: Array) -> tuple[Array, Any]:
-        r = _root(xp, s)
+        r = root(xp, s)
         value = xp.exp(-r)
         # g = exp(-r) / r is infinite at zero, where the squared difference it multiplies is zero.
         return value, lambda: value / xp.where(r > 0, r, xp.ones_like(r))
@@ -111,9 +103,10 @@ class Matern32(Stationary):
         set_fields(self, log_lengthscale=positive("lengthscale", lengthscale, log_lengthscale))
 
     def _profile(self, xp: Any, s: Array) -> tuple[Array, Any]:
-        t = math.sqrt(3.0) * _root(xp, s)
-        e = xp.exp(-t)
-        return (1.0 + t) * e, lambda: 3.0 * e
+        if backend_for(s).differentiating(s):
+            return decay(1, 3.0, s), lambda: 3.0 * decay(0, 3.0, s)
+        value, _, e = values(xp, 1, 3.0, s)
+        return value, lambda: 3.0 * e
 
 
 @struct
@@ -126,9 +119,10 @@ class Matern52(Stationary):
         set_fields(self, log_lengthscale=positive("lengthscale", lengthscale, log_lengthscale))
 
     def _profile(self, xp: Any, s: Array) -> tuple[Array, Any]:
-        t = math.sqrt(5.0) * _root(xp, s)
-        e = xp.exp(-t)
-        return (1.0 + t + (5.0 / 3.0) * s) * e, lambda: (5.0 / 3.0) * (1.0 + t) * e
+        if backend_for(s).differentiating(s):
+            return decay(2, 5.0, s), lambda: (5.0 / 3.0) * decay(1, 5.0, s)
+        value, t, e = values(xp, 2, 5.0, s)
+        return value, lambda: (5.0 / 3.0) * (1.0 + t) * e
 
 
 @struct
