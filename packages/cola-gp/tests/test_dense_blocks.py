@@ -59,21 +59,21 @@ def test_close_points_keep_their_digits(name, gap):
 
 def test_the_expansion_is_not_taken_where_it_loses_digits():
     rng = np.random.default_rng(1)
-    Z = rng.normal(size=(30, 4))
-    assert distances._expanded(Z, Z) is not None
-    assert distances._expanded(1e3 * Z, 1e3 * Z) is None  # far apart
-    assert distances._expanded(1e9 + Z, 1e9 + Z) is not None  # far from the origin is no matter
-    assert distances._expanded(Z.astype(np.float32), Z.astype(np.float32)) is None
-    assert distances._expanded(Z[:, :2], Z[:, :2]) is None
-    assert distances._expanded(np.full((3, 4), np.nan), Z) is None
-    assert distances._expanded(Z[:0], Z) is None
+    Z, one = rng.normal(size=(30, 4)), np.asarray(1.0)
+    assert distances._expanded(Z, Z, one) is not None
+    assert distances._expanded(1e3 * Z, 1e3 * Z, one) is None  # far apart
+    assert distances._expanded(1e9 + Z, 1e9 + Z, one) is not None  # far from the origin is no matter
+    assert distances._expanded(Z.astype(np.float32), Z.astype(np.float32), one) is None
+    assert distances._expanded(Z[:, :2], Z[:, :2], one) is None
+    assert distances._expanded(np.full((3, 4), np.nan), Z, one) is None
+    assert distances._expanded(Z[:0], Z, one) is None
 
 
 def test_weighted_moments_of_far_points():
     rng = np.random.default_rng(2)
     Z1, Z2 = 8 * rng.uniform(size=(50, 5)), 8 * rng.uniform(size=(60, 5))
     M = np.exp(-0.5 * np.sum((Z1[:, None] - Z2[None]) ** 2, axis=-1)) * rng.normal(size=(50, 60))
-    s, moments = distances.squared_distances(Z1, Z2, smooth=True)
+    s, moments = distances.squared_distances(Z1, Z2, np.asarray(1.0), smooth=True)
     want = [np.sum(M * (Z1[:, None, j] - Z2[None, :, j]) ** 2) for j in range(5)]
     np.testing.assert_allclose(moments(M), want, rtol=1e-11, atol=1e-12)
     np.testing.assert_allclose(s, np.sum((Z1[:, None] - Z2[None]) ** 2, axis=-1), rtol=1e-12, atol=1e-12)

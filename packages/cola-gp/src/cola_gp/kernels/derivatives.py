@@ -52,11 +52,10 @@ def _(kernel: Stationary, X1: Array, X2: Array, W: Array) -> Array:
     xp, X1, X2 = pair(X1, X2)
     scale = xp.exp(follow(kernel.log_lengthscale, X1))
     per_dimension("lengthscale", scale, X1.shape[1])
-    Z1, Z2 = X1 / scale, X2 / scale
-    s, _ = squared_distances(Z1, Z2)
+    s, _ = squared_distances(X1, X2, scale)
     M = W * _slope(kernel, xp, s)
-    columns = [-xp.sum(M * differences(Z1, Z2, j), axis=1) for j in range(X1.shape[1])]
-    return xp.stack(columns, axis=1) / scale
+    columns = [-xp.sum(M * differences(X1, X2, j), axis=1) for j in range(X1.shape[1])]
+    return xp.stack(columns, axis=1) / scale / scale
 
 
 def _slope(kernel: Any, xp: Any, s: Array) -> Array:

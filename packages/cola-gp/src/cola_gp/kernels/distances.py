@@ -1,16 +1,24 @@
-r"""Squared distances of scaled points, and weighted sums of the squared differences in every dimension.
+r"""Squared distances in units of lengthscales, and weighted sums of squared differences by dimension.
 
 Differences are squared dimension by dimension, which keeps all digits of close points.  Where the expansion
 ``|a - b|^2 = |a|^2 + |b|^2 - 2 a.b`` loses none that a kernel could show (double precision, points within
 about twenty lengthscales of their mean, kernels that are smooth functions of the squared distance), it is
 used instead: matrix products are several times faster than passes over the matrix.  Its absolute error is
 below ``1e-12``, that of points at the same index of one set zero.
+
+Squares that overflow are replaced by a quarter of the largest number, so that a kernel that has decayed to
+zero there is zero, and not NaN through the product of zero and infinity.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any
+
+import numpy as np
+
+from cola_core.errors import ShapeError
 
 from ..arrays import backend_for
 from .base import Array, differences
@@ -26,43 +34,79 @@ def overwritable(*arrays: Array) -> bool:
 
 
 def squared_distances(
-    Z1: Array, Z2: Array, smooth: bool = False
+    X1: Array, X2: Array, scale: Array, smooth: bool = False
 ) -> tuple[Array, Callable[[Array], list[Array]]]:
-    """``s (n, m)`` and the map of weights ``M (n, m)`` to ``sum(M * (z1_j - z2_j)^2)`` for every dimension j.
+    """Squared distances ``s (n, m)`` of ``X1 (n, d)`` and ``X2 (m, d)`` in units of ``scale`` (0-d, or one per
+    dimension), and the map of weights ``M (n, m)`` to ``sum(M * (difference_j / scale_j)^2)`` for every
+    dimension j.
 
-    ``Z1 is Z2`` says that the sets are one.  smooth: absolute errors of rounding in s do no harm.
+    ``X1 is X2`` says that the sets are one.  smooth: absolute errors of rounding in s do no harm.
     """
-    if overwritable(Z1, Z2):
-        found = _expanded(Z1, Z2) if smooth else None
+    d = X1.shape[1]
+    if d == 0:
+        raise ShapeError(f"points of shape {tuple(X1.shape)} have no coordinates to differ in.")
+    xp = backend_for(X1).xp
+    inverse = 1.0 / scale
+    each = [inverse[j] if inverse.ndim else inverse for j in range(d)]
+    if overwritable(X1, X2, inverse):
+        found = _expanded(X1, X2, inverse) if smooth else None
         if found is not None:
             return found
-        s = _squared(Z1, Z2, 0)
-        for j in range(1, Z1.shape[1]):
-            s += _squared(Z1, Z2, j)
+        with np.errstate(over="ignore"):
+            s = _squared(X1, X2, 0, each[0])
+            for j in range(1, d):
+                s += _squared(X1, X2, j, each[j])
+        if _may_overflow(X1, X2, inverse):
+            s = xp.clip(s, None, largest(s))
     else:
-        s = differences(Z1, Z2, 0) ** 2
-        for j in range(1, Z1.shape[1]):
-            s = s + differences(Z1, Z2, j) ** 2
-    xp = backend_for(Z1).xp
-    return s, lambda M: [xp.sum(M * differences(Z1, Z2, j) ** 2) for j in range(Z1.shape[1])]
+        s = (differences(X1, X2, 0) * each[0]) ** 2
+        for j in range(1, d):
+            s = s + (differences(X1, X2, j) * each[j]) ** 2
+        s = xp.clip(s, None, largest(s))
+
+    def moments(M: Array) -> list[Array]:
+        # Weighted before it is squared: weights are zero where the square overflows.
+        out = []
+        for j in range(d):
+            difference = differences(X1, X2, j) * each[j]
+            out.append(xp.sum(M * difference * difference))
+        return out
+
+    return s, moments
 
 
-def _squared(Z1: Array, Z2: Array, j: int) -> Array:
-    difference = differences(Z1, Z2, j)
+def largest(s: Array) -> float:
+    """A number whose small multiples do not overflow in the dtype of ``s``."""
+    return 0.25 * float(backend_for(s).xp.finfo(s.dtype).max)
+
+
+def _may_overflow(X1: Array, X2: Array, inverse: Array) -> bool:
+    xp = backend_for(X1).xp
+    if 0 in (X1.shape[0], X2.shape[0]):
+        return False
+    with np.errstate(over="ignore"):
+        reach = float(xp.max(xp.abs(X1 * inverse))) + float(xp.max(xp.abs(X2 * inverse)))
+    return not reach < math.sqrt(largest(X1) / X1.shape[1])  # a NaN may be anything
+
+
+def _squared(X1: Array, X2: Array, j: int, inverse: Array) -> Array:
+    # Scaled after the difference is taken: points are close or not before they are divided by anything.
+    difference = differences(X1, X2, j)
+    difference *= inverse
     difference *= difference
     return difference
 
 
-def _expanded(Z1: Array, Z2: Array) -> tuple[Array, Callable[[Array], list[Array]]] | None:
-    backend = backend_for(Z1)
+def _expanded(X1: Array, X2: Array, inverse: Array) -> tuple[Array, Callable[[Array], list[Array]]] | None:
+    backend = backend_for(X1)
     xp: Any = backend.xp
-    d = Z1.shape[1]
-    if d < LEAST_DIMENSIONS or 0 in (Z1.shape[0], Z2.shape[0]) or Z1.dtype != xp.float64:
+    d = X1.shape[1]
+    if d < LEAST_DIMENSIONS or 0 in (X1.shape[0], X2.shape[0]) or X1.dtype != xp.float64:
         return None
-    same = Z1 is Z2
-    center = xp.mean(Z2, axis=0)
-    B = Z2 - center
-    A = B if same else Z1 - center
+    same = X1 is X2
+    center = xp.mean(X2, axis=0)
+    B = (X2 - center) * inverse
+    A = B if same else (X1 - center) * inverse
     AA, BB = A * A, B * B
     a, b = xp.sum(AA, axis=1), xp.sum(BB, axis=1)
     # written so that a NaN takes the other path

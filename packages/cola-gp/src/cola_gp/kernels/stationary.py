@@ -14,11 +14,13 @@ from __future__ import annotations
 import math
 from typing import Any
 
+import numpy as np
+
 from .._struct import set_fields, struct
 from ..arrays import backend_for
 from .base import Array, Kernel, Pullback, differences, follow, pair, per_dimension, positive, xp_of
 from .decay import decay, root, values
-from .distances import squared_distances
+from .distances import largest, squared_distances
 
 
 class Stationary(Kernel):
@@ -39,9 +41,7 @@ class Stationary(Kernel):
         xp, X1, X2 = pair(X1, X2)
         scale = xp.exp(follow(self.log_lengthscale, X1))
         ard = per_dimension("lengthscale", scale, X1.shape[1])
-        Z1 = X1 / scale
-        Z2 = Z1 if X1 is X2 else X2 / scale
-        s, moments = squared_distances(Z1, Z2, self._smooth)
+        s, moments = squared_distances(X1, X2, scale, self._smooth)
         value, slope = self._profile(xp, s)
 
         def pull(W: Array) -> tuple[Array, ...]:
@@ -146,9 +146,7 @@ class RationalQuadratic(Stationary):
         scale = xp.exp(follow(self.log_lengthscale, X1))
         alpha = xp.exp(follow(self.log_alpha, X1))
         ard = per_dimension("lengthscale", scale, X1.shape[1])
-        Z1 = X1 / scale
-        Z2 = Z1 if X1 is X2 else X2 / scale
-        s, moments = squared_distances(Z1, Z2, smooth=True)
+        s, moments = squared_distances(X1, X2, scale, smooth=True)
         u = s / (2.0 * alpha)
         logs = xp.log1p(u)
         value = xp.exp(-alpha * logs)
@@ -202,14 +200,17 @@ class Periodic(Kernel):
             return values[j] if many else values
 
         phases = [math.pi * differences(X1, X2, j) / of(period, ard_period, j) for j in range(d)]
-        terms = [(xp.sin(t) / of(scale, ard_scale, j)) ** 2 for j, t in enumerate(phases)]
+        with np.errstate(over="ignore"):
+            terms = [(xp.sin(t) / of(scale, ard_scale, j)) ** 2 for j, t in enumerate(phases)]
+        # A square that overflows would meet a kernel that is zero.
+        terms = [xp.clip(t, None, largest(t)) for t in terms]
         value = xp.exp(-2.0 * sum(terms[1:], terms[0]))
 
         def pull(W: Array) -> tuple[Array, ...]:
             V = W * value
             d_scale = [4.0 * xp.sum(V * t) for t in terms]
             d_period = [
-                2.0 * xp.sum(V * xp.sin(2.0 * t) * t) / of(scale, ard_scale, j) ** 2
+                2.0 * xp.sum(V * xp.sin(2.0 * t) * t) / of(scale, ard_scale, j) / of(scale, ard_scale, j)
                 for j, t in enumerate(phases)
             ]
             return (
