@@ -36,10 +36,10 @@ def overwritable(*arrays: Array) -> bool:
 def squared_distances(
     X1: Array, X2: Array, scale: Array, smooth: bool = False
 ) -> tuple[Array, Callable[[Array], list[Array]]]:
-    """Squared distances ``s (n, m)`` of ``X1 (n, d)`` and ``X2 (m, d)`` in units of ``scale`` (0-d, or one per
-    dimension), and the map of weights ``M (n, m)`` to ``sum(M * (difference_j / scale_j)^2)`` for every
-    dimension j.
+    """Squared distances ``s (n, m)`` of ``X1 (n, d)`` and ``X2 (m, d)`` in units of ``scale``.
 
+    scale is 0-d or ``(d,)``.  The second result maps weights ``M (n, m)`` to the sums over all pairs of
+    ``M * (difference_j / scale_j)^2``, one for every dimension j.
     ``X1 is X2`` says that the sets are one.  smooth: absolute errors of rounding in s do no harm.
     """
     d = X1.shape[1]
