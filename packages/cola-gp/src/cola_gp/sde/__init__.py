@@ -1,0 +1,1 @@
+"""Kernels in time as stochastic differential equations: inference in O(n)."""

@@ -1,0 +1,145 @@
+r"""One vector of observations conditioned on: likelihood, its gradient, and the state at any time.
+
+With ``m_k, P_k`` the predicted and ``r_k, N_k`` the adjoint quantities of :mod:`.filtering`, the state given all
+observations has mean ``m_k + P_k r_k`` and covariance ``P_k - P_k N_k P_k``.  The same holds at a time between two
+observations: its prediction comes from the filtered state on the left, its ``r`` and ``N`` from the right, so
+any number of test times costs O(s^3) each, without another pass (Durbin & Koopman 2012, 4.4 and 4.10).
+"""
+
+from __future__ import annotations
+
+from functools import cached_property
+from typing import Any, NamedTuple
+
+from ..arrays import Array
+from .filtering import Cotangent, Factor
+from .recursions import mm, symmetric, transpose
+
+
+class Bridge(NamedTuple):
+    """How m test times hang between the observations; time is the last axis, ``(s, s, m)`` and ``(s, m)``.
+
+    left: index of the last observation at or before each, -1 if there is none; A, Q: the transition from
+    there; A_next: the transition from each to the observation after ``left``; H: what is asked of the state.
+    """
+
+    left: Array
+    A: Array
+    Q: Array
+    A_next: Array
+    H: Array
+
+
+class Smoothed:
+    """A :class:`~.filtering.Factor` conditioned on ``y (n,)``; each quantity is computed when first needed."""
+
+    def __init__(self, factor: Factor, y: Array):
+        self.factor = factor
+        be = factor.be
+        m, e = factor.predictions(factor.layout.split(be, y)[None])
+        self.m, self.e = m[:, 0], e[0]
+        after, alpha = factor.adjoints(e)
+        self.r_after, self._alpha = after[:, 0], alpha[0]
+
+    @property
+    def alpha(self) -> Array:
+        """``V^{-1} y``, ``(n,)``."""
+        return self._join(self._alpha)
+
+    @property
+    def quadratic(self) -> Array:
+        """``y^T V^{-1} y``: a sum of squares."""
+        return self.factor.be.xp.sum(self.e * self.e * self.factor.weight)
+
+    @cached_property
+    def N_after(self) -> Array:
+        return self.factor.information()
+
+    @cached_property
+    def _inverse_diagonal(self) -> Array:
+        f = self.factor
+        gN = f.be.xp.sum(f.g[:, None] * self.N_after, axis=0)
+        return f.weight + f.be.xp.sum(gN * f.g, axis=0)
+
+    def inverse_diagonal(self) -> Array:
+        """``diag(V^{-1})``, ``(n,)``."""
+        return self._join(self._inverse_diagonal)
+
+    def _join(self, x: Array) -> Array:
+        return self.factor.layout.join(self.factor.be, x)
+
+    @cached_property
+    def r(self) -> Array:
+        """``r_k``, ``(s, L, C)``."""
+        f = self.factor
+        return f.h * (self.e * f.weight) + mm(f.be, transpose(f.be, f.F), self.r_after[:, None])[:, 0]
+
+    @cached_property
+    def filtered_mean(self) -> Array:
+        """State means given the observations up to each, ``(s, L, C)``."""
+        f = self.factor
+        return self.m + mm(f.be, f.P, f.h[:, None])[:, 0] * (self.e * f.weight)
+
+    def gradient(self) -> tuple[Cotangent, Array]:
+        """Derivatives of ``-(y^T V^{-1} y + log |V|) / 2`` in the state-space model and in the noise ``(n,)``."""
+        f, be, xp = self.factor, self.factor.be, self.factor.be.xp
+        r, N = self.r_after, self.N_after
+        G = 0.5 * (r[:, None] * r[None] - N)
+        A = r[:, None] * self.filtered_mean[None] + 2.0 * mm(be, G, mm(be, f.F, f.P))
+        Ng = mm(be, N, f.g[:, None])
+        c = mm(be, f.P, (f.h * f.weight)[:, None] - mm(be, transpose(be, f.F), Ng))[:, 0]
+        mean = self.m + mm(be, f.P, self.r[:, None])[:, 0]
+        H = self._alpha * mean - c
+
+        def shifted(x: Array) -> Array:
+            x = self._join(x)
+            return xp.concat([xp.zeros_like(x[..., :1]), x[..., :-1]], axis=-1)
+
+        F0, h0, r0 = f.F[..., 0, 0], f.h[:, 0, 0], self.r[:, 0, 0]
+        N0 = F0.T @ (N[..., 0, 0] @ F0) + h0[:, None] * h0[None] * f.weight[0, 0]
+        P = 0.5 * (r0[:, None] * r0[None] - N0)
+        noise = 0.5 * (self._alpha**2 - self._inverse_diagonal)
+        return Cotangent(shifted(A), shifted(G), symmetric(be, P), self._join(H)), self._join(noise)
+
+    # -- test times -----------------------------------------------------------------------------------------
+    @cached_property
+    def _filtered(self) -> tuple[Array, Array]:
+        """Filtered means ``(s, n)`` and covariances ``(s, s, n)``."""
+        f, be = self.factor, self.factor.be
+        k = mm(be, f.P, f.h[:, None])[:, 0] * f.weight
+        eye = be.eye(f.P.shape[0], f.P.dtype, be.device(f.P))[..., None, None]
+        keep = eye - k[:, None] * f.h[None]
+        # r k k^T: the noise variance is what the innovation has beyond the predicted variance
+        noise = f.S - be.xp.sum(f.h * mm(be, f.P, f.h[:, None])[:, 0], axis=0)
+        P = mm(be, mm(be, keep, f.P), transpose(be, keep)) + (k[:, None] * k[None]) * noise
+        return self._join(self.filtered_mean), self._join(symmetric(be, P))
+
+    @cached_property
+    def _adjoint(self) -> tuple[Array, Array]:
+        """``r_k (s, n)`` and ``N_k (s, s, n)``."""
+        f, be = self.factor, self.factor.be
+        N = mm(be, transpose(be, f.F), mm(be, self.N_after, f.F)) + (f.h[:, None] * f.h[None]) * f.weight
+        return self._join(self.r), self._join(symmetric(be, N))
+
+    def at(self, bridge: Bridge, prior: Array) -> tuple[Array, Array]:
+        """Mean ``(m,)`` and variance ``(m,)`` of ``H^T x`` at test times; prior: ``(s, s)`` at any time."""
+        be, xp = self.factor.be, self.factor.be.xp
+        (mean, P), (r, N) = self._filtered, self._adjoint
+        n = mean.shape[-1]
+        before = bridge.left < 0
+        left, right = xp.where(before, 0 * bridge.left, bridge.left), bridge.left + 1
+        beyond = right >= n
+        right = xp.where(beyond, 0 * right, right)
+        zero = xp.zeros_like
+        mean, P = mean[..., left], P[..., left]
+        mean = xp.where(before, zero(mean), mm(be, bridge.A, mean[:, None])[:, 0])
+        moved = mm(be, mm(be, bridge.A, P), transpose(be, bridge.A)) + bridge.Q
+        P = xp.where(before, prior[..., None] + zero(moved), moved)
+        r, N = r[..., right], N[..., right]
+        back = transpose(be, bridge.A_next)
+        r = xp.where(beyond, zero(r), mm(be, back, r[:, None])[:, 0])
+        N = xp.where(beyond, zero(N), mm(be, mm(be, back, N), bridge.A_next))
+        Ph = mm(be, P, bridge.H[:, None])
+        value = xp.sum(bridge.H * mean, axis=0) + xp.sum(Ph[:, 0] * r, axis=0)
+        variance = xp.sum(bridge.H * Ph[:, 0], axis=0) - xp.sum(Ph[:, 0] * mm(be, N, Ph)[:, 0], axis=0)
+        return value, xp.where(variance > 0, variance, zero(variance))
