@@ -32,6 +32,7 @@ from .inference import (
     KroneckerInference,
     LowRankInference,
     ObservedInference,
+    StateSpaceInference,
     ToeplitzInference,
     condition,
     explain,
@@ -74,6 +75,7 @@ from .pathwise import Paths, sample_prior
 from .posterior import LeaveOneOut, Posterior
 from .predictor import Predictor
 from .priors import Gamma, HalfCauchy, HalfNormal, InverseGamma, LogNormal, Normal, Prior, StudentT
+from .sde import StateSpaceCovariance
 
 if TYPE_CHECKING:
     from .estimators.components import PCA, Whitening
@@ -151,6 +153,8 @@ __all__ = [
     "Scaling",
     "SpectralMixture",
     "StudentT",
+    "StateSpaceCovariance",
+    "StateSpaceInference",
     "Sum",
     "SumMean",
     "TaskMean",

@@ -17,6 +17,7 @@ from .inference import (
     lowrank,
     observed,
     questions,
+    state_space,
     toeplitz,
 )
 from .inference.questions import memory_budget
@@ -71,5 +72,6 @@ def register(registrar: Any) -> None:
         lowrank.RULES,
         inducing.RULES,
         lazy.RULES,
+        state_space.RULES,
     ):
         registrar.include(book)

@@ -23,6 +23,7 @@ from .lazy import IterativeInference
 from .lowrank import LowRankInference
 from .observed import ObservedInference
 from .questions import CONDITION, Inference, Problem, Representation, condition, represent
+from .state_space import StateSpaceInference
 from .toeplitz import ToeplitzInference
 
 
@@ -53,6 +54,7 @@ __all__ = [
     "Problem",
     "Representation",
     "ToeplitzInference",
+    "StateSpaceInference",
     "condition",
     "explain",
     "represent",

@@ -1,10 +1,10 @@
-r"""The covariance of a linear Gaussian state-space model as a matrix: factorised, solved and differentiated.
+r"""The covariance of a linear Gaussian state-space model as a matrix: factorised, solved, differentiated.
 
-Observations ``y_k = h_k^T x_k + e_k`` with ``x_0 ~ N(0, P)``, ``x_k = A_k x_{k-1} + w_k``, ``w_k ~ N(0, Q_k)``
-and ``e_k ~ N(0, r_k)`` have a covariance ``V``.  The Kalman filter is its factorisation ``V = L diag(S) L^T``:
-innovations are ``L^{-1} y``, their variances are S (Kailath, Sayed & Hassibi 2000, ch. 9).  Backwards in time
-run the vector ``r_k`` and the matrix ``N_k`` of the disturbance smoother (de Jong 1989; Durbin & Koopman
-2012, 4.4), which need no inverse of a state covariance:
+Observations ``y_k = h_k^T x_k + e_k`` with ``x_0 ~ N(0, P)``, ``x_k = A_k x_{k-1} + w_k``,
+``w_k ~ N(0, Q_k)`` and ``e_k ~ N(0, r_k)`` have a covariance ``V``.  The Kalman filter is its factorisation
+``V = L diag(S) L^T``: innovations are ``L^{-1} y``, their variances are S (Kailath, Sayed & Hassibi 2000, ch.
+9).  Backwards in time run the vector ``r_k`` and the matrix ``N_k`` of the disturbance smoother (de Jong
+1989; Durbin & Koopman 2012, 4.4), which need no inverse of a state covariance:
 
     r_k = h_k e_k / S_k + F_k^T r_{k+1},   N_k = h_k h_k^T / S_k + F_k^T N_{k+1} F_k,
     F_k = A_{k+1} - g_k h_k^T,             g_k = A_{k+1} P_k h_k / S_k.
@@ -13,15 +13,15 @@ They are the derivatives of the log likelihood with respect to the predicted mea
 r_k^T - N_k) / 2``, to the predicted covariance ``P_k``, from which all others follow (Koopman & Shephard
 1992; :meth:`Factor.gradient`).
 
-The covariance recursion is advanced in chunks of time: a chunk that is entered with covariance P is left with
-``E + F P (I + J P)^{-1} F^T``, where E, F and J come from a pass that starts at P = 0 (the associative element
-of Sarkka & Garcia-Fernandez 2021).  Covariances are sums of congruences (Joseph's form), so rounding leaves
-them positive semidefinite.  Cost O(n s^3), memory O(n s^2), in about ``5 sqrt(n)`` array steps.
+The covariance recursion is advanced in chunks of time: a chunk that is entered with covariance P is left
+with ``E + F P (I + J P)^{-1} F^T``, where E, F and J come from a pass that starts at P = 0 (the associative
+element of Sarkka & Garcia-Fernandez 2021).  Covariances are sums of congruences (Joseph's form), so rounding
+leaves them positive semidefinite.  Cost O(n s^3), memory O(n s^2), in about ``5 sqrt(n)`` array steps.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
 from ..arrays import Array, backend_for
@@ -42,7 +42,7 @@ class Steps(NamedTuple):
 
 
 class Cotangent(NamedTuple):
-    """Derivatives of a number with respect to :class:`Steps`, each shaped like its field (H as ``(s, n)``)."""
+    """Derivatives of a number with respect to :class:`Steps`, shaped like its fields (H as ``(s, n)``)."""
 
     A: Array
     Q: Array
@@ -130,29 +130,48 @@ class Factor:
         return scan(be, step, start, (self.F, self.h, self.weight), reverse=True)[1][0]
 
 
-def factorise(steps: Steps, noise: Array, serial: bool = False) -> Factor:
-    """The factorisation for noise variances ``noise (n,)``; positive, unless ``serial``, which takes n steps.
+def factorise(steps: Steps, noise: Array, seen: Array | None = None, serial: bool = False) -> Factor:
+    """The factorisation for noise variances ``noise (n,)``.
 
-    Nothing is checked: where V is not positive definite, S has entries that are not positive.
+    seen: one at observations and zero at times without one, default all ones.  serial: one step after the
+    other, which is what noise of zero needs.  Where entering a chunk lost more than half of the digits (a
+    prior much wider than the noise in directions that the data hardly tell apart), the steps are done one
+    after the other; inside a compiled function, where that cannot be decided, the answer is NaN.  Where V is
+    not positive definite, S has entries that are not positive.
     """
+    be = backend_for(steps.A)
+    found, lost = _factorise(steps, noise, seen, Layout.of(steps.A.shape[-1], serial))
+    if lost is None:
+        return found
+    limit = float(be.xp.finfo(noise.dtype).eps) ** 0.5
+    if be.is_concrete(lost):
+        return found if float(lost) <= limit else factorise(steps, noise, seen, serial=True)
+    nan = be.xp.zeros_like(lost) + float("nan")
+    return replace(found, S=be.xp.where(lost <= limit, found.S, nan))
+
+
+def _factorise(steps: Steps, noise: Array, seen: Array | None, layout: Layout) -> tuple[Factor, Array | None]:
+    """The factor, and how well the chunks fit together (None for one chunk)."""
     be = backend_for(steps.A)
     xp = be.xp
     s, n = steps.A.shape[0], steps.A.shape[-1]
-    layout = Layout.of(n, serial)
     eye = identity(be, s, steps.A)
     last = eye[..., None]
     A = layout.split(be, xp.concat([steps.A[..., 1:], last], axis=-1), eye)
     Q = layout.split(be, xp.concat([steps.Q[..., 1:], xp.zeros_like(last)], axis=-1))
     h = layout.split(be, xp.broadcast_to(steps.H, (s, n)))
     r = layout.split(be, noise, 1.0)
-    seen = layout.split(be, xp.ones_like(noise))
+    seen = layout.split(be, xp.ones_like(noise) if seen is None else seen)
     xs = (A, Q, h, r, seen)
 
     def update(P: Array, parts: tuple[Array, ...]) -> tuple[Array, Array, Array, Array, Array]:
         A, Q, h, r, seen = parts
         Ph = mm(be, P, h[:, None])
         S = xp.sum(h * Ph[:, 0], axis=0) + r
-        weight = seen / S
+        S = xp.where(seen > 0, S, xp.ones_like(S))
+        weight = seen / xp.where(
+            S > 0, S, xp.ones_like(S)
+        )  # S that is not positive is reported by the caller
         g = mm(be, A, Ph)[:, 0] * weight
         F = A - g[:, None] * h[None]
         after = mm(be, mm(be, F, P), transpose(be, F)) + (g[:, None] * g[None]) * r + Q
@@ -169,14 +188,26 @@ def factorise(steps: Steps, noise: Array, serial: bool = False) -> Factor:
         after, S, weight, g, F = update(P, parts)
         return after, (P, S, weight, g, F)
 
-    start = steps.P[..., None]
+    start, starts = steps.P[..., None], None
     if layout.chunks > 1:
         zero = xp.zeros_like(A[..., 0, :])
         one = identity(be, s, A, (layout.chunks,)) + zero
         (ends, F_all, J), _ = scan(be, explore, (zero, one, zero), xs)
-        start = _entering(be, steps.P, ends, F_all, J)
-    _, (P, S, weight, g, F) = scan(be, run, start, xs)
-    return Factor(be, layout, A, h, P, S, weight, g, F, chunk_products(be, F))
+        start = starts = _entering(be, steps.P, ends, F_all, J)
+    ends, (P, S, weight, g, F) = scan(be, run, start, xs)
+    factor = Factor(be, layout, A, h, P, S, weight, g, F, chunk_products(be, F))
+    return factor, None if starts is None else _mismatch(be, be.constant(ends), be.constant(starts))
+
+
+def _mismatch(be: Any, ends: Array, starts: Array) -> Array:
+    """Largest relative difference of variances that leave a chunk from those that entered the next one."""
+    xp = be.xp
+    left = xp.stack([ends[i, i, :-1] for i in range(ends.shape[0])])
+    entered = xp.stack([starts[i, i, 1:] for i in range(ends.shape[0])])
+    size = xp.maximum(xp.abs(left), xp.abs(entered))
+    relative = xp.abs(left - entered) / xp.where(size > 0, size, xp.ones_like(size))
+    worst = xp.max(relative)
+    return xp.where(xp.isfinite(worst), worst, xp.ones_like(worst))
 
 
 def _entering(be: Any, P: Array, E: Array, F: Array, J: Array) -> Array:

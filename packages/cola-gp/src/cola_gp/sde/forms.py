@@ -118,9 +118,9 @@ def _incomplete_gammas(xp: Any, x: Array, order: int) -> list[Array]:
 class _Matern(Form):
     """Matern of order p + 1/2 in the state ``f, f'/c, ... f^(p)/c^p`` with ``c = sqrt(2 p + 1) / l``.
 
-    In units of ``tau = c dt`` the transition is ``exp(F tau)``, with ``F + I`` nilpotent, and the noise has the
-    spectral density q: ``Q(tau) = q int_0^tau a(u) a(u)^T du`` with ``a(u) = exp(F u) e_p``, a polynomial times
-    ``exp(-u)``.  Derivatives: ``A' = F A``, ``Q' = q a a^T``.
+    In units of ``tau = c dt`` the transition is ``exp(F tau)``, with ``F + I`` nilpotent, and the noise has
+    the spectral density q: ``Q(tau) = q int_0^tau a(u) a(u)^T du`` with ``a(u) = exp(F u) e_p``, a polynomial
+    times ``exp(-u)``.  Derivatives: ``A' = F A``, ``Q' = q a a^T``.
     """
 
     F = {
@@ -145,15 +145,15 @@ class _Matern(Form):
         rate = math.sqrt(2.0 * p + 1.0) * xp.exp(-_scalar(self.kernel.log_lengthscale, dt))
         tau = rate * dt
         F = np.array(self.F[p])
-        powers = [np.linalg.matrix_power(F + np.eye(s), i) / math.factorial(i) for i in range(s)]
+        powers = [np.linalg.matrix_power(F + np.eye(s), i) / math.factorial(i) for i in range(s)]  # N^i / i!
         tau_powers = [xp.ones_like(tau), tau, tau * tau][:s]
         decay = xp.exp(-tau)
 
         def entry(i: int, j: int) -> Array:
-            total = powers[0][i, j] * tau_powers[0]
+            total = float(powers[0][i, j]) * tau_powers[0]
             for power, factor in zip(powers[1:], tau_powers[1:], strict=True):
                 if power[i, j]:
-                    total = total + power[i, j] * factor
+                    total = total + float(power[i, j]) * factor
             return total * decay
 
         A = xp.stack([xp.stack([entry(i, j) for j in range(s)]) for i in range(s)])
@@ -166,7 +166,7 @@ class _Matern(Form):
             total = 0.0 * tau
             for coefficient, moment in zip(c, moments, strict=True):
                 if coefficient:
-                    total = total + (self.q[p] * coefficient) * moment
+                    total = total + (self.q[p] * float(coefficient)) * moment
             return total
 
         Q = xp.stack([xp.stack([noise(min(i, j), max(i, j)) for j in range(s)]) for i in range(s)])
@@ -265,8 +265,8 @@ class _Rotations(Form):
 class _Periodic(_Rotations):
     """``exp(-2 sin^2(pi d / p) / l^2) = sum_j v_j cos(2 pi j d / p)``, cut where the rest is below ``TAIL``.
 
-    The coefficients ``v_j = (2 - [j = 0]) exp(-z) I_j(z)``, ``z = 1 / l^2``, are the cosine series of the kernel
-    over one period, which the trapezoidal rule gives to the same accuracy.
+    The coefficients ``v_j = (2 - [j = 0]) exp(-z) I_j(z)``, ``z = 1 / l^2``, are the cosine series of the
+    kernel over one period, which the trapezoidal rule gives to the same accuracy.
     """
 
     def __init__(self, kernel: Periodic):

@@ -1,19 +1,19 @@
 r"""One vector of observations conditioned on: likelihood, its gradient, and the state at any time.
 
-With ``m_k, P_k`` the predicted and ``r_k, N_k`` the adjoint quantities of :mod:`.filtering`, the state given all
-observations has mean ``m_k + P_k r_k`` and covariance ``P_k - P_k N_k P_k``.  The same holds at a time between two
-observations: its prediction comes from the filtered state on the left, its ``r`` and ``N`` from the right, so
-any number of test times costs O(s^3) each, without another pass (Durbin & Koopman 2012, 4.4 and 4.10).
+With ``m_k, P_k`` the predicted and ``r_k, N_k`` the adjoint quantities of :mod:`.filtering`, the state given
+all observations has mean ``m_k + P_k r_k`` and covariance ``P_k - P_k N_k P_k``.  The same holds at a time
+between two observations: its prediction comes from the filtered state on the left, its ``r`` and ``N`` from
+the right, so a test time costs O(s^3), without another pass (Durbin & Koopman 2012, 4.4, 4.10).
 """
 
 from __future__ import annotations
 
 from functools import cached_property
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from ..arrays import Array
-from .filtering import Cotangent, Factor
-from .recursions import mm, symmetric, transpose
+from .filtering import Cotangent, Factor, Steps, factorise
+from .recursions import forward, identity, mm, scan, symmetric, transpose
 
 
 class Bridge(NamedTuple):
@@ -31,7 +31,7 @@ class Bridge(NamedTuple):
 
 
 class Smoothed:
-    """A :class:`~.filtering.Factor` conditioned on ``y (n,)``; each quantity is computed when first needed."""
+    """A :class:`~.filtering.Factor` conditioned on ``y (n,)``; quantities are computed when first needed."""
 
     def __init__(self, factor: Factor, y: Array):
         self.factor = factor
@@ -81,7 +81,7 @@ class Smoothed:
         return self.m + mm(f.be, f.P, f.h[:, None])[:, 0] * (self.e * f.weight)
 
     def gradient(self) -> tuple[Cotangent, Array]:
-        """Derivatives of ``-(y^T V^{-1} y + log |V|) / 2`` in the state-space model and in the noise ``(n,)``."""
+        """Derivatives of ``-(y^T V^{-1} y + log |V|) / 2`` in the model's steps and in the noise ``(n,)``."""
         f, be, xp = self.factor, self.factor.be, self.factor.be.xp
         r, N = self.r_after, self.N_after
         G = 0.5 * (r[:, None] * r[None] - N)
@@ -143,3 +143,44 @@ class Smoothed:
         value = xp.sum(bridge.H * mean, axis=0) + xp.sum(Ph[:, 0] * r, axis=0)
         variance = xp.sum(bridge.H * Ph[:, 0], axis=0) - xp.sum(Ph[:, 0] * mm(be, N, Ph)[:, 0], axis=0)
         return value, xp.where(variance > 0, variance, zero(variance))
+
+
+def joint_covariance(steps: Steps, noise: Array, seen: Array, places: Array) -> Array:
+    """Covariance ``(m, m)`` of ``h^T x`` at m of the times, given the observations at others.
+
+    steps, noise, seen: as in :func:`~.filtering.factorise`, test times included with ``seen = 0``; places:
+    their ascending indices ``(m,)``.  With the filter's covariances ``P_j`` and the product ``T_ij`` of its
+    closed-loop transitions from i to j, ``cov(x_j, x_i) = (I - P_j N_j) T_ij P_i`` for ``i <= j``; products
+    between neighbouring test times come from one recursion that forgets at every test time.
+    """
+    factor = factorise(steps, noise, seen)
+    be, layout = factor.be, factor.layout
+    xp = be.xp
+    s = factor.F.shape[0]
+    mask = layout.split(be, 1.0 - seen)
+    # the state before a step is the product of the transitions since the last test time
+    moving = factor.F * (1.0 - mask)
+    between = layout.join(be, forward(be, moving, factor.F * mask))[..., places]
+    N = mm(be, transpose(be, factor.F), mm(be, factor.information(), factor.F))
+    N = N + (factor.h[:, None] * factor.h[None]) * factor.weight
+    P, N, h = (layout.join(be, x)[..., places] for x in (factor.P, N, factor.h))
+    keep = identity(be, s, P, (1,)) - mm(be, P, N)
+    rows = mm(be, transpose(be, keep), h[:, None])[:, 0]  # h_j^T (I - P_j N_j)
+    m = P.shape[-1]
+    each = identity(be, m, P)
+
+    def step(R: Array, parts: tuple[Array, ...]) -> tuple[Array, tuple[Array, ...]]:
+        E, Pj, row, mine = parts
+        # R: T_ij P_i for all earlier i, (s, s, m); zero for later ones
+        R = mm(be, E[..., :1], R) + Pj[..., :1] * mine
+        return R, (xp.sum(row[:, :1] * xp.sum(R * h[None], axis=1), axis=0),)
+
+    def column(x: Array) -> Array:  # (..., m) -> (..., m, 1), one step for every test time
+        return x[..., None]
+
+    zero = xp.zeros_like(P)
+    _, (lower,) = scan(be, step, zero, (column(between), column(P), column(rows), each))
+    diagonal = xp.linalg.diagonal(lower)
+    diagonal = xp.where(diagonal > 0, diagonal, xp.zeros_like(diagonal))
+    upper = xp.triu(lower.T, k=1)
+    return upper + upper.T + be.matrix_diag(diagonal)
