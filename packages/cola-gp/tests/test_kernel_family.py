@@ -6,6 +6,7 @@ Numbers called "GPyTorch" were computed with GPyTorch 1.15 in float64 for the po
 import numpy as np
 import pytest
 
+import cola_gp as gp
 from cola_core.errors import ShapeError
 from cola_gp._struct import leaves, with_leaves
 from cola_gp.kernels import (
@@ -327,3 +328,13 @@ def test_compiled_functions_mark_numbers_that_are_no_tasks():
     K, diagonal = jax.jit(lambda X: (kernel(X), kernel.diag(X)))(X)
     assert np.isnan(np.asarray(K)).tolist() == [[False, True], [True, True]]
     assert np.isnan(np.asarray(diagonal)).tolist() == [False, True]
+
+
+def test_every_kernel_can_be_planned(rng):
+    X = draw(rng, 40)
+    data = gp.Data(X, np.sin(X[:, 0]))
+    others = [Periodic(), RationalQuadratic(), gp.Matern12(), gp.Deep(RBF(), gp.Network.random((3, 4, 2)))]
+    for kernel in [*KERNELS.values(), *others]:
+        model = gp.GP(kernel + White(0.1), gp.TaskMean(3, 2), gp.TaskNoise([0.1, 0.2, 0.3], 2))
+        plan = str(gp.explain(model, data))
+        assert "by gp:condition/" in plan and "not planned further" not in plan

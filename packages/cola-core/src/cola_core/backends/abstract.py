@@ -267,6 +267,7 @@ XP = SimpleNamespace(
     searchsorted=lambda x, v, **_: AbstractArray(v.shape, np.int64),
     argsort=lambda x, **_: AbstractArray(x.shape, np.int64),
     isfinite=lambda x: AbstractArray(x.shape, np.bool_),
+    isnan=lambda x: AbstractArray(x.shape, np.bool_),
     maximum=_elementwise,
     minimum=_elementwise,
     multiply=_elementwise,
@@ -281,7 +282,7 @@ XP = SimpleNamespace(
         f: _same
         for f in (
             "conj exp log log1p expm1 sqrt sin cos tan tanh sinh cosh sign floor ceil round square sort flip "
-            "roll tril triu zeros_like ones_like cumsum reciprocal negative"
+            "roll tril triu zeros_like ones_like cumsum reciprocal negative clip"
         ).split()
     },
     linalg=SimpleNamespace(
@@ -303,6 +304,8 @@ XP = SimpleNamespace(
     **{t: np.dtype(t) for t in "float16 float32 float64 complex64 complex128 int32 int64 int8".split()},
     bool=np.dtype(bool),
     pi=math.pi,
+    inf=math.inf,
+    nan=math.nan,
 )
 
 
