@@ -23,6 +23,7 @@ from .calibration import Calibration, calibration_report
 from .covariance import CovarianceOperator
 from .data import Data, Grid, GridSubset, Regular, Scaling
 from .fitting import FitResult, Run, fit
+from .gridding import find_grid
 from .inducing_points import select_inducing
 from .inference import (
     DenseInference,
@@ -168,6 +169,7 @@ __all__ = [
     "condition",
     "drop_missing",
     "explain",
+    "find_grid",
     "fit",
     "initialise",
     "linear_evidence",

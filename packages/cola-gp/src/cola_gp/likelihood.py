@@ -13,7 +13,7 @@ from .covariance import CovarianceOperator
 from .data import Data, as_points
 from .inference import Problem, condition, represent
 from .inference.base import LOG_2PI, observed_like
-from .inference.questions import form_of
+from .inference.questions import as_inference, form_of
 from .kernels.base import Array
 from .model import GP
 
@@ -26,6 +26,7 @@ def marginal_likelihood(model: GP, data: Data, alg: Any = Auto()) -> Array:
     to store. Differentiable in torch and JAX with respect to the model's leaves; for NumPy use
     :func:`value_and_gradient`.  With :class:`~cola_gp.Inducing` points it is their lower bound.
     """
+    alg = as_inference(alg)
     found = represent(CovarianceOperator(model.kernel, data.X), Problem(model, data), form_of(alg))
     if found.bound:
         return condition(model, data, alg).log_marginal_likelihood()

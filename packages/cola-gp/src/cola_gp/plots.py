@@ -8,6 +8,8 @@ import numpy as np
 
 from cola_core.errors import ColaError
 
+from .calibration import Calibration
+from .data import as_points
 from .predictor import Predictor
 
 
@@ -26,17 +28,21 @@ def plot_predictor(
     """A matplotlib figure of a fitted model.
 
     One input: data, mean and two standard deviations of the latent function and of observations, over the
-    data's range extended by ``extend`` of its length.  More inputs: leave-one-out predictions against the
-    observations.
+    data's range extended by ``extend`` of its length.  Two inputs: maps of the mean and of the standard
+    deviation of the function over the data's rectangle, and beside them as with more inputs: leave-one-out
+    predictions against the observations.
     """
     Figure, Canvas = _pyplot()
     features, target = names or ([], "y")
     scaling, data = predictor.scaling, predictor.data
-    X = data.X * scaling.x_scale + scaling.x_shift
+    X = np.asarray(as_points(data.X)) * scaling.x_scale + scaling.x_shift
     y = scaling.mean(data.y)
-    figure = Figure(figsize=(8, 4.5), layout="constrained")
+    wide = X.shape[1] == 2
+    figure = Figure(figsize=(13 if wide else 8, 4.5), layout="constrained")
     Canvas(figure)
-    axes = figure.add_subplot()
+    axes = figure.add_subplot(1, 3, 3) if wide else figure.add_subplot()
+    if wide:
+        _maps(figure, predictor, X, features, target)
     if X.shape[1] == 1:
         low, high = X.min(), X.max()
         margin = extend * (high - low) or 1.0
@@ -59,4 +65,48 @@ def plot_predictor(
         axes.set_xlabel(f"{target} observed")
         axes.set_ylabel(f"{target} predicted from the others, 2 sd")
     axes.legend(loc="best", frameon=False)
+    return figure
+
+
+def _maps(figure: Any, predictor: Predictor, X: np.ndarray, features: list[str], target: str) -> None:
+    """Mean and standard deviation of the function over the rectangle of two inputs, with the data."""
+    sides = [np.linspace(X[:, i].min(), X[:, i].max() + (np.ptp(X[:, i]) == 0), 60) for i in (0, 1)]
+    mesh = np.stack(np.meshgrid(*sides, indexing="ij"), axis=-1).reshape(-1, 2)
+    values = (predictor.mean(mesh), np.sqrt(predictor.variance(mesh)))
+    for i, (value, label) in enumerate(zip(values, (f"{target}, mean", f"{target}, sd"), strict=True)):
+        axes = figure.add_subplot(1, 3, i + 1)
+        shown = axes.pcolormesh(*sides, value.reshape(60, 60).T, shading="nearest", rasterized=True)
+        figure.colorbar(shown, ax=axes, label=label)
+        axes.plot(X[:, 0], X[:, 1], ".", color="w", ms=2, alpha=0.6)
+        axes.set_xlabel(features[0] if features else "x0")
+        axes.set_ylabel(features[1] if features else "x1")
+
+
+def plot_calibration(report: Calibration) -> Any:
+    """A matplotlib figure of a :class:`~cola_gp.calibration.Calibration`: the histogram of the probability
+    integral transforms with the range in which a uniform sample lies nine times in ten, and observed against
+    nominal coverage.
+    """
+    from scipy.stats import binom
+
+    Figure, Canvas = _pyplot()
+    figure = Figure(figsize=(9, 4), layout="constrained")
+    Canvas(figure)
+    left, right = figure.subplots(1, 2)
+    bins = int(np.clip(np.sqrt(report.n), 4, 20))
+    left.hist(report.pit, bins=np.linspace(0, 1, bins + 1), color="C0", alpha=0.7)
+    low, high = binom.ppf([0.05, 0.95], report.n, 1 / bins)
+    left.axhspan(low, high, color="0.5", alpha=0.25, lw=0, label="90 % of uniform samples")
+    left.set_xlabel("probability integral transform")
+    left.set_ylabel("observations")
+    left.legend(frameon=False)
+    levels = np.linspace(0.01, 0.99, 99)
+    error = 2 * np.sqrt(levels * (1 - levels) / report.n)
+    right.fill_between(levels, levels - error, levels + error, color="0.5", alpha=0.25, lw=0, label="2 se")
+    right.plot(levels, levels, color="0.5", lw=1)
+    right.plot(levels, [report.coverage_at(float(p)) for p in levels], color="C0", label="observed")
+    right.set_xlabel("probability of the interval")
+    right.set_ylabel("observations inside")
+    right.legend(frameon=False)
+    figure.suptitle(report.verdict(), fontsize=10)
     return figure

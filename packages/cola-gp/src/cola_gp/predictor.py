@@ -39,15 +39,21 @@ class Predictor:
     """A :class:`~cola_gp.posterior.Posterior` behind a change of units; NumPy only.
 
     Attributes: model and data (scaled), scaling, posterior, result (the FitResult, or None after loading),
-    dropped (how many rows were left out because of missing values).
+    dropped (how many rows were left out because of missing values), alg (how inference is done).
     """
 
     def __init__(
-        self, model: GP, data: Data, scaling: Scaling, result: FitResult | None = None, dropped: int = 0
+        self,
+        model: GP,
+        data: Data,
+        scaling: Scaling,
+        result: FitResult | None = None,
+        dropped: int = 0,
+        alg: Any = "auto",
     ):
         self.model, self.data, self.scaling, self.result = model, data, scaling, result
-        self.dropped = dropped
-        self.posterior = Posterior(model, data)
+        self.dropped, self.alg = dropped, alg
+        self.posterior = Posterior(model, data, alg)
 
     @classmethod
     def fit(
@@ -59,12 +65,14 @@ class Predictor:
         scale: bool = True,
         optimize: bool = True,
         missing: str = "raise",
+        alg: Any = "auto",
         **options: Any,
     ) -> Predictor:
         """Scale the data, fit ``model`` (default: :func:`default_model`) and condition it.
 
         missing: "raise" refuses NaN, "drop" leaves out rows that hold one and counts them in ``dropped``.
-        ``options`` go to :func:`~cola_gp.fitting.fit`; parameters then refer to scaled data if ``scale``.
+        alg: how to do inference, see :func:`~cola_gp.inference.condition`.  ``options`` go to
+        :func:`~cola_gp.fitting.fit`; parameters then refer to scaled data if ``scale``.
         """
         check_policy(missing)
         dropped = 0
@@ -77,8 +85,9 @@ class Predictor:
         scaling = Scaling.of(as_points(inputs), targets) if scale else Scaling.none(d)
         data = Data(scaling.inputs(inputs), scaling.targets(targets))
         model = default_model(d, data.n) if model is None else model
-        result = fit(model, data, **options) if optimize else fit(model, data, max_iters=0)
-        return cls(result.model, data, scaling, result, dropped)
+        options = options if optimize else {"max_iters": 0}
+        result = fit(model, data, alg=alg, **options)
+        return cls(result.model, data, scaling, result, dropped, alg)
 
     def _inputs(self, X: Any) -> Any:
         return self.scaling.inputs(_float64(as_inputs(X)))
@@ -116,8 +125,11 @@ class Predictor:
         )
 
     def save(self, path: str | os.PathLike[str], meta: dict[str, Any] | None = None) -> None:
-        """Write model, data and scaling to one file."""
-        storage.save(path, {"model": self.model, "data": self.data, "scaling": self.scaling}, meta)
+        """Write model, data, scaling and ``alg``, if it is a name, to one file."""
+        parts = {"model": self.model, "data": self.data, "scaling": self.scaling}
+        if isinstance(self.alg, str):
+            parts["alg"] = self.alg
+        storage.save(path, parts, meta)
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> tuple[Predictor, dict[str, Any]]:
@@ -127,4 +139,5 @@ class Predictor:
         for name, kind in kinds.items():
             if not isinstance(parts.get(name), kind):
                 raise FileFormatError(f"{os.fspath(path)} holds no {name}; it was not written by a fit.")
-        return cls(parts["model"], parts["data"], parts["scaling"]), meta
+        alg = parts.get("alg", "auto")
+        return cls(parts["model"], parts["data"], parts["scaling"], alg=alg), meta

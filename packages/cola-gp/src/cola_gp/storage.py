@@ -89,7 +89,7 @@ def _static(value: Any) -> Any:
 def describe(tree: Any, arrays: dict[str, np.ndarray]) -> Any:
     """A JSON-ready description of a tree; its leaves are put into ``arrays`` as NumPy arrays.
 
-    A tree is made of structs, tuples, None, numbers and arrays of any library.
+    A tree is made of structs, tuples, None, numbers, text and arrays of any library.
     """
     if isinstance(tree, Struct):
         cls = type(tree)
@@ -108,6 +108,8 @@ def describe(tree: Any, arrays: dict[str, np.ndarray]) -> Any:
         return [describe(item, arrays) for item in tree]
     if tree is None:
         return None
+    if isinstance(tree, str):
+        return {"text": tree}
     backend = backend_of(tree)
     if backend is None and not isinstance(tree, (bool, int, float, np.generic)):
         raise FileFormatError(
@@ -131,6 +133,8 @@ def restore(description: Any, arrays: dict[str, np.ndarray]) -> Any:
         return None
     if not isinstance(description, dict):
         raise FileFormatError("a model description must be made of objects and lists.")
+    if "text" in description:
+        return str(description["text"])
     if "array" in description:
         try:
             return arrays[description["array"]]

@@ -1,78 +1,164 @@
-"""Tables of numbers in CSV files: read with clear errors, written atomically."""
+"""Tables of numbers in CSV and Parquet files: read with clear errors, written atomically.
+
+The suffix ``.parquet`` means Parquet (by pyarrow, an optional dependency), anything else CSV with a header
+line. Missing values are empty cells, ``NA``, ``NaN`` and ``null`` in CSV, nulls and NaN in Parquet.
+"""
 
 from __future__ import annotations
 
 import csv
 import os
 from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 
-from cola_core.errors import FileFormatError, UnknownNameError
+from cola_core.errors import ColaError, FileFormatError, UnknownNameError
 from cola_core.io import atomic_path
 
+MISSING = frozenset({"", "na", "n/a", "nan", "null", "none"})
 
-def read_table(path: str | os.PathLike[str], delimiter: str = ",") -> tuple[list[str], list[list[str]]]:
-    """Header and rows of a CSV file.  Raises FileFormatError with the line number of the first bad row."""
-    name = os.fspath(path)
+
+@dataclass(frozen=True)
+class Table:
+    """Columns of a file; ``columns[j]`` holds the cells of ``names[j]``: text, or numbers with NaN."""
+
+    path: str
+    names: list[str]
+    columns: list[Any]
+
+    @property
+    def rows(self) -> int:
+        """Number of rows."""
+        return len(self.columns[0]) if self.columns else 0
+
+    def matrix(self, names: Sequence[str], missing: bool = False) -> np.ndarray:
+        """The named columns as an ``(n, k)`` array of numbers.
+
+        missing: missing values become NaN; else they are refused.  Raises UnknownNameError, and
+        FileFormatError with the row of the first cell that is no number.
+        """
+        out = np.empty((self.rows, len(names)))
+        for k, name in enumerate(names):
+            if name not in self.names:
+                raise UnknownNameError(f"{self.path} has no column {name!r}; it has {', '.join(self.names)}.")
+            column = self.columns[self.names.index(name)]
+            for i, cell in enumerate(column):
+                value = _number(cell, missing)
+                if value is None:
+                    raise FileFormatError(
+                        f"{self.path}: column {name!r}, data row {i + 1}: {cell!r} is not a number"
+                        + ("." if missing or not _is_missing(cell) else "; it is missing (see --missing).")
+                    )
+                out[i, k] = value
+        return out
+
+    def numeric_names(self, missing: bool = False) -> list[str]:
+        """Names of the columns whose cells are finite numbers; with ``missing``, or missing, but not all."""
+        return [n for n, column in zip(self.names, self.columns, strict=True) if _numeric(column, missing)]
+
+
+def _is_missing(cell: Any) -> bool:
+    if isinstance(cell, str):
+        return cell.lower() in MISSING
+    return cell is None or bool(np.isnan(cell))
+
+
+def _number(cell: Any, missing: bool) -> float | None:
+    """The number in a cell, or None if there is none."""
+    if missing and _is_missing(cell):
+        return np.nan
     try:
-        with open(path, newline="", encoding="utf-8-sig") as file:
+        return float(cell)
+    except (TypeError, ValueError):
+        return None
+
+
+def _numeric(column: Any, missing: bool) -> bool:
+    some = False
+    for cell in column:
+        if missing and _is_missing(cell):
+            continue
+        value = _number(cell, False)
+        if value is None or not np.isfinite(value):
+            return False
+        some = True
+    return some
+
+
+def _is_parquet(path: str | os.PathLike[str]) -> bool:
+    return Path(path).suffix.lower() in (".parquet", ".pq")
+
+
+def read_table(path: str | os.PathLike[str], delimiter: str = ",") -> Table:
+    """A table with its header.  Raises FileFormatError, for CSV with the line number of the first bad row."""
+    name = os.fspath(path)
+    if not os.path.exists(path):
+        raise FileFormatError(f"{name}: no such file.")
+    header, columns = _read_parquet(name) if _is_parquet(path) else _read_csv(name, delimiter)
+    if len(set(header)) != len(header) or "" in header:
+        raise FileFormatError(f"{name}: the header has empty or repeated column names: {', '.join(header)}.")
+    return Table(name, header, columns)
+
+
+def _read_csv(name: str, delimiter: str) -> tuple[list[str], list[Any]]:
+    try:
+        with open(name, newline="", encoding="utf-8-sig") as file:
             reader = csv.reader(file, delimiter=delimiter)
             rows = [
                 (reader.line_num, [cell.strip() for cell in row])
                 for row in reader
                 if any(c.strip() for c in row)
             ]
-    except FileNotFoundError:
-        raise FileFormatError(f"{name}: no such file.") from None
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise FileFormatError(f"{name} cannot be read as CSV: {error}.") from None
     if len(rows) < 2:
         raise FileFormatError(f"{name} needs a header line and at least one row of data.")
     header = rows[0][1]
-    if len(set(header)) != len(header) or "" in header:
-        raise FileFormatError(f"{name}: the header has empty or repeated column names: {', '.join(header)}.")
     for line, row in rows[1:]:
         if len(row) != len(header):
             raise FileFormatError(
                 f"{name}, line {line}: {len(row)} cells, but the header has {len(header)} columns."
             )
-    return header, [row for _, row in rows[1:]]
+    return header, [list(column) for column in zip(*(row for _, row in rows[1:]), strict=True)]
 
 
-def columns(path: str, header: list[str], rows: list[list[str]], names: Sequence[str]) -> np.ndarray:
-    """The named columns as an ``(n, k)`` array; raises for unknown names and cells that are no number."""
-    for name in names:
-        if name not in header:
-            raise UnknownNameError(f"{path} has no column {name!r}; it has {', '.join(header)}.")
-    out = np.empty((len(rows), len(names)))
-    for j, name in enumerate(names):
-        position = header.index(name)
-        for i, row in enumerate(rows):
-            try:
-                out[i, j] = float(row[position])
-            except ValueError:
-                raise FileFormatError(
-                    f"{path}: column {name!r}, data row {i + 1}: {row[position]!r} is not a number."
-                ) from None
-    return out
+def _pyarrow() -> Any:
+    try:
+        import pyarrow
+        import pyarrow.parquet
+    except ImportError:
+        raise ColaError(
+            "Parquet files need pyarrow: pip install 'cola-gp[parquet]', or use CSV files."
+        ) from None
+    return pyarrow
 
 
-def numeric_columns(header: list[str], rows: list[list[str]]) -> list[str]:
-    """Names of the columns all of whose cells are numbers."""
-
-    def numeric(j: int) -> bool:
-        try:
-            return all(np.isfinite(float(row[j])) for row in rows)
-        except ValueError:
-            return False
-
-    return [name for j, name in enumerate(header) if numeric(j)]
+def _read_parquet(name: str) -> tuple[list[str], list[Any]]:
+    pyarrow = _pyarrow()
+    try:
+        table = pyarrow.parquet.read_table(name)
+    except (OSError, pyarrow.ArrowException) as error:
+        raise FileFormatError(f"{name} cannot be read as Parquet: {str(error).splitlines()[0]}.") from None
+    if table.num_rows == 0:
+        raise FileFormatError(f"{name} needs at least one row of data.")
+    return list(table.column_names), [column.to_pylist() for column in table.columns]
 
 
 def write_table(path: str | os.PathLike[str], header: Sequence[str], table: np.ndarray) -> None:
-    """Write columns of numbers with a header line."""
+    """Write columns of numbers ``(n, k)`` with a header; the suffix chooses the format."""
+    if _is_parquet(path):
+        pyarrow = _pyarrow()
+        columns = {name: np.asarray(table[:, j], dtype=float) for j, name in enumerate(header)}
+        with atomic_path(path) as temporary:
+            pyarrow.parquet.write_table(pyarrow.table(columns), temporary)
+        return
     with atomic_path(path) as temporary, open(temporary, "w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)
         writer.writerow(header)
         writer.writerows([[repr(float(v)) for v in row] for row in table])
+
+
+__all__ = ["Table", "read_table", "write_table"]

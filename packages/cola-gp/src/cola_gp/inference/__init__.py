@@ -22,7 +22,7 @@ from .inducing import InducingCovariance, InducingInference
 from .lazy import IterativeInference
 from .lowrank import LowRankInference
 from .observed import ObservedInference
-from .questions import CONDITION, Inference, Problem, Representation, condition, represent
+from .questions import CONDITION, Inference, Problem, Representation, as_inference, condition, represent
 from .state_space import StateSpaceInference
 from .toeplitz import ToeplitzInference
 
@@ -38,7 +38,7 @@ def explain(model: Any, data: Any, alg: Any = Auto()) -> Plan:
         data = Data(data, backend_for(column).xp.zeros_like(column))
     K = CovarianceOperator(model.kernel, data.X)
     noise = model.noise.operator(data.y, data.X)
-    return explain_question(CONDITION, K, noise, Problem(model, data), alg=alg, candidates=True)
+    return explain_question(CONDITION, K, noise, Problem(model, data), alg=as_inference(alg), candidates=True)
 
 
 __all__ = [

@@ -21,8 +21,9 @@ from typing import Any, ClassVar, NamedTuple
 
 from cola_core.algorithms import Algorithm, Auto
 from cola_core.dispatch import Question, ask
+from cola_core.errors import NoRuleError, UnknownNameError
 from cola_core.operators import LinearOperator
-from cola_core.plugins import RuleBook
+from cola_core.plugins import MANAGER, RuleBook
 
 from ..covariance import CovarianceOperator
 from ..data import Data
@@ -86,6 +87,23 @@ def memory_budget(alg: Any) -> float:
     return (alg if isinstance(alg, Auto) else Auto()).memory_budget
 
 
+def as_inference(alg: Any) -> Any:
+    """How to do inference: ``Auto()``, an :class:`Inference`, its class, or its name such as "dense"."""
+    if isinstance(alg, Algorithm):
+        return alg
+    if isinstance(alg, type) and issubclass(alg, Algorithm):
+        return alg()
+    if alg == "auto":
+        return Auto()
+    if not isinstance(alg, str):
+        raise UnknownNameError(
+            f"alg={alg!r} is no way of inference: pass an object such as DenseInference(), or a name such as "
+            "'dense'."
+        )
+    MANAGER.load("gp", "always", explicit=True)  # names are known once the plugin has registered them
+    return MANAGER.algorithm(CONDITION.name, alg)()
+
+
 def form_of(alg: Any) -> Any:
     """How to choose the form of the prior for an answer by ``alg``: the one an :class:`Inference` is for."""
     if isinstance(alg, Auto):
@@ -132,10 +150,12 @@ def condition(model: Any, data: Data, alg: Any = Auto()) -> Conditioned:
     """``model`` given ``data``: factorised once for likelihood, gradient and prediction.
 
     alg: ``Auto()``, where ``Auto(memory=...)`` is the budget in bytes, or an :class:`Inference` such as
-    ``DenseInference()``, which then also decides the form of the prior.  Raises NotPositiveDefiniteError
-    where the covariance is not one.
+    ``DenseInference()`` or its name, "dense", which then also decides the form of the prior.  Raises
+    NotPositiveDefiniteError where the covariance is not one, NoRuleError where the algorithm asked for does
+    not apply.
     """
     K = CovarianceOperator(model.kernel, data.X)
+    alg = as_inference(alg)
     return CONDITION.run(K, model.noise.operator(observed_like(data), data.X), Problem(model, data), alg=alg)  # type: ignore[no-any-return]
 
 
@@ -157,4 +177,14 @@ def _not_yet(K: Any, noise: Any, problem: Problem, *, alg: Any) -> bool | str:
 def condition_represent(K: Any, noise: Any, problem: Problem, *, alg: Any) -> Any:
     """The prior in the form its structure allows, then the algorithm for that form."""
     found = ask(REPRESENT, (K, problem), form_of(alg))
-    return ask(CONDITION, (found.operator, noise, Problem(problem.model, problem.data, found.pull)), alg)
+    operands = (found.operator, noise, Problem(problem.model, problem.data, found.pull))
+    if isinstance(alg, Inference):
+        # Asked for by name, it would be run on whatever form was found.
+        answer = alg.applicable(CONDITION.name, *operands)
+        if answer is not True:
+            raise NoRuleError(
+                f"{type(alg).__name__} does not apply to {problem.model.kernel!r} at {K.shape[0]} points: "
+                f"{answer}. Leave the choice open (alg='auto'); cola_gp.explain(model, data) says what "
+                "applies."
+            )
+    return ask(CONDITION, operands, alg)

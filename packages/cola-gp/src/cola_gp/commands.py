@@ -1,0 +1,255 @@
+"""What the commands of ``cola-core gp`` do.
+
+They raise the core's typed errors, which the program prints as one line.  Output files appear complete or not
+at all, and an output that cannot be written is refused before the work and not after it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import re
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from cola_core.errors import ColaError, FileFormatError, UnknownNameError
+from cola_core.io import atomic_path, check_target
+
+from .calibration import calibration_report
+from .expressions import parse_kernel
+from .gridding import find_grid
+from .inducing_points import select_inducing
+from .inference import explain
+from .kernels import Inducing
+from .means import ConstantMean
+from .missing import drop_missing
+from .model import GP
+from .predictor import Predictor
+from .tables import Table, read_table, write_table
+
+
+def run_fit(args: argparse.Namespace) -> int:
+    """Fit and save; exit status 0 also when the optimiser did not converge, which the output says."""
+    out = check_target(args.out or Path(args.data).with_suffix(".npz"), (".npz",))
+    table = read_table(args.data, args.delimiter)
+    features = _features(args, table)
+    missing = args.missing == "drop"
+    y = table.matrix([args.target], missing)[:, 0]
+    X = table.matrix(features, missing)
+    if args.missing == "drop":
+        complete = drop_missing(X, y)
+        X, y = complete.X, complete.y
+    dropped = table.rows - len(y)
+    try:
+        predictor = _fitted(args, X, y)
+    except ValueError as error:
+        if isinstance(error, ColaError):
+            raise
+        raise _usage(error) from None
+    meta = {"features": features, "target": args.target, "kernel": args.kernel}
+    predictor.save(out, meta)
+    result = predictor.result
+    assert result is not None
+    if args.json:
+        report = {
+            "model": str(out),
+            "converged": result.converged,
+            "reason": result.reason,
+            "log_likelihood": result.log_likelihood,
+            "iterations": result.iterations,
+            "gradient_norm": result.gradient_norm,
+            "parameters": result.parameters,
+            "jitter": result.jitter,
+            "method": result.method,
+            "n": len(y),
+            "dropped": dropped,
+        }
+        print(json.dumps(report, indent=2))
+        return 0
+    left_out = f" ({dropped} with missing values left out)" if dropped else ""
+    print(f"{len(y)} rows{left_out}, features {', '.join(features)}, target {args.target}")
+    if args.explain:
+        print(explain(predictor.model, predictor.data, predictor.alg))
+    print(result.summary())
+    try:
+        loo = calibration_report(predictor)
+    except (ColaError, NotImplementedError) as error:
+        print(f"leave-one-out: not available ({error})")
+    else:
+        print(f"leave-one-out: RMSE {loo.rmse:.4g}, mean log density {-loo.nlpd:.4g}; {loo.verdict()}")
+    print(f"wrote {out}")
+    return 0
+
+
+def _features(args: argparse.Namespace, table: Table) -> list[str]:
+    if args.features:
+        features = [name.strip() for name in args.features.split(",")]
+    else:
+        features = [n for n in table.numeric_names(args.missing == "drop") if n != args.target]
+    if args.target in features:
+        raise UnknownNameError(f"{args.target!r} is the target and cannot be a feature as well.")
+    if args.target not in table.names:
+        table.matrix([args.target])  # raises, and names the columns there are
+    if not features:
+        raise UnknownNameError(
+            f"{args.data} has no numeric column besides {args.target!r}; name some by --features."
+        )
+    return features
+
+
+def _fitted(args: argparse.Namespace, X: np.ndarray, y: np.ndarray) -> Predictor:
+    kernel = parse_kernel(args.kernel, X.shape[1])
+    initial = args.initial
+    if initial == "auto":
+        # Numbers in the expression are there for a reason; dims are not values.
+        bare = re.sub(r"dims\s*=\s*(\([^)]*\)|\d+)|[a-z]\w*", "", args.kernel.lower())
+        initial = "given" if re.search(r"\d", bare) else "data"
+    inputs: Any = X
+    if args.grid:
+        inputs, order = find_grid(X)
+        y = y[order]
+    if args.inducing is not None:
+        if args.grid:
+            raise ColaError("--grid and --inducing exclude each other: a grid needs no approximation.")
+        if args.inducing < 1:
+            raise ColaError("--inducing must be at least 1.")
+        scale = np.ones(X.shape[1]) if args.no_scale else np.where(X.std(axis=0) > 0, X.std(axis=0), 1.0)
+        shift = np.zeros(X.shape[1]) if args.no_scale else X.mean(axis=0)
+        kernel = Inducing(kernel, select_inducing(kernel, (X - shift) / scale, args.inducing))
+    model = GP(kernel, ConstantMean() if args.mean == "constant" else None, noise=args.noise)
+    total = args.max_iters * (1 + max(0, args.restarts))
+    with _Bar(sys.stderr.isatty() if args.progress is None else args.progress, total, len(y)) as bar:
+        return Predictor.fit(
+            inputs,
+            y,
+            model,
+            scale=not args.no_scale,
+            alg=args.inference,
+            optimizer=args.optimizer,
+            initial=initial,
+            restarts=args.restarts,
+            seed=args.seed,
+            max_iters=args.max_iters,
+            max_seconds=args.max_seconds,
+            bounds=dict(args.bound),
+            fixed=args.fix,
+            callback=bar,
+        )
+
+
+class _Bar:
+    """A progress bar over the iterations that shows the log likelihood; the total is an upper bound."""
+
+    def __init__(self, show: bool, total: int, n: int):
+        self.n = n
+        self.bar: Any = None
+        if show:
+            from tqdm import tqdm
+
+            self.bar = tqdm(total=total, desc="fit", unit="iteration", file=sys.stderr)
+
+    def __enter__(self) -> Any:
+        return self if self.bar is not None else None
+
+    def __call__(self, evaluations: int, value: float) -> None:
+        self.bar.set_postfix_str(
+            f"log likelihood {value * self.n:.6g}, {evaluations} evaluations", refresh=False
+        )
+        self.bar.update()
+
+    def __exit__(self, *exc: Any) -> None:
+        if self.bar is not None:
+            self.bar.close()
+
+
+def _usage(error: Exception) -> ColaError:
+    """A value a user typed wrongly, as an error the program prints in one line."""
+    return UnknownNameError(str(error)) if isinstance(error, LookupError) else ColaError(str(error))
+
+
+def _load(args: argparse.Namespace) -> tuple[Predictor, list[str], str]:
+    predictor, meta = Predictor.load(args.model)
+    d = predictor.data.X.shape[1]
+    features = list(meta.get("features") or [f"x{i}" for i in range(d)])
+    if len(features) != d:
+        raise FileFormatError(f"{args.model} names {len(features)} features but was trained on {d}.")
+    return predictor, features, str(meta.get("target", "y"))
+
+
+def _emit(out: str | None, header: list[str], table: np.ndarray) -> None:
+    if out is None:
+        print(",".join(header))
+        for row in table:
+            print(",".join(repr(float(v)) for v in row))
+        return
+    write_table(out, header, table)
+    print(f"wrote {out}")
+
+
+def run_predict(args: argparse.Namespace) -> int:
+    """Features, mean and standard deviation for every row, and the bounds of an interval if asked for."""
+    predictor, features, target = _load(args)
+    X = read_table(args.data, args.delimiter).matrix(features)
+    mean, variance = predictor.mean(X), predictor.variance(X, include_noise=not args.latent)
+    sd = np.sqrt(variance)
+    header, columns = [*features, f"{target}_mean", f"{target}_std"], [X, mean, sd]
+    if args.interval is not None:
+        from scipy.special import ndtri
+
+        half = float(ndtri(0.5 + 0.5 * args.interval)) * sd
+        header += [f"{target}_lower", f"{target}_upper"]
+        columns += [mean - half, mean + half]
+    _emit(args.out, header, np.column_stack(columns))
+    return 0
+
+
+def run_sample(args: argparse.Namespace) -> int:
+    """Features and one column per joint draw of the latent function."""
+    if args.count < 1:
+        raise ColaError("--count must be at least 1.")
+    predictor, features, target = _load(args)
+    X = read_table(args.data, args.delimiter).matrix(features)
+    draws = predictor.sample(X, args.count, key=args.seed)
+    names = [f"{target}_{i}" for i in range(args.count)]
+    _emit(args.out, [*features, *names], np.column_stack([X, draws.T]))
+    return 0
+
+
+def run_report(args: argparse.Namespace) -> int:
+    """Calibration on held-out rows, or by leave-one-out."""
+    predictor, features, target = _load(args)
+    if args.data is None:
+        report = calibration_report(predictor)
+    else:
+        table = read_table(args.data, args.delimiter)
+        report = calibration_report(predictor, table.matrix(features), table.matrix([target])[:, 0])
+    if args.json:
+        print(json.dumps(report.as_dict(), indent=2))
+    else:
+        print("leave-one-out" if args.data is None else f"held out: {args.data}")
+        print(report.summary())
+    return 0
+
+
+def run_plot(args: argparse.Namespace) -> int:
+    """Write a figure of the model."""
+    from .plots import plot_calibration, plot_predictor
+
+    predictor, features, target = _load(args)
+    out = Path(args.out) if args.out else Path(args.model).with_suffix(".png")
+    if args.kind == "calibration":
+        figure = plot_calibration(calibration_report(predictor))
+    else:
+        figure = plot_predictor(predictor, (features, target))
+    try:
+        with atomic_path(out) as temporary:
+            figure.savefig(temporary, dpi=150)
+    except FileFormatError:
+        raise
+    except ValueError as error:  # matplotlib does not know the suffix
+        raise FileFormatError(f"cannot write {out}: {error}") from None
+    print(f"wrote {out}")
+    return 0
