@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, ClassVar
 
 from cola_core import PSD, ops
@@ -21,10 +22,12 @@ from ..covariance import CovarianceOperator
 from ..data import as_points
 from ..grids import Grid, Regular
 from ..kernels.base import Array
+from ..means import ZeroMean
 from ..noise import GaussianNoise
-from .base import Conditioned, blocks
+from .axis_basis import axis_basis
+from .base import LOG_2PI, Conditioned, blocks
 from .questions import CONDITION, REPRESENT, Inference, Problem, Representation
-from .tensors import apply, contract, diagonal_sums, factor_eigh, khatri_rao, outer, unfold
+from .tensors import apply, contract, diagonal_sums, khatri_rao, outer
 from .toeplitz import regular_column
 
 RULES = RuleBook()
@@ -118,9 +121,30 @@ class GridBasis:
     def __init__(self, kernel: Any, grid: Grid, operators: Any):
         self.sizes, self.columns = grid.sizes, grid.columns
         self.axes, self.factors = grid.axis_points(), kernel.axis_factors(grid.widths)
-        pairs = [factor_eigh(M) for M in operators]
-        self.values = [w for w, _ in pairs]
-        self.vectors = [Q for _, Q in pairs]
+        self.bases = [axis_basis(M) for M in operators]
+        self.values = [basis.values for basis in self.bases]
+
+    @cached_property
+    def vectors(self) -> list[Array]:
+        """The eigenvectors ``(n_i, n_i)``, per axis."""
+        return [basis.matrix for basis in self.bases]
+
+    def rotate(self, T: Array) -> Array:
+        """Coefficients of ``T`` over the grid (further axes last) in the eigenbasis."""
+        for axis, basis in enumerate(self.bases):
+            T = basis.rotate(T, axis)
+        return T
+
+    def restore(self, T: Array) -> Array:
+        """The inverse of :meth:`rotate`."""
+        for axis, basis in enumerate(self.bases):
+            T = basis.restore(T, axis)
+        return T
+
+    def others(self, i: int) -> Array:
+        """Products of the other axes' eigenvalues, over the grid."""
+        xp = backend_for(self.values[i]).xp
+        return outer([xp.ones_like(w) if j == i else w for j, w in enumerate(self.values)])
 
     def spectrum(self, noise: Array) -> Array:
         """Eigenvalues of the Kronecker product plus ``noise``, over the grid."""
@@ -184,28 +208,45 @@ class KroneckerConditioned(Conditioned):
         self.basis = basis = GridBasis(model.kernel, data.X, prior.Ms)
         spectrum = basis.spectrum(model.noise.at_test_points(data.y))
         self.inverse_spectrum = 1.0 / spectrum
-        self.residual = data.y - model.mean(as_points(data.X))
-        rotated = apply([Q.T for Q in basis.vectors], xp.reshape(self.residual, basis.sizes))
+        # the points of a large grid are not written out for nothing
+        zero = isinstance(model.mean, ZeroMean)
+        self.residual = data.y if zero else data.y - model.mean(as_points(data.X))
+        rotated = basis.rotate(xp.reshape(self.residual, basis.sizes))
         self.rotated_alpha = self.inverse_spectrum * rotated
-        self.grid_alpha = apply(basis.vectors, self.rotated_alpha)
-        self.alpha = xp.reshape(self.grid_alpha, (-1,))
+        self.quadratic = xp.sum(rotated * self.rotated_alpha)
         self.log_det = xp.sum(xp.log(spectrum))
 
+    @cached_property
+    def grid_alpha(self) -> Array:
+        """``alpha`` over the grid; a fit with mean zero does not need it."""
+        return self.basis.restore(self.rotated_alpha)
+
+    @cached_property
+    def alpha(self) -> Array:  # type: ignore[override]
+        return self.backend.xp.reshape(self.grid_alpha, (-1,))
+
+    def gradient(self) -> tuple[Array, ...]:
+        if not isinstance(self.model.mean, ZeroMean):
+            return super().gradient()
+        kernel, noise_diagonal = self._covariance_gradient()
+        return (*kernel, *self.model.noise.pullback(noise_diagonal, self.data.X))
+
+    def log_marginal_likelihood(self) -> Array:
+        return -0.5 * (self.quadratic + self.log_det + self.data.n * LOG_2PI)
+
     def _covariance_gradient(self) -> tuple[tuple[Array, ...], Array]:
-        xp = self.backend.xp
+        xp, b = self.backend.xp, self.rotated_alpha
         gradients = []
-        for i, (M, Q) in enumerate(zip(self.operators, self.basis.vectors, strict=True)):
-            # With b = Q^T a on the grid, a^T (.. ⊗ dK_i ⊗ ..) a = sum(Q_i^T dK_i Q_i * B) where B is the
-            # product of b, unfolded, and of b times the other factors' eigenvalues; and
+        for i, basis in enumerate(self.basis.bases):
+            # With b = Q^T a on the grid, a^T (.. ⊗ dK_i ⊗ ..) a is b, unfolded, times Q_i^T dK_i Q_i times b
+            # with the other factors' eigenvalues; and
             # tr(K^{-1} (.. ⊗ dK_i ⊗ ..)) = sum_k c_k (Q_i^T dK_i Q_i)_kk.
-            others = outer([xp.ones_like(w) if j == i else w for j, w in enumerate(self.basis.values)])
-            quadratic = unfold(self.rotated_alpha, i) @ unfold(others * self.rotated_alpha, i).T
-            c = xp.sum(unfold(self.inverse_spectrum * others, i), axis=1)
-            inner = 0.5 * (quadratic - self.backend.matrix_diag(c))
-            gradients.append(axis_cotangent(M, Q @ inner @ Q.T))
+            others = self.basis.others(i)
+            c = xp.sum(self.inverse_spectrum * others, axis=tuple(j for j in range(b.ndim) if j != i))
+            gradients.append(0.5 * basis.cotangent(b, others * b, c, i))
         # With one common variance only the sum of the diagonal counts, so its mean stands for every entry.
-        diagonal = 0.5 * (self.alpha**2 - xp.mean(self.inverse_spectrum))
-        return self._pull(tuple(gradients)), diagonal
+        mean = 0.5 * (xp.mean(b * b) - xp.mean(self.inverse_spectrum))
+        return self._pull(tuple(gradients)), mean * xp.ones_like(self.residual)
 
     def inverse_diagonal(self) -> Array:
         xp = self.backend.xp

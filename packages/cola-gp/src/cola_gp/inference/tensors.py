@@ -1,14 +1,9 @@
-"""Arrays over a grid: one axis per grid axis, flattened in C order only at the border; and the eigenpairs of
-one factor."""
+"""Arrays over a grid: one axis per grid axis, flattened in C order only at the border."""
 
 from __future__ import annotations
 
 import math
 from typing import Any
-
-import numpy as np
-
-from cola_core import ops
 
 from ..arrays import backend_for
 from ..kernels.base import Array
@@ -74,45 +69,3 @@ def diagonal_sums(W: Array) -> Array:
     sums = xp.sum(xp.reshape(xp.reshape(padded, (-1,))[: n * (2 * n - 1)], (n, 2 * n - 1)), axis=0)
     below, above = sums[n - 1 :], xp.flip(sums[:n])
     return xp.concat([below[:1], below[1:] + above[1:]])
-
-
-def factor_eigh(operator: Any) -> tuple[Array, Array]:
-    """Eigenvalues (in no order, none below zero) and orthonormal eigenvectors of one PSD factor.
-
-    A symmetric Toeplitz matrix is unchanged by reversing rows and columns, so its eigenvectors are symmetric
-    or antisymmetric, and two problems of half the size give them (Cantoni & Butler 1976): a quarter of the
-    work.
-    """
-    if isinstance(operator, ops.Toeplitz) and operator.shape[-1] > 3:
-        w, Q = _centrosymmetric_eigh(operator.column)
-    else:
-        matrix = operator.to_dense()
-        w, Q = backend_for(matrix).eigh(matrix)
-    xp = backend_for(w).xp
-    # A covariance has no negative eigenvalue: what eigh returns below zero is its rounding error.
-    return xp.where(w > 0, w, xp.zeros_like(w)), Q
-
-
-def _centrosymmetric_eigh(column: Array) -> tuple[Array, Array]:
-    backend = backend_for(column)
-    xp, n = backend.xp, column.shape[0]
-    half = n // 2
-    i, j = np.arange(half)[:, None], np.arange(half)[None, :]
-
-    def entries(index: np.ndarray) -> Array:
-        return column[backend.asarray(index, device=backend.device(column))]
-
-    near, far = entries(np.abs(i - j)), entries(n - 1 - i - j)
-    even, odd = near + far, near - far
-    if n % 2:  # the middle entry belongs to the symmetric vectors
-        edge = math.sqrt(2.0) * entries(half - np.arange(half))[:, None]
-        even = xp.concat(
-            [xp.concat([even, edge], axis=1), xp.concat([edge.T, column[:1][:, None]], axis=1)], axis=0
-        )
-    (w_even, U), (w_odd, V) = backend.eigh(even), backend.eigh(odd)
-    top, bottom = U[:half] / math.sqrt(2.0), V / math.sqrt(2.0)
-    rows = [xp.concat([top, bottom], axis=1)]
-    if n % 2:
-        rows.append(xp.concat([U[half:], xp.zeros_like(V[:1])], axis=1))
-    rows.append(xp.concat([xp.flip(top, axis=0), -xp.flip(bottom, axis=0)], axis=1))
-    return xp.concat([w_even, w_odd]), xp.concat(rows, axis=0)
