@@ -14,7 +14,17 @@ import gpytorch
 import numpy as np
 import torch
 
-__all__ = ["cholesky", "exact_gp", "fit", "iterative", "predict", "value_and_gradient"]
+__all__ = [
+    "cholesky",
+    "exact_gp",
+    "fit",
+    "grid_gp",
+    "grid_value_and_gradient",
+    "iterative",
+    "predict",
+    "stored_factors",
+    "value_and_gradient",
+]
 
 
 class ExactGP(gpytorch.models.ExactGP):  # type: ignore[misc]
@@ -54,6 +64,58 @@ def exact_gp(
     kernel.outputscale = torch.tensor(float(variance), dtype=torch.float64)
     likelihood.noise = torch.tensor([float(noise)], dtype=torch.float64)
     return model, likelihood
+
+
+def grid_gp(
+    axis: np.ndarray, y: np.ndarray, lengthscale: Any, variance: float, noise: float
+) -> tuple[Any, Any]:
+    """RBF on all pairs of the coordinates ``axis``; the variance is shared between the two factors, because
+    a scaling around the grid kernel loses its structure (and takes seconds)."""
+    places = torch.stack([torch.from_numpy(axis)] * 2, dim=-1)
+    base = gpytorch.kernels.ScaleKernel(gpytorch.kernels.RBFKernel(ard_num_dims=2))
+    kernel = gpytorch.kernels.GridKernel(base, grid=places)
+    likelihood = gpytorch.likelihoods.GaussianLikelihood(
+        noise_constraint=gpytorch.constraints.GreaterThan(1e-8)
+    )
+    X = gpytorch.utils.grid.create_data_from_grid(places)
+    # GPyTorch numbers the points with the first coordinate fastest
+    order = np.lexsort((X[:, 0].numpy(), X[:, 1].numpy()))
+    assert np.array_equal(order, np.arange(len(y))), "the order of points on a grid has changed"
+    y = y.reshape(len(axis), len(axis)).T.ravel()
+    model = ExactGP(X, torch.from_numpy(y.copy()), likelihood, kernel).double()
+    likelihood.double()
+    base.base_kernel.lengthscale = torch.as_tensor(np.array(lengthscale)[None, :])
+    base.outputscale = torch.tensor(float(variance) ** 0.5, dtype=torch.float64)
+    likelihood.noise = torch.tensor([float(noise)], dtype=torch.float64)
+    return model, likelihood
+
+
+def grid_value_and_gradient(model: Any, likelihood: Any) -> tuple[float, np.ndarray]:
+    """As :func:`value_and_gradient`, for :func:`grid_gp`."""
+    model.train()
+    likelihood.train()
+    model.zero_grad()
+    objective = gpytorch.mlls.ExactMarginalLogLikelihood(likelihood, model)
+    value = objective(model(*model.train_inputs), model.train_targets) * model.train_targets.shape[0]
+    value.backward()
+    scaled = model.covar_module.base_kernel
+    raw = [
+        (scaled.base_kernel.raw_lengthscale, scaled.base_kernel.lengthscale, 1.0),
+        (scaled.raw_outputscale, scaled.outputscale, 0.5),
+        (likelihood.noise_covar.raw_noise, likelihood.noise, 1.0),
+    ]
+    parts = []
+    for parameter, natural, power in raw:
+        slope = torch.sigmoid(parameter)  # the derivative of softplus
+        parts.append(np.ravel((power * parameter.grad / slope * natural).detach().numpy()))
+    return float(value), np.concatenate(parts)
+
+
+@contextlib.contextmanager
+def stored_factors() -> Iterator[None]:
+    """The factors of a grid kernel as stored matrices instead of Toeplitz ones."""
+    with gpytorch.settings.use_toeplitz(False):
+        yield
 
 
 @contextlib.contextmanager
