@@ -17,17 +17,30 @@ The functions are pure; models and answers are pytrees.  :class:`LinearGaussian`
 
 from __future__ import annotations
 
+from .em import LearnResult, em, em_step
 from .filtering import Filtered, kalman_filter, log_likelihood
+from .forecasting import Forecast, forecast, observed
+from .gradient_fit import gradient_fit
 from .model import LinearGaussian
+from .sampling import sample, sample_posterior
 from .score import value_and_gradient
 from .smoothing import Smoothed, kalman_smoother
 
 __all__ = [
     "Filtered",
+    "Forecast",
+    "LearnResult",
     "LinearGaussian",
     "Smoothed",
+    "em",
+    "em_step",
+    "forecast",
+    "gradient_fit",
     "kalman_filter",
     "kalman_smoother",
     "log_likelihood",
+    "observed",
+    "sample",
+    "sample_posterior",
     "value_and_gradient",
 ]

@@ -120,9 +120,10 @@ def _check_covariance(name: str, value: Array) -> None:
         return
     value = backend.to_numpy(backend.constant(value.detach() if hasattr(value, "detach") else value))
     size = np.max(np.abs(value), axis=(-1, -2), keepdims=True, initial=0.0)
-    if np.any(np.abs(value - value.swapaxes(-1, -2)) > 1e3 * np.finfo(value.dtype).eps * size):
+    rounding = 1e3 * np.finfo(value.dtype).eps * size
+    if np.any(np.abs(value - value.swapaxes(-1, -2)) > rounding):
         raise ValueError(f"the covariance {name} is not symmetric; use ({name} + {name}.T) / 2.")
-    if np.any(np.diagonal(value, axis1=-2, axis2=-1) < 0):
+    if np.any(np.diagonal(value, axis1=-2, axis2=-1) < -rounding[..., 0]):
         raise ValueError(f"the covariance {name} has a negative variance on its diagonal.")
 
 

@@ -44,7 +44,7 @@ def value_and_gradient(
     >>> walk = ss.LinearGaussian(A=[[1.0]], Q=[[0.1]], H=[[1.0]], R=[[0.5]], m0=[0.0], P0=[[1.0]])
     >>> value, gradient = ss.value_and_gradient(walk, np.array([0.3, 0.5, 0.2]))
     >>> round(float(gradient.R[0, 0]), 3)
-    -1.446
+    -1.819
     """
     problem = prepare(model, y, mask)
     answer = compiled(_value_and_score, problem, form, method)
