@@ -82,8 +82,8 @@ class Affine(Map):
         weight = real("weight", weight[:, None] if weight.ndim == 1 else weight, 2)
         if offset is None:
             offset = xp_of(weight).zeros_like(weight.sum(0))
-        elif backend_of(offset) is None:
-            offset = np.atleast_1d(np.asarray(offset, dtype=float))
+        elif np.ndim(offset) == 0:
+            offset = np.asarray([offset], dtype=float) if backend_of(offset) is None else offset[None]
         offset = real("offset", offset, 1)
         if offset.shape[0] != weight.shape[1]:
             raise ShapeError(
