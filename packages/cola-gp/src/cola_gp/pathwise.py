@@ -41,7 +41,7 @@ from .kernels.base import Array
 from .kernels.prior_features import PriorFeatures
 from .model import GP
 
-FEATURES = 1024  # frequencies per product of stationary kernels
+FEATURES = 512  # frequencies per product of stationary kernels
 SETS = 64  # independent sets of frequencies at most: one for every draw, if there are no more draws
 TOLERANCE = 0.05  # of the prior's covariance, relative to its variance, before a warning
 
@@ -187,7 +187,7 @@ class Paths:
 
     def _prior(self, X: Array) -> Array:
         """Draws of the prior at X without the mean, ``(m, count)``."""
-        parts = [self._features(X, number) @ self._weights[:, draws] for number, draws in self._sets()]
+        parts = [self._features.times(X, self._weights[:, draws], number) for number, draws in self._sets()]
         return parts[0] if len(parts) == 1 else self._backend.xp.concat(parts, axis=1)
 
     def _update_by_observations(self, conditioned: Conditioned, X: Array, data: Data, key: int) -> None:

@@ -168,7 +168,8 @@ class PriorFeatures:
             return
         rng = np.random.default_rng(key)
         for number, term in enumerate(multiply_out(kernel)):
-            finite, endless = [], []
+            finite: list[tuple[Kernel, View]] = []
+            endless: list[tuple[Kernel, View]] = []
             for leaf, view in term.factors:
                 seen = view(like[:1])
                 known = leaf.feature_count(int(seen.shape[1])) is not None
@@ -191,32 +192,69 @@ class PriorFeatures:
                     )
             self._parts.append((waves, term.variances, finite))
 
+    def _waves(self, waves: Any, X: Array) -> tuple[Array, Array]:
+        """Phases ``(m, r)``, and the factor ``(m,)`` of their sines and cosines."""
+        backend = backend_for(X)
+        parts, levels = [], []
+        for omega, leaf, view in waves:
+            seen = view(X)
+            parts.append(seen @ backend.asarray(omega.T, dtype=X.dtype, device=backend.device(X)))
+            levels.append(leaf.cross_diag(seen))
+        level = math.prod(levels[1:], start=levels[0])
+        phase = sum(parts[1:], parts[0])
+        return phase, backend.xp.sqrt(level / phase.shape[1])
+
+    def _finite(self, variances: list[Array], finite: list[tuple[Kernel, View]], X: Array) -> Array:
+        """Features ``(m, f)`` of the factors of finite rank, times the roots of the variances."""
+        xp = xp_of(X)
+        U = xp.ones_like(X[:, :1])
+        for leaf, view in finite:
+            known = leaf.features(view(X))
+            assert known is not None  # its feature_count is a number
+            V = known[0]
+            U = xp.reshape(U[:, :, None] * V[:, None, :], (X.shape[0], U.shape[1] * V.shape[1]))
+        for log_variance in variances:
+            U = U * xp.exp(0.5 * follow(log_variance, X))
+        return U
+
     def __call__(self, X: Array, number: int = 0) -> Array:
         """``(m, F)``, by set ``number`` of the frequencies."""
         xp = xp_of(points(X))
         blocks = []
         for waves, variances, finite in self._parts:
-            U = xp.ones_like(X[:, :1])
+            U = self._finite(variances, finite, X)
             if waves is not None:
-                phase, level = None, None
-                for omega, leaf, view in waves[number]:
-                    seen = view(X)
-                    backend = backend_for(X)
-                    part = seen @ backend.asarray(omega.T, dtype=X.dtype, device=backend.device(X))
-                    phase = part if phase is None else phase + part
-                    own = xp.sqrt(leaf.cross_diag(seen))
-                    level = own if level is None else level * own
-                scale = level[:, None] / math.sqrt(phase.shape[1])
-                U = xp.concat([scale * xp.cos(phase), scale * xp.sin(phase)], axis=1)
-            for leaf, view in finite:
-                V = leaf.features(view(X))[0]
-                U = xp.reshape(U[:, :, None] * V[:, None, :], (X.shape[0], U.shape[1] * V.shape[1]))
-            for log_variance in variances:
-                U = U * xp.exp(0.5 * follow(log_variance, X))
+                phase, level = self._waves(waves[number], X)
+                both = level[:, None] * xp.concat([xp.cos(phase), xp.sin(phase)], axis=1)
+                U = xp.reshape(both[:, :, None] * U[:, None, :], (X.shape[0], both.shape[1] * U.shape[1]))
             blocks.append(U)
         if not blocks:  # a kernel of white noise alone: the function is zero
             return xp.zeros_like(X[:, :1])
         return blocks[0] if len(blocks) == 1 else xp.concat(blocks, axis=1)
+
+    def times(self, X: Array, W: Array, number: int = 0) -> Array:
+        """``self(X, number) @ W`` for ``W (F, k)``, without the features in memory where W is one column."""
+        if W.shape[1] != 1:
+            return self(X, number) @ W
+        xp = xp_of(points(X))
+        total, start = xp.zeros_like(X[:, :1]), 0
+        for waves, variances, finite in self._parts:
+            U = self._finite(variances, finite, X)
+            if waves is None:
+                stop = start + U.shape[1]
+                total = total + U @ W[start:stop]
+            else:
+                phase, level = self._waves(waves[number], X)
+                r, f = phase.shape[1], U.shape[1]
+                stop = start + 2 * r * f
+                rows = xp.reshape(W[start:stop], (2, r, f))
+                # a cos(p) + b sin(p) = |(a, b)| cos(p - angle(a, b)): one cosine, half of the time
+                size, angle = xp.sqrt(rows[0] ** 2 + rows[1] ** 2), xp.atan2(rows[1], rows[0])
+                for j in range(f):
+                    wave = xp.cos(phase - angle[:, j]) @ size[:, j]
+                    total = total + (level * U[:, j] * wave)[:, None]
+            start = stop
+        return total
 
 
 __all__ = ["PriorFeatures", "multiply_out", "spectral_draw"]
