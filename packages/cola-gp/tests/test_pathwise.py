@@ -153,6 +153,23 @@ def test_structured_draws_take_no_square_matrix_on_a_large_grid():
     assert 0.0 < spread < 0.1  # between nothing and the noise's standard deviation
 
 
+def test_structured_draws_in_time(rng):
+    t = rng.uniform(0, 60, size=(400, 1))  # in no order
+    data = gp.Data(t, np.sin(t[:, 0]))
+    model = gp.GP(1.2 * gp.Matern32(2.0), gp.ConstantMean(0.3), 0.1)
+    Z = np.array([[-3.0], [30.1], [5.0], [t[7, 0]], [66.0], [30.4]])
+    posterior = gp.Posterior(model, data)
+    draws = posterior.sample(Z, COUNT, key=2, method="structure")
+    dense = gp.Posterior(model, data, gp.DenseInference())
+    check_moments(draws, dense.mean(Z), dense.covariance(Z))
+
+
+def test_prior_draws_on_an_equally_spaced_axis():
+    axis = gp.Grid(gp.Regular(0.0, 0.5, 9))
+    model = gp.GP(1.2 * gp.RBF(0.7), noise=0.1)
+    check_moments(gp.sample_prior(model, axis, COUNT, key=1), np.zeros(9), model.kernel(axis.points()))
+
+
 @pytest.mark.parametrize("inputs", ["points", "grid", "line"])
 def test_prior_draws(inputs):
     kernel = 1.3 * gp.RBF(0.8) + gp.White(0.2) if inputs != "grid" else 1.3 * gp.RBF([0.3, 0.5])
@@ -215,26 +232,36 @@ def test_refusals_and_warnings():
         spectral_draw.dispatch(object)(Own(1.0), np.zeros((2, 2)), 1)
 
 
-@pytest.mark.parametrize("name", ["torch", "jax"])
-def test_other_libraries(name):
-    library = pytest.importorskip(name, reason=f"{name} is not installed")
+def test_torch_draws():
+    torch = pytest.importorskip("torch", reason="torch is not installed")
     X, y = scattered()
+    Z = np.linspace(-2, 2, 5)[:, None]
+    for kernel in (1.1 * gp.Matern52(0.7), gp.Inducing(1.1 * gp.Matern52(0.7), X[::4])):
+        model = gp.GP(kernel, noise=0.05)
+        ours = gp.Posterior(model, gp.Data(X, y))
+        theirs = gp.Posterior(model, gp.Data(torch.tensor(X), torch.tensor(y)))
+        draws = np.asarray(theirs.sample(torch.tensor(Z), 3000, key=1, method="paths"))
+        check_moments(draws, ours.mean(Z), ours.covariance(Z), slack=0.02)
+    draws = np.asarray(gp.sample_prior(model, torch.tensor(Z), 3000, key=1))
+    check_moments(draws, np.zeros(5), model.kernel(Z, Z))
+
+
+@pytest.mark.parametrize("name", ["torch", "jax"])
+def test_other_libraries_draw_by_structure(name):
+    library = pytest.importorskip(name, reason=f"{name} is not installed")
     with library.enable_x64(True) if name == "jax" else contextlib.nullcontext():
         convert = library.numpy.asarray if name == "jax" else library.tensor
-        Z = np.linspace(-2, 2, 5)[:, None]
-        kernels = [1.1 * gp.Matern52(0.7), gp.Inducing(1.1 * gp.Matern52(0.7), X[::4])]
-        for kernel in kernels if name == "torch" else kernels[:1]:  # JAX compiles every step
-            model = gp.GP(kernel, noise=0.05)
-            ours = gp.Posterior(model, gp.Data(X, y))
-            theirs = gp.Posterior(model, gp.Data(convert(X), convert(y)))
-            draws = np.asarray(theirs.sample(convert(Z), 3000, key=1, method="paths"))
-            check_moments(draws, ours.mean(Z), ours.covariance(Z), slack=0.02)
         places = gp.Grid(*(convert(a) for a in GRID.axes))
-        data = gp.Data(places, convert(grid_cases()["full"]))
-        posterior = gp.Posterior(gp.GP(gp.RBF([0.3, 0.5]), noise=0.1), data)
+        y = grid_cases()["full"]
+        model = gp.GP(gp.RBF([0.3, 0.5]), noise=0.1)
+        posterior = gp.Posterior(model, gp.Data(places, convert(y)))
         draws = np.asarray(posterior.sample(places, 3000, key=1, method="structure"))
-        ours = gp.Posterior(posterior.model, gp.Data(GRID, grid_cases()["full"]))
+        ours = gp.Posterior(model, gp.Data(GRID, y))
         check_moments(draws, ours.mean(GRID), ours.covariance(GRID))
+        paths = posterior.paths(2, key=0)(places)  # within the noise of the data, and no draw like another
+        assert np.std(np.asarray(paths) - y) < 0.5 and not np.allclose(
+            np.asarray(paths[0]), np.asarray(paths[1])
+        )
 
 
 def test_float32():

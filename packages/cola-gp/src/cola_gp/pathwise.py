@@ -26,6 +26,7 @@ from typing import Any
 import numpy as np
 
 from cola_core import PSD, ops
+from cola_core.algorithms import Auto
 from cola_core.errors import ConvergenceWarning, NotPositiveDefiniteError
 from cola_core.linalg import sample
 
@@ -298,7 +299,10 @@ def sample_structured(
     if both is None or latent is None:
         return None
     inputs, train, test = both
-    K = represent(CovarianceOperator(latent, inputs)).operator
+    lazy = CovarianceOperator(latent, inputs)
+    # a budget that a stored matrix exceeds: structure, even where it would cost more than a small matrix
+    budget = Auto(memory=0.5 * lazy.itemsize * lazy.shape[0] ** 2)
+    K = represent(lazy, None, budget).operator
     if isinstance(K, (ops.Dense, CovarianceOperator)):
         return None
     first, second = subkeys(key, 2)
