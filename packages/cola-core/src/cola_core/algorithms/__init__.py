@@ -27,6 +27,8 @@ from .gmres import GMRES
 from .hutchinson import Hutchinson
 from .hutchpp import HutchPP
 from .idr import IDR
+from .krylov import Tridiagonal
+from .krylov import lanczos as lanczos_tridiagonal
 from .krylov_schur import KrylovSchur
 from .krylov_solver import KrylovSolver
 from .lanczos import Lanczos
@@ -115,6 +117,8 @@ __all__ = [
     "BlockKrylovSVD",
     "RandomizedSVD",
     "Lanczos",
+    "Tridiagonal",
+    "lanczos_tridiagonal",
     "LanczosSVD",
     "NewtonSign",
     "PowerIteration",

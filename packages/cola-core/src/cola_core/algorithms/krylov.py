@@ -45,6 +45,42 @@ class Tridiagonal:
     norm: Array
     products: int
 
+    def residuals(self, be: Any) -> Array:
+        """``|b - A x| / |b|`` of the Galerkin solution x of ``A x = b`` for each start vector b, (s,), of a
+        positive definite A; the last entry of ``T^{-1} e_1`` by elimination (Saad 2003, alg. 6.16)."""
+        xp = be.xp
+        made, pivot = xp.ones_like(self.norm), xp.ones_like(self.norm)
+        for j in range(self.alpha.shape[0]):
+            before = self.beta[j - 1] ** 2 / pivot if j else xp.zeros_like(pivot)
+            pivot = self.alpha[j] - before
+            fine = pivot > 0  # not past a breakdown, where the solution is exact
+            made = xp.where(fine, made * self.beta[j] / xp.where(fine, pivot, xp.ones_like(pivot)), 0 * made)
+            pivot = xp.where(fine, pivot, xp.ones_like(pivot))
+        return made
+
+    def solve(self, be: Any) -> Array:
+        """The Galerkin solutions x, (n, s), of ``A x = b`` for the start vectors b: those of conjugate
+        gradients after m steps. Directions past a breakdown count for nothing."""
+        xp = be.xp
+        theta, S = self.eigh(be)
+        top = xp.max(xp.abs(theta), axis=-1)[..., None]
+        eps = float(xp.finfo(theta.dtype).eps)
+        present = (xp.abs(S[..., 0, :]) > 10 * eps) & (theta > eps * top)
+        small = xp.where(present, 1 / xp.where(present, theta, xp.ones_like(theta)), xp.zeros_like(theta))
+        c = xp.sum(S * (small * S[..., 0, :])[..., None, :], axis=-1) * self.norm[..., None]
+        return xp.sum(self.basis * be.astype(c.T, self.basis.dtype)[:, None, :], axis=0)
+
+    def quadrature(self, be: Any, f: Any) -> Array:
+        """``b^H f(A) b`` for each start vector b, (s,), by Gauss quadrature; f maps arrays of Ritz values,
+        which are positive, elementwise."""
+        xp = be.xp
+        theta, S = self.eigh(be)
+        weight = xp.abs(S[..., 0, :]) ** 2
+        eps = float(xp.finfo(theta.dtype).eps)
+        present = (weight > (10 * eps) ** 2) & (theta > 0)
+        found = f(xp.where(present, theta, xp.ones_like(theta)))
+        return self.norm**2 * xp.sum(xp.where(present, weight * found, xp.zeros_like(weight)), axis=-1)
+
     def eigh(self, be: Any) -> tuple[Array, Array]:
         """Ritz values (s, m) and the eigenvectors of each T (s, m, m)."""
         xp = be.xp
@@ -59,9 +95,12 @@ class Tridiagonal:
         return be.eigh(T)
 
 
-def lanczos(A: Any, start: Array, m: int, look_every: int = 1) -> Tridiagonal:
+def lanczos(A: Any, start: Array, m: int, look_every: int = 1, tol: float | None = None) -> Tridiagonal:
     """m steps from each column of ``start`` (n, s). Cost:
     m products with s columns, ``4 m^2 n s`` flops besides.
+
+    tol: stop earlier, once ``|b - A x| <= tol |b|`` for the Galerkin solution of every ``A x = b`` with a
+    column b of ``start``, for a positive definite A (where steps are compiled, on JAX, all are made).
 
     look_every: after how many steps it looks at values, for a device that the host had to wait for: more than
     one leaves out looks that save work (whether a second pass of Gram-Schmidt is needed: it is made).
@@ -70,10 +109,10 @@ def lanczos(A: Any, start: Array, m: int, look_every: int = 1) -> Tridiagonal:
     if be.name == "jax":
         basis, alpha, beta, norm = be.jit(_sweep, static=("m",))(A, start, m=m)
         return Tridiagonal(basis, alpha, beta, norm, m)
-    return Tridiagonal(*_sweep(A, start, m=m, look_every=look_every))
+    return Tridiagonal(*_sweep(A, start, m=m, look_every=look_every, tol=tol))
 
 
-def _sweep(A: Any, start: Array, *, m: int, look_every: int = 1) -> tuple[Any, ...]:
+def _sweep(A: Any, start: Array, *, m: int, look_every: int = 1, tol: float | None = None) -> tuple[Any, ...]:
     """basis, alpha, beta, norm (and, where steps are not compiled,
     the steps made before every column broke down)."""
     be = A._concrete_backend()
@@ -123,8 +162,17 @@ def _sweep(A: Any, start: Array, *, m: int, look_every: int = 1) -> tuple[Any, .
         return xp.moveaxis(Q, 0, -1), alpha, beta, norm
     state: Any = (0, Q, alpha, beta, scale)
     made = m
+    pivot = left = xp.ones_like(norm)
     for j in range(m):
         state = step(state)
+        if tol is not None:
+            _, _, alpha, beta, _ = state
+            pivot = alpha[j] - (beta[j - 1] ** 2 / pivot if j else xp.zeros_like(pivot))
+            pivot = xp.where(pivot > 0, pivot, xp.ones_like(pivot))
+            left = left * beta[j] / pivot
+            if be.is_concrete(left) and bool(xp.all(left <= tol)):
+                made = j + 1
+                break
         due = j + 1 < m and (j + 1) % look_every == 0
         if due and be.is_concrete(state[3]) and not bool(xp.any(state[3][j] > 0)):
             # every column has found an invariant subspace: nothing is left to add

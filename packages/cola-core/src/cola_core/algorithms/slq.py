@@ -246,16 +246,9 @@ class _Function:
     def guess(self, be: Any, T: Tridiagonal, A: Any) -> Array:
         """What the Krylov space of a probe says of ``A^{-1} z``, (n, s): the first guess of a solve. (Where
         there is none to be made, nothing is kept.)"""
-        xp = be.xp
         if not self.solves:
             return be.zeros((A.shape[-1], 0), A.dtype, A.device)
-        theta, S = T.eigh(be)
-        top = xp.max(xp.abs(theta), axis=-1)[..., None]
-        eps = float(xp.finfo(theta.dtype).eps)
-        present = (xp.abs(S[..., 0, :]) > 10 * eps) & (theta > eps * top)
-        small = xp.where(present, 1 / xp.where(present, theta, xp.ones_like(theta)), xp.zeros_like(theta))
-        c = xp.sum(S * (small * S[..., 0, :])[..., None, :], axis=-1) * T.norm[..., None]
-        return xp.sum(T.basis * be.astype(c.T, T.basis.dtype)[:, None, :], axis=0)
+        return T.solve(be)
 
     def weights(self, alg: SLQ, derivative: Derivative, A: Any, R: Any, Z: Array, guess: Array) -> Array:
         """``f'(B)^H Z`` for ``B = R^H A R``: one batched solve, or the action of the derivative."""

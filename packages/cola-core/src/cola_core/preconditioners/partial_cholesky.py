@@ -9,6 +9,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+
 from ..backends.base import Array
 from ..errors import NotPositiveDefiniteError
 from ..operators import LinearOperator, LowRank
@@ -38,11 +40,19 @@ class PartialCholesky:
 
 
 def partial_cholesky(
-    K: LinearOperator, rank: int, tol: float | None, enough: Array | None, uniforms: Array | None, method: str
+    K: LinearOperator,
+    rank: int,
+    tol: float | None,
+    enough: Array | None,
+    uniforms: Array | None,
+    method: str,
+    block: int = 1,
+    key: Any = 0,
 ) -> PartialCholesky:
     """At most ``rank`` steps, fewer where the trace of the rest falls to ``tol`` times that of K, or to the
     smallest number of ``enough``; pivots are the largest entries of the rest's diagonal, or drawn in
-    proportion to them with the given uniform numbers (rank,).
+    proportion to them with the given uniform numbers (rank,). block: how many pivots are proposed at a time,
+    with random numbers of their own (key); not on JAX.
 
     Under a JAX trace all steps are made, those after the last needed one with columns of zeros.
     """
@@ -67,6 +77,8 @@ def partial_cholesky(
         stop = (float(xp.finfo(d.dtype).eps) if tol is None else float(tol)) * xp.sum(d)
     if be.name == "jax":
         F, pivots, d, low, last = be.jit(_steps, static=("rank",))(K, d + 0, uniforms, stop, rank=rank)
+    elif block > 1 and uniforms is not None:
+        F, pivots, d, low, last = _block_steps(K, d + 0, stop, rank, block, key)
     else:
         F, pivots, d, low, last = _steps(K, d + 0, uniforms, stop, rank=rank)
     if concrete and top is not None:
@@ -126,3 +138,63 @@ def _steps(K: Any, d: Array, uniforms: Array | None, stop: Any, *, rank: int) ->
             state = step(state)
     i, G, pivots, d, low = state
     return G.mT, pivots, d, low, i
+
+
+def _block_steps(K: Any, d: Array, stop: Any, rank: int, block: int, key: Any) -> Any:
+    """As ``_steps`` with random pivots, some of which are proposed together: Epperly, Tropp & Webber, arXiv
+    2410.03969, algorithm 2.2. A proposal is kept with the probability that its entry of the diagonal has left
+    after those before it, so that pivots have the distribution of one step at a time, and all else is
+    products of matrices."""
+    be = K._concrete_backend()
+    xp = be.xp
+    n = d.shape[0]
+    eps = float(xp.finfo(d.dtype).eps)
+    rng = np.random.default_rng(key)
+    F = be.zeros((n, rank), K.dtype, K.device)
+    first, chosen, low = np.asarray(be.to_numpy(d)), [], xp.zeros_like(d[0]) if n else 0.0
+    i = fruitless = 0
+    while i < rank and fruitless < 10 and bool(xp.sum(d) > stop):
+        left = np.asarray(be.to_numpy(d), dtype=float)
+        total = left.sum()
+        if not (np.isfinite(total) and total > 0):
+            break
+        proposed = rng.choice(n, size=block, p=left / total)
+        levels = rng.random(block)
+        at = be.asarray(proposed, device=K.device)
+        S = some_columns(K, at)[at, :] - be.matmul(F[at, :i], be.adjoint(F[at, :i]))
+        kept, L = _accepted(np.array(be.to_numpy(S)), left[proposed], first[proposed], levels, eps)
+        kept, L = kept[: rank - i], L[: rank - i, : rank - i]
+        if not kept:
+            # what is left is rounding error of what was there: no direction is left in these
+            fruitless += 1
+            worn = [p for p in proposed if left[p] <= 100 * eps * first[p]]
+            if worn:
+                d = be.put(d, be.asarray(np.array(worn), device=K.device), 0)
+            continue
+        fruitless = 0
+        pivots = proposed[kept]
+        at = be.asarray(pivots, device=K.device)
+        C = some_columns(K, at) - be.matmul(F[:, :i], be.adjoint(F[at, :i]))
+        new = be.adjoint(be.solve_triangular(be.asarray(L, dtype=K.dtype, device=K.device), be.adjoint(C)))
+        F = be.put(F, (slice(None), slice(i, i + len(kept))), new)
+        d = d - xp.sum(xp.abs(new) ** 2, axis=1)
+        low = xp.minimum(low, xp.min(d))
+        d = be.put(xp.maximum(d, xp.zeros_like(d)), at, 0)
+        chosen.extend(int(p) for p in pivots)
+        i += len(kept)
+    full = np.zeros(rank, dtype=np.int64)
+    full[:i] = chosen
+    return F, be.asarray(full, device=K.device), d, low, i
+
+
+def _accepted(S: Any, d: Any, first: Any, levels: Any, eps: float) -> tuple[list[int], Any]:
+    """Which proposals are kept, and the Cholesky factor of their block of S."""
+    G = np.zeros_like(S)  # columns of the factor of the kept ones, over all proposals
+    kept: list[int] = []
+    for j in range(len(S)):
+        c = S[:, j] - G[:, : len(kept)] @ G[j, : len(kept)].conj()
+        value = float(c[j].real)
+        if value > levels[j] * d[j] and value > 10 * eps * first[j]:
+            G[:, len(kept)] = c / value**0.5
+            kept.append(j)
+    return kept, np.tril(G[kept][:, : len(kept)])

@@ -47,7 +47,13 @@ class PivotedCholesky(Preconditioner):
         """``K ~ F F^H`` with its exact error in the trace norm."""
         rank = min(RANK if self.rank is None else int(self.rank), K.shape[-1])
         enough = shift if self.tol is None and shift is not None and 0 not in shift.shape else None
-        return partial_cholesky(K, rank, self.tol, enough, self._uniforms(K, rank), type(self).__name__)
+        block, key = self._block(rank), getattr(self, "key", 0)
+        return partial_cholesky(
+            K, rank, self.tol, enough, self._uniforms(K, rank), type(self).__name__, block, key
+        )
+
+    def _block(self, rank: int) -> int:
+        return 1
 
     def _uniforms(self, K: LinearOperator, rank: int) -> Array | None:
         return None
