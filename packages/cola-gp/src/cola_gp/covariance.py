@@ -1,7 +1,8 @@
 """``CovarianceOperator``: the matrix of a kernel that is never stored.
 
-Products are computed in blocks of rows whose size is bounded in bytes, so memory is O((n + m) k + block)
-for an ``n x m`` matrix and ``k`` right-hand sides; every product evaluates the kernel anew.
+Products are computed in tiles whose size is bounded in bytes, so memory is O((n + m) k + tile) for an
+``n x m`` matrix and ``k`` right-hand sides; every product evaluates the kernel anew, a symmetric one once for
+every pair of points.
 """
 
 from __future__ import annotations
@@ -20,6 +21,8 @@ from .data import as_points
 from .grids import GRIDS
 from .kernels import Kernel
 from .kernels.base import Array, follow, points
+from .kernels.distances import overwritable
+from .kernels.symmetric import tile_sizes, times
 
 
 def _array_of(X: Any) -> Any:
@@ -35,13 +38,14 @@ class CovarianceOperator(LinearOperator):
     included.
 
     X1: ``(n, d)``, or a :class:`~cola_gp.Grid` or :class:`~cola_gp.GridSubset` of n points in d dimensions;
-    X2: likewise, or None.  ``block_bytes`` bounds the rows held at a time.
+    X2: likewise, or None.  ``block_bytes`` bounds the entries held at a time; what a kernel needs to evaluate
+    them comes on top.
     """
 
     kernel: Kernel
     X1: Any
     X2: Any = None
-    block_bytes: int = static(default=2**26)
+    block_bytes: int = static(default=2**22)
 
     def _check(self) -> None:
         if not isinstance(self.kernel, Kernel):
@@ -80,22 +84,37 @@ class CovarianceOperator(LinearOperator):
         # three flops per dimension for the distance, about twenty for an exponential
         return Cost((3.0 * d + 22.0) * n * m, self.itemsize * (n + m) * (d + 1), float(self.block_bytes), 1)
 
-    def _blocks(self, count: int, width: int) -> list[slice]:
-        size = max(1, self.block_bytes // max(1, self.itemsize * width))
-        return [slice(start, min(start + size, count)) for start in range(0, count, size)]
-
-    def _nugget(self) -> Array:
-        """What the symmetric matrix has on its diagonal beyond the kernel as a function: its white part."""
+    def nugget(self) -> Array:
+        """``(n,)``: what the symmetric matrix has on its diagonal beyond the kernel as a function."""
         return self.kernel.diag(self._rows) - self.kernel.cross_diag(self._rows)
 
     def _matmat(self, X: Array) -> Array:
         n, m = self.shape
-        xp = self.xp
-        matmul = backend_for(_array_of(self.X1)).matmul  # multiplies real by complex on every library
+        backend = backend_for(_array_of(self.X1))
+        if backend.name == "abstract":
+            return backend.matmul(backend.zeros((n, m), self.dtype), X)
+        matmul = backend.matmul  # multiplies real by complex on every library
         left, right = self._rows, self._columns
-        parts = [matmul(self.kernel(left[rows], right), X) for rows in self._blocks(n, m)]
-        out = parts[0] if len(parts) == 1 else xp.concat(parts, axis=-2)
-        return out if self.X2 is not None else out + self._nugget()[:, None] * X
+        entries = max(1, self.block_bytes // self.itemsize)
+        if self.X2 is None and self._same_kind(X):
+            return times(self.kernel, left, X, entries)
+
+        def product(a: Any, b: Any) -> Array:
+            return matmul(self.kernel(a[0], b[0]), b[1])
+
+        out = backend.blockwise(product, (left,), (right, X), tile_sizes(entries))
+        return out if self.X2 is not None else out + self.nugget()[:, None] * X
+
+    def _same_kind(self, X: Array) -> bool:
+        """Whether X is a matrix of the same dtype, and results may be overwritten: no derivatives."""
+        arrays = (self._rows, X, *leaves(self.kernel))
+        return X.ndim == 2 and X.dtype == self._rows.dtype and overwritable(*arrays)
+
+    def columns(self, index: Any) -> Array:
+        """Columns ``A[:, index]`` as an array, for a slice or an index array, at O(n) per column."""
+        if self.X2 is None:
+            return self.rows(index).T
+        return self.kernel(self._rows, self._columns[index])
 
     def _rmatmat(self, X: Array) -> Array:
         if self.X2 is None:
@@ -124,12 +143,14 @@ class CovarianceOperator(LinearOperator):
             return out
         numbers = xp.arange(self.shape[0])
         hit = numbers[index][:, None] == numbers[None, :]
-        return xp.where(hit, out + self._nugget()[index][:, None], out)
+        return xp.where(hit, out + self.nugget()[index][:, None], out)
 
     def diagonal(self) -> Array:
         """The diagonal, at O(n) and without forming the matrix."""
         if self.X2 is None:
             return self.kernel.diag(self._rows)
+        if self.X2 is self.X1:
+            return self.kernel.cross_diag(self._rows)
         n, m = self.shape
         if n != m:
             raise ShapeError(f"the diagonal of a {n}x{m} covariance is not defined here; slice it first.")

@@ -1,14 +1,18 @@
-r"""``k(X)`` in blocks of rows: every pair of points is evaluated once, and what is between stays in cache.
+r"""``k(X)`` in tiles: every pair of points is evaluated once, and what is between stays in cache.
 
-``k(X)`` is made of the symmetric ``k(X_I)`` on its diagonal and of ``k(X_I, X_J)`` to the left of it; what is
-to the right are mirror images. The contract is that of :meth:`Kernel.evaluate`, for symmetric weights: the
-pullback evaluates the blocks again, so that no intermediate of the size of the matrix is kept between them.
+``k(X)`` is made of the symmetric ``k(X_I)`` on its diagonal and of ``k(X_I, X_J)`` below it; what is above is
+its mirror image. :func:`symmetric` gives the matrix, :func:`times` its products without storing it, and
+:func:`pull_low_rank` derivatives for weights that are of low rank plus diagonal. The contract of pullbacks is
+that of :meth:`Kernel.evaluate`, for symmetric weights: tiles are evaluated again, so that no intermediate of
+the size of the matrix is kept.
 
 JAX arrays, and tensors that are differentiated, take the kernel's own ``evaluate``.
 """
 
 from __future__ import annotations
 
+import math
+from collections.abc import Iterator
 from typing import Any
 
 from cola_core.backends import backend_of
@@ -20,6 +24,7 @@ from .distances import overwritable
 
 BLOCK_ENTRIES = 2**18  # 2 MiB in double precision, the size of a core's second-level cache
 LEAST = 512  # points of which the whole matrix is no larger than a block
+TILE_ENTRIES = 2**19
 
 
 def _own(kernel: Kernel, backend: Any) -> list[Array]:
@@ -60,3 +65,55 @@ def symmetric(kernel: Kernel, X: Array) -> tuple[Array, Pullback]:
         return total
 
     return K, pull
+
+
+def tile_sizes(entries: int = TILE_ENTRIES) -> tuple[int, int]:
+    """Rows and columns of a tile with about that many entries."""
+    rows = max(1, math.isqrt(max(1, entries // 2)))
+    return rows, max(1, entries // rows)
+
+
+def _tiles(n: int, entries: int) -> Iterator[tuple[slice, list[slice]]]:
+    """Rows of the diagonal blocks, each with the columns of the tiles to its left."""
+    rows, columns = tile_sizes(entries)
+    for i in range(0, n, rows):
+        left = [slice(j, min(j + columns, i)) for j in range(0, i, columns)]
+        yield slice(i, min(i + rows, n)), left
+
+
+def times(kernel: Kernel, X: Array, V: Array, entries: int = TILE_ENTRIES) -> Array:
+    """``k(X) @ V`` for ``V (n, k)``, every pair of points evaluated once; NumPy and torch, no derivatives.
+
+    Cost: ``n^2 / 2`` evaluations and ``2 k n^2`` flops, memory O(n k + entries).
+    """
+    backend = backend_for(X)
+    out = backend.xp.zeros_like(V)
+    for rows, left in _tiles(X.shape[0], entries):
+        A, top = X[rows], V[rows]
+        total = kernel(A) @ top
+        for columns in left:
+            tile = kernel(A, X[columns])
+            total += tile @ V[columns]
+            out[columns] += tile.T @ top
+        out[rows] += total
+    return out
+
+
+def pull_low_rank(kernel: Kernel, X: Array, L: Array, R: Array, d: Array | None = None) -> tuple[Array, ...]:
+    """Derivatives of ``sum(W * k(X))`` with respect to the leaves, for a symmetric ``W = L R^T + diag(d)``.
+
+    L, R: ``(n, k)``; d: ``(n,)`` or None.  Cost: ``n^2 / 2`` evaluations with derivatives, ``k n^2`` flops.
+    """
+    points(X)
+    backend = backend_for(X)
+    total: list[Array] = []
+    for rows, left in _tiles(X.shape[0], TILE_ENTRIES):
+        A = X[rows]
+        W = L[rows] @ R[rows].T
+        parts = [kernel.evaluate(A)[1](W if d is None else backend.add_diagonal(W, d[rows]))]
+        for columns in left:
+            _, back = kernel.evaluate(A, X[columns])
+            parts.append(back(2.0 * (L[rows] @ R[columns].T)))
+        for part in parts:
+            total = [a + b for a, b in zip(total, part, strict=True)] if total else list(part)
+    return tuple(total)
