@@ -351,3 +351,21 @@ def test_jax(rng):
 
         auto, closed = run([jnp.asarray(v) for v in leaves(model)])
         assert_close([np.asarray(a) for a in auto], [np.asarray(c) for c in closed], rtol=1e-7, atol=1e-9)
+
+
+def test_columns_of_labels_are_known_and_stay_unscaled():
+    rng = np.random.default_rng(5)
+    X = np.concatenate([rng.uniform(-4, 4, (60, 2)), rng.integers(0, 3, (60, 1))], axis=1)
+    y = np.sin(X[:, 0]) * (1 + X[:, 2]) + 50.0 + 0.05 * rng.normal(size=60)
+    tasks = gp.ActiveDims(gp.RBF([1.0, 1.0]), (0, 1)) * gp.ActiveDims(gp.Coregion(3), 2)
+    model = gp.GP(tasks, gp.ConstantMean() + gp.TaskMean(3, dim=-1), TaskNoise([0.1] * 3, dim=2))
+    assert model.label_dims(3) == {2}
+    assert gp.ActiveDims(1.0 * tasks, (4, 0, 1)).label_dims(5) == {1}
+    assert (gp.RBF() + gp.Deep(gp.RBF(), gp.Affine([1.0]))).label_dims(1) == set()
+    assert gp.GP(gp.RBF()).label_dims(2) == set()
+    predictor = gp.Predictor.fit(X, y, model, fixed=("mean.terms.0.value",))
+    np.testing.assert_array_equal(predictor.scaling.x_scale[2], 1.0)
+    np.testing.assert_allclose(predictor.scaling.x_scale[:2], X[:, :2].std(axis=0))
+    assert np.sqrt(np.mean((predictor.mean(X) - y) ** 2)) < 0.1
+    new = np.array([[0.5, 0.0, 2.0]])
+    np.testing.assert_allclose(predictor.mean(new), 50.0 + 3 * np.sin(0.5), atol=0.3)

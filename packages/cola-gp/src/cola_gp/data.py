@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
@@ -106,9 +107,14 @@ class Scaling(Struct):
     y_scale: Array
 
     @classmethod
-    def of(cls, X: np.ndarray, y: np.ndarray) -> Scaling:
-        """Scaling by the mean and standard deviation of every column of ``X (n, d)`` and of ``y (n,)``."""
+    def of(cls, X: np.ndarray, y: np.ndarray, keep: Iterable[int] = ()) -> Scaling:
+        """Scaling by the mean and standard deviation of every column of ``X (n, d)`` and of ``y (n,)``.
+
+        keep: columns to leave as they are, such as task numbers.
+        """
         x_shift, x_scale = _moments(X)
+        kept = sorted(keep)
+        x_shift[kept], x_scale[kept] = 0.0, 1.0
         y_shift, y_scale = _moments(y)
         return cls(x_shift, x_scale, y_shift, y_scale)
 

@@ -29,6 +29,10 @@ class Mean(Struct):
         """Derivatives with respect to every leaf, in leaf order."""
         raise NotImplementedError
 
+    def label_dims(self, d: int) -> frozenset[int]:
+        """Which of ``d`` input dimensions hold labels, such as task numbers, that no scaling may touch."""
+        return frozenset()
+
     def __add__(self, other: Any) -> Mean:
         if not isinstance(other, Mean):
             return NotImplemented
@@ -125,6 +129,9 @@ class TaskMean(Mean):
             value = np.zeros(value)
         set_fields(self, value=real("value", value, 1), dim=int(dim))
 
+    def label_dims(self, d: int) -> frozenset[int]:
+        return frozenset({self.dim % d})
+
     def __call__(self, X: Array) -> Array:
         numbers, good = label_numbers(X, self.dim, self.value.shape[0], "TaskMean")
         value = follow(self.value, X)[numbers]
@@ -146,6 +153,9 @@ class SumMean(Mean):
         if not chosen or not all(isinstance(m, Mean) for m in chosen):
             raise TypeError("SumMean is made of means, at least one.")
         set_fields(self, terms=chosen)
+
+    def label_dims(self, d: int) -> frozenset[int]:
+        return frozenset().union(*(term.label_dims(d) for term in self.terms))
 
     def __call__(self, X: Array) -> Array:
         total = self.terms[0](X)

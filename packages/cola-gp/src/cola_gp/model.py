@@ -31,6 +31,11 @@ class GP(Struct):
             noise = GaussianNoise(noise)
         set_fields(self, kernel=kernel, mean=mean, noise=noise)
 
+    def label_dims(self, d: int) -> frozenset[int]:
+        """Which of ``d`` input dimensions hold labels, such as task numbers, that no scaling may touch."""
+        parts = (self.kernel, self.mean, self.noise)
+        return frozenset().union(*(part.label_dims(d) for part in parts))  # type: ignore[attr-defined]
+
     def prior(self, X: Any) -> Any:
         """Covariance operator of the latent function at ``X``; its class is the structure found."""
         from .covariance import CovarianceOperator

@@ -46,6 +46,10 @@ class Noise(Struct):
         """Noise variance of future observations: 0-d, or ``(m,)`` where it depends on their inputs."""
         raise NotImplementedError
 
+    def label_dims(self, d: int) -> frozenset[int]:
+        """Which of ``d`` input dimensions hold labels, such as task numbers, that no scaling may touch."""
+        return frozenset()
+
     def _inputs(self, X: Any) -> Array:
         if X is None:
             raise ValueError(f"{type(self).__name__} depends on the inputs of the observations; pass X.")
@@ -129,6 +133,9 @@ class TaskNoise(Noise):
         if stored.ndim != 1:
             raise ShapeError("TaskNoise needs one variance per task; use GaussianNoise for a common one.")
         set_fields(self, log_variance=stored, dim=int(dim))
+
+    def label_dims(self, d: int) -> frozenset[int]:
+        return frozenset({self.dim % d})
 
     def _each(self, like: Array, X: Any) -> Array:
         points = self._inputs(X)

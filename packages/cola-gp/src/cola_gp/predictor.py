@@ -82,7 +82,8 @@ class Predictor:
         checked = Data(X, y)
         inputs, targets = _float64(checked.X), np.asarray(checked.y, dtype=float)
         d = inputs.shape[1]
-        scaling = Scaling.of(as_points(inputs), targets) if scale else Scaling.none(d)
+        kept = frozenset() if model is None else model.label_dims(d)
+        scaling = Scaling.of(as_points(inputs), targets, kept) if scale else Scaling.none(d)
         data = Data(scaling.inputs(inputs), scaling.targets(targets))
         model = default_model(d, data.n) if model is None else model
         options = options if optimize else {"max_iters": 0}

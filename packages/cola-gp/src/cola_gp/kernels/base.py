@@ -93,6 +93,16 @@ class Kernel(Struct):
         value, back = self.evaluate(lags, origin)
         return value[:, 0], lambda w: back(w[:, None])
 
+    def label_dims(self, d: int) -> frozenset[int]:
+        """Which of ``d`` input dimensions hold labels, such as task numbers, that no scaling may touch."""
+        found: frozenset[int] = frozenset()
+        for name in self._child_fields:
+            value = getattr(self, name)
+            for part in value if isinstance(value, tuple) else (value,):
+                if isinstance(part, Kernel):
+                    found |= part.label_dims(d)
+        return found
+
     def axis_factors(self, d: int | tuple[int, ...]) -> tuple[Kernel, ...] | None:
         """Kernels with ``k(x, x') = prod_i k_i(x_i, x_i')``; None if not separable.
 

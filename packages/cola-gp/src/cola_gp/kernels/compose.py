@@ -272,6 +272,9 @@ class ActiveDims(Kernel):
             raise ValueError(f"dims must be distinct non-negative integers, not {dims!r}.")
         set_fields(self, kernel=kernel, dims=tuple(int(i) for i in chosen))
 
+    def label_dims(self, d: int) -> frozenset[int]:
+        return frozenset(self.dims[i] for i in self.kernel.label_dims(len(self.dims)))
+
     def _select(self, X: Array) -> Array:
         points(X)
         if max(self.dims) >= X.shape[1]:

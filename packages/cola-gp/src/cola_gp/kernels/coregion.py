@@ -61,6 +61,9 @@ class Coregion(Kernel):
             raise ShapeError(f"variance has {stored.shape[0]} values for {root.shape[0]} tasks.")
         set_fields(self, root=root, log_variance=stored)
 
+    def label_dims(self, d: int) -> frozenset[int]:
+        return frozenset({0})
+
     @property
     def tasks(self) -> int:
         """How many tasks there are."""

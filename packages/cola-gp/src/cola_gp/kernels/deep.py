@@ -55,6 +55,9 @@ class Deep(Kernel):
 
         return value, pull
 
+    def label_dims(self, d: int) -> frozenset[int]:
+        return frozenset()  # the kernel sees images, and what a map does with its columns is its own affair
+
     def diag(self, X: Array) -> Array:
         return self.kernel.diag(self.map(points(X)))
 
