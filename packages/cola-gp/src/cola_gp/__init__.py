@@ -31,6 +31,7 @@ from .inference import (
     Inference,
     IterativeInference,
     KroneckerInference,
+    LaplaceInference,
     LowRankInference,
     ObservedInference,
     StateSpaceInference,
@@ -66,6 +67,7 @@ from .kernels import (
     White,
 )
 from .likelihood import marginal_likelihood, value_and_gradient
+from .likelihoods import BernoulliLikelihood, Likelihood, PoissonLikelihood, StudentTLikelihood
 from .linear_model import LinearPosterior, linear_evidence, linear_posterior
 from .maps import Affine, Chain, Function, Map, Network
 from .means import ConstantMean, LinearMean, MapMean, Mean, SumMean, TaskMean, ZeroMean
@@ -86,6 +88,15 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 __all__ = [
+    "LaplaceInference",
+    "StudentTLikelihood",
+    "PoissonLikelihood",
+    "Likelihood",
+    "BernoulliLikelihood",
+    "LinearPosterior",
+    "Whitening",
+    "BayesianLinearRegressor",
+    "PCA",
     "GP",
     "PCA",
     "RBF",

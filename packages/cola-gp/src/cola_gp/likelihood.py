@@ -31,6 +31,10 @@ def marginal_likelihood(model: GP, data: Data, alg: Any = Auto()) -> Array:
     if found.bound:
         return condition(model, data, alg).log_marginal_likelihood()
     K = found.operator + model.noise.operator(observed_like(data), data.X)
+    if not model.noise.gaussian:
+        return condition(model, data, alg).log_marginal_likelihood()
+    prior = represent(CovarianceOperator(model.kernel, data.X), Problem(model, data), alg).operator
+    K = prior + model.noise.operator(observed_like(data))
     residual = data.y - model.mean(as_points(data.X))
     try:
         quadratic, log_det = inv_quad_logdet(K, residual)

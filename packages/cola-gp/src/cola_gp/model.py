@@ -51,5 +51,10 @@ class GP(Struct):
         from .inference import Problem, represent
 
         X = as_inputs(X)
+        if not self.noise.gaussian:
+            raise TypeError(
+                f"observations under {type(self.noise).__name__} are not jointly Gaussian and have no "
+                "covariance operator here; ask prior(X) for that of the function."
+            )
         prior = represent(CovarianceOperator(self.kernel, X), Problem(self, None)).operator
         return prior + self.noise.operator(as_points(X)[:, 0], X)

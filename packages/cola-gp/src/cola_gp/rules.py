@@ -20,6 +20,7 @@ from .inference import (
     state_space,
     toeplitz,
 )
+from .inference import dense, grid, laplace, lazy, lowrank, questions
 from .inference.questions import memory_budget
 
 RULES = RuleBook()
@@ -74,4 +75,5 @@ def register(registrar: Any) -> None:
         lazy.RULES,
         state_space.RULES,
     ):
+    for book in (RULES, questions.RULES, dense.RULES, grid.RULES, lowrank.RULES, lazy.RULES, laplace.RULES):
         registrar.include(book)

@@ -65,16 +65,21 @@ class Inference(Algorithm):
     """Base of the algorithms that answer :func:`condition`.
 
     prior: the class of prior operators it is for.  represents: the id of the rule that brings a covariance
-    into that form, which is pinned where the algorithm is asked for by name.  Subclasses define
+    into that form, which is pinned where the algorithm is asked for by name.  gaussian: whether it is for
+    Gaussian noise or for other likelihoods.  Subclasses define
     ``condition(prior, noise, problem)``, ``cost``, and ``refuses`` for further conditions.
     """
 
     prior: ClassVar[type] = LinearOperator
+    gaussian: ClassVar[bool] = True
     represents: ClassVar[str] = ""
 
     def applicable(self, question: str, A: Any, *operands: Any) -> bool | str:
         if not isinstance(A, self.prior):
             return f"the prior is a {type(A).__name__}, not a {self.prior.__name__}"
+        noise = operands[1].model.noise
+        if noise.gaussian is not self.gaussian:
+            return f"{type(noise).__name__} is {'' if noise.gaussian else 'not '}Gaussian"
         return self.refuses(A, *operands) or True
 
     def refuses(self, prior: Any, noise: Any, problem: Problem) -> str:
