@@ -27,14 +27,12 @@ def marginal_likelihood(model: GP, data: Data, alg: Any = Auto()) -> Array:
     :func:`value_and_gradient`.  With :class:`~cola_gp.Inducing` points it is their lower bound.
     """
     alg = as_inference(alg)
+    if not model.noise.gaussian:
+        return condition(model, data, alg).log_marginal_likelihood()
     found = represent(CovarianceOperator(model.kernel, data.X), Problem(model, data), form_of(alg))
     if found.bound:
         return condition(model, data, alg).log_marginal_likelihood()
     K = found.operator + model.noise.operator(observed_like(data), data.X)
-    if not model.noise.gaussian:
-        return condition(model, data, alg).log_marginal_likelihood()
-    prior = represent(CovarianceOperator(model.kernel, data.X), Problem(model, data), alg).operator
-    K = prior + model.noise.operator(observed_like(data))
     residual = data.y - model.mean(as_points(data.X))
     try:
         quadratic, log_det = inv_quad_logdet(K, residual)

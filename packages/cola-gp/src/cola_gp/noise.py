@@ -30,13 +30,11 @@ class Noise(Struct):
 
     needs_inputs: ClassVar[bool] = False
 
+    #: False for likelihoods whose posterior is only approximated (:mod:`cola_gp.likelihoods`).
+    gaussian: ClassVar[bool] = True
+
     def variances(self, like: Array, X: Any = None) -> Array:
         """Noise variance of every observation, ``(n,)``."""
-    #: False for likelihoods whose posterior is only approximated (:mod:`cola_gp.likelihoods`).
-    gaussian = True
-
-    def variances(self, like: Array) -> Array:
-        """Noise variance of every observation, ``(n,)``, of the library and dtype of ``like (n,)``."""
         raise NotImplementedError
 
     def operator(self, like: Array, X: Any = None) -> Any:

@@ -171,6 +171,7 @@ class Posterior:
         ((2, 1000), True)
         """
         return Paths(self.model, self.data, self._conditioned, count, key, features)
+
     def _observable(self, X: Array) -> tuple[Array, Array]:
         """Mean and variance of what a likelihood sees: the function and the kernel's white part."""
         kernel = self.model.kernel
@@ -186,14 +187,6 @@ class Posterior:
         if self.model.noise.gaussian:
             return self.mean(X), self.variance(X, include_noise=True)
         return self.model.noise.response(*self._observable(X))  # type: ignore[no-any-return]
-
-    def sample(self, X: Any, count: int = 1, *, key: Any = 0, include_noise: bool = False) -> Array:
-        """``count`` joint draws at the m points, shape ``(count, m)``; the same key gives the same draws."""
-        X = self._points(X)
-        covariance = self.covariance(X, include_noise=include_noise)
-        root = self._root(covariance)
-        normal = self._backend.normal(key, (root.shape[1], count), X.dtype, self._backend.device(X))
-        return self.mean(X)[None, :] + (root @ normal).T
 
     def _root(self, covariance: Array) -> Array:
         """``R`` with ``R R^T`` the covariance, by eigenvalues: a posterior is often singular."""

@@ -13,6 +13,7 @@ from .inference import (
     dense,
     grid,
     inducing,
+    laplace,
     lazy,
     lowrank,
     observed,
@@ -20,7 +21,6 @@ from .inference import (
     state_space,
     toeplitz,
 )
-from .inference import dense, grid, laplace, lazy, lowrank, questions
 from .inference.questions import memory_budget
 
 RULES = RuleBook()
@@ -74,6 +74,6 @@ def register(registrar: Any) -> None:
         inducing.RULES,
         lazy.RULES,
         state_space.RULES,
+        laplace.RULES,
     ):
-    for book in (RULES, questions.RULES, dense.RULES, grid.RULES, lowrank.RULES, lazy.RULES, laplace.RULES):
         registrar.include(book)

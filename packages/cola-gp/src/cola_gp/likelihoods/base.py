@@ -9,8 +9,6 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
-from cola_core import PSD, ops
-
 from ..kernels.base import Array
 from ..noise import Noise
 
@@ -84,19 +82,16 @@ class Likelihood(Noise):
         raise NotImplementedError
 
     # -- as a noise model -------------------------------------------------------------------------------
-    def variances(self, like: Array) -> Array:
+    def variances(self, like: Array, X: Any = None) -> Array:
         """Of the Gaussian that osculates every factor at :meth:`guess`; only orders of magnitude matter."""
         weight = self.curve(like, self.guess(like)).weight
         positive = weight > 0
         return 1.0 / (positive * weight + (~positive) * 1.0)
 
-    def operator(self, like: Array) -> Any:
-        return PSD(ops.Diagonal(self.variances(like)))
-
-    def pullback(self, v: Array) -> tuple[Array, ...]:
+    def pullback(self, v: Array, X: Any = None) -> tuple[Array, ...]:
         raise TypeError(f"{type(self).__name__} is not a Gaussian noise; ask value_and_gradient.")
 
-    def at_test_points(self, like: Array) -> Array:
+    def at_test_points(self, like: Array, X: Any = None) -> Array:
         raise ValueError(
             f"{type(self).__name__} adds no Gaussian noise to the function: ask Posterior.response for "
             "observations, or for the function itself (include_noise=False)."
