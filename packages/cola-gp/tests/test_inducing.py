@@ -294,6 +294,19 @@ def test_reports_of_kernels_of_finite_rank(rng):
         gp.approximation_report(gp.GP(kernel, noise=0.1), data)
 
 
+def test_initial_values_reach_the_kernel_inside(rng):
+    X = rng.uniform(0, 600, size=(50, 1))
+    data = gp.Data(X, 40 * np.sin(X[:, 0] / 100))
+    plain = gp.initialise(gp.GP(1.0 * gp.RBF(1.0)), data).kernel
+    for wrap in (lambda k: gp.Inducing(k, X[:5]), lambda k: gp.Nystrom(k, X[:5])):
+        inner = gp.initialise(gp.GP(wrap(1.0 * gp.RBF(1.0))), data).kernel.kernel
+        assert inner.log_variance == plain.log_variance
+        assert inner.kernel.log_lengthscale == plain.kernel.log_lengthscale
+    random = gp.initialise(gp.GP(1.0 * gp.RandomFourier(gp.RBF(1.0), 8)), data).kernel
+    assert random.log_variance == plain.log_variance
+    assert random.kernel.kernel.log_lengthscale == plain.kernel.log_lengthscale
+
+
 def test_saved_and_read_back(tmp_path, rng):
     X, y, Z, _ = problem(rng)
     model = gp.GP(gp.Inducing(1.4 * gp.Matern52(0.8), Z, "fitc", fixed=True), noise=0.1)
@@ -309,6 +322,10 @@ def test_bad_input():
         gp.Inducing(gp.RBF(1.0), np.zeros((2, 1)), "dtc")
     with pytest.raises(ValueError, match="leave White out"):
         gp.Inducing(gp.RBF(1.0) + gp.White(0.1), np.zeros((2, 1)))
+    inside = gp.Inducing(gp.RBF(1.0), np.zeros((2, 1)))
+    for wrong in (lambda: 2.0 * inside, lambda: gp.RBF(1.0) + inside, lambda: inside * gp.RBF(1.0)):
+        with pytest.raises(TypeError, match="goes around the whole kernel"):
+            wrong()
     data = gp.Data(np.zeros((3, 2)), np.zeros(3))
     with pytest.raises(ShapeError, match=r"shape \(2, 1\) but the points have shape \(3, 2\)"):
         gp.Posterior(gp.GP(gp.Inducing(gp.RBF(1.0), np.zeros((2, 1))), noise=0.1), data)

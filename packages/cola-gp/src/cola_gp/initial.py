@@ -18,7 +18,7 @@ from cola_core.backends import backend_of
 from ._struct import Struct, named_leaves, rebuild
 from .arrays import backend_for
 from .data import Data, as_points
-from .kernels import ActiveDims, Kernel, Linear, Product, Scale, Sum
+from .kernels import ActiveDims, Inducing, Kernel, Linear, Nystrom, Product, RandomFourier, Scale, Sum
 from .model import GP
 
 SAMPLE = 400
@@ -198,6 +198,9 @@ class _Start:
             return ActiveDims(
                 self.kernel(kernel.kernel, tuple(dims[i] for i in kernel.dims), variance), kernel.dims
             )
+        if isinstance(kernel, (Inducing, Nystrom, RandomFourier)):
+            first, *rest = (getattr(kernel, name) for name in kernel._child_fields)
+            return rebuild(kernel, (self.kernel(first, dims, variance), *rest))
         values = [self._leaf(kernel, name, dims, variance) for name in kernel._child_fields]
         if "log_lengthscale" in kernel._child_fields:
             self.octave += 1
@@ -270,7 +273,7 @@ def _amplitude(kernel: Kernel) -> bool:
     """Whether a kernel has a variance of its own."""
     if isinstance(kernel, Sum):
         return any(_amplitude(term) for term in kernel.terms)
-    if isinstance(kernel, ActiveDims):
+    if isinstance(kernel, (ActiveDims, Inducing, Nystrom)):
         return _amplitude(kernel.kernel)
     return "log_variance" in kernel._child_fields
 

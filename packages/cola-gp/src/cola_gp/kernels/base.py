@@ -23,7 +23,7 @@ Parameters that are torch or JAX arrays need points of the same library.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -38,6 +38,9 @@ Pullback = Callable[[Array], tuple[Array, ...]]
 
 class Kernel(Struct):
     """Base class of all kernels; see the module docstring for the contract."""
+
+    # Whether it says how inference is done, so that it makes sense around the whole kernel of a model only.
+    outermost: ClassVar[bool] = False
 
     def __call__(self, X1: Array, X2: Array | None = None) -> Array:
         """Covariance ``(n, m)`` between the rows of ``X1 (n, d)`` and of ``X2 (m, d)`` (default: ``X1``)."""

@@ -30,6 +30,12 @@ def _check_kernels(owner: str, kernels: tuple[Any, ...]) -> None:
     for kernel in kernels:
         if not isinstance(kernel, Kernel):
             raise TypeError(f"{owner} is made of kernels; got {type(kernel).__name__}.")
+        if kernel.outermost:
+            name = type(kernel).__name__
+            raise TypeError(
+                f"{owner} cannot hold {name}, which goes around the whole kernel of a model: write "
+                f"{name}(a + b, points) and not {name}(a, points) + b."
+            )
 
 
 def _added(parts: list[tuple[Array, Pullback]]) -> tuple[Array, Pullback]:

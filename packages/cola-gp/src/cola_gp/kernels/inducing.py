@@ -6,7 +6,7 @@ As a function this is the exact kernel; the approximation is in the inference
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar
 
 from .._struct import set_fields, static, struct
 from .base import Array, Kernel, Pullback, follow, xp_of
@@ -40,6 +40,7 @@ class Inducing(OnPoints):
     method: str = static(default="vfe")
     fixed: bool = static(default=False)
     nugget: float | None = static(default=None)
+    outermost: ClassVar[bool] = True
 
     def __init__(
         self,
