@@ -116,3 +116,23 @@ def test_single_precision_on_a_grid(rng):
     assert value.item() == pytest.approx(
         float(gp.marginal_likelihood(model, gp.Data(gp.Grid(*axes), y))), rel=1e-4
     )
+
+
+def test_deep_kernel_trains_with_the_rest(rng):
+    """Weights of a torch network are parameters of the module; names that modules use are kept apart."""
+    X, y = toy(rng, 12)
+    network = torch.nn.Sequential(torch.nn.Linear(1, 4), torch.nn.Tanh(), torch.nn.Linear(4, 1)).double()
+    model = gp.GP(1.0 * gp.Deep(gp.RBF(1.0), gp.Function.of_module(network)), noise=0.1)
+    module = GPModule(model, dtype=torch.float64)
+    assert "parts.kernel.kernel.map.parameters_.0" in dict(module.named_parameters())
+    before = module(X, y).item()
+    module(X, y).backward()
+    _, closed = gp.value_and_gradient(model, gp.Data(X, y))
+    for p, g in zip(module.parts.kernel.kernel.map.parameters(), closed[1:5], strict=True):
+        np.testing.assert_allclose(p.grad, g, rtol=1e-7)
+    optimizer = torch.optim.Adam(module.parameters(), lr=0.02)
+    for _ in range(20):
+        optimizer.zero_grad()
+        (-module(X, y)).backward()
+        optimizer.step()
+    assert module(X, y).item() > before

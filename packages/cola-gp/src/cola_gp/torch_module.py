@@ -1,7 +1,8 @@
 """``GPModule``: a model whose leaves are the parameters of a ``torch.nn.Module``.
 
 The tree of the model becomes a tree of modules, so that names in ``state_dict`` are those of the model's
-leaves (``parts.kernel.kernel.log_lengthscale``) and optimizers, schedulers, ``requires_grad_``, ``to`` and
+leaves (``parts.kernel.kernel.log_lengthscale``; with an underscore behind a name that modules use
+themselves) and optimizers, schedulers, ``requires_grad_``, ``to`` and
 checkpoints of torch work as for any module.  Positive parameters are stored by their logarithm, so every
 value is allowed.  Data inside of the model, such as the variances of ``FixedNoise``, become buffers.
 """
@@ -31,10 +32,11 @@ class _Node(torch.nn.Module):
         self._template = (tree,)
         self._dtype = dtype
         names = tree._child_fields if isinstance(tree, Struct) else [str(i) for i in range(len(tree))]
-        self._fields = tuple(names)
-        for i, name in enumerate(names):
-            child = getattr(tree, name) if isinstance(tree, Struct) else tree[i]
-            ours = trainable and not (isinstance(tree, Struct) and name in tree._data_fields)
+        # A field may have the name of something that modules have already, such as ``parameters``.
+        self._fields = tuple(name + "_" if hasattr(torch.nn.Module, name) else name for name in names)
+        for i, (field, name) in enumerate(zip(names, self._fields, strict=True)):
+            child = getattr(tree, field) if isinstance(tree, Struct) else tree[i]
+            ours = trainable and not (isinstance(tree, Struct) and field in tree._data_fields)
             if isinstance(child, (Struct, tuple)):
                 self.add_module(name, _Node(child, dtype, ours))
                 continue
