@@ -338,3 +338,16 @@ def test_every_kernel_can_be_planned(rng):
         model = gp.GP(kernel + White(0.1), gp.TaskMean(3, 2), gp.TaskNoise([0.1, 0.2, 0.3], 2))
         plan = str(gp.explain(model, data))
         assert "by gp:condition/" in plan and "not planned further" not in plan
+
+
+def test_initial_values_of_a_mixture_are_the_peaks_of_the_data(rng):
+    x = np.sort(rng.uniform(0, 20, 150))
+    data = gp.Data(x, 3.0 * np.sin(2 * np.pi * 0.9 * x) + 0.1 * rng.normal(size=150))
+    start = SpectralMixture([1.0, 1.0], [0.01, 0.02], [1.0, 1.0])
+    result = gp.fit(gp.GP(start), data, initial="data")
+    strongest = int(np.argmax(result.model.kernel.log_weight))
+    assert abs(np.exp(result.model.kernel.log_frequency[strongest, 0]) - 0.9) < 0.01
+    new = np.linspace(20, 22, 9)
+    np.testing.assert_allclose(
+        gp.Posterior(result.model, data).mean(new[:, None]), 3.0 * np.sin(2 * np.pi * 0.9 * new), atol=0.3
+    )

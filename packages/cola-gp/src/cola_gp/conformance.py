@@ -16,9 +16,25 @@ from cola_core.testing import Capabilities, Case, closed, data
 from .covariance import CovarianceOperator
 from .data import Data, Grid
 from .inference.inducing import InducingCovariance
-from .kernels import RBF, Constant, Inducing, Linear, Matern32, White
+from .kernels import (
+    RBF,
+    ActiveDims,
+    Constant,
+    Coregion,
+    Cosine,
+    Deep,
+    Inducing,
+    Linear,
+    Matern32,
+    Polynomial,
+    SpectralMixture,
+    White,
+)
 from .likelihood import marginal_likelihood, value_and_gradient
+from .maps import Affine
+from .means import LinearMean
 from .model import GP
+from .noise import HeteroscedasticNoise, TaskNoise
 from .posterior import Posterior
 
 REAL = Capabilities(
@@ -162,7 +178,62 @@ def _inducing_bound(backend: Any) -> tuple[Any, Any]:
     return backend.to_numpy(marginal_likelihood(sparse, observed)), want
 
 
+def _tasks(backend: Any) -> tuple[Any, Any]:
+    """Tasks on scattered points, with a noise of their own: Bonilla, Chai & Williams (2008), eq. 1."""
+    P = _points("float64", 6, 9)
+    task = np.arange(9) % 3
+    X = np.column_stack([P, task])
+    y = np.sin(P[:, 0]) + 0.2 * task
+    B, v, noise = np.array([[0.5], [1.1], [-0.7]]), np.array([0.3, 0.2, 0.9]), np.array([0.1, 0.2, 0.3])
+    C = B @ B.T + np.diag(v)
+    K = _rbf(P, P) * C[np.ix_(task, task)] + np.diag(noise[task])
+    kernel = ActiveDims(1.5 * RBF([0.7, 1.1]), (0, 1)) * ActiveDims(Coregion(root=B, variance=v), 2)
+    model = GP(kernel, noise=TaskNoise(noise, dim=2))
+    observed = Data(backend.asarray(X), backend.asarray(y))
+    return backend.to_numpy(value_and_gradient(model, observed)[0]), _log_density(K, y)
+
+
+def _heteroscedastic(backend: Any) -> tuple[Any, Any]:
+    X = _points("float64", 7, 9)
+    y = np.cos(X[:, 1])
+    K = _rbf(X, X) + np.diag(np.exp(X @ [0.5, -0.2] - 2.0))
+    model = GP(
+        1.5 * RBF([0.7, 1.1]), LinearMean([0.3, 0.1], 0.2), HeteroscedasticNoise(Affine([0.5, -0.2], -2.0))
+    )
+    observed = Data(backend.asarray(X), backend.asarray(y))
+    residual = y - X @ [0.3, 0.1] - 0.2
+    return backend.to_numpy(value_and_gradient(model, observed)[0]), _log_density(K, residual)
+
+
+def _further_kernels(backend: Any) -> tuple[Any, Any]:
+    """One matrix each, stacked: polynomial, cosine, spectral mixture, deep."""
+    X = _points("float64", 8, 5)
+    t = X[:, None, :] - X[None, :, :]
+    w, f, b = np.array([0.6, 1.4]), np.array([[0.3, 0.7], [1.1, 0.2]]), np.array([[0.2, 0.1], [0.05, 0.4]])
+    M = np.array([[0.5, -1.0], [0.3, 0.8]])
+    kernels = [
+        Polynomial(3, 0.6, 0.8),
+        Cosine([1.7, 0.9]),
+        SpectralMixture(w, f, b),
+        Deep(1.5 * RBF([0.7, 1.1]), Affine(M)),
+    ]
+    waves = [
+        np.prod(np.exp(-2 * (np.pi * t * b[q]) ** 2) * np.cos(2 * np.pi * t * f[q]), axis=-1)
+        for q in range(2)
+    ]
+    want = [
+        (0.6 * X @ X.T + 0.8) ** 3,
+        np.prod(np.cos(2 * np.pi * t / [1.7, 0.9]), axis=-1),
+        w[0] * waves[0] + w[1] * waves[1],
+        _rbf(X @ M, X @ M),
+    ]
+    return np.stack([backend.to_numpy(k(backend.asarray(X))) for k in kernels]), np.stack(want)
+
+
 VALUES: dict[str, Callable[..., Any]] = {
+    "tasks on scattered points": _tasks,
+    "noise and mean that depend on the inputs": _heteroscedastic,
+    "polynomial, cosine, spectral mixture, deep kernels": _further_kernels,
     "log marginal likelihood": _likelihood,
     "log marginal likelihood, low rank": _likelihood_low_rank,
     "log marginal likelihood, grid": _likelihood_grid,

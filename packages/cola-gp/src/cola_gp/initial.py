@@ -18,7 +18,18 @@ from cola_core.backends import backend_of
 from ._struct import Struct, named_leaves, rebuild
 from .arrays import backend_for
 from .data import Data, as_points
-from .kernels import ActiveDims, Inducing, Kernel, Linear, Nystrom, Product, RandomFourier, Scale, Sum
+from .kernels import (
+    ActiveDims,
+    Inducing,
+    Kernel,
+    Linear,
+    Nystrom,
+    Product,
+    RandomFourier,
+    Scale,
+    SpectralMixture,
+    Sum,
+)
 from .model import GP
 
 SAMPLE = 400
@@ -201,10 +212,20 @@ class _Start:
         if isinstance(kernel, (Inducing, Nystrom, RandomFourier)):
             first, *rest = (getattr(kernel, name) for name in kernel._child_fields)
             return rebuild(kernel, (self.kernel(first, dims, variance), *rest))
+        if isinstance(kernel, SpectralMixture):
+            return self._mixture(kernel, dims, variance)
         values = [self._leaf(kernel, name, dims, variance) for name in kernel._child_fields]
         if "log_lengthscale" in kernel._child_fields:
             self.octave += 1
         return rebuild(kernel, tuple(values))
+
+    def _mixture(self, kernel: SpectralMixture, dims: tuple[int, ...], variance: float) -> Kernel:
+        """Frequencies at the peaks of the periodogram."""
+        if kernel.log_frequency.shape[1] != len(dims):
+            return kernel  # the error comes when the kernel is evaluated
+        found = SpectralMixture.guess(self.X[:, list(dims)], self.y, kernel.log_weight.shape[0])
+        share = math.log(variance) - math.log(float(np.sum(np.exp(found.log_weight))))
+        return found.replace(log_weight=found.log_weight + share)
 
     def _leaf(self, kernel: Kernel, name: str, dims: tuple[int, ...], variance: float) -> Any:
         old = getattr(kernel, name)
