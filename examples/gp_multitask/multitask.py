@@ -137,10 +137,12 @@ def report(numbers: dict[str, Any]) -> str:
     rows = [" ".join(f"{value:6.2f}" for value in row) for row in numbers["correlation"]]
     return "\n".join(
         [
-            f"{numbers['times']} times x {numbers['tasks']} sensors, {numbers['missing']} missing: {numbers['method']}",
+            f"{numbers['times']} times x {numbers['tasks']} sensors, {numbers['missing']} missing: "
+            f"{numbers['method']}",
             f"fit in {numbers['seconds']:.1f} s, log marginal likelihood {numbers['log_likelihood']:.1f}",
-            f"error in the gaps: {numbers['rmse_multitask']:.3f} multitask, {numbers['rmse_single']:.3f} one process "
-            f"per sensor; {100 * numbers['inside_95']:.0f} % inside the 95 % band",
+            f"error in the gaps: {numbers['rmse_multitask']:.3f} multitask, "
+            f"{numbers['rmse_single']:.3f} one process per sensor; "
+            f"{100 * numbers['inside_95']:.0f} % inside the 95 % band",
             "correlations between the sensors:",
             *rows,
         ]

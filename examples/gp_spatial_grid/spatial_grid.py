@@ -3,7 +3,7 @@
     python examples/gp_spatial_grid/spatial_grid.py --out report/
 
 A smooth field is measured with noise on a regular grid; a cloud hides a disc of it and some single pixels
-failed.  40,000 points would need a covariance matrix of 12.8 GB.  On the grid it is a Kronecker product of two
+failed.  A covariance matrix of 40,000 points takes 12.8 GB.  On the grid it is a Kronecker product of two
 Toeplitz matrices: likelihood, gradient and prediction are exact and take milliseconds without gaps, and a
 second or so with hundreds of missing values, which enter by a Schur complement.
 
@@ -119,12 +119,12 @@ def report(numbers: dict[str, Any]) -> str:
     return "\n".join(
         [
             f"{numbers['points']:,} points, {numbers['missing']} missing: {numbers['method']}",
-            f"fit in {numbers['fit_seconds']:.1f} s, {numbers['evaluations']} evaluations of likelihood and gradient; "
+            f"fit in {numbers['fit_seconds']:.1f} s, {numbers['evaluations']} evaluations; "
             f"all pixels predicted in {numbers['predict_seconds']:.1f} s",
             *(f"  {name} = {value:.4g}" for name, value in numbers["parameters"].items()),
             f"noise {numbers['noise_std']:.3f} (true {NOISE})",
-            f"error of the field: {numbers['rmse']:.3f} where measured, {numbers['rmse_gaps']:.3f} in the gaps "
-            f"(their mean would be {numbers['rmse_mean_in_gaps']:.3f} off); "
+            f"error of the field: {numbers['rmse']:.3f} where measured, "
+            f"{numbers['rmse_gaps']:.3f} in the gaps (the mean: {numbers['rmse_mean_in_gaps']:.3f}); "
             f"{100 * numbers['inside_95']:.0f} % of the gaps inside the 95 % band",
         ]
     )

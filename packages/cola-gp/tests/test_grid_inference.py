@@ -110,6 +110,25 @@ def test_kronecker_is_dense_inference(kind, rng):
     assert_same_inference(model, data, gp.KroneckerInference(), rng)
 
 
+@pytest.mark.parametrize("case", [grid_case, lambda rng, kind: missing_case(rng, kind, 0.2)])
+@pytest.mark.parametrize("kind", ["space", "tasks"])
+def test_predictions_on_a_grid_are_those_at_its_points(kind, case, rng):
+    model, data = case(rng, kind)
+    grid = data.X if isinstance(data.X, gp.Grid) else data.X.grid
+    first = grid.axis_points()[0][:3] + 0.01
+    test = gp.Grid(first if kind == "tasks" else first[:, 0], grid.axes[1])
+    alg = gp.KroneckerInference() if data.X is grid else gp.ObservedInference()
+    posterior = gp.Posterior(model, data, alg)
+    np.testing.assert_allclose(posterior.mean(test), posterior.mean(test.points()), rtol=1e-9, atol=1e-11)
+    for noise in (False, True):
+        expected = posterior.variance(test.points(), include_noise=noise)
+        np.testing.assert_allclose(posterior.variance(test, include_noise=noise), expected, rtol=1e-8)
+    whole = posterior._conditioned.latent_variance_on(grid)
+    np.testing.assert_allclose(whole, posterior.variance(grid.points()), rtol=1e-7, atol=1e-10)
+    joined = gp.Grid(test.points())  # one axis for all dimensions
+    np.testing.assert_allclose(posterior.mean(joined), posterior.mean(test), rtol=1e-9, atol=1e-11)
+
+
 @pytest.mark.parametrize("fraction", [0.0, 0.1, 0.6])
 @pytest.mark.parametrize("kind", ["space", "tasks", "three", "line"])
 def test_missing_values_are_dense_inference(kind, fraction, rng):

@@ -11,6 +11,7 @@ from cola_core.errors import BackendError, DTypeError, IllConditionedWarning, Sh
 
 from .arrays import backend_for
 from .data import Data, as_inputs, as_points
+from .grids import Grid
 from .inference import condition
 from .inference.base import jittered_cholesky
 from .kernels.base import Array
@@ -90,13 +91,15 @@ class Posterior:
 
     def mean(self, X: Any) -> Array:
         """Predictive mean ``(m,)``."""
-        X = self._points(X)
-        return self.model.mean(X) + self._conditioned.latent_mean(X)
+        grid, X = X, self._points(X)
+        latent = self._conditioned.latent_mean_on(grid) if isinstance(grid, Grid) else None
+        return self.model.mean(X) + (self._conditioned.latent_mean(X) if latent is None else latent)
 
     def variance(self, X: Any, include_noise: bool = False) -> Array:
         """Predictive variance ``(m,)``, never negative."""
-        X = self._points(X)
-        variance = self._conditioned.latent_variance(X)
+        grid, X = X, self._points(X)
+        found = self._conditioned.latent_variance_on(grid) if isinstance(grid, Grid) else None
+        variance = self._conditioned.latent_variance(X) if found is None else found
         return variance + self._white(X) if include_noise else variance
 
     def covariance(self, X: Any, include_noise: bool = False) -> Array:

@@ -89,6 +89,14 @@ class Conditioned:
         variance = self.model.kernel.cross_diag(X) - self.explained_variance(X)
         return xp.where(variance > 0, variance, xp.zeros_like(variance))
 
+    def latent_mean_on(self, grid: Any) -> Array | None:
+        """:meth:`latent_mean` at the points of a Grid by its structure; None where that is of no use."""
+        return None
+
+    def latent_variance_on(self, grid: Any) -> Array | None:
+        """:meth:`latent_variance` at the points of a Grid by its structure; None where that is of no use."""
+        return None
+
     def latent_covariance(self, X: Array) -> Array:
         """Joint covariance of the latent function at ``X``, shape ``(m, m)``."""
         return self.model.kernel(X, X) - self.explained_covariance(X)

@@ -112,6 +112,13 @@ def represent_kronecker(K: Any, problem: Any, *, alg: Any) -> Representation:
     return Representation(operator, join_forms(K.kernel, K.X1, forms))
 
 
+def clipped_variance(kernel: Any, grid: Grid, explained: Array) -> Array:
+    """Prior variance at the points of ``grid`` less what is explained (over the grid), never below zero."""
+    xp = backend_for(explained).xp
+    variance = kernel.cross_diag(grid.points()) - xp.reshape(explained, (-1,))
+    return xp.where(variance > 0, variance, xp.zeros_like(variance))
+
+
 class GridBasis:
     """The eigenvectors of one PSD factor per axis of a grid, and test points seen in them.
 
@@ -119,7 +126,7 @@ class GridBasis:
     """
 
     def __init__(self, kernel: Any, grid: Grid, operators: Any):
-        self.sizes, self.columns = grid.sizes, grid.columns
+        self.sizes, self.widths, self.columns = grid.sizes, grid.widths, grid.columns
         self.axes, self.factors = grid.axis_points(), kernel.axis_factors(grid.widths)
         self.bases = [axis_basis(M) for M in operators]
         self.values = [basis.values for basis in self.bases]
@@ -166,6 +173,14 @@ class GridBasis:
     def rotated_cross(self, X: Array) -> list[Array]:
         """:meth:`cross` in the eigenbasis."""
         return [Q.T @ k for Q, k in zip(self.vectors, self.cross(X), strict=True)]
+
+    def cross_grid(self, grid: Grid) -> list[Array] | None:
+        """Per axis, the covariances ``(m_i, n_i)`` of a test grid's places with those of this grid; None if
+        its axes hold other dimensions."""
+        if grid.widths != self.widths:
+            return None
+        parts = zip(self.factors, grid.axis_points(), self.axes, strict=True)
+        return [factor(test, places) for factor, test, places in parts]
 
     def mean(self, alpha: Array, X: Array) -> Array:
         """``K_* alpha`` at ``X`` for ``alpha`` over the grid."""
@@ -256,6 +271,17 @@ class KroneckerConditioned(Conditioned):
     def latent_mean(self, X: Array) -> Array:
         parts = [self.basis.mean(self.grid_alpha, X[part]) for part in blocks(X.shape[0], self.data.n)]
         return self.backend.xp.concat(parts)
+
+    def latent_mean_on(self, grid: Any) -> Array | None:
+        cross = self.basis.cross_grid(grid)
+        return None if cross is None else self.backend.xp.reshape(apply(cross, self.grid_alpha), (-1,))
+
+    def latent_variance_on(self, grid: Any) -> Array | None:
+        cross = self.basis.cross_grid(grid)
+        if cross is None:
+            return None
+        squares = [(k @ Q) ** 2 for k, Q in zip(cross, self.basis.vectors, strict=True)]
+        return clipped_variance(self.model.kernel, grid, apply(squares, self.inverse_spectrum))
 
     def explained_variance(self, X: Array) -> Array:
         out = []

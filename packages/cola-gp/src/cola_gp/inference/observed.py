@@ -32,7 +32,7 @@ from ..grids import GridSubset
 from ..kernels.base import Array
 from ..noise import GaussianNoise
 from .base import Conditioned, blocks, jittered_cholesky
-from .grid import GridBasis, axis_cotangent, axis_forms, grid_cost, join_forms, separable
+from .grid import GridBasis, axis_cotangent, axis_forms, clipped_variance, grid_cost, join_forms, separable
 from .questions import CONDITION, REPRESENT, Inference, Problem, Representation, memory_budget
 from .tensors import apply, khatri_rao, outer, unfold
 
@@ -266,6 +266,22 @@ class ObservedConditioned(Conditioned):
     def latent_mean(self, X: Array) -> Array:
         xp, n = self.backend.xp, math.prod(self.basis.sizes)
         return xp.concat([self.basis.mean(self.grid_alpha, X[part]) for part in blocks(X.shape[0], n)])
+
+    def latent_mean_on(self, grid: Any) -> Array | None:
+        cross = self.basis.cross_grid(grid)
+        return None if cross is None else self.backend.xp.reshape(apply(cross, self.grid_alpha), (-1,))
+
+    def latent_variance_on(self, grid: Any) -> Array | None:
+        cross = self.basis.cross_grid(grid)
+        if cross is None or grid.shape[0] < int(self.prior.missing.shape[0]):
+            return None  # a pass for every missing point costs more than one for every test point
+        xp = self.backend.xp
+        rotated = [k @ Q for k, Q in zip(cross, self.basis.vectors, strict=True)]
+        explained = apply([k * k for k in rotated], self.inverse_spectrum)
+        for G in self._corrections():
+            back = apply(rotated, G)
+            explained = explained - xp.sum(back * back, axis=-1)
+        return clipped_variance(self.model.kernel, grid, explained)
 
     def _parts(self, X: Array) -> tuple[Array, Array]:
         """Test covariances in the eigenbasis ``(N, t)``; what the missing points take back, ``(m, t)``."""
