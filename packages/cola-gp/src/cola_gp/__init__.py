@@ -81,6 +81,7 @@ from .priors import Gamma, HalfCauchy, HalfNormal, InverseGamma, LogNormal, Norm
 from .sde import StateSpaceCovariance
 
 if TYPE_CHECKING:
+    from .estimators.classifier import GPClassifier
     from .estimators.components import PCA, Whitening
     from .estimators.linear import BayesianLinearRegressor
     from .regressor import GPRegressor
@@ -109,6 +110,7 @@ __all__ = [
     "FitResult",
     "FixedNoise",
     "Function",
+    "GPClassifier",
     "GPRegressor",
     "Gamma",
     "GaussianNoise",

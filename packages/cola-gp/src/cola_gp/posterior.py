@@ -175,8 +175,10 @@ class Posterior:
         """
         return Paths(self.model, self.data, self._conditioned, count, key, features)
 
-    def _observable(self, X: Array) -> tuple[Array, Array]:
-        """Mean and variance of what a likelihood sees: the function and the kernel's white part."""
+    def observable(self, X: Any) -> tuple[Array, Array]:
+        """Mean and variance, each ``(m,)``, of what a likelihood sees: the function and the kernel's white
+        part."""
+        X = self._points(X)
         kernel = self.model.kernel
         white = kernel.diag(X) - kernel.cross_diag(X)
         return self.mean(X), self._conditioned.latent_variance(X) + white
@@ -189,7 +191,7 @@ class Posterior:
         X = self._points(X)
         if self.model.noise.gaussian:
             return self.mean(X), self.variance(X, include_noise=True)
-        return self.model.noise.response(*self._observable(X))  # type: ignore[no-any-return]
+        return self.model.noise.response(*self.observable(X))  # type: ignore[no-any-return]
 
     def _root(self, covariance: Array) -> Array:
         """``R`` with ``R R^T`` the covariance, by eigenvalues: a posterior is often singular."""
@@ -205,7 +207,7 @@ class Posterior:
             if joint:
                 raise NotImplementedError("joint densities are available for Gaussian noise only.")
             self.model.noise.check(test.y)
-            mean, variance = self._observable(X)
+            mean, variance = self.observable(X)
             return self.model.noise.log_predictive_density(test.y, mean, variance)
         error = test.y - self.mean(X)
         xp = self._backend.xp

@@ -10,12 +10,13 @@ from typing import Any
 
 _WHERE = {
     "BayesianLinearRegressor": ".linear",
+    "GPClassifier": ".classifier",
     "GPRegressor": "..regressor",
     "PCA": ".components",
     "Whitening": ".components",
 }
 
-__all__ = ["PCA", "BayesianLinearRegressor", "GPRegressor", "Whitening"]  # noqa: F822 - by __getattr__
+__all__ = ["PCA", "BayesianLinearRegressor", "GPClassifier", "GPRegressor", "Whitening"]  # noqa: F822 - by __getattr__
 
 
 def __getattr__(name: str) -> Any:
