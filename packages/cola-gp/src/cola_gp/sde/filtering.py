@@ -21,9 +21,9 @@ leaves them positive semidefinite.  Cost O(n s^3), memory O(n s^2), in about ``5
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
+from .._struct import Struct, static, struct
 from ..arrays import Array, backend_for
 from .recursions import Layout, backward, chunk_products, forward, identity, mm, scan, symmetric, transpose
 
@@ -50,17 +50,15 @@ class Cotangent(NamedTuple):
     H: Array
 
 
-@dataclass(frozen=True)
-class Factor:
+@struct
+class Factor(Struct):
     """``V = L diag(S) L^T`` by the Kalman filter; arrays ``(..., L, C)`` (see :mod:`.recursions`).
 
-    be: the arrays' backend; next: transitions out of every time; h: observed combinations; P: predicted
+    next: transitions out of every time; h: observed combinations; P: predicted
     covariances; S: innovation variances (one in the padding); weight: 1/S, zero in the padding; g: gains
     moved to the next time; F: closed-loop transitions; products: those of F over every chunk.
     """
 
-    be: Any
-    layout: Layout
     next: Array
     h: Array
     P: Array
@@ -69,6 +67,12 @@ class Factor:
     g: Array
     F: Array
     products: Array
+    layout: Layout = static()
+
+    @property
+    def be(self) -> Any:
+        """The backend of the arrays."""
+        return backend_for(self.S)
 
     def log_det(self) -> Array:
         """``log |V|``."""
@@ -95,16 +99,17 @@ class Factor:
 
     def solve(self, B: Array) -> Array:
         """``V^{-1} B`` for ``B (n, m)``: O(n s^2 m)."""
-        _, e = self.predictions(self._columns(B))
-        return self._rows(self.adjoints(e)[1])
+        return self.be.jit(_solve)(self, B)  # type: ignore[no-any-return]
 
     def innovations(self, B: Array) -> Array:
         """``diag(S)^{-1/2} L^{-1} B`` for ``B (n, m)``: whitened columns."""
-        _, e = self.predictions(self._columns(B))
-        return self._rows(e * self.be.xp.sqrt(self.weight))
+        return self.be.jit(_whiten)(self, B)  # type: ignore[no-any-return]
 
     def information(self) -> Array:
         """``N_{k+1} (s, s, L, C)``: minus the expected second derivative of what follows in ``m_{k+1}``."""
+        return self.be.jit(Factor._information)(self)  # type: ignore[no-any-return]
+
+    def _information(self) -> Array:
         be, xp = self.be, self.be.xp
 
         def step(N: Array, parts: tuple[Array, ...]) -> tuple[Array, tuple[Array, ...]]:
@@ -130,6 +135,16 @@ class Factor:
         return scan(be, step, start, (self.F, self.h, self.weight), reverse=True)[1][0]
 
 
+def _solve(factor: Factor, B: Array) -> Array:
+    _, e = factor.predictions(factor._columns(B))
+    return factor._rows(factor.adjoints(e)[1])
+
+
+def _whiten(factor: Factor, B: Array) -> Array:
+    _, e = factor.predictions(factor._columns(B))
+    return factor._rows(e * factor.be.xp.sqrt(factor.weight))
+
+
 def factorise(steps: Steps, noise: Array, seen: Array | None = None, serial: bool = False) -> Factor:
     """The factorisation for noise variances ``noise (n,)``.
 
@@ -140,14 +155,15 @@ def factorise(steps: Steps, noise: Array, seen: Array | None = None, serial: boo
     not positive definite, S has entries that are not positive.
     """
     be = backend_for(steps.A)
-    found, lost = _factorise(steps, noise, seen, Layout.of(steps.A.shape[-1], serial))
+    layout = Layout.of(steps.A.shape[-1], serial)
+    found, lost = be.jit(_factorise, static=("layout",))(steps, noise, seen, layout=layout)
     if lost is None:
         return found
     limit = float(be.xp.finfo(noise.dtype).eps) ** 0.5
     if be.is_concrete(lost):
         return found if float(lost) <= limit else factorise(steps, noise, seen, serial=True)
     nan = be.xp.zeros_like(lost) + float("nan")
-    return replace(found, S=be.xp.where(lost <= limit, found.S, nan))
+    return found.replace(S=be.xp.where(lost <= limit, found.S, nan))
 
 
 def _factorise(steps: Steps, noise: Array, seen: Array | None, layout: Layout) -> tuple[Factor, Array | None]:
@@ -195,7 +211,7 @@ def _factorise(steps: Steps, noise: Array, seen: Array | None, layout: Layout) -
         (ends, F_all, J), _ = scan(be, explore, (zero, one, zero), xs)
         start = starts = _entering(be, steps.P, ends, F_all, J)
     ends, (P, S, weight, g, F) = scan(be, run, start, xs)
-    factor = Factor(be, layout, A, h, P, S, weight, g, F, chunk_products(be, F))
+    factor = Factor(A, h, P, S, weight, g, F, chunk_products(be, F), layout)
     return factor, None if starts is None else _mismatch(be, be.constant(ends), be.constant(starts))
 
 

@@ -158,14 +158,15 @@ class StateSpaceCovariance(LinearOperator):
         n = self.shape[0]
         lead, k = tuple(X.shape[:-2]), X.shape[-1]
         columns = xp.reshape(xp.moveaxis(X, -2, 0), (n, -1))
-        out = self.in_rows(self._product(be, self.in_time(columns)))
+        out = self.in_rows(be.jit(StateSpaceCovariance._product)(self, self.in_time(columns)))
         out = xp.moveaxis(xp.reshape(out, (n, *lead, k)), 0, -2)
         return out if self.white is None else out + self.white[:, None] * X
 
     _rmatmat = _matmat
 
-    def _product(self, be: Any, X: Array) -> Array:
+    def _product(self, X: Array) -> Array:
         """The product without ``white`` for ``X (n, m)``, by time."""
+        be = backend_for(X)
         xp = be.xp
         s, n = self.states, self.shape[0]
         layout = Layout.of(n)

@@ -9,9 +9,9 @@ the right, so a test time costs O(s^3), without another pass (Durbin & Koopman 2
 from __future__ import annotations
 
 from functools import cached_property
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
-from ..arrays import Array
+from ..arrays import Array, backend_for
 from .filtering import Cotangent, Factor, Steps, factorise
 from .recursions import forward, identity, mm, scan, symmetric, transpose
 
@@ -35,11 +35,7 @@ class Smoothed:
 
     def __init__(self, factor: Factor, y: Array):
         self.factor = factor
-        be = factor.be
-        m, e = factor.predictions(factor.layout.split(be, y)[None])
-        self.m, self.e = m[:, 0], e[0]
-        after, alpha = factor.adjoints(e)
-        self.r_after, self._alpha = after[:, 0], alpha[0]
+        self.m, self.e, self.r_after, self._alpha = factor.be.jit(_condition)(factor, y)
 
     @property
     def alpha(self) -> Array:
@@ -82,6 +78,11 @@ class Smoothed:
 
     def gradient(self) -> tuple[Cotangent, Array]:
         """Derivatives of ``-(y^T V^{-1} y + log |V|) / 2`` in the model's steps and in the noise ``(n,)``."""
+        return self.factor.be.jit(_gradient)(  # type: ignore[no-any-return]
+            self.factor, (self.m, self.e, self.r_after, self._alpha), self.N_after
+        )
+
+    def _gradient(self) -> tuple[Cotangent, Array]:
         f, be, xp = self.factor, self.factor.be, self.factor.be.xp
         r, N = self.r_after, self.N_after
         G = 0.5 * (r[:, None] * r[None] - N)
@@ -123,26 +124,51 @@ class Smoothed:
 
     def at(self, bridge: Bridge, prior: Array) -> tuple[Array, Array]:
         """Mean ``(m,)`` and variance ``(m,)`` of ``H^T x`` at test times; prior: ``(s, s)`` at any time."""
-        be, xp = self.factor.be, self.factor.be.xp
-        (mean, P), (r, N) = self._filtered, self._adjoint
-        n = mean.shape[-1]
-        before = bridge.left < 0
-        left, right = xp.where(before, 0 * bridge.left, bridge.left), bridge.left + 1
-        beyond = right >= n
-        right = xp.where(beyond, 0 * right, right)
-        zero = xp.zeros_like
-        mean, P = mean[..., left], P[..., left]
-        mean = xp.where(before, zero(mean), mm(be, bridge.A, mean[:, None])[:, 0])
-        moved = mm(be, mm(be, bridge.A, P), transpose(be, bridge.A)) + bridge.Q
-        P = xp.where(before, prior[..., None] + zero(moved), moved)
-        r, N = r[..., right], N[..., right]
-        back = transpose(be, bridge.A_next)
-        r = xp.where(beyond, zero(r), mm(be, back, r[:, None])[:, 0])
-        N = xp.where(beyond, zero(N), mm(be, mm(be, back, N), bridge.A_next))
-        Ph = mm(be, P, bridge.H[:, None])
-        value = xp.sum(bridge.H * mean, axis=0) + xp.sum(Ph[:, 0] * r, axis=0)
-        variance = xp.sum(bridge.H * Ph[:, 0], axis=0) - xp.sum(Ph[:, 0] * mm(be, N, Ph)[:, 0], axis=0)
-        return value, xp.where(variance > 0, variance, zero(variance))
+        given = self._filtered, self._adjoint
+        return self.factor.be.jit(_at)(given, bridge, prior)  # type: ignore[no-any-return]
+
+    @classmethod
+    def _of(cls, factor: Factor, parts: tuple[Array, ...], N_after: Array) -> Smoothed:
+        """With quantities that are known already."""
+        made = object.__new__(cls)
+        made.factor = factor
+        made.m, made.e, made.r_after, made._alpha = parts
+        made.__dict__["N_after"] = N_after
+        return made
+
+
+def _condition(factor: Factor, y: Array) -> tuple[Array, ...]:
+    m, e = factor.predictions(factor.layout.split(factor.be, y)[None])
+    after, alpha = factor.adjoints(e)
+    return m[:, 0], e[0], after[:, 0], alpha[0]
+
+
+def _gradient(factor: Factor, parts: tuple[Array, ...], N_after: Array) -> tuple[Cotangent, Array]:
+    return Smoothed._of(factor, parts, N_after)._gradient()
+
+
+def _at(given: Any, bridge: Bridge, prior: Array) -> tuple[Array, Array]:
+    (mean, P), (r, N) = given
+    be = backend_for(P)
+    xp = be.xp
+    n = mean.shape[-1]
+    before = bridge.left < 0
+    left, right = xp.where(before, 0 * bridge.left, bridge.left), bridge.left + 1
+    beyond = right >= n
+    right = xp.where(beyond, 0 * right, right)
+    zero = xp.zeros_like
+    mean, P = mean[..., left], P[..., left]
+    mean = xp.where(before, zero(mean), mm(be, bridge.A, mean[:, None])[:, 0])
+    moved = mm(be, mm(be, bridge.A, P), transpose(be, bridge.A)) + bridge.Q
+    P = xp.where(before, prior[..., None] + zero(moved), moved)
+    r, N = r[..., right], N[..., right]
+    back = transpose(be, bridge.A_next)
+    r = xp.where(beyond, zero(r), mm(be, back, r[:, None])[:, 0])
+    N = xp.where(beyond, zero(N), mm(be, mm(be, back, N), bridge.A_next))
+    Ph = mm(be, P, bridge.H[:, None])
+    value = xp.sum(bridge.H * mean, axis=0) + xp.sum(Ph[:, 0] * r, axis=0)
+    variance = xp.sum(bridge.H * Ph[:, 0], axis=0) - xp.sum(Ph[:, 0] * mm(be, N, Ph)[:, 0], axis=0)
+    return value, xp.where(variance > 0, variance, zero(variance))
 
 
 def joint_covariance(steps: Steps, noise: Array, seen: Array, places: Array) -> Array:
@@ -154,6 +180,10 @@ def joint_covariance(steps: Steps, noise: Array, seen: Array, places: Array) -> 
     between neighbouring test times come from one recursion that forgets at every test time.
     """
     factor = factorise(steps, noise, seen)
+    return factor.be.jit(_joint_covariance)(factor, factor.information(), seen, places)  # type: ignore[no-any-return]
+
+
+def _joint_covariance(factor: Factor, N_after: Array, seen: Array, places: Array) -> Array:
     be, layout = factor.be, factor.layout
     xp = be.xp
     s = factor.F.shape[0]
@@ -161,7 +191,7 @@ def joint_covariance(steps: Steps, noise: Array, seen: Array, places: Array) -> 
     # the state before a step is the product of the transitions since the last test time
     moving = factor.F * (1.0 - mask)
     between = layout.join(be, forward(be, moving, factor.F * mask))[..., places]
-    N = mm(be, transpose(be, factor.F), mm(be, factor.information(), factor.F))
+    N = mm(be, transpose(be, factor.F), mm(be, N_after, factor.F))
     N = N + (factor.h[:, None] * factor.h[None]) * factor.weight
     P, N, h = (layout.join(be, x)[..., places] for x in (factor.P, N, factor.h))
     keep = identity(be, s, P, (1,)) - mm(be, P, N)
