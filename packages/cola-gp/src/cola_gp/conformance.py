@@ -36,6 +36,7 @@ from .means import LinearMean
 from .model import GP
 from .noise import HeteroscedasticNoise, TaskNoise
 from .posterior import Posterior
+from .sde import conformance as in_time
 
 REAL = Capabilities(
     complex=closed("covariance functions are real"),
@@ -263,5 +264,6 @@ def cases() -> list[Case]:
         Case("diag-covariance", kind="rule", rule="gp:diag/covariance", **symmetric),
         Case("trace-covariance", kind="rule", rule="gp:trace/covariance", **symmetric),
         Case("cholesky-covariance", kind="rule", rule="gp:cholesky/covariance", **symmetric),
-        Case("gaussian-processes", kind="domain", module="cola_gp", values=VALUES),
+        *in_time.cases(),
+        Case("gaussian-processes", kind="domain", module="cola_gp", values=VALUES | in_time.VALUES),
     ]

@@ -254,7 +254,7 @@ class StateSpaceConditioned(Conditioned):
         return Bridge(left, into.A, into.Q, onward.A, H)
 
     def _at(self, X: Array) -> tuple[Array, Array]:
-        return self.smoothed.at(self._bridge(X[:, 0]), self.operator.stationary)
+        return self.smoothed.at(self._bridge(X[:, 0]), self.operator.initial)
 
     def latent_mean(self, X: Array) -> Array:
         return self._at(X)[0]

@@ -1,9 +1,9 @@
 r"""``StateSpaceCovariance``: the covariance of a linear Gaussian state-space model, with O(n) algebra.
 
-Entry (i, j), ``t_i >= t_j``, is ``h_i^T A_i A_{i-1} ... A_{j+1} P h_j`` with the stationary covariance P of
-the state: a semiseparable matrix, of which O(n s^2) numbers are stored.  A product is one recursion forwards
-and one backwards in time; solutions and determinants are the Kalman filter and smoother
-(:mod:`.filtering`).
+Entry (i, j), ``t_i >= t_j``, is ``h_i^T A_i A_{i-1} ... A_{j+1} P_j h_j`` with the covariance
+``P_j = A_j P_{j-1} A_j^T + Q_j`` of the state at time j: a semiseparable matrix, of which O(n s^2) numbers
+are stored.  A product is one recursion forwards and one backwards in time; solutions and determinants are the
+Kalman filter and smoother (:mod:`.filtering`).
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from cola_core.operators import LinearOperator, operator
 
 from ..arrays import Array, backend_for
 from .filtering import Factor, Steps, factorise
-from .recursions import EINSUM, Layout, backward, forward, identity, mm
+from .recursions import EINSUM, Layout, backward, congruences, forward, identity, mm
 
 
 def recursion_cost(n: int, s: int, itemsize: int, columns: float = 1.0) -> Cost:
@@ -31,25 +31,25 @@ def recursion_cost(n: int, s: int, itemsize: int, columns: float = 1.0) -> Cost:
 
 @operator
 class StateSpaceCovariance(LinearOperator):
-    """The symmetric PSD matrix of a stationary state-space model at n times, and a diagonal.
+    """The symmetric PSD matrix of a linear Gaussian state-space model at n times, and a diagonal.
 
     transition, disturbance: the transitions ``A`` into every time and the covariances ``Q`` of their noise,
-    ``(s, s, n)``, time last and ascending; the first are not used.  stationary: covariance ``P (s, s)`` of
-    the state, with ``Q = P - A P A^T``.  observed: combinations ``h`` of the state, ``(s, n)``, or ``(s, 1)``
-    if they do not move.  order: ``(n,)`` integers, the row of every time, or None where rows ascend in time.
+    ``(s, s, n)``, time last and ascending; the first are not used.  initial: covariance ``P (s, s)`` of the
+    first state.  observed: combinations ``h`` of the state, ``(s, n)``, or ``(s, 1)`` if they do not move.
+    order: ``(n,)`` integers, the row of every time, or None where rows ascend in time.
     white: ``(n,)`` what is added to the diagonal, by row, or None; adding a diagonal PSD operator lands here.
     """
 
     transition: Array
     disturbance: Array
-    stationary: Array
+    initial: Array
     observed: Array
     order: Any = None
     white: Any = None
 
     def _check(self) -> None:
-        s, n = self.stationary.shape[-1], self.transition.shape[-1]
-        expected = {"transition": (s, s, n), "disturbance": (s, s, n), "stationary": (s, s)}
+        s, n = self.initial.shape[-1], self.transition.shape[-1]
+        expected = {"transition": (s, s, n), "disturbance": (s, s, n), "initial": (s, s)}
         for name, shape in expected.items():
             found = tuple(getattr(self, name).shape)
             if found != shape:
@@ -71,12 +71,12 @@ class StateSpaceCovariance(LinearOperator):
     @property
     def steps(self) -> Steps:
         """The model as the recursions take it."""
-        return Steps(self.transition, self.disturbance, self.stationary, self.observed)
+        return Steps(self.transition, self.disturbance, self.initial, self.observed)
 
     @property
     def states(self) -> int:
         """Size s of the state."""
-        return int(self.stationary.shape[-1])
+        return int(self.initial.shape[-1])
 
     def _shape(self) -> tuple[int, ...]:
         n = self.transition.shape[-1]
@@ -102,11 +102,25 @@ class StateSpaceCovariance(LinearOperator):
 
     def marginal(self) -> Array:
         """``h^T P h``, the diagonal without ``white``, by time."""
-        xp = self.xp
-        variance = xp.sum(
-            self.observed * mm(self._concrete_backend(), self.stationary, self.observed), axis=0
-        )
-        return xp.broadcast_to(variance, (self.shape[0],))
+        be = self._concrete_backend()
+        return be.jit(StateSpaceCovariance._marginal)(self)  # type: ignore[no-any-return]
+
+    def _laid(self) -> tuple[Any, Layout, Array, Array, Array]:
+        """Backend, layout, transitions out of every time, what is observed, and ``P h``."""
+        be = self._concrete_backend()
+        s, n = self.states, self.shape[0]
+        layout = Layout.of(n)
+        eye = identity(be, s, self.transition)
+        last = eye[..., None]
+        M = layout.split(be, be.xp.concat([self.transition[..., 1:], last], axis=-1), eye)
+        Q = layout.split(be, be.xp.concat([self.disturbance[..., 1:], 0 * last], axis=-1))
+        h = layout.split(be, be.xp.broadcast_to(self.observed, (s, n)))
+        P = congruences(be, M, Q, self.initial)
+        return be, layout, M, h, mm(be, P, h[:, None])[:, 0]
+
+    def _marginal(self) -> Array:
+        be, layout, _, h, Ph = self._laid()
+        return layout.join(be, be.xp.sum(h * Ph, axis=0))
 
     def diagonal(self) -> Array:
         """The diagonal ``(n,)``, at O(n s^2)."""
@@ -130,7 +144,7 @@ class StateSpaceCovariance(LinearOperator):
         return StateSpaceCovariance(
             self.transition,
             self.disturbance,
-            self.stationary,
+            self.initial,
             self.observed,
             self.order,
             more if self.white is None else self.white + more,
@@ -145,7 +159,7 @@ class StateSpaceCovariance(LinearOperator):
             return NotImplemented  # the sign of an array is not known from its class
         white = None if self.white is None else c * self.white
         return StateSpaceCovariance(
-            self.transition, c * self.disturbance, c * self.stationary, self.observed, self.order, white
+            self.transition, c * self.disturbance, c * self.initial, self.observed, self.order, white
         )
 
     def _matmat(self, X: Array) -> Array:
@@ -166,16 +180,9 @@ class StateSpaceCovariance(LinearOperator):
 
     def _product(self, X: Array) -> Array:
         """The product without ``white`` for ``X (n, m)``, by time."""
-        be = backend_for(X)
+        be, layout, M, h, Ph = self._laid()
         xp = be.xp
-        s, n = self.states, self.shape[0]
-        layout = Layout.of(n)
-        eye = identity(be, s, self.transition)
-        last = eye[..., None]
-        M = layout.split(be, xp.concat([self.transition[..., 1:], last], axis=-1), eye)
-        h = layout.split(be, xp.broadcast_to(self.observed, (s, n)))
         x = layout.split(be, xp.moveaxis(X, -1, 0))
-        Ph = mm(be, self.stationary[..., None, None], h[:, None])[:, 0]
         g = mm(be, M, Ph[:, None])[:, 0]
         earlier = forward(be, M, g[:, None] * x[None])
         # v_k = M_k^T v_{k+1} + h_k x_k, of which the product needs M_k^T v_{k+1}
@@ -218,9 +225,7 @@ class StateSpaceCovariance(LinearOperator):
         eye = identity(be, s, self.transition)
         M = layout.split(be, xp.concat([self.transition[..., 1:], eye[..., None]], axis=-1), eye)
         normal = be.normal(key, (s + 1, count, n), self.dtype, self.device)
-        roots = xp.concat(
-            [_root(be, self.stationary[..., None]), _root(be, self.disturbance[..., 1:])], axis=-1
-        )
+        roots = xp.concat([_root(be, self.initial[..., None]), _root(be, self.disturbance[..., 1:])], axis=-1)
         drawn = mm(be, roots, normal[:s])
         first, moves = drawn[..., :1], drawn[..., 1:]
         # forward() starts from zero, so the first state enters through its own transition
@@ -238,7 +243,7 @@ def _root(be: Any, Q: Array) -> Array:
     """``R R^T = Q`` for PSD ``(s, s, n)``, by eigenvalues: noise is singular where times coincide."""
     xp = be.xp
     front = xp.moveaxis(xp.moveaxis(Q, 0, -1), 0, -1)
-    values, vectors = xp.linalg.eigh(0.5 * (front + xp.swapaxes(front, -1, -2)))
+    values, vectors = be.eigh(0.5 * (front + xp.moveaxis(front, -1, -2)))
     values = xp.where(values > 0, values, xp.zeros_like(values))
     roots = vectors * xp.sqrt(values)[..., None, :]
     return xp.moveaxis(xp.moveaxis(roots, -1, 0), -1, 0)

@@ -101,6 +101,11 @@ def scan(be: Any, step: Step, carry: Any, xs: tuple[Array, ...], reverse: bool =
         carry, ys = jax.lax.scan(step, carry, moved, reverse=reverse)
         return carry, tuple(xp.moveaxis(y, 0, -2) for y in ys)
     length = xs[0].shape[-2]
+    if be.name == "abstract":  # a plan knows shapes only, and one step tells them
+        carry, ys = step(carry, tuple(x[..., 0, :] for x in xs))
+        return carry, tuple(
+            xp.broadcast_to(y[..., None, :], (*y.shape[:-1], length, y.shape[-1])) for y in ys
+        )
     order = range(length - 1, -1, -1) if reverse else range(length)
     if be.name == "numpy":
         filled: tuple[Array, ...] = ()
@@ -169,3 +174,22 @@ def _linear(be: Any, M: Array, u: Array, products: Array | None, reverse: bool) 
         _, (start,) = scan(be, keep, zero[..., :1], (P[..., None], ends[..., None]), reverse)
         start = start[..., 0]
     return scan(be, keep, start, (M, u), reverse)[1][0]
+
+
+def congruences(be: Any, M: Array, Q: Array, start: Array) -> Array:
+    """States ``P_k (s, s, L, C)`` before step k of ``P_{k+1} = M_k P_k M_k^T + Q_k``, ``P_0 = start``."""
+
+    def only(P: Array, parts: tuple[Array, ...]) -> tuple[Array, tuple[Array, ...]]:
+        return keep(P, parts)[0], ()
+
+    def keep(P: Array, parts: tuple[Array, ...]) -> tuple[Array, tuple[Array, ...]]:
+        matrix, add = parts
+        after = mm(be, mm(be, matrix, P), transpose(be, matrix)) + add
+        return symmetric(be, after), (P,)
+
+    first = start[..., None]
+    if M.shape[-1] > 1:
+        ends, _ = scan(be, only, be.xp.zeros_like(M[..., 0, :]), (M, Q))
+        _, (first,) = scan(be, keep, first, (chunk_products(be, M)[..., None], ends[..., None]))
+        first = first[..., 0]
+    return scan(be, keep, first, (M, Q))[1][0]
