@@ -83,6 +83,7 @@ from .sde import StateSpaceCovariance
 if TYPE_CHECKING:
     from .estimators.classifier import GPClassifier
     from .estimators.components import PCA, Whitening
+    from .estimators.dynamical import LinearDynamicalSystem
     from .estimators.linear import BayesianLinearRegressor
     from .regressor import GPRegressor
 
@@ -130,6 +131,7 @@ __all__ = [
     "LeaveOneOut",
     "Likelihood",
     "Linear",
+    "LinearDynamicalSystem",
     "LinearMean",
     "LinearPosterior",
     "LogNormal",

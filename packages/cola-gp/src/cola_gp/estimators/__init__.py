@@ -12,11 +12,13 @@ _WHERE = {
     "BayesianLinearRegressor": ".linear",
     "GPClassifier": ".classifier",
     "GPRegressor": "..regressor",
+    "LinearDynamicalSystem": ".dynamical",
     "PCA": ".components",
     "Whitening": ".components",
 }
 
 __all__ = ["PCA", "BayesianLinearRegressor", "GPClassifier", "GPRegressor", "Whitening"]  # noqa: F822 - by __getattr__
+__all__ = ["PCA", "BayesianLinearRegressor", "GPRegressor", "Whitening", "LinearDynamicalSystem"]  # noqa: F822 - by __getattr__
 
 
 def __getattr__(name: str) -> Any:

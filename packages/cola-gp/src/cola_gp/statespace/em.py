@@ -245,6 +245,9 @@ def em(
     be, xp = problem.backend, problem.xp
     count = float(math.prod(problem.y.shape) if problem.mask is None else be.to_numpy(xp.sum(problem.mask)))
     history: list[float] = []
+    # from the nearest model that is as it shall be, so that no step has to lose for that
+    apart = {name: be.matrix_diag(be.diagonal(getattr(model, name))) for name in diagonal if name in learn}
+    model = model.replace(**apart)
     best, converged, reason = model, False, "the iteration limit was reached"
     for iteration in range(max_iters + 1):
         try:

@@ -21,6 +21,11 @@ from .score import value_and_gradient
 COVARIANCES = ("Q", "R", "P0")
 # A singular covariance has no logarithm: it starts from this, relative to its largest variance.
 FLOOR = 1e-10
+# A derivative of the log-likelihood too small in total to matter to anyone.
+NEGLIGIBLE = 0.1
+# Iterations that together have to gain more than tol per observed value: near a singular covariance, whose
+# logarithm is far away, the likelihood stops changing long before the parameters do.
+PATIENCE = 20
 
 
 class _Vector:
@@ -105,8 +110,8 @@ def gradient_fit(
     """Maximise the likelihood of NumPy observations ``y (*batch, n, p)`` over the parameters named in
     ``learn``.
 
-    tol: on the largest derivative per observed value.  Other arguments as for
-    :func:`~cola_gp.statespace.em`.  On torch and JAX differentiate
+    tol: on the largest derivative per observed value, and on what twenty iterations gain per observed
+    value.  Other arguments as for :func:`~cola_gp.statespace.em`.  On torch and JAX differentiate
     :func:`~cola_gp.statespace.log_likelihood` with an optimiser of your own.
     """
     from scipy.optimize import minimize
@@ -145,6 +150,8 @@ def gradient_fit(
             history.append(-best[0] * count)
             if callback is not None:
                 callback(len(history) - 1, history[-1])
+        if len(history) > PATIENCE and history[-1] - history[-1 - PATIENCE] <= tol * count:
+            raise StopIteration
 
     start = space.start()
     objective(start)
@@ -159,13 +166,21 @@ def gradient_fit(
         jac=True,
         method="L-BFGS-B",
         callback=report,
-        options={"maxiter": max_iters, "maxfun": 20 * max_iters, "gtol": tol, "ftol": 1e-12, "maxcor": 20},
+        options={"maxiter": max_iters, "maxfun": 20 * max_iters, "gtol": tol, "ftol": 1e-10, "maxcor": 20},
     )
-    small = float(np.max(np.abs(best[2]))) <= 10 * tol
-    reason = "the gradient is within tolerance" if small else f"the optimiser stopped: {answer.message}"
-    if answer.status == 1:
-        reason = "the iteration limit was reached"
-    return _result(space, best, count, small and answer.status != 1, reason, int(answer.nit), history)
+    steepest = float(np.max(np.abs(best[2])))
+    if steepest <= 10 * tol or steepest * count <= NEGLIGIBLE:
+        converged, reason = True, "the gradient is within tolerance"
+    elif len(history) > PATIENCE and history[-1] - history[-1 - PATIENCE] <= tol * count:
+        converged, reason = True, "the likelihood no longer changes"
+    else:
+        converged = False
+        reason = (
+            "the iteration limit was reached"
+            if answer.status == 1
+            else f"the optimiser stopped: {answer.message}"
+        )
+    return _result(space, best, count, converged, reason, int(answer.nit), history)
 
 
 def _result(
