@@ -97,3 +97,25 @@ def test_what_is_not_a_mean_or_noise():
         parse_noise("linear + linear")
     with pytest.raises(ValueError, match="noise variance must be positive"):
         parse_noise("gaussian(variance=-1.0)")
+
+
+def test_the_command_line_takes_tasks_means_and_noise(tmp_path, rng):
+    from cola_core.cli import main
+
+    X = np.column_stack([rng.uniform(-3, 3, 60), rng.integers(0, 2, 60)])
+    y = np.sin(X[:, 0]) + 2.0 * X[:, 1] + 0.05 * rng.normal(size=60)
+    table = tmp_path / "data.csv"
+    np.savetxt(table, np.column_stack([X, y]), delimiter=",", header="x,task,y", comments="")
+    options = [
+        "--kernel",
+        "rbf(dims=0) * tasks(count=2, dims=1)",
+        "--mean",
+        "constant + tasks(count=2, dims=1)",
+    ]
+    noise = ["--noise", "tasks(count=2, dims=1, variance=0.1)", "--max-iters", "30"]
+    out = tmp_path / "m.npz"
+    assert main(["gp", "fit", str(table), "--target", "y", *options, *noise, "--out", str(out)]) == 0
+    predictor, _ = gp.Predictor.load(out)
+    assert predictor.scaling.x_scale[1] == 1.0 and predictor.scaling.x_shift[1] == 0.0
+    assert isinstance(predictor.model.noise, gp.TaskNoise) and isinstance(predictor.model.mean, gp.SumMean)
+    np.testing.assert_allclose(predictor.mean(np.array([[0.5, 1.0]])), 2 + np.sin(0.5), atol=0.15)

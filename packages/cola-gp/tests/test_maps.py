@@ -369,3 +369,24 @@ def test_columns_of_labels_are_known_and_stay_unscaled():
     assert np.sqrt(np.mean((predictor.mean(X) - y) ** 2)) < 0.1
     new = np.array([[0.5, 0.0, 2.0]])
     np.testing.assert_allclose(predictor.mean(new), 50.0 + 3 * np.sin(0.5), atol=0.3)
+
+
+def test_points_are_mapped_once_however_many_there_are():
+    rng = np.random.default_rng(6)
+    X, calls = rng.normal(size=(700, 2)), []
+    kernel = 1.5 * gp.Deep(gp.RBF(0.9), lambda X: calls.append(len(X)) or np.tanh(X)) + gp.Linear(0.1)
+    assert not kernel.blockwise and (gp.RBF() + gp.Linear()).blockwise
+    data = gp.Data(X, np.sin(X[:, 0]))
+    value, gradient = gp.value_and_gradient(gp.GP(kernel, noise=0.3), data)
+    assert sum(calls) <= 2 * 700
+    plain = gp.GP(1.5 * gp.RBF(0.9), noise=0.3)
+    network = gp.Network([np.eye(2), np.eye(2)], [np.zeros(2), np.zeros(2)])
+    same = gp.GP(1.5 * gp.Deep(gp.RBF(0.9), network), noise=0.3)
+    expected, slopes = gp.value_and_gradient(plain, gp.Data(np.tanh(X), data.y))
+    found, ours = gp.value_and_gradient(same, data)
+    np.testing.assert_allclose(found, expected, rtol=1e-12)
+    np.testing.assert_allclose([ours[0], ours[-2], ours[-1]], slopes, rtol=1e-9)
+    moved = with_leaves(same, [v + (1e-6 if i == 1 else 0.0) for i, v in enumerate(leaves(same))])
+    back = with_leaves(same, [v - (1e-6 if i == 1 else 0.0) for i, v in enumerate(leaves(same))])
+    slope = (gp.marginal_likelihood(moved, data) - gp.marginal_likelihood(back, data)) / 2e-6
+    np.testing.assert_allclose(np.sum(ours[1]), slope, rtol=1e-5)

@@ -111,8 +111,12 @@ def _fit(commands: Any) -> None:
     model.add_argument(
         "--kernel", default="rbf", help="e.g. 'rbf', 'matern52 + linear', 'rbf * periodic(period=1)'"
     )
-    model.add_argument("--mean", choices=("zero", "constant"), default="zero", help="prior mean")
-    model.add_argument("--noise", type=float, default=0.1, help="initial noise variance of scaled targets")
+    model.add_argument("--mean", default="zero", help="prior mean: 'zero', 'constant', 'linear', ...")
+    model.add_argument(
+        "--noise",
+        default="0.1",
+        help="initial noise variance of scaled targets, or 'linear', 'tasks(count=3, dims=2)', ...",
+    )
     model.add_argument("--no-scale", action="store_true", help="use the columns as they are")
     model.add_argument(
         "--inference",

@@ -19,12 +19,11 @@ from cola_core.errors import ColaError, FileFormatError, UnknownNameError
 from cola_core.io import atomic_path, check_target
 
 from .calibration import calibration_report
-from .expressions import parse_kernel
+from .expressions import parse_kernel, parse_mean, parse_noise
 from .gridding import find_grid
 from .inducing_points import select_inducing
 from .inference import explain
 from .kernels import Inducing
-from .means import ConstantMean
 from .missing import drop_missing
 from .model import GP
 from .predictor import Predictor
@@ -101,11 +100,13 @@ def _features(args: argparse.Namespace, table: Table) -> list[str]:
 
 
 def _fitted(args: argparse.Namespace, X: np.ndarray, y: np.ndarray) -> Predictor:
-    kernel = parse_kernel(args.kernel, X.shape[1])
+    d = X.shape[1]
+    kernel = parse_kernel(args.kernel, d)
     initial = args.initial
     if initial == "auto":
-        # Numbers in the expression are there for a reason; dims are not values.
-        bare = re.sub(r"dims\s*=\s*(\([^)]*\)|\d+)|[a-z]\w*", "", args.kernel.lower())
+        # Numbers in the expression are there for a reason, but dims, sizes and degrees are not values.
+        sizes = "dims|count|rank|degree|components|hidden|images|seed"
+        bare = re.sub(rf"\b({sizes})\s*=\s*(\([^)]*\)|\d+)|[a-z]\w*", "", args.kernel.lower())
         initial = "given" if re.search(r"\d", bare) else "data"
     inputs: Any = X
     if args.grid:
@@ -118,8 +119,10 @@ def _fitted(args: argparse.Namespace, X: np.ndarray, y: np.ndarray) -> Predictor
             raise ColaError("--inducing must be at least 1.")
         scale = np.ones(X.shape[1]) if args.no_scale else np.where(X.std(axis=0) > 0, X.std(axis=0), 1.0)
         shift = np.zeros(X.shape[1]) if args.no_scale else X.mean(axis=0)
+        labels = sorted(kernel.label_dims(d))
+        scale[labels], shift[labels] = 1.0, 0.0
         kernel = Inducing(kernel, select_inducing(kernel, (X - shift) / scale, args.inducing))
-    model = GP(kernel, ConstantMean() if args.mean == "constant" else None, noise=args.noise)
+    model = GP(kernel, parse_mean(args.mean, d), noise=parse_noise(args.noise, d))
     total = args.max_iters * (1 + max(0, args.restarts))
     with _Bar(sys.stderr.isatty() if args.progress is None else args.progress, total, len(y)) as bar:
         return Predictor.fit(

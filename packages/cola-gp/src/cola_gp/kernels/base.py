@@ -22,7 +22,7 @@ Parameters that are torch or JAX arrays need points of the same library.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any, ClassVar
 
 import numpy as np
@@ -96,15 +96,20 @@ class Kernel(Struct):
         value, back = self.evaluate(lags, origin)
         return value[:, 0], lambda w: back(w[:, None])
 
-    def label_dims(self, d: int) -> frozenset[int]:
-        """Which of ``d`` input dimensions hold labels, such as task numbers, that no scaling may touch."""
-        found: frozenset[int] = frozenset()
+    @property
+    def blockwise(self) -> bool:
+        """Whether a block of the matrix costs a share of the whole; not where points are first mapped."""
+        return all(part.blockwise for part in self._parts())
+
+    def _parts(self) -> Iterator[Kernel]:
+        """The kernels this one is made of."""
         for name in self._child_fields:
             value = getattr(self, name)
-            for part in value if isinstance(value, tuple) else (value,):
-                if isinstance(part, Kernel):
-                    found |= part.label_dims(d)
-        return found
+            yield from (p for p in (value if isinstance(value, tuple) else (value,)) if isinstance(p, Kernel))
+
+    def label_dims(self, d: int) -> frozenset[int]:
+        """Which of ``d`` input dimensions hold labels, such as task numbers, that no scaling may touch."""
+        return frozenset().union(*(part.label_dims(d) for part in self._parts()))
 
     def axis_factors(self, d: int | tuple[int, ...]) -> tuple[Kernel, ...] | None:
         """Kernels with ``k(x, x') = prod_i k_i(x_i, x_i')``; None if not separable.

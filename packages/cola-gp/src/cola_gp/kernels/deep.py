@@ -13,6 +13,7 @@ from .base import Array, Kernel, Pullback, follow, pair, points, xp_of
 from .compose import Scale, Sum, _check_kernels
 from .derivatives import point_gradient
 from .simple import Constant, Linear, Ones
+from .symmetric import symmetric
 
 
 @struct
@@ -38,22 +39,34 @@ class Deep(Kernel):
         set_fields(self, kernel=kernel, map=as_map(map))
 
     def evaluate(self, X1: Array, X2: Array | None = None) -> tuple[Array, Pullback]:
-        same = X2 is None
+        if X2 is None:
+            return self._symmetric(points(X1))
         _, X1, X2 = pair(X1, X2)
-        Z1 = self.map(X1)
-        Z2 = Z1 if same else self.map(X2)
-        value, back = self.kernel.evaluate(Z1, None if same else Z2)
+        Z1, Z2 = self.map(X1), self.map(X2)
+        value, back = self.kernel.evaluate(Z1, Z2)
 
         def pull(W: Array) -> tuple[Array, ...]:
-            if same:
-                mapped = self.map.pullback(X1, point_gradient(self.kernel, Z1, Z1, W + W.T))
-            else:
-                first = self.map.pullback(X1, point_gradient(self.kernel, Z1, Z2, W))
-                second = self.map.pullback(X2, point_gradient(self.kernel, Z2, Z1, W.T))
-                mapped = tuple(a + b for a, b in zip(first, second, strict=True))
-            return (*back(W), *mapped)
+            first = self.map.pullback(X1, point_gradient(self.kernel, Z1, Z2, W))
+            second = self.map.pullback(X2, point_gradient(self.kernel, Z2, Z1, W.T))
+            return (*back(W), *(a + b for a, b in zip(first, second, strict=True)))
 
         return value, pull
+
+    def _symmetric(self, X: Array) -> tuple[Array, Pullback]:
+        # The points are mapped once, and the kernel of the images is evaluated in blocks.
+        Z = self.map(X)
+        value, back = symmetric(self.kernel, Z)
+
+        def pull(W: Array) -> tuple[Array, ...]:
+            W = W + W.T
+            mapped = self.map.pullback(X, point_gradient(self.kernel, Z, Z, W))
+            return (*back(0.5 * W), *mapped)
+
+        return value, pull
+
+    @property
+    def blockwise(self) -> bool:
+        return False
 
     def label_dims(self, d: int) -> frozenset[int]:
         return frozenset()  # the kernel sees images, and what a map does with its columns is its own affair

@@ -39,7 +39,7 @@ def symmetric(kernel: Kernel, X: Array) -> tuple[Array, Pullback]:
     points(X)
     backend = backend_for(X)
     n = X.shape[0]
-    if n <= LEAST or not overwritable(X, *_own(kernel, backend)):
+    if n <= LEAST or not kernel.blockwise or not overwritable(X, *_own(kernel, backend)):
         return kernel.evaluate(X)
     size = max(16, BLOCK_ENTRIES // n)
     starts = range(0, n, size)
