@@ -220,6 +220,12 @@ def calibration_report(
     """
     if (X is None) != (y is None):
         raise ValueError("give both X and y, or neither for leave-one-out predictions.")
+    noise = getattr(predictor, "posterior", predictor).model.noise
+    if not noise.gaussian:
+        raise NotImplementedError(
+            f"calibration_report: predictions under {type(noise).__name__} are not Gaussian; compare "
+            "log_predictive_density and response with the observations."
+        )
     if X is None:
         left_out = predictor.leave_one_out()
         scaling = getattr(predictor, "scaling", None)

@@ -115,7 +115,8 @@ def _fit(commands: Any) -> None:
     model.add_argument(
         "--noise",
         default="0.1",
-        help="initial noise variance of scaled targets, or 'linear', 'tasks(count=3, dims=2)', ...",
+        help="initial noise variance of scaled targets, or 'linear' (it changes with the inputs), "
+        "'tasks(count=3, dims=2)', 'student', 'bernoulli', 'poisson', ...",
     )
     model.add_argument("--no-scale", action="store_true", help="use the columns as they are")
     model.add_argument(

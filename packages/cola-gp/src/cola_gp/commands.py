@@ -196,7 +196,16 @@ def run_predict(args: argparse.Namespace) -> int:
     """Features, mean and standard deviation for every row, and the bounds of an interval if asked for."""
     predictor, features, target = _load(args)
     X = read_table(args.data, args.delimiter).matrix(features)
-    mean, variance = predictor.mean(X), predictor.variance(X, include_noise=not args.latent)
+    if args.latent:
+        mean, variance = predictor.mean(X), predictor.variance(X)
+    else:
+        mean, variance = predictor.response(X)
+    if args.interval is not None and not (args.latent or predictor.model.noise.gaussian):
+        likelihood = type(predictor.model.noise).__name__
+        raise ColaError(
+            f"--interval is for Gaussian predictions, and {likelihood} has none; use --latent for intervals "
+            "of the function."
+        )
     sd = np.sqrt(variance)
     header, columns = [*features, f"{target}_mean", f"{target}_std"], [X, mean, sd]
     if args.interval is not None:

@@ -15,7 +15,8 @@ kernel                 arguments beside ``dims`` and the parameters by their nam
 
 Means: ``zero``, ``constant``, ``linear``, ``tasks(count=3, dims=2)``, ``network(hidden=8)``, and sums of
 them.  Noise: ``gaussian(variance=0.1)``, ``tasks(count=3, dims=2)``, and for a variance that changes with
-the inputs ``linear`` (its logarithm is linear) and ``network(hidden=8)``.
+the inputs ``linear`` (its logarithm is linear) and ``network(hidden=8)``; for observations that are not
+Gaussian ``student(scale=0.1, df=4)``, ``bernoulli(link='probit')`` and ``poisson``.
 """
 
 from __future__ import annotations
@@ -31,6 +32,7 @@ from cola_core.errors import UnknownNameError
 
 from . import kernels
 from .kernels import Kernel, Product, Scale, Sum
+from .likelihoods import BernoulliLikelihood, PoissonLikelihood, StudentTLikelihood
 from .maps import Affine, Network
 from .means import ConstantMean, LinearMean, MapMean, Mean, TaskMean, ZeroMean
 from .noise import GaussianNoise, HeteroscedasticNoise, Noise, TaskNoise
@@ -167,6 +169,9 @@ NOISES: dict[str, Callable[..., Noise]] = {
     "network": lambda d, *, hidden=8, variance=0.1, seed=0: HeteroscedasticNoise(
         _offset(_network(d, hidden, seed), np.log(variance))
     ),
+    "student": lambda d, *, scale=0.1, df=4.0: StudentTLikelihood(scale, df),
+    "bernoulli": lambda d, *, link="logit": BernoulliLikelihood(link),
+    "poisson": lambda d: PoissonLikelihood(),
 }
 
 

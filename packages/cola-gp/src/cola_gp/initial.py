@@ -90,6 +90,20 @@ def range_advice(data: Data) -> str:
     return f"{' and '.join(found)} have squares beyond the range of {data.y.dtype}: scale the data first"
 
 
+def _latent(model: GP, data: Data) -> np.ndarray:
+    """Targets on the scale of the function: themselves, or what the likelihood guesses from them."""
+    y = _numpy(data.y)
+    if model.noise.gaussian:
+        return y
+    if not model.noise.log_concave:
+        # Outliers are what such a likelihood is for: they say nothing about the scale of the rest.
+        middle = float(np.median(y))
+        width = 5 * 1.4826 * float(np.median(np.abs(y - middle)))
+        return np.clip(y, middle - width, middle + width) if width > 0 else y
+    guess = _numpy(model.noise.guess(data.y))
+    return guess if np.ptp(guess) > 0 else y - float(np.mean(y))
+
+
 def _learned(mean: Struct) -> bool:
     return any(trainable for _, _, trainable in named_leaves(mean))
 
@@ -102,7 +116,7 @@ class DataScale:
 
     def __init__(self, model: GP, data: Data, noise_floor: float):
         X = _numpy(as_points(data.X))
-        self.log_square = math.log(_target_square(_numpy(data.y), centred=_learned(model.mean)))
+        self.log_square = math.log(_target_square(_latent(model, data), centred=_learned(model.mean)))
         spread = np.ptp(X, axis=0)
         spread = spread[(spread > 0) & np.isfinite(spread)]
         self.log_inputs = (
@@ -117,7 +131,12 @@ class DataScale:
         """Limits of ``log`` of the parameter called ``name``."""
         low, high = math.log(RANGE[0]), math.log(RANGE[1])
         last = name.rpartition(".")[2]
-        if name.startswith("noise."):
+        if name == "noise.scale":
+            low, high = low + 0.5 * self.log_square, high + 0.5 * self.log_square
+        elif name == "noise.df":
+            # Below two, observations have no variance to predict.
+            low = math.log(2.1)
+        elif name == "noise.variance":
             # Noise below the rounding of the covariance cannot be told from zero: the likelihood becomes a
             # staircase.
             low, high = math.log(self.noise_floor) + self.log_square, high + self.log_square
@@ -134,10 +153,11 @@ def initialise(model: GP, data: Data) -> GP:
     """``model`` with initial values taken from ``data``; the leaves are NumPy arrays, which follow the data.
 
     Changed are lengthscales, periods and variances of the kernels of this package and of sums, products and
-    scalings of them, the variance of a ``GaussianNoise`` and the value of a ``ConstantMean``.  Everything
-    else, such as what lies behind a learned map of the inputs, keeps its value.
+    scalings of them, the variance of a ``GaussianNoise``, the scale of a ``StudentTLikelihood`` and the value
+    of a ``ConstantMean``.  Everything else, such as what lies behind a learned map of the inputs, keeps its
+    value.
     """
-    X, y = _numpy(as_points(data.X)), _numpy(data.y)
+    X, y = _numpy(as_points(data.X)), _latent(model, data)
     known = np.isfinite(y)
     X, y = X[known], y[known]
     if y.size == 0:
@@ -154,6 +174,8 @@ def initialise(model: GP, data: Data) -> GP:
     noise = model.noise
     if _has(noise, "log_variance") and np.ndim(noise.log_variance) == 0:
         noise = rebuild(noise, (np.asarray(math.log(_noise(X, y, variance))),))
+    elif not noise.gaussian and "log_scale" in noise._child_fields:
+        noise = noise.replace(log_scale=np.asarray(0.5 * math.log(_noise(X, y, variance))))
     start = _Start(X, y - centre, math.hypot(math.sqrt(variance), offset) ** 2)
     return GP(start.kernel(model.kernel, tuple(range(X.shape[1])), start.variance), mean, noise)
 

@@ -13,6 +13,7 @@ from . import storage
 from .data import Data, Grid, GridSubset, Scaling, as_inputs, as_points
 from .fitting import FitResult, fit
 from .kernels import RBF, Constant
+from .likelihoods import StudentTLikelihood
 from .missing import check_policy, drop_missing
 from .model import GP
 from .posterior import LeaveOneOut, Posterior
@@ -33,6 +34,11 @@ def _float64(X: Any) -> Any:
     if isinstance(X, (Grid, GridSubset)):
         return X.as_float64()
     return np.asarray(X, dtype=float)
+
+
+def _location_scale(model: GP) -> bool:
+    """Whether targets may be shifted and scaled: not if they are counts or classes."""
+    return model.noise.gaussian or isinstance(model.noise, StudentTLikelihood)
 
 
 class Predictor:
@@ -70,6 +76,8 @@ class Predictor:
     ) -> Predictor:
         """Scale the data, fit ``model`` (default: :func:`default_model`) and condition it.
 
+        Targets are scaled only under likelihoods for which units have a meaning: counts and classes stay.
+
         missing: "raise" refuses NaN, "drop" leaves out rows that hold one and counts them in ``dropped``.
         alg: how to do inference, see :func:`~cola_gp.inference.condition`.  ``options`` go to
         :func:`~cola_gp.fitting.fit`; parameters then refer to scaled data if ``scale``.
@@ -84,6 +92,8 @@ class Predictor:
         d = inputs.shape[1]
         kept = frozenset() if model is None else model.label_dims(d)
         scaling = Scaling.of(as_points(inputs), targets, kept) if scale else Scaling.none(d)
+        if model is not None and not _location_scale(model):
+            scaling = scaling.replace(y_shift=np.zeros(()), y_scale=np.ones(()))
         data = Data(scaling.inputs(inputs), scaling.targets(targets))
         model = default_model(d, data.n) if model is None else model
         options = options if optimize else {"max_iters": 0}
@@ -100,6 +110,12 @@ class Predictor:
     def variance(self, X: Any, include_noise: bool = False) -> np.ndarray:
         """Predictive variance ``(m,)``."""
         return self.scaling.variance(self.posterior.variance(self._inputs(X), include_noise))
+
+    def response(self, X: Any) -> tuple[np.ndarray, np.ndarray]:
+        """Predictive mean and variance of observations ``(m,)``, under any likelihood; for a
+        ``BernoulliLikelihood`` the mean is the probability of a one."""
+        mean, variance = self.posterior.response(self._inputs(X))
+        return self.scaling.mean(mean), self.scaling.variance(variance)
 
     def covariance(self, X: Any, include_noise: bool = False) -> np.ndarray:
         """Joint predictive covariance ``(m, m)``."""
