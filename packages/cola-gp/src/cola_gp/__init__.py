@@ -29,6 +29,7 @@ from .inference import (
     DenseInference,
     InducingInference,
     Inference,
+    InterpolatedInference,
     IterativeInference,
     KroneckerInference,
     LaplaceInference,
@@ -43,6 +44,7 @@ from .inference import (
 from .initial import initialise
 from .kernels import (
     RBF,
+    SKI,
     ActiveDims,
     Constant,
     Coregion,
@@ -93,6 +95,7 @@ __all__ = [
     "GP",
     "PCA",
     "RBF",
+    "SKI",
     "ActiveDims",
     "Affine",
     "ApproximationReport",
@@ -124,6 +127,7 @@ __all__ = [
     "InducingInference",
     "Inference",
     "InverseGamma",
+    "InterpolatedInference",
     "IterativeInference",
     "Kernel",
     "KroneckerInference",

@@ -19,6 +19,7 @@ from .base import Conditioned
 from .dense import DenseInference
 from .grid import KroneckerInference
 from .inducing import InducingCovariance, InducingInference
+from .interpolated import InterpolatedInference
 from .laplace import LaplaceInference
 from .lazy import IterativeInference
 from .lowrank import LowRankInference
@@ -48,6 +49,7 @@ __all__ = [
     "InducingCovariance",
     "InducingInference",
     "Inference",
+    "InterpolatedInference",
     "IterativeInference",
     "LaplaceInference",
     "KroneckerInference",

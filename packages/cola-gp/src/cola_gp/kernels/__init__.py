@@ -10,11 +10,13 @@ from .nystrom import Nystrom
 from .polynomial import Polynomial
 from .random_fourier import RandomFourier
 from .simple import Constant, Linear, Ones, White
+from .ski import SKI
 from .spectral import Cosine, SpectralMixture
 from .stationary import RBF, Matern12, Matern32, Matern52, Periodic, RationalQuadratic
 
 __all__ = [
     "RBF",
+    "SKI",
     "ActiveDims",
     "Constant",
     "Coregion",
