@@ -170,7 +170,8 @@ class Network(Map):
         _width(X, self.weights[0].shape[0], "Network")
         xp = xp_of(X)
         value, slope = _ACTIVATIONS[self.activation]
-        inputs, slopes = [X], []
+        inputs: list[Array] = [X]
+        slopes: list[Array] = []
         for i, (w, b) in enumerate(zip(self.weights, self.offsets, strict=True)):
             t = inputs[-1] @ follow(w, X) + follow(b, X)
             if i == len(self.weights) - 1:
