@@ -22,31 +22,44 @@ from .estimators.base import (
     seed_of,
     validate_data,
 )
+from .expressions import parse_kernel, parse_mean, parse_noise
 from .kernels import Kernel
+from .means import Mean
 from .missing import check_policy
 from .model import GP
+from .noise import Noise
 from .predictor import Predictor, default_model
 
 
 class GPRegressor(RegressorMixin, BaseEstimator):
-    """Exact Gaussian process regression.
+    """Gaussian process regression, with the inference that the structure of the covariance allows.
 
-    kernel: a :class:`~cola_gp.kernels.Kernel` with initial values (default: a scaled RBF, one lengthscale per
-    dimension).  noise: initial noise variance.  Both refer to scaled data when ``scale`` is True: inputs
-    and targets are then brought to zero mean and unit variance first, and predictions are given in the
-    original units. optimize: fit the parameters (else use the initial ones).  optimizer, initial, restarts,
-    random_state, max_iters, bounds, fixed, priors: see :func:`cola_gp.fit`.  missing: "raise", or "drop" to
-    leave out training rows that hold NaN (``predictor_.dropped`` counts them); inputs of predictions must be
-    complete.
+    kernel: a :class:`~cola_gp.kernels.Kernel` with initial values, or text such as "matern52 + linear"
+    (:mod:`cola_gp.expressions`; default: a scaled RBF, one lengthscale per dimension).  noise: initial
+    noise variance, a :class:`~cola_gp.noise.Noise` or likelihood, or text such as "student".  mean:
+    likewise, default zero.  They refer to scaled data when ``scale`` is True: inputs and targets are then
+    brought to zero mean and unit variance first, and predictions are given in the original units.
+    inference: how, see :func:`cola_gp.condition`.  optimize: fit the parameters (else use the initial
+    ones).  optimizer, initial, restarts, random_state, max_iters, bounds, fixed, priors: see
+    :func:`cola_gp.fit`.  missing: "raise", or "drop" to leave out training rows that hold NaN
+    (``predictor_.dropped`` counts them); inputs of predictions must be complete.
 
     After ``fit``: ``model_`` (in scaled units), ``fit_result_``, ``predictor_``, ``n_features_in_``.
+
+    >>> import numpy as np, cola_gp as gp
+    >>> X = np.linspace(0, 6, 40)[:, None]
+    >>> model = gp.GPRegressor("matern52 + linear").fit(X, np.sin(X[:, 0]))
+    >>> bool(model.score(X, np.sin(X[:, 0])) > 0.99)
+    True
     """
 
     def __init__(
         self,
-        kernel: Kernel | None = None,
-        noise: float = 0.1,
+        kernel: Kernel | str | None = None,
+        noise: float | Noise | str = 0.1,
         *,
+        mean: Mean | str | None = None,
+        inference: Any = "auto",
         scale: bool = True,
         optimize: bool = True,
         optimizer: str = "l-bfgs",
@@ -61,6 +74,8 @@ class GPRegressor(RegressorMixin, BaseEstimator):
     ):
         self.kernel = kernel
         self.noise = noise
+        self.mean = mean
+        self.inference = inference
         self.scale = scale
         self.optimize = optimize
         self.optimizer = optimizer
@@ -84,12 +99,12 @@ class GPRegressor(RegressorMixin, BaseEstimator):
         else:
             X, y = validate_data(self, X, y, dtype=np.float64, y_numeric=True)
         y = np.asarray(y, dtype=float)
-        kernel = self.kernel if self.kernel is not None else default_model(X.shape[1], X.shape[0]).kernel
         self.predictor_ = Predictor.fit(
             X,
             y,
-            GP(kernel, noise=self.noise),
+            self._model(*X.shape),
             scale=self.scale,
+            alg=self.inference,
             optimize=self.optimize,
             missing=self.missing,
             **(
@@ -119,15 +134,37 @@ class GPRegressor(RegressorMixin, BaseEstimator):
             )
         return self
 
+    def _model(self, n: int, d: int) -> GP:
+        kernel, mean, noise = self.kernel, self.mean, self.noise
+        if kernel is None:
+            kernel = default_model(d, n).kernel
+        if isinstance(kernel, str):
+            kernel = parse_kernel(kernel, d)
+        if isinstance(mean, str):
+            mean = parse_mean(mean, d)
+        if isinstance(noise, str):
+            noise = parse_noise(noise, d)
+        return GP(kernel, mean, noise)
+
     def _check(self, X: Any) -> np.ndarray:
         check_is_fitted(self)
         return validate_data(self, X, reset=False, dtype=np.float64)
 
     def predict(self, X: Any, return_std: bool = False, return_cov: bool = False) -> Any:
-        """Predictive mean; with the latent function's standard deviation or covariance if asked for."""
+        """Predictive mean; with the latent function's standard deviation or covariance if asked for.
+
+        Under a likelihood that is not Gaussian: mean and standard deviation of observations.
+        """
         if return_std and return_cov:
             raise ValueError("ask for return_std or return_cov, not both.")
         X = self._check(X)
+        if not self.predictor_.model.noise.gaussian:
+            if return_cov:
+                raise ValueError(
+                    "return_cov is for Gaussian noise; predictor_.covariance is that of the function."
+                )
+            mean, variance = self.predictor_.response(X)
+            return (mean, np.sqrt(variance)) if return_std else mean
         mean = self.predictor_.mean(X)
         if return_std:
             return mean, np.sqrt(self.predictor_.variance(X))
@@ -145,9 +182,26 @@ class GPRegressor(RegressorMixin, BaseEstimator):
         return float(self.predictor_.posterior.log_marginal_likelihood())
 
     def save(self, path: str | os.PathLike[str]) -> None:
-        """Write the fitted model to one file; read it with :meth:`cola_gp.Predictor.load`."""
+        """Write the fitted model to one file."""
         check_is_fitted(self)
-        self.predictor_.save(path)
+        names = [str(name) for name in getattr(self, "feature_names_in_", ())]
+        self.predictor_.save(path, {"estimator": "GPRegressor", **({"features": names} if names else {})})
+
+    @classmethod
+    def load(cls, path: str | os.PathLike[str]) -> GPRegressor:
+        """The fitted estimator of a file written by :meth:`save` or by the command line.
+
+        Nothing in the file is executed.  Options of the fit are not in it: ``kernel``, ``mean`` and ``noise``
+        are the fitted ones, in scaled units, and ``fit_result_`` is None.
+        """
+        predictor, meta = Predictor.load(path)
+        model = predictor.model
+        made = cls(model.kernel, model.noise, mean=model.mean, inference=predictor.alg)
+        made.predictor_, made.model_, made.fit_result_ = predictor, model, None
+        made.n_features_in_ = int(predictor.data.X.shape[1])
+        if meta.get("features") and meta.get("estimator"):
+            made.feature_names_in_ = np.asarray(meta["features"], dtype=object)
+        return made
 
 
 __all__ = ["HAS_SKLEARN", "GPRegressor"]

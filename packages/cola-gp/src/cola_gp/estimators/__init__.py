@@ -17,8 +17,14 @@ _WHERE = {
     "Whitening": ".components",
 }
 
-__all__ = ["PCA", "BayesianLinearRegressor", "GPClassifier", "GPRegressor", "Whitening"]  # noqa: F822 - by __getattr__
-__all__ = ["PCA", "BayesianLinearRegressor", "GPRegressor", "Whitening", "LinearDynamicalSystem"]  # noqa: F822 - by __getattr__
+__all__ = [  # noqa: F822 - by __getattr__
+    "PCA",
+    "BayesianLinearRegressor",
+    "GPClassifier",
+    "GPRegressor",
+    "LinearDynamicalSystem",
+    "Whitening",
+]
 
 
 def __getattr__(name: str) -> Any:

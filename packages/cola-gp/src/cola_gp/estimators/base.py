@@ -99,6 +99,7 @@ except ImportError:
         reset: bool = True,
         y_numeric: bool = False,
         ensure_min_samples: int = 1,
+        ensure_all_finite: Any = True,
         **_: Any,
     ) -> Any:
         X = np.asarray(X, dtype=float)
@@ -108,7 +109,7 @@ except ImportError:
             raise ValueError(
                 f"X has shape {X.shape}; at least {ensure_min_samples} rows and 1 column needed."
             )
-        if not np.all(np.isfinite(X)):
+        if np.any(np.isinf(X)) or (ensure_all_finite is True and np.any(np.isnan(X))):
             raise ValueError("X contains NaN or infinity.")
         if reset:
             estimator.n_features_in_ = X.shape[1]
