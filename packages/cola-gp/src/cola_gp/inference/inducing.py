@@ -210,8 +210,7 @@ class InducingConditioned(Conditioned):
 
     def _solved_features(self) -> Array:
         """``D^{-1} U B^{-1}``, which is ``(Q + D)^{-1} U``."""
-        half = self.backend.solve_triangular(self.LB, self.U.T)
-        return self.backend.solve_triangular(self.LB.T, half, lower=False).T / self.diagonal[:, None]
+        return self.U @ self.backend.cholesky_inverse(self.LB) / self.diagonal[:, None]
 
     def _covariance_gradient(self) -> tuple[tuple[Array, ...], Array]:
         SU = self._solved_features()

@@ -52,8 +52,17 @@ def _(kernel: Stationary, X1: Array, X2: Array, W: Array) -> Array:
     xp, X1, X2 = pair(X1, X2)
     scale = xp.exp(follow(kernel.log_lengthscale, X1))
     per_dimension("lengthscale", scale, X1.shape[1])
-    s, _ = squared_distances(X1, X2, scale)
-    M = W * _slope(kernel, xp, s)
+    smooth = kernel._smooth
+    if getattr(getattr(W, "flags", None), "f_contiguous", False):
+        # a transposed weight: the other order of the points runs through memory as it lies
+        M = (W.T * _slope(kernel, xp, squared_distances(X2, X1, scale, smooth)[0])).T
+    else:
+        M = W * _slope(kernel, xp, squared_distances(X1, X2, scale, smooth)[0])
+    if X2.shape[0] and float(xp.finfo(X1.dtype).eps) < 1e-12:
+        # one product of matrices, about a common centre: double precision has the digits to spare
+        centre = xp.mean(X2, axis=0)
+        Z1, Z2 = (X1 - centre) / scale, (X2 - centre) / scale
+        return (M @ Z2 - xp.sum(M, axis=1)[:, None] * Z1) / scale
     columns = [-xp.sum(M * differences(X1, X2, j), axis=1) for j in range(X1.shape[1])]
     return xp.stack(columns, axis=1) / scale / scale
 
