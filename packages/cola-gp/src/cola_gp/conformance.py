@@ -27,6 +27,7 @@ from .kernels import (
     Linear,
     Matern32,
     Polynomial,
+    RandomFourier,
     SpectralMixture,
     White,
 )
@@ -231,6 +232,30 @@ def _further_kernels(backend: Any) -> tuple[Any, Any]:
     return np.stack([backend.to_numpy(k(backend.asarray(X))) for k in kernels]), np.stack(want)
 
 
+def _independent_conditionals(backend: Any) -> tuple[Any, Any]:
+    """Snelson & Ghahramani (2006), eq. 9; and the mean of Quinonero-Candela & Rasmussen (2005), eq. 24b."""
+    model, observed, X, y, _ = _regression(backend)
+    Z, T = X[:4], _points("float64", 4, 3)
+    sparse = GP(Inducing(model.kernel, Z, "fitc", nugget=0.0), noise=0.1)
+    weights = np.linalg.solve(_rbf(Z, Z), _rbf(Z, X))
+    Q = _rbf(X, Z) @ weights
+    S = Q + np.diag(np.diagonal(_rbf(X, X) - Q)) + 0.1 * np.eye(9)
+    got = [marginal_likelihood(sparse, observed)[None], Posterior(sparse, observed).mean(backend.asarray(T))]
+    want = [[_log_density(S, y)], _rbf(T, Z) @ weights @ np.linalg.solve(S, y)]
+    return np.concatenate([backend.to_numpy(g) for g in got]), np.concatenate(want)
+
+
+def _random_features(backend: Any) -> tuple[Any, Any]:
+    """Rahimi & Recht (2007): the average of cosines, with frequencies that are part of the kernel."""
+    _, observed, X, y, _ = _regression(backend)
+    frequencies = data.normal(7, (1, 3, 2), "float64")
+    kernel = RandomFourier(RBF([0.7, 1.1]), frequencies=frequencies)
+    phase = X @ (frequencies[0] / np.array([0.7, 1.1])).T
+    K = np.mean(np.cos(phase[:, None, :] - phase[None, :, :]), axis=-1)
+    value = marginal_likelihood(GP(kernel, noise=0.1), observed)
+    return backend.to_numpy(value), _log_density(K + 0.1 * np.eye(9), y)
+
+
 VALUES: dict[str, Callable[..., Any]] = {
     "tasks on scattered points": _tasks,
     "noise and mean that depend on the inputs": _heteroscedastic,
@@ -240,6 +265,8 @@ VALUES: dict[str, Callable[..., Any]] = {
     "log marginal likelihood, grid": _likelihood_grid,
     "gradient": _gradient,
     "lower bound from inducing points": _inducing_bound,
+    "independent conditionals from inducing points": _independent_conditionals,
+    "log marginal likelihood, random Fourier features": _random_features,
     "predictive mean and variance": _mean_and_variance,
 }
 
