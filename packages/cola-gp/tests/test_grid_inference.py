@@ -6,6 +6,8 @@ import pytest
 import cola_core as cola
 import cola_gp as gp
 from cola_core import ops
+from cola_core.backends import get_backend
+from cola_core.errors import ShapeError
 from cola_gp._struct import leaves, with_leaves
 from cola_gp.inference.axis_basis import axis_basis
 from cola_gp.inference.tensors import apply, diagonal_sums
@@ -267,3 +269,33 @@ def test_jax_compiled_values_and_gradients(kind, rng):
 def close(expected, found):
     for e, f in zip(expected, found, strict=True):
         np.testing.assert_allclose(np.asarray(f), e, rtol=1e-7, atol=1e-8)
+
+
+@pytest.mark.parametrize("library", ["numpy", "torch", "jax"])
+def test_known_noise_of_every_grid_point_beside_missing_targets(library, rng):
+    """Variances may belong to the grid's points, of which only some are observed."""
+    if library != "numpy":
+        pytest.importorskip(library, reason=f"{library} is not installed")
+    backend = get_backend(library)
+    variances = np.exp(rng.normal(size=20)) * 0.1
+    y = rng.normal(size=20)
+    y[[3, 11, 12]] = np.nan
+    seen = ~np.isnan(y)
+    axes = np.linspace(0, 1, 4), np.linspace(0, 2, 5)
+    grid = gp.Grid(*(backend.asarray(a) for a in axes))
+    data = gp.Data(grid, backend.asarray(y))
+    values, gradients = [], []
+    for noise in (variances, variances[seen]):
+        model = gp.GP(1.3 * gp.RBF([0.5, 0.8]), noise=gp.FixedNoise(backend.asarray(noise)))
+        value, gradient = gp.value_and_gradient(model, data)
+        values.append(float(value))
+        gradients.append([backend.to_numpy(g) for g in gradient])
+    assert values[0] == pytest.approx(values[1], rel=1e-12)
+    np.testing.assert_allclose(gradients[0][-1][seen], gradients[1][-1], rtol=1e-10)
+    np.testing.assert_array_equal(gradients[0][-1][~seen], 0.0)
+    K = gp.GP(1.3 * gp.RBF([0.5, 0.8])).kernel(gp.Grid(*axes).points()) + np.diag(variances)
+    K = K[np.ix_(seen, seen)]
+    want = -0.5 * (y[seen] @ np.linalg.solve(K, y[seen]) + np.linalg.slogdet(2 * np.pi * K)[1])
+    assert values[0] == pytest.approx(want, rel=1e-10)
+    with pytest.raises(ShapeError, match="20 points"):
+        gp.value_and_gradient(gp.GP(gp.RBF(), noise=gp.FixedNoise(backend.asarray(variances[:5]))), data)

@@ -14,6 +14,8 @@ from cola_core.backends import backend_of
 from cola_core.errors import ShapeError
 
 from ._struct import Struct, set_fields, static, struct
+from .arrays import backend_for
+from .grids import GridSubset
 from .kernels.base import Array, follow, positive, xp_of
 from .labels import label_numbers, one_hot
 from .maps import Map, as_map
@@ -89,7 +91,10 @@ class GaussianNoise(Noise):
 
 @struct
 class FixedNoise(Noise):
-    """Known noise variances, one per observation; no parameter is fitted."""
+    """Known noise variances; no parameter is fitted.
+
+    variance: one per observation; on a grid with missing targets, one per observation or one per grid point.
+    """
 
     variance: Array
     _data_fields = ("variance",)
@@ -102,14 +107,23 @@ class FixedNoise(Noise):
             raise ValueError("FixedNoise needs positive variances.")
         set_fields(self, variance=variance)
 
+    def _whole_grid(self, like: Array, X: Any) -> bool:
+        """Whether there is one variance per point of a grid on which some targets are missing."""
+        held, n = self.variance.shape[0], like.shape[0]
+        if held == n:
+            return False
+        if isinstance(X, GridSubset) and held == X.grid.shape[0]:
+            return True
+        grid = f" on a grid of {X.grid.shape[0]} points" if isinstance(X, GridSubset) else ""
+        raise ShapeError(f"FixedNoise holds {held} variances for {n} observations{grid}.")
+
     def variances(self, like: Array, X: Any = None) -> Array:
-        if self.variance.shape[0] != like.shape[0]:
-            raise ShapeError(
-                f"FixedNoise holds {self.variance.shape[0]} variances for {like.shape[0]} observations."
-            )
-        return follow(self.variance, like)
+        variance = follow(self.variance, like)
+        return variance[X.index] if self._whole_grid(like, X) else variance
 
     def pullback(self, v: Array, X: Any = None) -> tuple[Array, ...]:
+        if self._whole_grid(v, X):
+            return (backend_for(v).index_add(X.index, v[:, None], self.variance.shape[0])[:, 0],)
         return (v,)
 
     def at_test_points(self, like: Array, X: Any = None) -> Array:
