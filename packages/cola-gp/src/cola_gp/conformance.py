@@ -38,6 +38,7 @@ from .model import GP
 from .noise import HeteroscedasticNoise, TaskNoise
 from .posterior import Posterior
 from .sde import conformance as in_time
+from .statespace import conformance as in_statespace
 
 REAL = Capabilities(
     complex=closed("covariance functions are real"),
@@ -292,5 +293,10 @@ def cases() -> list[Case]:
         Case("trace-covariance", kind="rule", rule="gp:trace/covariance", **symmetric),
         Case("cholesky-covariance", kind="rule", rule="gp:cholesky/covariance", **symmetric),
         *in_time.cases(),
-        Case("gaussian-processes", kind="domain", module="cola_gp", values=VALUES | in_time.VALUES),
+        Case(
+            "gaussian-processes",
+            kind="domain",
+            module="cola_gp",
+            values=VALUES | in_time.VALUES | in_statespace.VALUES,
+        ),
     ]
