@@ -1,5 +1,7 @@
 """Inference on grids against the same model on the same points written out, by a dense factorisation."""
 
+import contextlib
+
 import numpy as np
 import pytest
 
@@ -274,9 +276,12 @@ def close(expected, found):
 @pytest.mark.parametrize("library", ["numpy", "torch", "jax"])
 def test_known_noise_of_every_grid_point_beside_missing_targets(library, rng):
     """Variances may belong to the grid's points, of which only some are observed."""
-    if library != "numpy":
-        pytest.importorskip(library, reason=f"{library} is not installed")
-    backend = get_backend(library)
+    module = pytest.importorskip(library, reason=f"{library} is not installed")
+    with module.enable_x64(True) if library == "jax" else contextlib.nullcontext():
+        known_noise(get_backend(library), rng)
+
+
+def known_noise(backend, rng):
     variances = np.exp(rng.normal(size=20)) * 0.1
     y = rng.normal(size=20)
     y[[3, 11, 12]] = np.nan
