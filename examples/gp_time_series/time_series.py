@@ -26,6 +26,7 @@ from typing import Any
 import numpy as np
 
 import cola_gp as gp
+from cola_gp.sde import form_of
 
 DAYS = 365.0
 READINGS = 100_000
@@ -173,7 +174,7 @@ def run(outdir: str | Path, n: int = READINGS, max_iters: int = 60) -> dict[str,
     )
     numbers = {
         "readings": int(kept.sum()),
-        "states": int(result.model.covariance(data.X).states),
+        "states": form_of(result.model.kernel).size,
         "method": result.method,
         "converged": result.converged,
         "reason": result.reason,

@@ -8,6 +8,7 @@ import pytest
 import cola_core as cola
 import cola_gp as gp
 from cola_core.errors import NotPositiveDefiniteError, ShapeError
+from cola_gp import statespace as ss
 from cola_gp._struct import leaves, with_leaves
 from cola_gp.inference import DenseInference, StateSpaceInference
 from cola_gp.sde import Cotangent, NoForm, StateSpaceCovariance, factorise, form_of
@@ -49,6 +50,17 @@ def problem(name, n, seed=0):
     return gp.GP(KERNELS[name], gp.ConstantMean(0.2), noise), gp.Data(t, y)
 
 
+def as_linear_gaussian(kernel, t, y, r):
+    """The same process for :mod:`cola_gp.statespace`: a model and its observations in time."""
+    order = np.argsort(t, kind="stable")
+    t = t[order]
+    (A, Q, P, H), white, _ = form_of(kernel).steps(t, np.diff(t, prepend=t[0]))
+    A, Q = (np.moveaxis(M[..., 1:], -1, 0) if len(t) > 1 else np.zeros((1, *P.shape)) for M in (A, Q))
+    H = np.broadcast_to(H, (len(P), len(t))).T[:, None, :]
+    R = (r[order] + white)[:, None, None]
+    return ss.LinearGaussian(A=A, Q=Q, H=H, R=R, m0=np.zeros(len(P)), P0=P), y[order]
+
+
 def textbook_filter(kernel, t, y, r):
     """Log likelihood by the Kalman filter, one observation after the other (Sarkka 2013, theorem 4.2)."""
     order = np.argsort(t, kind="stable")
@@ -78,6 +90,8 @@ def test_dense_structured_and_filter_agree(name, n):
     textbook = textbook_filter(model.kernel, data.X[:, 0], data.y - 0.2, r)
     assert float(value) == pytest.approx(float(dense), rel=1e-8, abs=1e-8)
     assert float(value) == pytest.approx(textbook, rel=1e-8, abs=1e-8)
+    filtered = ss.log_likelihood(*as_linear_gaussian(model.kernel, data.X[:, 0], data.y - 0.2, r))
+    assert float(value) == pytest.approx(float(filtered), rel=1e-8, abs=1e-8)
     for a, b in zip(gradient, dense_gradient, strict=True):
         assert np.shape(a) == np.shape(b)
         np.testing.assert_allclose(a, b, rtol=1e-8, atol=1e-8 * max(1.0, float(np.max(np.abs(b)))))
