@@ -142,6 +142,23 @@ def test_missing_values_are_dense_inference(kind, fraction, rng):
     assert gp.marginal_likelihood(model, data, gp.ObservedInference()) == pytest.approx(expected, rel=1e-10)
 
 
+@pytest.mark.parametrize("fraction", [0.0, 0.3])
+def test_noise_per_task(fraction, rng):
+    model, data = missing_case(rng, "tasks", fraction)
+    if not fraction:
+        model, data = grid_case(rng, "tasks")
+    model = model.replace(noise=gp.TaskNoise([0.1, 0.3, 0.7], dim=2))
+    alg = gp.ObservedInference() if fraction else gp.KroneckerInference()
+    assert_same_inference(model, data, alg, rng)
+    if not fraction:
+        expected = gp.condition(model, data, gp.DenseInference()).log_marginal_likelihood()
+        assert gp.marginal_likelihood(model, data, alg) == pytest.approx(expected, rel=1e-10)
+        test = gp.Grid(data.X.axis_points()[0][:2] + 0.1, np.arange(3.0))
+        posterior = gp.Posterior(model, data, alg)
+        np.testing.assert_allclose(posterior.variance(test), posterior.variance(test.points()), rtol=1e-9)
+        assert "kronecker" in str(cola.explain(cola.logdet, model.covariance(data.X)))
+
+
 def test_observed_operator_is_a_block_of_the_grid(rng):
     model, data = missing_case(rng, "space", 0.4)
     whole = gp.Grid(*data.X.grid.axes)

@@ -15,7 +15,7 @@ from cola_core.errors import ShapeError
 
 from ._struct import Struct, set_fields, static, struct
 from .arrays import backend_for
-from .grids import GridSubset
+from .grids import Grid, GridSubset
 from .kernels.base import Array, follow, positive, xp_of
 from .labels import label_numbers, one_hot
 from .maps import Map, as_map
@@ -50,6 +50,15 @@ class Noise(Struct):
     def at_test_points(self, like: Array, X: Any = None) -> Array:
         """Noise variance of future observations: 0-d, or ``(m,)`` where it depends on their inputs."""
         raise NotImplementedError
+
+    def on_axes(self, grid: Any) -> bool:
+        """Whether the noise of a grid's points is a product of one vector per axis; from classes alone."""
+        return False
+
+    def axis_variances(self, grid: Any, like: Array) -> tuple[Array, tuple[Array | None, ...]]:
+        """A common factor (0-d) and a vector per axis (None: ones) whose products are the noise variances of
+        the points of a grid; only where :meth:`on_axes` says so."""
+        raise NotImplementedError(f"{type(self).__name__} is no product over the axes of a grid.")
 
     def label_dims(self, d: int) -> frozenset[int]:
         """Which of ``d`` input dimensions hold labels, such as task numbers, that no scaling may touch."""
@@ -87,6 +96,12 @@ class GaussianNoise(Noise):
 
     def at_test_points(self, like: Array, X: Any = None) -> Array:
         return xp_of(like).exp(follow(self.log_variance, like))
+
+    def on_axes(self, grid: Any) -> bool:
+        return True
+
+    def axis_variances(self, grid: Any, like: Array) -> tuple[Array, tuple[Array | None, ...]]:
+        return self.at_test_points(like), tuple(None for _ in grid.axes)
 
 
 @struct
@@ -163,6 +178,28 @@ class TaskNoise(Noise):
     def variances(self, like: Array, X: Any = None) -> Array:
         return _as_many(self._each(like, X), like)
 
+    def operator(self, like: Array, X: Any = None) -> Any:
+        if not (isinstance(X, Grid) and len(X.axes) > 1):
+            return super().operator(like, X)
+        _, each = self.axis_variances(X, like)
+        sizes = zip(X.sizes, each, strict=True)
+        one = xp_of(like).ones_like(like[0])
+        return PSD(ops.Kronecker(*(PSD(_axis_operator(n, v, one)) for n, v in sizes)))
+
+    def on_axes(self, grid: Any) -> bool:
+        return -grid.shape[1] <= self.dim < grid.shape[1]
+
+    def axis_variances(self, grid: Any, like: Array) -> tuple[Array, tuple[Array | None, ...]]:
+        dim = self.dim % grid.shape[1]
+        each: list[Array | None] = []
+        for places, columns in zip(grid.axis_points(), grid.columns, strict=True):
+            if not columns.start <= dim < columns.stop:
+                each.append(None)
+                continue
+            local = TaskNoise(dim=dim - columns.start, log_variance=self.log_variance)
+            each.append(local.variances(places[:, 0], places))
+        return xp_of(like).ones_like(like[0]), tuple(each)
+
     def pullback(self, v: Array, X: Any = None) -> tuple[Array, ...]:
         count = self.log_variance.shape[0]
         numbers, _ = label_numbers(self._inputs(X), self.dim, count, "TaskNoise")
@@ -198,6 +235,10 @@ class HeteroscedasticNoise(Noise):
 
     def at_test_points(self, like: Array, X: Any = None) -> Array:
         return self._each(like, X)
+
+
+def _axis_operator(n: int, variances: Array | None, one: Array) -> Any:
+    return ops.ScalarMul(one, n) if variances is None else ops.Diagonal(variances)
 
 
 def _as_many(values: Array, like: Array) -> Array:

@@ -23,7 +23,6 @@ from ..data import as_points
 from ..grids import Grid, Regular
 from ..kernels.base import Array
 from ..means import ZeroMean
-from ..noise import GaussianNoise
 from .axis_basis import axis_basis
 from .base import LOG_2PI, Conditioned, blocks
 from .questions import CONDITION, REPRESENT, Inference, Problem, Representation
@@ -42,6 +41,11 @@ def grid_cost(sizes: tuple[int, ...], itemsize: int) -> Cost:
         memory=6.0 * itemsize * (total + sum(n * n for n in sizes)),
         calls=10 * len(sizes),
     )
+
+
+def noise_reason(noise: Any) -> str:
+    """Why the eigenbasis of the grid does not serve for this noise."""
+    return f"{type(noise).__name__} is neither one common noise variance nor one per place on an axis"
 
 
 def separable(kernel: Any, grid: Any) -> bool | str:
@@ -87,8 +91,8 @@ def _applies(K: Any, problem: Any, *, alg: Any) -> bool | str:
         return "the inputs are not a Grid"
     if len(K.X1.axes) < 2:
         return "the grid has one axis only"
-    if problem is not None and not isinstance(problem.model.noise, GaussianNoise):
-        return f"{type(problem.model.noise).__name__} is not one common noise variance"
+    if problem is not None and not problem.model.noise.on_axes(K.X1):
+        return noise_reason(problem.model.noise)
     return separable(K.kernel, K.X1)
 
 
@@ -119,16 +123,36 @@ def clipped_variance(kernel: Any, grid: Grid, explained: Array) -> Array:
     return xp.where(variance > 0, variance, xp.zeros_like(variance))
 
 
+def scaled(operator: Any, v: Array | None) -> Any:
+    """``diag(v) M diag(v)`` as a stored matrix; M itself without scales."""
+    return operator if v is None else PSD(ops.Dense(v[:, None] * operator.to_dense() * v))
+
+
+def axis_noise(problem: Problem, grid: Grid) -> tuple[Array, tuple[Array | None, ...], Array]:
+    """A common noise variance, the scales of the axes that make the noise common, and the sum of the
+    logarithms of the noise that they take out, over the grid."""
+    common, each = problem.model.noise.axis_variances(grid, problem.data.y)
+    xp = backend_for(common).xp
+    total: Array = xp.zeros_like(common)
+    for n, v in zip(grid.sizes, each, strict=True):
+        if v is not None:
+            total = total + xp.sum(xp.log(v)) * (math.prod(grid.sizes) // n)
+    return common, tuple(None if v is None else 1.0 / xp.sqrt(v) for v in each), total
+
+
 class GridBasis:
     """The eigenvectors of one PSD factor per axis of a grid, and test points seen in them.
 
-    sizes: of the grid.  values, vectors: eigenpairs, per axis.
+    sizes: of the grid.  values, vectors: eigenpairs, per axis.  scales: None or a vector per axis that
+    multiplies its factor from both sides: noise that differs between the places of an axis is brought to one
+    by the inverse of its root.  Test covariances are scaled alike, cotangents back.
     """
 
-    def __init__(self, kernel: Any, grid: Grid, operators: Any):
+    def __init__(self, kernel: Any, grid: Grid, operators: Any, scales: Any = None):
+        self.scales = scales or tuple(None for _ in operators)
         self.sizes, self.widths, self.columns = grid.sizes, grid.widths, grid.columns
         self.axes, self.factors = grid.axis_points(), kernel.axis_factors(grid.widths)
-        self.bases = [axis_basis(M) for M in operators]
+        self.bases = [axis_basis(scaled(M, v)) for M, v in zip(operators, self.scales, strict=True)]
         self.values = [basis.values for basis in self.bases]
 
     @cached_property
@@ -165,9 +189,10 @@ class GridBasis:
 
     def cross(self, X: Array) -> list[Array]:
         """Covariances ``(n_i, m)`` of test points ``X (m, d)`` with the places on every axis."""
+        parts = zip(self.factors, self.axes, self.columns, self.scales, strict=True)
         return [
-            factor(places, X[:, columns])
-            for factor, places, columns in zip(self.factors, self.axes, self.columns, strict=True)
+            factor(places, X[:, columns]) if v is None else v[:, None] * factor(places, X[:, columns])
+            for factor, places, columns, v in parts
         ]
 
     def rotated_cross(self, X: Array) -> list[Array]:
@@ -179,8 +204,25 @@ class GridBasis:
         its axes hold other dimensions."""
         if grid.widths != self.widths:
             return None
-        parts = zip(self.factors, grid.axis_points(), self.axes, strict=True)
-        return [factor(test, places) for factor, test, places in parts]
+        parts = zip(self.factors, grid.axis_points(), self.axes, self.scales, strict=True)
+        return [
+            factor(test, places) if v is None else factor(test, places) * v
+            for factor, test, places, v in parts
+        ]
+
+    def whiten(self, T: Array) -> Array:
+        """``T`` over the grid times the scales of its axes."""
+        for axis, v in enumerate(self.scales):
+            if v is not None:
+                shape = [1] * T.ndim
+                shape[axis] = v.shape[0]
+                T = T * backend_for(T).xp.reshape(v, tuple(shape))
+        return T
+
+    def cotangent(self, operator: Any, i: int, W: Array) -> Array:
+        """The cotangent ``W`` of the scaled factor i (a matrix where it is scaled), of the factor itself."""
+        v = self.scales[i]
+        return W if v is None else axis_cotangent(operator, v[:, None] * W * v)
 
     def mean(self, alpha: Array, X: Array) -> Array:
         """``K_* alpha`` at ``X`` for ``alpha`` over the grid."""
@@ -195,9 +237,7 @@ class KroneckerInference(Inference):
     represents: ClassVar[str] = "gp:represent/kronecker"
 
     def refuses(self, prior: Any, noise: Any, problem: Problem) -> str:
-        if not isinstance(problem.model.noise, GaussianNoise):
-            return f"{type(problem.model.noise).__name__} is not one common noise variance"
-        return ""
+        return "" if problem.model.noise.on_axes(problem.data.X) else noise_reason(problem.model.noise)
 
     def cost(self, question: str, A: Any, *operands: Any) -> Cost:
         return grid_cost(tuple(M.shape[-1] for M in A.Ms), A.itemsize)
@@ -220,25 +260,26 @@ class KroneckerConditioned(Conditioned):
         self.backend = backend_for(data.y)
         xp = self.backend.xp
         self.operators = prior.Ms
-        self.basis = basis = GridBasis(model.kernel, data.X, prior.Ms)
-        spectrum = basis.spectrum(model.noise.at_test_points(data.y))
+        common, scales, log_scale = axis_noise(problem, data.X)
+        self.basis = basis = GridBasis(model.kernel, data.X, prior.Ms, scales)
+        spectrum = basis.spectrum(common)
         self.inverse_spectrum = 1.0 / spectrum
         # the points of a large grid are not written out for nothing
         zero = isinstance(model.mean, ZeroMean)
         self.residual = data.y if zero else data.y - model.mean(as_points(data.X))
-        rotated = basis.rotate(xp.reshape(self.residual, basis.sizes))
+        rotated = basis.rotate(basis.whiten(xp.reshape(self.residual, basis.sizes)))
         self.rotated_alpha = self.inverse_spectrum * rotated
         self.quadratic = xp.sum(rotated * self.rotated_alpha)
-        self.log_det = xp.sum(xp.log(spectrum))
+        self.log_det = xp.sum(xp.log(spectrum)) + log_scale
 
     @cached_property
     def grid_alpha(self) -> Array:
-        """``alpha`` over the grid; a fit with mean zero does not need it."""
+        """``alpha`` over the grid, before the scales; a fit with mean zero does not need it."""
         return self.basis.restore(self.rotated_alpha)
 
     @cached_property
     def alpha(self) -> Array:  # type: ignore[override]
-        return self.backend.xp.reshape(self.grid_alpha, (-1,))
+        return self.backend.xp.reshape(self.basis.whiten(self.grid_alpha), (-1,))
 
     def gradient(self) -> tuple[Array, ...]:
         if not isinstance(self.model.mean, ZeroMean):
@@ -258,7 +299,10 @@ class KroneckerConditioned(Conditioned):
             # tr(K^{-1} (.. ⊗ dK_i ⊗ ..)) = sum_k c_k (Q_i^T dK_i Q_i)_kk.
             others = self.basis.others(i)
             c = xp.sum(self.inverse_spectrum * others, axis=tuple(j for j in range(b.ndim) if j != i))
-            gradients.append(0.5 * basis.cotangent(b, others * b, c, i))
+            W = 0.5 * basis.cotangent(b, others * b, c, i)
+            gradients.append(self.basis.cotangent(self.operators[i], i, W))
+        if any(v is not None for v in self.basis.scales):
+            return self._pull(tuple(gradients)), 0.5 * (self.alpha**2 - self.inverse_diagonal())
         # With one common variance only the sum of the diagonal counts, so its mean stands for every entry.
         mean = 0.5 * (xp.mean(b * b) - xp.mean(self.inverse_spectrum))
         return self._pull(tuple(gradients)), mean * xp.ones_like(self.residual)
@@ -266,7 +310,8 @@ class KroneckerConditioned(Conditioned):
     def inverse_diagonal(self) -> Array:
         xp = self.backend.xp
         squares = [Q * Q for Q in self.basis.vectors]
-        return xp.reshape(apply(squares, self.inverse_spectrum), (-1,))
+        diagonal = apply(squares, self.inverse_spectrum)
+        return xp.reshape(self.basis.whiten(self.basis.whiten(diagonal)), (-1,))
 
     def latent_mean(self, X: Array) -> Array:
         parts = [self.basis.mean(self.grid_alpha, X[part]) for part in blocks(X.shape[0], self.data.n)]

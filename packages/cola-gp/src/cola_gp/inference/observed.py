@@ -30,9 +30,18 @@ from ..covariance import CovarianceOperator
 from ..data import as_points
 from ..grids import GridSubset
 from ..kernels.base import Array
-from ..noise import GaussianNoise
 from .base import Conditioned, blocks, jittered_cholesky
-from .grid import GridBasis, axis_cotangent, axis_forms, clipped_variance, grid_cost, join_forms, separable
+from .grid import (
+    GridBasis,
+    axis_cotangent,
+    axis_forms,
+    axis_noise,
+    clipped_variance,
+    grid_cost,
+    join_forms,
+    noise_reason,
+    separable,
+)
 from .questions import CONDITION, REPRESENT, Inference, Problem, Representation, memory_budget
 from .tensors import apply, khatri_rao, outer, unfold
 
@@ -92,8 +101,8 @@ def observed_cost(sizes: tuple[int, ...], missing: int, itemsize: int) -> Cost:
 def _applies(K: Any, problem: Any, *, alg: Any) -> bool | str:
     if not isinstance(K.X1, GridSubset):
         return "the inputs are not a Grid with missing values"
-    if problem is not None and not isinstance(problem.model.noise, GaussianNoise):
-        return f"{type(problem.model.noise).__name__} is not one common noise variance"
+    if problem is not None and not problem.model.noise.on_axes(K.X1.grid):
+        return noise_reason(problem.model.noise)
     answer = separable(K.kernel, K.X1.grid)
     if answer is not True:
         return answer
@@ -134,9 +143,8 @@ class ObservedInference(Inference):
     represents: ClassVar[str] = "gp:represent/observed-on-grid"
 
     def refuses(self, prior: Any, noise: Any, problem: Problem) -> str:
-        if not isinstance(problem.model.noise, GaussianNoise):
-            return f"{type(problem.model.noise).__name__} is not one common noise variance"
-        return ""
+        noise = problem.model.noise
+        return "" if noise.on_axes(problem.data.X.grid) else noise_reason(noise)
 
     def cost(self, question: str, A: Any, *operands: Any) -> Cost:
         sizes = tuple(M.shape[-1] for M in A.base.Ms)
@@ -160,21 +168,31 @@ class ObservedConditioned(Conditioned):
         self.backend = backend_for(data.y)
         xp = self.backend.xp
         self.prior = prior
-        self.basis = basis = GridBasis(model.kernel, data.X.grid, prior.base.Ms)
-        self.inverse_spectrum = 1.0 / basis.spectrum(model.noise.at_test_points(data.y))
+        common, scales, _ = axis_noise(problem, data.X.grid)
+        self.basis = basis = GridBasis(model.kernel, data.X.grid, prior.base.Ms, scales)
+        self.inverse_spectrum = 1.0 / basis.spectrum(common)
         self.residual = data.y - model.mean(as_points(data.X))
         self.L, self.jitter = jittered_cholesky(self._missing_block())
-        filled = xp.reshape(prior.fill(self.residual[:, None]), basis.sizes)
+        filled = basis.whiten(xp.reshape(prior.fill(self.residual[:, None]), basis.sizes))
+        # what whitening multiplies the observed points by
+        self.scale = xp.reshape(basis.whiten(xp.ones_like(filled)), (-1,))[prior.index]
         start = self._solve_grid(filled)
         # the values at the missing points that make alpha zero there
         guess = self._missing_rows(start)[:, None]
         half = self.backend.solve_triangular(self.L, guess)
         imputed = -self.backend.solve_triangular(self.L.T, half, lower=False)
         self.grid_alpha = start + self._solve_grid(self._at_missing(imputed)[..., 0])
-        self.alpha = xp.reshape(self.grid_alpha, (-1,))[prior.index]
+        self.alpha = self.scale * xp.reshape(self.grid_alpha, (-1,))[prior.index]
         self.log_det = -xp.sum(xp.log(self.inverse_spectrum)) + 2.0 * xp.sum(
             xp.log(xp.linalg.diagonal(self.L))
         )
+        if self.scaled:
+            self.log_det = self.log_det - 2.0 * xp.sum(xp.log(self.scale))
+
+    @property
+    def scaled(self) -> bool:
+        """Whether the noise differs along an axis."""
+        return any(v is not None for v in self.basis.scales)
 
     # -- the whole grid ---------------------------------------------------------------------------------
     def _solve_grid(self, T: Array) -> Array:
@@ -250,8 +268,12 @@ class ObservedConditioned(Conditioned):
                 inner[i] = inner[i] + unfold(G, i) @ unfold(others[i][..., None] * G, i).T
         gradients = [
             axis_cotangent(M, 0.5 * (Q @ W @ Q.T))
-            for M, Q, W in zip(self.prior.base.Ms, basis.vectors, inner, strict=True)
+            if basis.scales[i] is None
+            else basis.cotangent(M, i, 0.5 * (Q @ W @ Q.T))
+            for i, (M, Q, W) in enumerate(zip(self.prior.base.Ms, basis.vectors, inner, strict=True))
         ]
+        if self.scaled:
+            return self._pull(tuple(gradients)), 0.5 * (self.alpha**2 - self.inverse_diagonal())
         # With one common variance only the sum of the diagonal counts, so its mean stands for every entry.
         return self._pull(tuple(gradients)), 0.5 * (self.alpha**2 - trace / self.data.n)
 
@@ -261,7 +283,7 @@ class ObservedConditioned(Conditioned):
         for G in self._corrections():
             back = apply(Q, G)
             diagonal = diagonal - xp.sum(back * back, axis=-1)
-        return xp.reshape(diagonal, (-1,))[self.prior.index]
+        return self.scale**2 * xp.reshape(diagonal, (-1,))[self.prior.index]
 
     def latent_mean(self, X: Array) -> Array:
         xp, n = self.backend.xp, math.prod(self.basis.sizes)
