@@ -213,6 +213,27 @@ def test_composition_flattens_and_names():
     assert "lengthscale=1" in repr(kernel)
 
 
+def test_sums_of_lists_and_arrays_as_factors():
+    assert len(sum([RBF(1.0), Linear(1.0), White(0.1)]).terms) == 3
+    for number in (np.float64(2.0), np.float32(2.0), np.asarray(2.0)):
+        for kernel in (number * RBF(1.0), RBF(1.0) * number):
+            assert isinstance(kernel, Scale) and float(np.exp(kernel.log_variance)) == pytest.approx(2.0)
+    for bad in (1.0, "2"):
+        with pytest.raises(TypeError):
+            bad + RBF(1.0)
+    with pytest.raises(TypeError):
+        RBF(1.0) * np.ones(2)
+
+
+def test_tensors_as_factors_keep_their_graph():
+    torch = pytest.importorskip("torch", reason="torch is not installed")
+    size = torch.tensor(2.0, dtype=torch.float64, requires_grad=True)
+    X = torch.zeros((1, 1), dtype=torch.float64)
+    for kernel in (size * RBF(1.0), RBF(1.0) * size):
+        (slope,) = torch.autograd.grad(kernel(X).sum(), size)
+        np.testing.assert_allclose(float(slope), 1.0)
+
+
 def test_bad_input():
     with pytest.raises(ValueError, match="lengthscale must be positive"):
         RBF(0.0)

@@ -18,12 +18,15 @@ from cola_core.backends import backend_of
 from ._struct import Struct, named_leaves, rebuild
 from .arrays import backend_for
 from .data import Data, as_points
+from .initial_parts import initial_mean, initial_noise, scaled
 from .kernels import (
     ActiveDims,
+    Coregion,
     Inducing,
     Kernel,
     Linear,
     Nystrom,
+    Polynomial,
     Product,
     RandomFourier,
     Scale,
@@ -153,9 +156,9 @@ def initialise(model: GP, data: Data) -> GP:
     """``model`` with initial values taken from ``data``; the leaves are NumPy arrays, which follow the data.
 
     Changed are lengthscales, periods and variances of the kernels of this package and of sums, products and
-    scalings of them, the variance of a ``GaussianNoise``, the scale of a ``StudentTLikelihood`` and the value
-    of a ``ConstantMean``.  Everything else, such as what lies behind a learned map of the inputs, keeps its
-    value.
+    scalings of them, the variances of noise, the scale of a ``StudentTLikelihood`` and the values of
+    constant, linear and task means.  Everything else, such as what lies behind a learned map of the inputs,
+    keeps its value.
     """
     X, y = _numpy(as_points(data.X)), _latent(model, data)
     known = np.isfinite(y)
@@ -165,18 +168,19 @@ def initialise(model: GP, data: Data) -> GP:
     if y.size > SAMPLE:
         chosen = np.sort(np.random.default_rng(0).choice(y.size, SAMPLE, replace=False))
         X, y = X[chosen], y[chosen]
-    mean, centre = model.mean, float(np.mean(y))
-    if _has(mean, "value") and np.ndim(mean.value) == 0:
-        mean = rebuild(mean, (np.asarray(centre),))
-    # A process of mean zero has to explain the offset as well, unless scaling has taken it away.
-    offset = centre if mean is model.mean else 0.0
+    mean, explained = initial_mean(model.mean, X, y)
+    y = y - explained
+    # A process has to explain the offset that its mean leaves as well.
+    offset = float(np.mean(y))
     variance = _target_square(y, centred=True)
     noise = model.noise
     if _has(noise, "log_variance") and np.ndim(noise.log_variance) == 0:
         noise = rebuild(noise, (np.asarray(math.log(_noise(X, y, variance))),))
     elif not noise.gaussian and "log_scale" in noise._child_fields:
         noise = noise.replace(log_scale=np.asarray(0.5 * math.log(_noise(X, y, variance))))
-    start = _Start(X, y - centre, math.hypot(math.sqrt(variance), offset) ** 2)
+    else:
+        noise = initial_noise(noise, X, math.log(_noise(X, y, variance)))
+    start = _Start(X, y - offset, math.hypot(math.sqrt(variance), offset) ** 2)
     return GP(start.kernel(model.kernel, tuple(range(X.shape[1])), start.variance), mean, noise)
 
 
@@ -236,6 +240,13 @@ class _Start:
             return rebuild(kernel, (self.kernel(first, dims, variance), *rest))
         if isinstance(kernel, SpectralMixture):
             return self._mixture(kernel, dims, variance)
+        if isinstance(kernel, (Coregion, Polynomial)):
+            try:
+                with np.errstate(all="ignore"):
+                    now = float(np.mean(_numpy(kernel.diag(self.X[:, list(dims)]))))
+            except ValueError:
+                return kernel  # numbers that are no tasks: the error comes when the kernel is evaluated
+            return scaled(kernel, variance / now) if 0.0 < now < math.inf else kernel
         values = [self._leaf(kernel, name, dims, variance) for name in kernel._child_fields]
         if "log_lengthscale" in kernel._child_fields:
             self.octave += 1

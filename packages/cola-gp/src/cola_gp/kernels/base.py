@@ -39,6 +39,8 @@ Pullback = Callable[[Array], tuple[Array, ...]]
 class Kernel(Struct):
     """Base class of all kernels; see the module docstring for the contract."""
 
+    __array_ufunc__ = None  # NumPy leaves 2.0 * kernel to the kernel
+
     # Whether it says how inference is done, so that it makes sense around the whole kernel of a model only.
     outermost: ClassVar[bool] = False
 
@@ -150,9 +152,13 @@ class Kernel(Struct):
 
         if isinstance(other, Kernel):
             return Product(*_flat(self, Product, "factors"), *_flat(other, Product, "factors"))
-        if isinstance(other, (int, float)):
+        if isinstance(other, (int, float)) or (backend_of(other) is not None and np.ndim(other) == 0):
             return Scale(self, variance=other)
         return NotImplemented
+
+    def __radd__(self, other: Any) -> Kernel:
+        # the start of sum(kernels)
+        return self if isinstance(other, int) and other == 0 else NotImplemented
 
     def __rmul__(self, other: Any) -> Kernel:
         return self.__mul__(other)
