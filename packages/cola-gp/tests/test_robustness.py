@@ -164,3 +164,13 @@ def test_rows_that_cannot_be_dropped(rng):
         gp.Predictor.fit(np.arange(3.0), [1.0, np.inf, np.nan], missing="drop")
     lists = gp.drop_missing([0, 1, 2], [1, 2, 3])
     assert lists.dropped == 0 and lists.X.shape == (3,)
+
+
+@pytest.mark.filterwarnings("ignore:overflow")
+def test_predictions_beyond_the_range_of_the_dtype_are_refused():
+    X = np.linspace(1, 2, 5, dtype=np.float32)[:, None]
+    posterior = gp.Posterior(gp.GP(gp.Linear(1.0), noise=0.1), gp.Data(X, X[:, 0]))
+    far = np.full((2, 1), 1e25, dtype=np.float32)
+    with pytest.raises(NonFiniteError, match="the predictive variance overflows float32; use float64"):
+        posterior.variance(far)
+    assert np.all(np.isfinite(posterior.mean(far)))

@@ -96,14 +96,15 @@ def range_advice(data: Data) -> str:
 def _latent(model: GP, data: Data) -> np.ndarray:
     """Targets on the scale of the function: themselves, or what the likelihood guesses from them."""
     y = _numpy(data.y)
-    if model.noise.gaussian:
+    likelihood: Any = model.noise
+    if likelihood.gaussian:
         return y
-    if not model.noise.log_concave:
+    if not likelihood.log_concave:
         # Outliers are what such a likelihood is for: they say nothing about the scale of the rest.
         middle = float(np.median(y))
         width = 5 * 1.4826 * float(np.median(np.abs(y - middle)))
         return np.clip(y, middle - width, middle + width) if width > 0 else y
-    guess = _numpy(model.noise.guess(data.y))
+    guess = _numpy(likelihood.guess(data.y))
     return guess if np.ptp(guess) > 0 else y - float(np.mean(y))
 
 
@@ -169,11 +170,11 @@ def initialise(model: GP, data: Data) -> GP:
         chosen = np.sort(np.random.default_rng(0).choice(y.size, SAMPLE, replace=False))
         X, y = X[chosen], y[chosen]
     mean, explained = initial_mean(model.mean, X, y)
+    noise: Any = model.noise
     y = y - explained
     # A process has to explain the offset that its mean leaves as well.
     offset = float(np.mean(y))
     variance = _target_square(y, centred=True)
-    noise = model.noise
     if _has(noise, "log_variance") and np.ndim(noise.log_variance) == 0:
         noise = rebuild(noise, (np.asarray(math.log(_noise(X, y, variance))),))
     elif not noise.gaussian and "log_scale" in noise._child_fields:
@@ -236,8 +237,8 @@ class _Start:
                 self.kernel(kernel.kernel, tuple(dims[i] for i in kernel.dims), variance), kernel.dims
             )
         if isinstance(kernel, (Inducing, Nystrom, RandomFourier)):
-            first, *rest = (getattr(kernel, name) for name in kernel._child_fields)
-            return rebuild(kernel, (self.kernel(first, dims, variance), *rest))
+            first, *others = (getattr(kernel, name) for name in kernel._child_fields)
+            return rebuild(kernel, (self.kernel(first, dims, variance), *others))
         if isinstance(kernel, SpectralMixture):
             return self._mixture(kernel, dims, variance)
         if isinstance(kernel, (Coregion, Polynomial)):

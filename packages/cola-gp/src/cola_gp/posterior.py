@@ -7,13 +7,14 @@ import warnings
 from typing import Any, NamedTuple
 
 from cola_core.algorithms import Auto
-from cola_core.errors import BackendError, DTypeError, IllConditionedWarning, ShapeError
+from cola_core.errors import BackendError, DTypeError, IllConditionedWarning, NonFiniteError, ShapeError
 
 from .arrays import backend_for
 from .data import Data, as_inputs, as_points
 from .grids import Grid
 from .inference import condition
 from .inference.base import jittered_cholesky
+from .initial import range_advice
 from .kernels.base import Array
 from .model import GP
 from .pathwise import FEATURES, Paths, sample_structured, subkeys
@@ -93,14 +94,22 @@ class Posterior:
         """Predictive mean ``(m,)``."""
         grid, X = X, self._points(X)
         latent = self._conditioned.latent_mean_on(grid) if isinstance(grid, Grid) else None
-        return self.model.mean(X) + (self._conditioned.latent_mean(X) if latent is None else latent)
+        latent = self._conditioned.latent_mean(X) if latent is None else latent
+        return self._finite("mean", self.model.mean(X) + latent)
 
     def variance(self, X: Any, include_noise: bool = False) -> Array:
         """Predictive variance ``(m,)``, never negative."""
         grid, X = X, self._points(X)
         found = self._conditioned.latent_variance_on(grid) if isinstance(grid, Grid) else None
         variance = self._conditioned.latent_variance(X) if found is None else found
-        return variance + self._white(X) if include_noise else variance
+        return self._finite("variance", variance + self._white(X) if include_noise else variance)
+
+    def _finite(self, name: str, value: Array) -> Array:
+        """``value``, unless it left the range of its dtype, which would pass for an answer."""
+        if self._backend.is_concrete(value) and not self._backend.all_finite(value):
+            advice = range_advice(self.data) or "use float64, or scale the data first"
+            raise NonFiniteError(f"the predictive {name} overflows {value.dtype}; {advice}.")
+        return value
 
     def covariance(self, X: Any, include_noise: bool = False) -> Array:
         """Joint predictive covariance ``(m, m)``, exactly symmetric."""

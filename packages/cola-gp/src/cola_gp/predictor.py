@@ -143,7 +143,7 @@ class Predictor:
 
     def save(self, path: str | os.PathLike[str], meta: dict[str, Any] | None = None) -> None:
         """Write model, data, scaling and ``alg``, if it is a name, to one file."""
-        parts = {"model": self.model, "data": self.data, "scaling": self.scaling}
+        parts: dict[str, Any] = {"model": self.model, "data": self.data, "scaling": self.scaling}
         if isinstance(self.alg, str):
             parts["alg"] = self.alg
         storage.save(path, parts, meta)

@@ -123,11 +123,12 @@ class GPRegressor(RegressorMixin, BaseEstimator):
             ),
         )
         self.model_ = self.predictor_.model
-        self.fit_result_ = self.predictor_.result
-        self.n_iter_ = max(1, self.fit_result_.iterations)
-        if self.optimize and not self.fit_result_.converged:
+        result: Any = self.predictor_.result
+        self.fit_result_ = result
+        self.n_iter_ = max(1, result.iterations)
+        if self.optimize and not result.converged:
             warnings.warn(
-                f"GPRegressor did not converge: {self.fit_result_.reason}. The best parameters are used; "
+                f"GPRegressor did not converge: {result.reason}. The best parameters are used; "
                 "raise max_iters, set bounds, or give better initial values.",
                 ConvergenceWarning,
                 stacklevel=2,
