@@ -107,6 +107,7 @@ def test_initial_values_follow_the_expression(tmp_path, waves, capsys):
     bounded = fitted("--kernel", "rbf", "--bound", "*.lengthscale=3:4", "--bound", "noise.variance=0.1:2")
     assert 3 <= bounded["parameters"]["kernel.kernel.lengthscale"] <= 4
     assert bounded["parameters"]["noise.variance"] >= 0.1
+    assert fitted("--max-iters", 0)["gradient_norm"] is None
     adam = fitted("--kernel", "periodic", "--optimizer", "adam", "--max-iters", 40)
     assert adam["iterations"] <= 40
     with pytest.raises(UnknownNameError, match="no parameter matches 'kernel.speed'"):

@@ -226,3 +226,17 @@ def test_an_offset_does_not_hide_small_noise(rng):
     far = gp.fit(gp.GP(1.0 * gp.RBF(1.0), gp.ConstantMean()), gp.Data(data.X, 1e6 + data.y), initial="data")
     near = gp.fit(gp.GP(1.0 * gp.RBF(1.0), gp.ConstantMean()), data, initial="data")
     assert far.log_likelihood == pytest.approx(near.log_likelihood, abs=1e-3)
+
+
+def test_parameters_that_are_only_evaluated_need_no_gradient(rng, monkeypatch):
+    from cola_gp.inference.base import Conditioned
+
+    def refuse(self):
+        raise AssertionError("no step is made")
+
+    monkeypatch.setattr(Conditioned, "gradient", refuse)
+    data = toy(rng)
+    for options in ({"max_iters": 0}, {"fixed": "*"}):
+        result = gp.fit(MODEL, data, **options)
+        assert result.log_likelihood == pytest.approx(float(gp.marginal_likelihood(MODEL, data)))
+        assert np.isnan(result.gradient_norm) and "gradient" not in result.summary()

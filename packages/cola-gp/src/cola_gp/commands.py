@@ -66,7 +66,7 @@ def run_fit(args: argparse.Namespace) -> int:
             "n": len(y),
             "dropped": dropped,
         }
-        print(json.dumps(report, indent=2))
+        print(_json(report))
         return 0
     left_out = f" ({dropped} with missing values left out)" if dropped else ""
     print(f"{len(y)} rows{left_out}, features {', '.join(features)}, target {args.target}")
@@ -81,6 +81,12 @@ def run_fit(args: argparse.Namespace) -> int:
         print(f"leave-one-out: RMSE {loo.rmse:.4g}, mean log density {-loo.nlpd:.4g}; {loo.verdict()}")
     print(f"wrote {out}")
     return 0
+
+
+def _json(report: dict[str, Any]) -> str:
+    """JSON has no NaN and no infinity: null stands for numbers that there are not."""
+    plain = {k: None if isinstance(v, float) and not np.isfinite(v) else v for k, v in report.items()}
+    return json.dumps(plain, indent=2, allow_nan=False)
 
 
 def _features(args: argparse.Namespace, table: Table) -> list[str]:
@@ -239,7 +245,7 @@ def run_report(args: argparse.Namespace) -> int:
         table = read_table(args.data, args.delimiter)
         report = calibration_report(predictor, table.matrix(features), table.matrix([target])[:, 0])
     if args.json:
-        print(json.dumps(report.as_dict(), indent=2))
+        print(_json(report.as_dict()))
     else:
         print("leave-one-out" if args.data is None else f"held out: {args.data}")
         print(report.summary())

@@ -50,7 +50,8 @@ class FitResult:
     log_likelihood: log marginal likelihood there (plus log priors in ``log_posterior``).
     converged, reason: of the start that found the best parameters.
     iterations, evaluations: totals over all starts; failures: evaluations with no finite likelihood.
-    gradient_norm: largest projected derivative of the log posterior divided by the number of observations.
+    gradient_norm: largest projected derivative of the log posterior divided by the number of observations;
+    NaN if parameters were only evaluated.
     at_bounds: names of parameters that ended on a bound, where the optimum may lie beyond it.
     jitter: what had to be added to the diagonal at the best parameters; zero in the normal case.
     """
@@ -77,8 +78,12 @@ class FitResult:
         lines = [
             f"{state}: {self.reason}",
             f"log marginal likelihood {self.log_likelihood:.6g} by {self.method}, "
-            f"{self.iterations} iterations, {self.evaluations} evaluations, {self.seconds:.2f} s, "
-            f"gradient {self.gradient_norm:.1e} per observation",
+            f"{self.iterations} iterations, {self.evaluations} evaluations, {self.seconds:.2f} s"
+            + (
+                ""
+                if math.isnan(self.gradient_norm)
+                else f", gradient {self.gradient_norm:.1e} per observation"
+            ),
         ]
         if self.jitter:
             lines.append(f"jitter {self.jitter:.3g} was added to the diagonal")
@@ -94,6 +99,7 @@ class _Objective:
     def __init__(self, space: ParameterSpace, data: Data, alg: Any):
         self.space, self.data, self.alg = space, data, alg
         self.method = "none"
+        self.slopes = True  # False: values only, where no step will be made
         self.evaluations = self.failures = 0
         self.best_value = math.inf
         self.best: tuple[np.ndarray, np.ndarray, float, float] | None = (
@@ -111,7 +117,9 @@ class _Objective:
                 model = self.space.build(theta)
                 conditioned = condition(model, self.data, self.alg)
                 likelihood = float(conditioned.log_marginal_likelihood())
-                gradient = self.space.gradient(conditioned.gradient())
+                gradient = np.zeros(len(self.space))
+                if self.slopes:
+                    gradient = self.space.gradient(conditioned.gradient())
                 jitter = conditioned.jitter
                 prior, prior_gradient = self.space.log_prior(theta)
                 self.method = conditioned.method
@@ -197,6 +205,7 @@ def fit(
     runs: list[Run] = []
     iterations = winner = 0
     if len(space) == 0 or max_iters == 0:
+        objective.slopes = False
         value, _ = objective(first)
         run = Run(-value * data.n, len(space) == 0, _why_idle(space), 0, 1)
         return _result(space, objective, [run], 0, 0, first, data, time.perf_counter() - started)
@@ -294,7 +303,7 @@ def _result(
     else:
         theta, slope, likelihood, jitter = objective.best
         posterior = -objective.best_value * data.n
-        norm = projected_norm(theta, slope, lower, upper)
+        norm = projected_norm(theta, slope, lower, upper) if objective.slopes else math.nan
     model = space.build(theta)
     edge = 1e-6
     at_bounds = tuple(
