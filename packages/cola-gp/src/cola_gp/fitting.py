@@ -89,8 +89,25 @@ class FitResult:
             lines.append(f"jitter {self.jitter:.3g} was added to the diagonal")
         if self.at_bounds:
             lines.append("at their bounds: " + ", ".join(self.at_bounds))
-        lines += [f"  {name} = {value:.6g}" for name, value in self.parameters.items()]
-        return "\n".join(lines)
+        return "\n".join(lines + _listed(self.parameters))
+
+
+def _listed(parameters: Mapping[str, float], most: int = 12) -> list[str]:
+    """One line per parameter; one for the whole array where it has more than ``most`` entries."""
+    groups: dict[str, list[float]] = {}
+    for name, value in parameters.items():
+        groups.setdefault(name.partition("[")[0], []).append(value)
+    lines: list[str] = []
+    told: set[str] = set()
+    for name, value in parameters.items():
+        group = name.partition("[")[0]
+        values = groups[group]
+        if len(values) <= most:
+            lines.append(f"  {name} = {value:.6g}")
+        elif group not in told:
+            lines.append(f"  {group}: {len(values)} values from {min(values):.6g} to {max(values):.6g}")
+            told.add(group)
+    return lines
 
 
 class _Objective:

@@ -14,8 +14,14 @@ import numpy as np
 from cola_core.backends import backend_of
 from cola_core.errors import ShapeError
 
+from ._struct import leaves, with_leaves
 from .data import as_inputs, as_points
 from .kernels import Inducing, Kernel, Nystrom
+
+
+def _numpy(leaf: Any) -> np.ndarray:
+    backend: Any = backend_of(leaf)
+    return np.asarray(backend.to_numpy(leaf))
 
 
 def select_inducing(
@@ -42,6 +48,7 @@ def select_inducing(
         raise ValueError(f"select_inducing: method must be 'greedy' or 'random', not {method!r}.")
     while isinstance(kernel, (Inducing, Nystrom)):
         kernel = kernel.kernel
+    kernel = with_leaves(kernel, [_numpy(leaf) for leaf in leaves(kernel)])
     left = np.array(kernel.cross_diag(points), dtype=float)
     total = left.sum()
     rows = np.zeros((count, n))

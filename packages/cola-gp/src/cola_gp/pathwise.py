@@ -261,6 +261,9 @@ def _correction(conditioned: Conditioned, model: GP, data: Data, f: Array, norma
 def _together(data: Data, X: Any) -> tuple[Any, Any, Any] | None:
     """Inputs that hold both training and test points, and where those are: indices or slices."""
     mine = data.X
+    if isinstance(X, GridSubset):
+        found = _together(data, X.grid)
+        return None if found is None else (found[0], found[1], X.index)
     if isinstance(X, Grid):
         whole = mine.grid if isinstance(mine, GridSubset) else mine
         if not isinstance(whole, Grid) or not _same_grid(whole, X):

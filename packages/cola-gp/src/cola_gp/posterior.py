@@ -7,7 +7,15 @@ import warnings
 from typing import Any, NamedTuple
 
 from cola_core.algorithms import Auto
-from cola_core.errors import BackendError, DTypeError, IllConditionedWarning, NonFiniteError, ShapeError
+from cola_core.errors import (
+    BackendError,
+    DTypeError,
+    IllConditionedWarning,
+    MemoryBudgetError,
+    NonFiniteError,
+    NotPositiveDefiniteError,
+    ShapeError,
+)
 
 from .arrays import backend_for
 from .data import Data, as_inputs, as_points
@@ -19,6 +27,7 @@ from .kernels.base import Array
 from .model import GP
 from .pathwise import FEATURES, Paths, sample_structured, subkeys
 
+EIGEN_LIMIT = 500  # size up to which draws are by eigenvectors
 SAMPLE_LIMIT = 2000  # points up to which draws are made from the joint covariance
 
 
@@ -160,6 +169,12 @@ class Posterior:
                 if method == "paths":
                     raise
         if out is None:
+            size, budget = 3 * X.shape[0] ** 2 * 8, Auto().memory_budget
+            if size > budget:
+                raise MemoryBudgetError(
+                    f"sample: the joint covariance of {X.shape[0]} points takes {size / 2**30:.3g} GiB, the "
+                    f"budget is {budget / 2**30:.3g} GiB; draw functions (method='paths'), or fewer points."
+                )
             covariance = self.covariance(X, include_noise=include_noise)
             root = self._root(covariance)
             normal = self._backend.normal(for_draw, (root.shape[1], count), X.dtype, self._backend.device(X))
@@ -203,8 +218,14 @@ class Posterior:
         return self.model.noise.response(*self.observable(X))  # type: ignore[no-any-return]
 
     def _root(self, covariance: Array) -> Array:
-        """``R`` with ``R R^T`` the covariance, by eigenvalues: a posterior is often singular."""
+        """``R`` with ``R R^T`` the covariance, by eigenvalues where Cholesky fails: a posterior is often
+        singular."""
         xp = self._backend.xp
+        if covariance.shape[0] > EIGEN_LIMIT:  # about ten times faster
+            try:
+                return self._backend.cholesky(covariance)
+            except NotPositiveDefiniteError:
+                pass
         values, vectors = self._backend.eigh(covariance)
         return vectors * xp.sqrt(xp.where(values > 0, values, xp.zeros_like(values)))
 
