@@ -30,6 +30,17 @@ def scattered(n=25, d=1):
     return X, np.sin(2 * X[:, 0]) + 0.1 * rng.normal(size=n)
 
 
+GRID = gp.Grid(np.linspace(0, 1, 5), np.linspace(0, 2, 4))
+
+
+def grid_cases():
+    rng = np.random.default_rng(1)
+    y = rng.normal(size=20)
+    gaps = y.copy()
+    gaps[[3, 4, 11]] = np.nan
+    return {"full": y, "missing": gaps}
+
+
 KERNELS = {
     "rbf": 1.3 * gp.RBF(0.7),
     "matern12": gp.Matern12(0.9),
@@ -81,6 +92,43 @@ def test_paths_have_the_posterior_distribution(name):
     check_moments(paths(Z), posterior.mean(Z), posterior.covariance(Z), slack=0.02)
 
 
+def every_structure():
+    X, y = scattered(40)
+    rng = np.random.default_rng(5)
+    smooth = gp.Data(X, y)
+    gaps = grid_cases()["missing"]
+    spaced = gp.Grid(gp.Regular(-2.0, 0.2, 21))
+    return {
+        "dense, white": (gp.GP(1.2 * gp.RBF(0.7) + gp.White(0.1), noise=0.05), smooth, gp.DenseInference()),
+        "iterative": (gp.GP(1.2 * gp.RBF(0.7), noise=0.05), smooth, gp.IterativeInference()),
+        "state space": (gp.GP(1.2 * gp.Matern52(0.7), noise=0.05), smooth, gp.StateSpaceInference()),
+        "toeplitz": (gp.GP(1.2 * gp.RBF(0.7), noise=0.05), gp.Data(spaced, np.sin(np.arange(21.0))), None),
+        "grid": (gp.GP(1.3 * gp.RBF([0.3, 0.5]), noise=0.1), gp.Data(GRID, grid_cases()["full"]), None),
+        "missing": (gp.GP(1.3 * gp.RBF([0.3, 0.5]), noise=0.1), gp.Data(GRID, gaps), None),
+        "noise per observation": (
+            gp.GP(gp.Matern32(0.8), noise=gp.FixedNoise(rng.uniform(0.05, 0.5, 40))),
+            smooth,
+            None,
+        ),
+        "laplace": (
+            gp.GP(2.0 * gp.RBF(0.7), noise=gp.BernoulliLikelihood()),
+            gp.Data(X, (y > 0).astype(float)),
+            None,
+        ),
+    }
+
+
+@pytest.mark.parametrize("name", sorted(every_structure()))
+def test_paths_by_every_structure(name):
+    model, data, alg = every_structure()[name]
+    posterior = gp.Posterior(model, data) if alg is None else gp.Posterior(model, data, alg)
+    Z = np.array([[-2.5], [-1.0], [0.3], [1.1]])
+    if data.X.shape[1] == 2:
+        Z = np.array([[0.1, 0.3], [0.9, 1.5], [0.5, 2.2]])
+    draws = posterior.sample(Z, COUNT, key=3, method="paths")
+    check_moments(draws, posterior.mean(Z), posterior.covariance(Z), slack=0.02)
+
+
 @pytest.mark.parametrize("method", ["vfe", "fitc"])
 def test_paths_through_inducing_points(method):
     X, y = scattered(40)
@@ -117,17 +165,6 @@ def test_a_path_is_one_function_and_keys_matter():
     np.testing.assert_allclose(
         paths(X), np.broadcast_to(y, (3, 25)), atol=0.02
     )  # little noise: through the data
-
-
-GRID = gp.Grid(np.linspace(0, 1, 5), np.linspace(0, 2, 4))
-
-
-def grid_cases():
-    rng = np.random.default_rng(1)
-    y = rng.normal(size=20)
-    gaps = y.copy()
-    gaps[[3, 4, 11]] = np.nan
-    return {"full": y, "missing": gaps}
 
 
 @pytest.mark.parametrize("name", sorted(grid_cases()))

@@ -39,6 +39,7 @@ from .inference.base import Conditioned
 from .inference.inducing import InducingConditioned
 from .kernels import ActiveDims, Deep, Inducing, Kernel, Product, Scale, Sum, White
 from .kernels.base import Array
+from .kernels.nystrom import contains
 from .kernels.prior_features import PriorFeatures
 from .model import GP
 
@@ -176,7 +177,7 @@ class Paths:
         if isinstance(conditioned, InducingConditioned):
             self._update_by_inducing_values(conditioned, for_noise, for_values)
         else:
-            self._update_by_observations(conditioned, X, data, for_noise)
+            self._update_by_observations(conditioned, X, data, for_noise, for_values)
 
     def _normal(self, key: int, shape: tuple[int, ...], like: Array) -> Array:
         return self._backend.normal(key, shape, like.dtype, self._backend.device(like))
@@ -191,9 +192,12 @@ class Paths:
         parts = [self._features.times(X, self._weights[:, draws], number) for number, draws in self._sets()]
         return parts[0] if len(parts) == 1 else self._backend.xp.concat(parts, axis=1)
 
-    def _update_by_observations(self, conditioned: Conditioned, X: Array, data: Data, key: int) -> None:
+    def _update_by_observations(
+        self, conditioned: Conditioned, X: Array, data: Data, key: int, other: int
+    ) -> None:
         f = self._backend.xp.concat([self._prior(X[block]) for block in self._blocks(X, 0)], axis=0)
-        V = _correction(conditioned, self.model, data, f, self._normal(key, (data.n, self.count), X))
+        f = _with_white(self.model, X, f, other)
+        V = conditioned.correction(f, self._normal(key, (data.n, self.count), X))
         if self.exact:  # the update is a change of the weights
             for block in self._blocks(X, 0):
                 self._weights = self._weights + self._features(X[block]).T @ V[block]
@@ -249,13 +253,13 @@ class Paths:
         return (self._backend.xp.concat(out, axis=0) + self.model.mean(X)[:, None]).T
 
 
-def _correction(conditioned: Conditioned, model: GP, data: Data, f: Array, normal: Array) -> Array:
-    """``(K + D)^{-1} (y - mean - f - noise)`` for draws ``f (n, count)`` of the prior and standard normal
-    numbers."""
-    X = as_points(data.X)
-    extra = model.kernel.diag(X) - model.kernel.cross_diag(X) + model.noise.variances(data.y, data.X)
-    noise = backend_for(data.y).xp.sqrt(extra)[:, None] * normal
-    return conditioned.solve(conditioned.residual[:, None] - f - noise)
+def _with_white(model: GP, X: Array, f: Array, key: int) -> Array:
+    """Draws ``f (n, count)`` of the function plus the white noise of the kernel at the observations."""
+    if not contains(model.kernel, White):
+        return f
+    backend = backend_for(f)
+    spread = backend.xp.sqrt(model.kernel.diag(X) - model.kernel.cross_diag(X))
+    return f + spread[:, None] * backend.normal(key, tuple(f.shape), f.dtype, backend.device(f))
 
 
 def _together(data: Data, X: Any) -> tuple[Any, Any, Any] | None:
@@ -308,11 +312,11 @@ def sample_structured(
     K = represent(lazy, None, budget).operator
     if isinstance(K, (ops.Dense, CovarianceOperator)):
         return None
-    first, second = subkeys(key, 2)
+    first, second, third = subkeys(key, 3)
     backend = backend_for(data.y)
     f = draw(PSD(K), first, count)
     normal = backend.normal(second, (data.n, count), data.y.dtype, backend.device(data.y))
-    V = _correction(conditioned, model, data, f[:, train].T, normal)
+    V = conditioned.correction(_with_white(model, as_points(data.X), f[:, train].T, third), normal)
     spread = backend.zeros((K.shape[0], count), V.dtype, backend.device(V))
     spread = backend.put(spread, train, V)
     updated = f + (K @ spread).T

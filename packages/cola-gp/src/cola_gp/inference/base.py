@@ -67,6 +67,12 @@ class Conditioned:
         structure."""
         return solve(self.model.covariance(self.data.X), B)
 
+    def correction(self, f: Array, normal: Array) -> Array:
+        """``(K + D)^{-1} (y - mean - f - noise)`` for draws ``f (n, k)`` of the prior at the observations and
+        standard normal numbers ``(n, k)``: what makes them draws of the posterior (Matheron's rule)."""
+        spread = backend_for(f).xp.sqrt(self.model.noise.variances(self.data.y, self.data.X))
+        return self.solve(self.residual[:, None] - f - spread[:, None] * normal)
+
     def inverse_diagonal(self) -> Array:
         """``diag(K^{-1})``, shape ``(n,)``."""
         raise NotImplementedError

@@ -349,6 +349,16 @@ class LaplaceConditioned(Conditioned):
         )
         return (*kernel, *mean, *likelihood)
 
+    def correction(self, f: Array, normal: Array) -> Array:
+        # The Gaussian around the mode is that of targets mode + W^{-1} a with noise W^{-1}.
+        if self.curvature.P is not None:
+            raise NotImplementedError(
+                "functions cannot be drawn where the likelihood has outliers (negative curvature); draw at "
+                "given points with method='covariance'."
+            )
+        noise = self.curvature.s[:, None] * self.curvature.root.solve(normal)
+        return self.alpha[:, None] - self.curvature.R(f) - noise
+
     def inverse_diagonal(self) -> Array:
         raise NotImplementedError("leave-one-out is not available for likelihoods that are not Gaussian.")
 
