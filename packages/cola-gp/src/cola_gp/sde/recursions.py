@@ -21,7 +21,7 @@ import numpy as np
 from ..arrays import Array
 
 SERIAL = 32  # up to so many steps, one chunk is quickest
-EINSUM = 4  # matrices up to this size are multiplied entry by entry, over all chunks at once
+EINSUM = 6  # matrices up to this size are multiplied entry by entry, over all chunks at once
 
 Step = Callable[[Any, tuple[Array, ...]], tuple[Any, tuple[Array, ...]]]
 
@@ -48,9 +48,8 @@ class Layout:
         extra = self.steps * self.chunks - self.n
         if extra:
             lead = tuple(x.shape[:-1])
-            if not hasattr(fill, "shape"):
-                fill = be.zeros((), x.dtype, be.device(x)) + fill
-            pad = xp.broadcast_to(fill[..., None], (*lead, extra))
+            value: Array = be.zeros((), x.dtype, be.device(x)) + fill
+            pad = xp.broadcast_to(value[..., None], (*lead, extra))
             x = xp.concat([x, pad], axis=-1)
         cut = xp.reshape(x, (*x.shape[:-1], self.chunks, self.steps))
         cut = xp.moveaxis(cut, -1, -2)
