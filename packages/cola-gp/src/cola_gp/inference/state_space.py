@@ -236,6 +236,10 @@ class StateSpaceConditioned(Conditioned):
         noise = self.operator.in_rows(noise)
         return self._pull((model, noise)), noise
 
+    def solve(self, B: Array) -> Array:
+        K = self.operator
+        return K.in_rows(self.smoothed.factor.solve(K.in_time(B)))  # type: ignore[no-any-return]
+
     def inverse_diagonal(self) -> Array:
         return self.operator.in_rows(self.smoothed.inverse_diagonal())
 
