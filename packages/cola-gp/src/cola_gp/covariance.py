@@ -45,7 +45,7 @@ class CovarianceOperator(LinearOperator):
     kernel: Kernel
     X1: Any
     X2: Any = None
-    block_bytes: int = static(default=2**22)
+    block_bytes: int = static(default=2**19)
 
     def _check(self) -> None:
         if not isinstance(self.kernel, Kernel):

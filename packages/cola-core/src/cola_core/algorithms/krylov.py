@@ -16,6 +16,8 @@ from .orthogonal import orthogonalize
 
 __all__ = ["Tridiagonal", "first_vector", "lanczos"]
 
+FIRST_STEPS = 32  # that room is made for where the recurrence may stop early
+
 
 def first_vector(A: Any, given: Any, key: Any, n: int, method: str) -> Array:
     """The start of a Krylov space: the vector given, of shape (n,) and not zero, or normal numbers."""
@@ -125,7 +127,8 @@ def _sweep(A: Any, start: Array, *, m: int, look_every: int = 1, tol: float | No
     safe = xp.where(norm > 0, norm, xp.ones_like(norm))
     device = be.device(start)
     # one basis per start vector, by rows: projections are then products of matrix and vector
-    Q = be.zeros((s, m, n), A.dtype, device)
+    held = m if tol is None else min(m, FIRST_STEPS)  # more as they are needed
+    Q = be.zeros((s, held, n), A.dtype, device)
     Q = be.put(Q, (slice(None), 0), (start / safe).T)
     alpha = be.zeros((m, s), real, device)
     beta = be.zeros((m, s), real, device)
@@ -164,6 +167,9 @@ def _sweep(A: Any, start: Array, *, m: int, look_every: int = 1, tol: float | No
     made = m
     pivot = left = xp.ones_like(norm)
     for j in range(m):
+        if tol is not None and j + 1 == state[1].shape[1] < m:
+            more = be.zeros((s, min(state[1].shape[1], m - j - 1), n), A.dtype, device)
+            state = (j, xp.concat([state[1], more], axis=1), *state[2:])
         state = step(state)
         if tol is not None:
             _, _, alpha, beta, _ = state

@@ -1,41 +1,73 @@
-"""Covariances too large to store: products only, solves by conjugate gradients, determinants by Lanczos
-quadrature.
+r"""Covariances too large to store or to factorise: everything from products, with error bars.
 
-Answers are iterative and stochastic; the core warns when a tolerance is missed.  There is no gradient here,
-so such a model can be evaluated and conditioned but not fitted.
+One run of Lanczos serves all.  In the coordinates of a preconditioner (:mod:`~cola_gp.inference.whitening`),
+where ``A = K + D`` becomes ``B`` near the identity, it starts from the residual and from random signs
+``z_1 .. z_m``, and gives
+
+* ``a = A^{-1} r``;
+* ``tr log B`` by Gauss quadrature (Ubaru, Chen & Saad, SIMAX 38 (2017) 1075), whose variance is only that of
+  what the preconditioner has missed;
+* the derivative of ``log|A|``, as ``tr(P^{-1} dK)``, which is exact, plus the mean over probes of
+  ``(u - w)^T dK w`` with ``w = S R z`` and ``u = S R B^{-1} z``: the preconditioner is the control variate
+  (the idea of Wenger, Pleiss, Hennig, Cunningham & Gardner, ICML 2022, here without differentiating it).
+
+Probes are added until the standard error of the log likelihood meets the tolerance.  A product costs
+``n^2/2`` evaluations of the kernel and ``2 n^2`` flops per column; memory is O(n (rank + steps * samples)).
 """
 
 from __future__ import annotations
 
+import math
+import warnings
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, ClassVar
 
+from cola_core import PSD, ops
+from cola_core.algorithms import Tridiagonal, lanczos_tridiagonal
 from cola_core.cost import Cost
-from cola_core.errors import MemoryBudgetError
-from cola_core.linalg import logdet, solve
+from cola_core.dispatch import record
+from cola_core.errors import ConvergenceWarning, NonFiniteError
+from cola_core.info import Info
+from cola_core.linalg import diag
 from cola_core.plugins import RuleBook
 
 from ..arrays import backend_for
 from ..covariance import CovarianceOperator
 from ..data import as_points
 from ..kernels.base import Array
-from .base import Conditioned, blocks
+from ..kernels.symmetric import pull_low_rank
+from .base import LOG_2PI, Conditioned, blocks
+from .inverse_root import CHECKS, InverseRoot, solved_forms
 from .questions import CONDITION, REPRESENT, Inference, Problem, Representation
+from .whitening import Whitening
 
 RULES = RuleBook()
-SOLVES, PROBES, STEPS = 1.0, 20.0, 100.0  # what an evaluation is taken to need
+LARGEST_RANK = 1000
+EXACT = 64  # test points for whose variances systems are solved
 
 
-def iterative_cost(K: Any) -> Cost:
-    """Products with the covariance for one solve and the probes of a determinant."""
+def default_rank(n: int) -> int:
+    """Columns of the preconditioner: their cost, ``n rank^2`` flops, is then below that of a few products."""
+    return min(n, LARGEST_RANK, max(100, n // 5))
+
+
+def iterative_cost(K: Any, rank: int | None = None, samples: int = 16, steps: float = 40.0) -> Cost:
+    """One evaluation of likelihood and gradient: the preconditioner, ``steps`` products with the residual and
+    the probes, and the pullback of weights of rank ``rank``."""
     n, d = K.X1.shape
-    per_entry = 3.0 * d + 22.0
+    k = default_rank(n) if rank is None else min(rank, n)
+    # an entry takes about as long as forty flops of a matrix product, beside its dimensions
+    entry = 0.5 * (2.0 * d + 80.0)
+    product = (entry + 2.0 * (samples + 1)) * n * n + 8.0 * n * k * (samples + 1)
+    pull = (3.0 * entry + k) * n * n
+    build = 4.0 * n * k * k
     return Cost(
-        flops=STEPS * (per_entry + 2.0 * (SOLVES + PROBES)) * n * n,
-        memory=min(float(K.block_bytes), K.itemsize * float(n) * n) + 40.0 * K.itemsize * n,
-        matvecs=STEPS,
-        calls=STEPS * 30,
+        flops=steps * product + pull + build,
+        factor=10.0 * float(k) ** 3,
+        memory=K.itemsize * (4.0 * n * k + (steps + 8.0) * n * (samples + 1)) + 8.0 * K.block_bytes,
+        matvecs=steps,
+        calls=30 * steps,
     )
 
 
@@ -47,77 +79,275 @@ def _cost(K: Any, problem: Any, *, alg: Any) -> Cost:
     REPRESENT, (CovarianceOperator,), id="represent/lazy", source="the matrix is never stored", cost=_cost
 )
 def represent_lazy(K: Any, problem: Any, *, alg: Any) -> Representation:
-    """Any kernel at any inputs, as it is: products evaluate it block by block.
+    """Any kernel at any inputs, as it is: products evaluate it tile by tile.
 
-    Cotangent: a pair ``(L, R)`` of ``(n, k)`` arrays with ``dL = sum((L R^T) * dK)``.
+    Cotangent: ``(L, R)`` or ``(L, R, d)``, arrays ``(n, k)``, ``(n, k)`` and ``(n,)`` whose
+    ``W = L R^T + diag(d)`` is symmetric, with ``dL = sum(W * dK)``.
     """
-
-    def pull(cotangent: Any) -> tuple[Array, ...]:
-        raise NotImplementedError("the gradient of a covariance that is not stored is not available.")
-
-    return Representation(K, pull)
+    return Representation(K, lambda cotangent: pull_low_rank(K.kernel, as_points(K.X1), cotangent)[0])
 
 
 @dataclass(frozen=True)
 class IterativeInference(Inference):
-    """Conjugate gradients and Lanczos quadrature on products with the covariance."""
+    """Preconditioned Lanczos quadrature on products with the covariance (see the module docstring).
+
+    tol: wanted error of the log likelihood, two standard errors, relative to the larger of itself and n / 2.
+    rank: columns of the preconditioner (default: n / 5, from 100 to 1000).  samples: probes of a round; there
+    are rounds up to max_samples.  solve_tol: relative residual of the solves, in the preconditioner's norm.
+    variance_tol: error of variances, relative to their mean, above which a warning is given: those of many
+    points come from a cached inverse root, whose error is measured for a few of them.
+    max_iters: steps at most.  key: seed of the probes and of the preconditioner; the same key gives the same
+    numbers.  The noise must be diagonal and positive.
+    """
 
     kind: ClassVar[str] = "stochastic"
     prior: ClassVar[type] = CovarianceOperator
     represents: ClassVar[str] = "gp:represent/lazy"
 
+    tol: float = 1e-3
+    rank: int | None = None
+    samples: int = 16
+    max_samples: int = 128
+    solve_tol: float = 1e-5
+    variance_tol: float = 0.1
+    max_iters: int = 400
+    key: int = 0
+
+    def refuses(self, prior: Any, noise: Any, problem: Problem) -> str:
+        if not isinstance(noise, (ops.Diagonal, ops.ScalarMul, ops.Identity)):
+            return f"the noise is a {type(noise).__name__}, and the preconditioner needs a diagonal"
+        return ""
+
     def cost(self, question: str, A: Any, *operands: Any) -> Cost:
-        return iterative_cost(A)
+        return iterative_cost(A, self.rank, self.samples)
 
     def condition(self, prior: Any, noise: Any, problem: Problem) -> Conditioned:
-        return LazyConditioned(prior, noise, problem)
+        return LazyConditioned(prior, noise, problem, self)
 
 
 RULES.algorithm(CONDITION, IterativeInference, name="iterative")
 
 
 class LazyConditioned(Conditioned):
-    """Inference by products with the covariance."""
+    """Inference by products with the covariance.
 
-    method = "iterative (lazy covariance)"
+    info: ``standard_error`` is that of the log marginal likelihood, ``residual`` of ``A a = r`` recomputed,
+    ``iterations`` are Lanczos steps.  gradient_error: standard errors of ``gradient()``, in the same form.
+    variance_errors: of predictive variances ("prediction", "leave-one-out"), absolute, once they are made.
+    Single precision data are computed with in double precision where the library has it.
+    """
 
-    def __init__(self, prior: Any, noise: Any, problem: Problem):
+    method = "iterative (preconditioned Lanczos)"
+
+    def __init__(self, prior: Any, noise: Any, problem: Problem, alg: IterativeInference):
         self.model, self.data = model, data = problem.model, problem.data
-        self.points = as_points(data.X)
-        self.operator = prior + noise
-        self.residual = data.y - model.mean(self.points)
-        self.alpha = solve(self.operator, self.residual)
+        self.alg = alg
+        backend = self.backend = backend_for(data.y)
+        xp = backend.xp
+        given = as_points(data.X)
+        # JAX has no doubles unless it was told so
+        self._wide = data.y.dtype if backend.name == "jax" else xp.float64
+        self.points = self._wider(given)
+        self.residual = data.y - model.mean(given)
+        K = CovarianceOperator(model.kernel, self.points, block_bytes=prior.block_bytes)
+        self.kernel = K.kernel
+        d = self._wider(diag(noise)) + xp.zeros_like(self.points[:, 0])
+        A = PSD(K + ops.Diagonal(d))
+        rank = min(default_rank(data.n) if alg.rank is None else alg.rank, data.n)
+        self.white = Whitening.of(self.kernel, self.points, d + K.nugget(), rank, alg.key)
+        self._half = self.white.half
+        self.B = self.white.whitened(A)
+        self._matvecs = self._steps = 0
+        self.variance_errors: dict[str, float] = {}
+        self._share: float | None = None
+        self._logs: list[Array] = []
+        self._runs: list[tuple[Array, Array]] = []  # probes Z and B^{-1} Z
+        r = self._wider(self.residual)[:, None]
+        T = self._first = self._round(self._half.T @ r)
+        self._alpha = (self._half @ T.solve(backend)[:, :1])[:, 0]
+        left = (r - A @ self._alpha[:, None])[:, 0]
+        # to second order in the residual: r^T A^{-1} r = (r + left)^T a + O(left^2)
+        self._quadratic = xp.sum((r[:, 0] + left) * self._alpha)
+        while backend.is_concrete(self._quadratic) and self._wants_more():
+            self._round(None)
+        self.alpha = backend.astype(self._alpha, data.y.dtype)
+        self.log_det = backend.astype(self.white.log_det + self._rest()[0], data.y.dtype)
+        norm = xp.linalg.vector_norm(r)
+        self._tell(xp.linalg.vector_norm(left) / xp.where(norm > 0, norm, xp.ones_like(norm)))
 
+    def _wider(self, x: Array) -> Array:
+        return self.backend.astype(x, self._wide)
+
+    def _round(self, start: Array | None) -> Tridiagonal:
+        """One run of Lanczos from new probes, and from ``start (n, 1)`` before them."""
+        backend, alg, n = self.backend, self.alg, self.data.n
+        seed = 1_000_003 * (alg.key + 1) + len(self._runs)
+        Z = backend.rademacher(seed, (n, alg.samples), self._wide, backend.device(self.points))
+        known = 0 if start is None else 1
+        first = Z if start is None else backend.xp.concat([start, Z], axis=1)
+        T = lanczos_tridiagonal(self.B, first, min(alg.max_iters, n), tol=alg.solve_tol)
+        self._matvecs += T.products * first.shape[1]
+        self._steps = max(self._steps, T.alpha.shape[0])
+        self._logs.append(T.quadrature(backend, backend.xp.log)[known:])
+        self._runs.append((Z, T.solve(backend)[:, known:]))
+        left = backend.xp.max(T.residuals(backend))
+        self._left = left if start is not None else backend.xp.maximum(left, self._left)
+        return T
+
+    def _rest(self) -> tuple[Array, Array]:
+        """``tr log B`` and its standard error."""
+        xp = self.backend.xp
+        each = xp.concat(self._logs)
+        return xp.mean(each), xp.std(each, correction=1.0) / math.sqrt(each.shape[0])
+
+    def _value(self) -> tuple[Array, Array, Array]:
+        """The log marginal likelihood, its standard error, and the one that was wanted."""
+        xp, n = self.backend.xp, self.data.n
+        rest, error = self._rest()
+        value = -0.5 * (self._quadratic + self.white.log_det + rest + n * LOG_2PI)
+        least = xp.zeros_like(value) + 0.5 * n
+        return value, 0.5 * error, 0.5 * self.alg.tol * xp.maximum(xp.abs(value), least)
+
+    def _wants_more(self) -> bool:
+        value, error, wanted = self._value()
+        if not bool(self.backend.xp.isfinite(value)):
+            raise NonFiniteError(
+                "the log likelihood is not finite; check the kernel's parameters and the noise variance."
+            )
+        return bool(error > wanted) and self.alg.samples * len(self._runs) < self.alg.max_samples
+
+    def _tell(self, residual: Array) -> None:
+        alg, number = self.alg, self.backend.number
+        if not self.backend.is_concrete(residual):
+            return
+        value, error, wanted = self._value()
+        left = number(self._left)
+        solved, sure = left <= 1.1 * alg.solve_tol, bool(error <= wanted)
+        reason = "converged"
+        if not solved:
+            reason = f"step limit reached with residual {left:.1e} where {alg.solve_tol:.0e} was wanted"
+        elif not sure:
+            reason = (
+                f"standard error {number(error):.3g} of the log likelihood {number(value):.6g} where "
+                f"{number(wanted):.3g} was wanted"
+            )
+        self.info = Info(
+            method="preconditioned Lanczos quadrature",
+            converged=solved and sure,
+            reason=reason,
+            iterations=self._steps,
+            matvecs=self._matvecs + 1,
+            residual=number(residual),
+            tolerance=alg.tol,
+            standard_error=number(error),
+        )
+        record(self.info)
+
+    def log_marginal_likelihood(self) -> Array:
+        return self.backend.astype(self._value()[0], self.data.y.dtype)
+
+    # -- derivatives ------------------------------------------------------------------------------------
     @cached_property
-    def log_det(self) -> Array:  # type: ignore[override]
-        return logdet(self.operator)
+    def _derivatives(self) -> tuple[list[Array], list[Array], Array, Array]:
+        """Derivatives of the log likelihood for the kernel's leaves with their standard errors, and for the
+        diagonal with one for the sum of its entries."""
+        xp = self.backend.xp
+        Z = xp.concat([z for z, _ in self._runs], axis=1)
+        Y = xp.concat([y for _, y in self._runs], axis=1)
+        a, V = self._alpha[:, None], self.white.low_rank
+        base = -0.5 / self.white.d
+        exact = (xp.concat([0.5 * a, 0.5 * V], axis=1), xp.concat([a, V], axis=1), base)
+        diagonal = 0.5 * (self._alpha**2 + xp.vecdot(V, V)) + base
+        del V
+        W, E = self._half @ Z, self._half @ (Y - Z)
+        m = Z.shape[1]
+        halves, sides = [], []
+        for part in (slice(0, m // 2), slice(m // 2, m)):
+            e, w = E[:, part], W[:, part]
+            c = -0.25 / e.shape[1]
+            halves.append((xp.concat([c * e, c * w], axis=1), xp.concat([w, e], axis=1)))
+            sides.append(2.0 * c * xp.vecdot(e, w))
+        known, first, second = pull_low_rank(self.kernel, self.points, exact, *halves)
+        share = (m // 2) / m
+        kernel = [k + share * f + (1 - share) * s for k, f, s in zip(known, first, second, strict=True)]
+        errors = [0.5 * xp.abs(f - s) for f, s in zip(first, second, strict=True)]
+        diagonal = diagonal + share * sides[0] + (1 - share) * sides[1]
+        return kernel, errors, diagonal, 0.5 * xp.abs(xp.sum(sides[0] - sides[1]))
 
     def _covariance_gradient(self) -> tuple[tuple[Array, ...], Array]:
-        raise MemoryBudgetError(
-            f"the gradient needs the inverse of a {self.data.n}x{self.data.n} covariance, which exceeds the "
-            "memory budget; fit on a subset of the data, on a grid, or with a kernel of finite rank."
-        )
+        kernel, _, diagonal, _ = self._derivatives
+        narrow = self.data.y.dtype
+        return tuple(self.backend.astype(g, narrow) for g in kernel), self.backend.astype(diagonal, narrow)
 
-    def inverse_diagonal(self) -> Array:
-        raise MemoryBudgetError(
-            f"leave-one-out needs the inverse of a {self.data.n}x{self.data.n} covariance, which exceeds the "
-            "memory budget; use a held-out set."
-        )
+    @property
+    def gradient_error(self) -> tuple[list[Array], Array]:
+        """Standard errors of the derivatives: for the kernel's leaves, and for one common noise variance.
 
-    def _cross(self, X: Array) -> CovarianceOperator:
-        return CovarianceOperator(self.model.kernel, X, self.points)
+        From the difference between two halves of the probes: right in size, not to many digits.
+        """
+        return self._derivatives[1], self._derivatives[3]
 
+    # -- predictions ------------------------------------------------------------------------------------
     def latent_mean(self, X: Array) -> Array:
-        return self._cross(X) @ self.alpha
+        cross = CovarianceOperator(self.kernel, self._wider(X), self.points)
+        return self.backend.astype(cross @ self._alpha, X.dtype)
+
+    @cached_property
+    def _inverse_root(self) -> InverseRoot:
+        return InverseRoot.of(self.B, self._first)
+
+    def _form(self, G: Array) -> Array:
+        """``diag(G^T B^{-1} G)``; what the Krylov space has missed is measured the first time."""
+        root, alg = self._inverse_root, self.alg
+        near, outside = root.split(G)
+        if self._share is None:
+            chosen = G[:, :: max(1, G.shape[1] // CHECKS)][:, :CHECKS]
+            self._share, error = root.calibrate(chosen, alg.solve_tol, alg.max_iters)
+            self.variance_errors["prediction"] = error
+        return near - self._share * outside
 
     def explained_variance(self, X: Array) -> Array:
-        xp = backend_for(X).xp
-        out = []
-        for part in blocks(X.shape[0], self.data.n):
-            cross = self.model.kernel(self.points, X[part])
-            out.append(xp.sum(cross * solve(self.operator, cross), axis=0))
-        return xp.concat(out)
+        m = X.shape[0]
+        if m <= EXACT:
+            G = self._whitened_cross(X)
+            form = solved_forms(self.B, G, self.alg.solve_tol, self.alg.max_iters)
+            return self.backend.astype(form, X.dtype)
+        parts = [self._form(self._whitened_cross(X[part])) for part in blocks(m, self.data.n)]
+        out = self.backend.xp.concat(parts)
+        self._warn("prediction", self.kernel.cross_diag(self._wider(X)) - out)
+        return self.backend.astype(out, X.dtype)
+
+    def _whitened_cross(self, X: Array) -> Array:
+        return self._half.T @ self.kernel(self.points, self._wider(X))
+
+    def _warn(self, key: str, variances: Array) -> None:
+        error, size = self.variance_errors[key], float(self.backend.xp.mean(variances))
+        if error > self.alg.variance_tol * size:
+            warnings.warn(
+                f"{key}: variances miss those of exact solves by about {error:.2g}, their mean is "
+                f"{size:.3g}. Raise the rank of IterativeInference, or ask for at most {EXACT} points at a "
+                "time, for which systems are solved.",
+                ConvergenceWarning,
+                stacklevel=4,
+            )
 
     def explained_covariance(self, X: Array) -> Array:
-        cross = self.model.kernel(self.points, X)
-        return cross.T @ solve(self.operator, cross)
+        G = self._whitened_cross(X)
+        steps = min(self.alg.max_iters, self.data.n)
+        T = lanczos_tridiagonal(self.B, G, steps, tol=self.alg.solve_tol)
+        return self.backend.astype(G.T @ T.solve(self.backend), X.dtype)
+
+    def inverse_diagonal(self) -> Array:
+        xp, root = self.backend.xp, self._inverse_root
+        low, white = self.white.low_rank, self.white
+        whole = 1.0 / white.d - xp.vecdot(low, low)  # the diagonal of P^{-1}
+        Q = self._half @ root.vectors
+        near = whole - (Q * Q) @ root.gains
+        outside = xp.clip(whole - xp.vecdot(Q, Q), 0.0, None)
+        n = self.data.n
+        chosen = xp.arange(0, n, max(1, n // CHECKS))[:CHECKS]
+        units = xp.astype(xp.arange(n)[:, None] == chosen[None, :], self._wide)
+        share, error = root.calibrate(self._half.T @ units, self.alg.solve_tol, self.alg.max_iters)
+        self.variance_errors["leave-one-out"] = error
+        self._warn("leave-one-out", near)
+        return self.backend.astype(near - share * outside, self.data.y.dtype)

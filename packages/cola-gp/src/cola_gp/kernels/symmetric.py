@@ -24,7 +24,7 @@ from .distances import overwritable
 
 BLOCK_ENTRIES = 2**18  # 2 MiB in double precision, the size of a core's second-level cache
 LEAST = 512  # points of which the whole matrix is no larger than a block
-TILE_ENTRIES = 2**19
+TILE_ENTRIES = 2**16
 
 
 def _own(kernel: Kernel, backend: Any) -> list[Array]:
@@ -99,21 +99,28 @@ def times(kernel: Kernel, X: Array, V: Array, entries: int = TILE_ENTRIES) -> Ar
     return out
 
 
-def pull_low_rank(kernel: Kernel, X: Array, L: Array, R: Array, d: Array | None = None) -> tuple[Array, ...]:
-    """Derivatives of ``sum(W * k(X))`` with respect to the leaves, for a symmetric ``W = L R^T + diag(d)``.
+def pull_low_rank(kernel: Kernel, X: Array, *cotangents: tuple[Any, ...]) -> list[tuple[Array, ...]]:
+    """Derivatives of ``sum(W * k(X))`` by the leaves, for each symmetric ``W = L R^T + diag(d)``.
 
-    L, R: ``(n, k)``; d: ``(n,)`` or None.  Cost: ``n^2 / 2`` evaluations with derivatives, ``k n^2`` flops.
+    cotangents: ``(L, R)`` or ``(L, R, d)`` with arrays ``(n, k)``, ``(n, k)``, ``(n,)``.  Cost: ``n^2 / 2``
+    evaluations with derivatives for all together, ``k n^2`` flops for each.
     """
     points(X)
     backend = backend_for(X)
-    total: list[Array] = []
+    totals: list[list[Array]] = [[] for _ in cotangents]
+
+    def add(index: int, part: tuple[Array, ...]) -> None:
+        known = totals[index]
+        totals[index] = [a + b for a, b in zip(known, part, strict=True)] if known else list(part)
+
     for rows, left in _tiles(X.shape[0], TILE_ENTRIES):
         A = X[rows]
-        W = L[rows] @ R[rows].T
-        parts = [kernel.evaluate(A)[1](W if d is None else backend.add_diagonal(W, d[rows]))]
+        _, back = kernel.evaluate(A)
+        for index, (L, R, *d) in enumerate(cotangents):
+            W = L[rows] @ R[rows].T
+            add(index, back(backend.add_diagonal(W, d[0][rows]) if d else W))
         for columns in left:
             _, back = kernel.evaluate(A, X[columns])
-            parts.append(back(2.0 * (L[rows] @ R[columns].T)))
-        for part in parts:
-            total = [a + b for a, b in zip(total, part, strict=True)] if total else list(part)
-    return tuple(total)
+            for index, (L, R, *_) in enumerate(cotangents):
+                add(index, back(2.0 * (L[rows] @ R[columns].T)))
+    return [tuple(total) for total in totals]
