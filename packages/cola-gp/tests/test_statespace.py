@@ -303,6 +303,42 @@ def test_second_derivatives():
         np.testing.assert_allclose(got, want, rtol=1e-6, atol=1e-7)
 
 
+def test_maps_over_batches():
+    """``vmap`` of values and gradients, in torch and JAX, is the batch."""
+    model, _ = random_model(0, 2, 1, 4)
+    y = np.random.default_rng(1).normal(size=(3, 4, 1))
+    want = ss.log_likelihood(model, y)
+    step = 1e-6 * np.ones_like(y)
+    slope = (ss.log_likelihood(model, y + step) - ss.log_likelihood(model, y - step)) / 2e-6
+    for name in ("torch", "jax"):
+        try:
+            be = library(name)
+        except pytest.skip.Exception:
+            continue
+        moved = on(be, model)
+        value = lambda y, m=moved: ss.log_likelihood(m, y)  # noqa: E731
+        if name == "jax":
+            from jax import grad, vmap
+        else:
+            from torch.func import grad, vmap
+        np.testing.assert_allclose(be.to_numpy(vmap(value)(be.asarray(y))), want, rtol=1e-10)
+        gradient = be.to_numpy(vmap(grad(value))(be.asarray(y)))
+        np.testing.assert_allclose(gradient.sum(axis=(1, 2)), slope, rtol=1e-6)
+
+
+def test_what_auto_stands_for():
+    from cola_gp.statespace.filtering import chosen
+    from cola_gp.statespace.model import prepare
+
+    pick = lambda m, y, **o: chosen(prepare(m, y), o.get("form", "auto"), o.get("method", "auto"))  # noqa: E731
+    model, y = random_model(0, 2, 1, 100)
+    assert pick(model, y) == ("covariance", "parallel")
+    assert pick(model, y[:10]) == ("covariance", "sequential")
+    assert pick(model, y.astype(np.float32)) == ("sqrt", "parallel")
+    assert pick(model, y, form="sqrt", method="sequential") == ("sqrt", "sequential")
+    assert pick(random_model(0, 20, 1, 100)[0], y) == ("covariance", "sequential")
+
+
 def check_gradient(model, y, gradient, parts=None):
     """Central differences of the dense likelihood, along symmetric directions for covariances."""
     for i, name in enumerate(NAMES):

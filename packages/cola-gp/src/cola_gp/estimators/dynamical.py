@@ -238,7 +238,7 @@ class LinearDynamicalSystem(TransformerMixin, BaseEstimator):
         """The estimator written by :meth:`save`, fitted; what the fit did on the way is not in the file."""
         parts, meta = storage.load(path)
         model, offset = parts.get("model"), parts.get("offset")
-        if not isinstance(model, LinearGaussian) or np.shape(offset) != (model.observed,):
+        if not isinstance(model, LinearGaussian) or getattr(offset, "shape", None) != (model.observed,):
             raise FileFormatError(f"{os.fspath(path)} holds no linear dynamical system.")
         system = cls(model.states)
         system.model_, system.offset_ = model, np.asarray(offset)

@@ -114,9 +114,9 @@ def _em(backend: Any) -> tuple[Any, Any]:
     mean, cov, _ = _dense(_parameters(), _observed())
     second = cov + np.outer(mean, mean)
     at = lambda i, j: second[S * i : S * i + S, S * j : S * j + S]  # noqa: E731
-    before = sum(at(k, k) for k in range(N - 1))
-    mixed = sum(at(k + 1, k) for k in range(N - 1))
-    after = sum(at(k + 1, k + 1) for k in range(N - 1))
+    before, mixed, after = (
+        np.sum([at(k + i, k + j) for k in range(N - 1)], axis=0) for i, j in ((0, 0), (1, 0), (1, 1))
+    )
     A = np.linalg.solve(before, mixed.T).T
     Q = (after - A @ mixed.T) / (N - 1)
     return np.stack([backend.to_numpy(new.A), backend.to_numpy(new.Q)]), np.stack([A, Q])

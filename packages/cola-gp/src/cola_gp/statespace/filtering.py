@@ -7,8 +7,10 @@ r"""Kalman filter and likelihood of a :class:`~cola_gp.statespace.LinearGaussian
   Sayed & Hassibi 2000, section 12.3), so that P is positive semidefinite by construction and the condition
   number that rounding sees is the square root.  ``"auto"`` takes it in precisions below float64.
 * ``method="sequential"`` goes through time; ``"parallel"`` scans by a tree
-  (:mod:`~cola_gp.statespace.parallel`). ``"auto"`` goes through time on JAX on a CPU, where one compiled
-  loop is the fastest, and for a few dozen steps; else it takes the tree.
+  (:mod:`~cola_gp.statespace.parallel`).  ``"auto"`` goes through time on JAX on a CPU, where one compiled loop
+  is the fastest, for short series and for more than a dozen states; else it takes the tree.
+
+Most accurate where everything is nearly singular is the sequential square-root form.
 
 The log-likelihood is computed afterwards from all predictions at once, ``-(v^T S^{-1} v + log det 2 pi S) /
 2`` summed over times, with ``S = H P^- H^T + R``: a sum of positive semidefinite terms too, accurate in
@@ -32,6 +34,7 @@ from .scans import sequential
 
 FORMS = ("auto", "covariance", "sqrt")
 METHODS = ("auto", "sequential", "parallel")
+WIDE = 12  # states from which the arithmetic outweighs the calls (the same)
 SHORT = 24  # steps up to which a loop costs no more than the tree (measured, NumPy and PyTorch on a CPU)
 
 
@@ -151,8 +154,8 @@ def chosen(problem: Problem, form: str, method: str) -> tuple[str, str]:
     if form == "auto":
         form = "covariance" if float(be.xp.finfo(problem.y.dtype).eps) < 1e-12 else "sqrt"
     if method == "auto":
-        short = problem.n <= SHORT
-        method = "sequential" if short or (be.name == "jax" and _on_cpu(problem.y)) else "parallel"
+        steps = problem.n <= SHORT or problem.m0.shape[-1] > WIDE
+        method = "sequential" if steps or (be.name == "jax" and _on_cpu(problem.y)) else "parallel"
     return form, method
 
 

@@ -71,7 +71,7 @@ def tria(be: Any, M: Array) -> Array:
     if n < m:
         M = xp.concat([M, xp.zeros((*M.shape[:-1], m - n), dtype=M.dtype)], axis=-1)
     if be.name == "numpy":
-        return np.linalg.qr(M.mT, mode="r").mT
+        return np.asarray(np.linalg.qr(M.mT, mode="r")).mT
     return be.qr(M.mT)[1].mT
 
 

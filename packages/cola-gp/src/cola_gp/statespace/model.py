@@ -160,8 +160,8 @@ class Problem:
 
     @classmethod
     def of(cls, arrays: tuple[Any, ...]) -> Problem:
-        y, m0 = arrays[6], arrays[4]
-        return cls(backend_for(y), *arrays, batch=tuple(m0.shape[:-1]), n=int(y.shape[0]))
+        A, Q, H, R, m0, P0, y, mask = arrays
+        return cls(backend_for(y), A, Q, H, R, m0, P0, y, mask, tuple(m0.shape[:-1]), int(y.shape[0]))
 
     def everywhere(self, x: Array) -> Array:
         """``x (T, ...)`` at all n times and in all of the batch."""
