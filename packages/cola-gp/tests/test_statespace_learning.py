@@ -190,9 +190,9 @@ def test_one_step_of_em_against_its_definition():
             assert high < best and low < best
 
 
-@pytest.mark.parametrize("name", ["torch", "jax"])
-def test_em_step_on_other_libraries(name):
-    be = library(name)
+def test_em_step_on_torch():
+    """The conformance kit has the step on JAX."""
+    be = library("torch")
     model = model_of(7)
     y = data_with_holes(model, 8)
     want = ss.em_step(model, y)

@@ -7,8 +7,8 @@ r"""Kalman filter and likelihood of a :class:`~cola_gp.statespace.LinearGaussian
   Sayed & Hassibi 2000, section 12.3), so that P is positive semidefinite by construction and the condition
   number that rounding sees is the square root.  ``"auto"`` takes it in precisions below float64.
 * ``method="sequential"`` goes through time; ``"parallel"`` scans by a tree
-  (:mod:`~cola_gp.statespace.parallel`).  ``"auto"`` goes through time on JAX on a CPU, where one compiled loop
-  is the fastest, for short series and for more than a dozen states; else it takes the tree.
+  (:mod:`~cola_gp.statespace.parallel`).  ``"auto"`` goes through time on JAX on a CPU, where one compiled
+  loop is the fastest, for short series and for more than a dozen states; else it takes the tree.
 
 Most accurate where everything is nearly singular is the sequential square-root form.
 
