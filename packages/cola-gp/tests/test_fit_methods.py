@@ -240,3 +240,11 @@ def test_parameters_that_are_only_evaluated_need_no_gradient(rng, monkeypatch):
         result = gp.fit(MODEL, data, **options)
         assert result.log_likelihood == pytest.approx(float(gp.marginal_likelihood(MODEL, data)))
         assert np.isnan(result.gradient_norm) and "gradient" not in result.summary()
+
+
+def test_jax_data_are_fitted_by_the_same_closed_form(rng):
+    jax = pytest.importorskip("jax", reason="jax is not installed")
+    data = toy(rng, 20)
+    with jax.enable_x64(True):
+        theirs = gp.fit(MODEL, gp.Data(jax.numpy.asarray(data.X), jax.numpy.asarray(data.y)), max_iters=8)
+    assert theirs.log_likelihood == pytest.approx(gp.fit(MODEL, data, max_iters=8).log_likelihood, rel=1e-6)

@@ -13,6 +13,8 @@ import numpy as np
 
 from cola_core.testing import Capabilities, Case, closed, data
 
+from . import functional
+from .calibration import Calibration
 from .covariance import CovarianceOperator
 from .data import Data, Grid
 from .inference.inducing import InducingCovariance
@@ -257,7 +259,34 @@ def _random_features(backend: Any) -> tuple[Any, Any]:
     return backend.to_numpy(value), _log_density(K + 0.1 * np.eye(9), y)
 
 
+def _functional(backend: Any) -> tuple[Any, Any]:
+    """The loss of changed parameters, and its gradient in closed form at the kernel's variance."""
+    model, observed, X, y, K = _regression(backend)
+    given = functional.parameters(model, like=observed.y)
+    given = given | {"noise.log_variance": given["noise.log_variance"] + math.log(2.0)}
+    value = functional.loss(given, model, observed.X, observed.y)
+    mean, variance = functional.predict(given, model, observed.X, observed.y, observed.X[:3])
+    K = K + 0.1 * np.eye(9)
+    cross = _rbf(X[:3], X)
+    want = [[-_log_density(K, y) / 9], cross @ np.linalg.solve(K, y)]
+    want.append(1.5 - np.sum(cross.T * np.linalg.solve(K, cross.T), axis=0))
+    got = [backend.to_numpy(v) for v in (value[None], mean, variance)]
+    return np.concatenate(got), np.concatenate(want)
+
+
+def _calibration(backend: Any) -> tuple[Any, Any]:
+    """Negative log density, root mean square error, and how many of six observations an interval holds."""
+    mean, sd, y = data.normal(1, (6,)), 0.5 + np.abs(data.normal(2, (6,))), data.normal(3, (6,))
+    report = Calibration.of(*(backend.asarray(a) for a in (mean, sd**2, y)), levels=(0.6827,))
+    z = (y - mean) / sd
+    density = np.mean(0.5 * z**2 + np.log(sd) + 0.5 * math.log(2 * math.pi))
+    got = [report.nlpd, report.rmse, float(report.coverage[0])]
+    return np.array(got), np.array([density, np.sqrt(np.mean((y - mean) ** 2)), np.mean(np.abs(z) <= 1.0)])
+
+
 VALUES: dict[str, Callable[..., Any]] = {
+    "loss and prediction as pure functions": _functional,
+    "scores of predictions": _calibration,
     "tasks on scattered points": _tasks,
     "noise and mean that depend on the inputs": _heteroscedastic,
     "polynomial, cosine, spectral mixture, deep kernels": _further_kernels,
