@@ -294,6 +294,18 @@ def test_reports_of_kernels_of_finite_rank(rng):
         gp.approximation_report(gp.GP(kernel, noise=0.1), data)
 
 
+def test_likelihoods_that_are_not_gaussian(rng):
+    X = rng.uniform(-2, 2, size=(60, 1))
+    data = gp.Data(X, (np.sin(2 * X[:, 0]) > 0).astype(float))
+    with pytest.raises(NotImplementedError, match="Use Nystrom"):
+        gp.Posterior(gp.GP(gp.Inducing(gp.RBF(0.7), X[::6]), noise=gp.BernoulliLikelihood()), data)
+    model = gp.GP(gp.Nystrom(2.0 * gp.RBF(0.7), X[::6]), noise=gp.BernoulliLikelihood())
+    report = gp.approximation_report(model, data)
+    exact = gp.GP(2.0 * gp.RBF(0.7), noise=gp.BernoulliLikelihood())
+    assert report.exact == pytest.approx(float(gp.marginal_likelihood(exact, data)), rel=1e-6)
+    assert abs(report.gap) < 1.0
+
+
 def test_initial_values_reach_the_kernel_inside(rng):
     X = rng.uniform(0, 600, size=(50, 1))
     data = gp.Data(X, 40 * np.sin(X[:, 0] / 100))

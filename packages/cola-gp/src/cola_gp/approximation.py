@@ -16,7 +16,7 @@ import numpy as np
 from ._struct import Struct, rebuild
 from .arrays import backend_for
 from .data import Data, as_points
-from .inference import DenseInference, condition
+from .inference import condition
 from .inference.inducing import InducingConditioned
 from .kernels import Inducing, Kernel, Nystrom, RandomFourier
 from .kernels.nystrom import contains, default_nugget
@@ -102,7 +102,7 @@ def approximation_report(
 ) -> ApproximationReport:
     """How well the approximate kernels in ``model`` do on ``data``.
 
-    exact_limit: up to this many observations the exact likelihood is computed, by a dense factorisation.
+    exact_limit: up to this many observations the exact likelihood is computed.
     key: of the sampled entries. Raises ValueError if nothing in the model is an approximation.
     """
     kernel = model.kernel
@@ -139,7 +139,7 @@ def approximation_report(
     answer = None
     if data.n <= exact_limit:
         dense = GP(exact, model.mean, model.noise)
-        answer = float(condition(dense, data, DenseInference()).log_marginal_likelihood())
+        answer = float(condition(dense, data).log_marginal_likelihood())
     return ApproximationReport(
         method=found.method,
         n=data.n,

@@ -109,6 +109,11 @@ def represent_inducing(K: Any, problem: Any, *, alg: Any) -> Representation:
     """A covariance as its inducing points see it; cotangent: a pair, ``G (n, m)`` for U and ``(n,)`` for the
     diagonal of the exact covariance."""
     kernel, X = K.kernel, as_points(K.X1)
+    if problem is not None and not problem.model.noise.gaussian:
+        raise NotImplementedError(
+            f"inducing points need Gaussian noise, not {type(problem.model.noise).__name__}. Use "
+            "Nystrom(kernel, points), whose finite rank Laplace's approximation makes use of."
+        )
     U, pull_features = kernel.factor(X).evaluate(X)
     xp = K.xp
     left = kernel.cross_diag(X) - xp.sum(U * U, axis=1)
