@@ -19,6 +19,7 @@ from cola_gp.kernels import (
     SpectralMixture,
     White,
 )
+from cola_gp.kernels.waves import Waves
 
 STATIONARY = {
     "rbf": RBF(0.7),
@@ -102,6 +103,46 @@ def test_distances_by_products_are_as_good_as_differences(name, d, rng):
     expected = np.asarray(reference(name, 0.7 * r), dtype=float)
     np.testing.assert_allclose(STATIONARY[name](X), expected, atol=3e-12)
     np.testing.assert_allclose(STATIONARY[name](X, X.copy()), expected, atol=3e-12)
+
+
+@pytest.mark.parametrize("offset", [0.0, 1e6])
+@pytest.mark.parametrize("width", [3.0, 1e5])
+@pytest.mark.parametrize("name", ["periodic", "cosine", "mixture"])
+def test_phases_by_products_are_as_good_as_differences(name, width, offset, rng):
+    x = np.concatenate([rng.uniform(0, width, 20), 0.5 * width + 1e-9 * rng.normal(size=5)])[:, None] + offset
+    t = x.astype(np.longdouble) - x.astype(np.longdouble).T
+    expected = np.asarray(reference(name, t), dtype=float)
+    # an ulp of a difference is what any double precision formula may lose
+    np.testing.assert_allclose(STATIONARY[name](x), expected, atol=1e-12 + 4e-15 * width)
+    W = rng.normal(size=t.shape)
+    slopes = STATIONARY[name].evaluate(x)[1](W)
+    h = 1e-6
+    for i, leaf in enumerate(leaves(STATIONARY[name])):
+        ends = [
+            np.sum(
+                W
+                * with_leaves(
+                    STATIONARY[name], [v + s * h * (i == j) for j, v in enumerate(leaves(STATIONARY[name]))]
+                )(x)
+            )
+            for s in (1, -1)
+        ]
+        if width < 10:
+            np.testing.assert_allclose(np.sum(slopes[i]), (ends[0] - ends[1]) / (2 * h), rtol=1e-6, atol=1e-6)
+        assert np.shape(slopes[i]) == np.shape(leaf)
+
+
+def test_products_of_phases_are_not_taken_where_they_lose_digits():
+    x, one = np.linspace(0, 10, 30)[:, None], np.asarray(1.0)
+    assert Waves(x, x, 0, one)._parts is not None
+    assert Waves(x + 1e9, x + 1e9, 0, one)._parts is not None  # far from the origin is no matter
+    for bad in (1e4 * x, x.astype("float32"), x[:0], np.full((3, 1), np.nan)):
+        assert Waves(bad, bad, 0, one)._parts is None
+    assert Waves(x, x, 0, one, 1e4)._parts is None and Waves(x, x, 0, one, lambda: 1e4)._parts is None
+    sharp = Periodic(1e-4, 3.0)
+    t = np.subtract.outer(x[:, 0], x[:, 0]).astype(np.longdouble)
+    expected = np.exp(-2 * (np.sin(np.pi * t / 3) / np.longdouble("1e-4")) ** 2).astype(float)
+    np.testing.assert_allclose(sharp(x), expected, atol=1e-10)
 
 
 @pytest.mark.parametrize("name", sorted(ALL))

@@ -18,6 +18,7 @@ from .._struct import set_fields, struct
 from ..arrays import backend_for
 from .base import Array, Kernel, Pullback, differences, follow, pair, per_dimension, points, positive, xp_of
 from .stationary import factors_by_parameters, join_by_parameters
+from .waves import Waves
 
 
 def _others(factors: list[Array]) -> list[Array | None]:
@@ -58,17 +59,16 @@ class Cosine(Kernel):
         d = X1.shape[1]
         period = xp.exp(follow(self.log_period, X1))
         ard = per_dimension("period", period, d)
-        turns = [2.0 * math.pi / (period[j] if ard else period) for j in range(d)]
-        phases = [differences(X1, X2, j) * turn for j, turn in enumerate(turns)]
-        cosines = [xp.cos(t) for t in phases]
-        value = cosines[0]
-        for factor in cosines[1:]:
-            value = value * factor
+        waves = [Waves(X1, X2, j, 2.0 * math.pi / (period[j] if ard else period)) for j in range(d)]
+        value = waves[0].cos()
+        for wave in waves[1:]:
+            value = value * wave.cos()
 
         def pull(W: Array) -> tuple[Array, ...]:
+            others = _others([wave.cos() for wave in waves])
             parts = [
-                xp.sum(_times(W * t * xp.sin(t), other))
-                for t, other in zip(phases, _others(cosines), strict=True)
+                xp.sum(_times(W * wave.phase() * wave.sin(), other))
+                for wave, other in zip(waves, others, strict=True)
             ]
             return (xp.stack(parts) if ard else sum(parts[1:], parts[0]),)
 
@@ -193,36 +193,34 @@ class SpectralMixture(Kernel):
             xp.exp(follow(p, X1)) for p in (self.log_weight, self.log_frequency, self.log_bandwidth)
         )
 
-        def component(i: int) -> tuple[Array, list[Array], list[Array], list[Array]]:
-            """Decay, squared exponents, phases and cosines of a component; recomputed rather than stored."""
-            lags = [differences(X1, X2, j) for j in range(d)]
-            squares = [(lag * (2.0 * math.pi * bandwidth[i, j])) ** 2 for j, lag in enumerate(lags)]
-            phases = [lag * (2.0 * math.pi * frequency[i, j]) for j, lag in enumerate(lags)]
-            return xp.exp(-0.5 * sum(squares[1:], squares[0])), squares, phases, [xp.cos(t) for t in phases]
+        def component(i: int) -> tuple[Array, list[Array], list[Waves]]:
+            """Decay, squared exponents and waves of a component; recomputed rather than stored."""
+            squares = [(differences(X1, X2, j) * (2.0 * math.pi * bandwidth[i, j])) ** 2 for j in range(d)]
+            waves = [Waves(X1, X2, j, 2.0 * math.pi * frequency[i, j]) for j in range(d)]
+            return xp.exp(-0.5 * sum(squares[1:], squares[0])), squares, waves
 
         total = None
         for i in range(q):
-            value, _, _, cosines = component(i)
-            for factor in cosines:
-                value = value * factor
-            total = weight[i] * value if total is None else total + weight[i] * value
+            decay, _, waves = component(i)
+            value = weight[i] * decay
+            for wave in waves:
+                value = value * wave.cos()
+            total = value if total is None else total + value
 
         def pull(W: Array) -> tuple[Array, ...]:
             weights, frequencies, bandwidths = [], [], []
             for i in range(q):
-                decay, squares, phases, cosines = component(i)
+                decay, squares, waves = component(i)
                 V = weight[i] * W * decay
+                cosines = [wave.cos() for wave in waves]
                 others = _others(cosines)
                 value = V * _times(cosines[0], others[0])
                 weights.append(xp.sum(value))
-                frequencies.append(
-                    xp.stack(
-                        [
-                            -xp.sum(_times(V * t * xp.sin(t), other))
-                            for t, other in zip(phases, others, strict=True)
-                        ]
-                    )
-                )
+                slopes = [
+                    -xp.sum(_times(V * wave.phase() * wave.sin(), other))
+                    for wave, other in zip(waves, others, strict=True)
+                ]
+                frequencies.append(xp.stack(slopes))
                 bandwidths.append(xp.stack([-xp.sum(value * s) for s in squares]))
             return xp.stack(weights), xp.stack(frequencies), xp.stack(bandwidths)
 

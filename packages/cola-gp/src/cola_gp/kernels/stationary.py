@@ -18,9 +18,10 @@ import numpy as np
 
 from .._struct import set_fields, struct
 from ..arrays import backend_for
-from .base import Array, Kernel, Pullback, differences, follow, pair, per_dimension, positive, xp_of
+from .base import Array, Kernel, Pullback, follow, pair, per_dimension, positive, xp_of
 from .decay import decay, root, values
-from .distances import largest, squared_distances
+from .distances import largest, overwritable, squared_distances
+from .waves import Waves
 
 
 class Stationary(Kernel):
@@ -199,20 +200,30 @@ class Periodic(Kernel):
         def of(values: Array, many: bool, j: int) -> Array:
             return values[j] if many else values
 
-        phases = [math.pi * differences(X1, X2, j) / of(period, ard_period, j) for j in range(d)]
-        with np.errstate(over="ignore"):
-            terms = [(xp.sin(t) / of(scale, ard_scale, j)) ** 2 for j, t in enumerate(phases)]
-        # A square that overflows would meet a kernel that is zero.
-        terms = [xp.clip(t, None, largest(t)) for t in terms]
-        value = xp.exp(-2.0 * sum(terms[1:], terms[0]))
+        def waves(j: int) -> Waves:
+            width = of(scale, ard_scale, j)
+            return Waves(X1, X2, j, math.pi / of(period, ard_period, j), lambda: 1.0 / float(width))
+
+        total = None
+        for j in range(d):
+            with np.errstate(over="ignore"):
+                square = (waves(j).sin() / of(scale, ard_scale, j)) ** 2
+                total = square if total is None else total + square
+        if not overwritable(X1, X2, scale, period):
+            # Where a square overflows the kernel is zero; an infinity would make its derivative NaN.
+            total = xp.clip(total, None, largest(total))
+        value = xp.exp(-2.0 * total)
 
         def pull(W: Array) -> tuple[Array, ...]:
             V = W * value
-            d_scale = [4.0 * xp.sum(V * t) for t in terms]
-            d_period = [
-                2.0 * xp.sum(V * xp.sin(2.0 * t) * t) / of(scale, ard_scale, j) / of(scale, ard_scale, j)
-                for j, t in enumerate(phases)
-            ]
+            d_scale, d_period = [], []
+            for j in range(d):
+                wave, width = waves(j), of(scale, ard_scale, j)
+                # Weighted before it is squared: weights are zero where the square overflows.
+                sine = wave.sin() / width
+                weighted = V * sine
+                d_scale.append(4.0 * xp.sum(weighted * sine))
+                d_period.append(4.0 * xp.sum(weighted * (wave.cos() / width) * wave.phase()))
             return (
                 xp.stack(d_scale) if ard_scale else sum(d_scale[1:], d_scale[0]),
                 xp.stack(d_period) if ard_period else sum(d_period[1:], d_period[0]),
