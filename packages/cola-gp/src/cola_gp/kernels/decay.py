@@ -18,7 +18,7 @@ from typing import Any
 
 from ..arrays import backend_for
 from .base import Array
-from .distances import overwritable
+from .distances import exponential, overwritable
 
 
 def root(xp: Any, s: Array) -> Array:
@@ -51,7 +51,14 @@ def decay(k: int, c: float, s: Array) -> Array:
 def values(xp: Any, k: int, c: float, s: Array) -> tuple[Array, Array, Array]:
     """``m_k``, ``t`` and ``exp(-t)``."""
     t = math.sqrt(c) * root(xp, s)
-    e = xp.exp(-t)
+    e = exponential(-t)
     if k == 0:
         return e, t, e
-    return (1.0 + t) * e if k == 1 else (1.0 + t + (c / 3.0) * s) * e, t, e
+    value = 1.0 + t if k == 1 else (c / 3.0) * s
+    if not overwritable(s):
+        return (value if k == 1 else 1.0 + t + value) * e, t, e
+    if k == 2:
+        value += t
+        value += 1.0
+    value *= e
+    return value, t, e

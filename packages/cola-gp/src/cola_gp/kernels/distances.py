@@ -75,6 +75,13 @@ def squared_distances(
     return s, moments
 
 
+def exponential(x: Array) -> Array:
+    """``exp(x)``, which may overwrite x where that is allowed."""
+    if not overwritable(x):
+        return backend_for(x).xp.exp(x)
+    return np.exp(x, out=x) if isinstance(x, np.ndarray) else x.exp_()
+
+
 def largest(s: Array) -> float:
     """A number whose small multiples do not overflow in the dtype of ``s``."""
     return 0.25 * float(backend_for(s).xp.finfo(s.dtype).max)
@@ -112,12 +119,19 @@ def _expanded(X1: Array, X2: Array, inverse: Array) -> tuple[Array, Callable[[Ar
     # written so that a NaN takes the other path
     if not float(xp.max(a) + xp.max(b)) * float(xp.finfo(xp.float64).eps) <= MOST_DIGITS_LOST:
         return None
-    s = A @ B.T
-    s *= -2.0
-    s += a[:, None] + b[None, :]
-    if same:
+    if not same:  # |a|^2 + |b|^2 - 2 a.b as one product
+        left = xp.concat([-2.0 * A, a[:, None], xp.ones_like(a)[:, None]], axis=1)
+        right = xp.concat([B, xp.ones_like(b)[:, None], b[:, None]], axis=1)
+        s = left @ right.T
+    else:  # in a way that is exactly symmetric
+        s = A @ A.T
+        s *= -2.0
+        s += a[:, None] + a[None, :]
         s[xp.arange(len(a)), xp.arange(len(a))] = 0.0
-    s = xp.clip(s, 0.0, None)
+    if backend.name == "numpy":
+        np.maximum(s, 0.0, out=s)
+    else:
+        s.clamp_(min=0.0)
 
     def moments(M: Array) -> list[Array]:
         rows, columns = xp.sum(M, axis=1), xp.sum(M, axis=0)

@@ -20,7 +20,7 @@ from .._struct import set_fields, struct
 from ..arrays import backend_for
 from .base import Array, Kernel, Pullback, follow, pair, per_dimension, positive, xp_of
 from .decay import decay, root, values
-from .distances import largest, overwritable, squared_distances
+from .distances import exponential, largest, overwritable, squared_distances
 from .waves import Waves
 
 
@@ -65,7 +65,7 @@ class RBF(Stationary):
         set_fields(self, log_lengthscale=positive("lengthscale", lengthscale, log_lengthscale))
 
     def _profile(self, xp: Any, s: Array) -> tuple[Array, Any]:
-        value = xp.exp(-0.5 * s)
+        value = exponential(-0.5 * s)
         return value, lambda: value
 
     def _axis_factors(self, widths: tuple[int, ...]) -> tuple[Kernel, ...]:
