@@ -28,7 +28,7 @@ def test_two_classes(rng, tmp_path):
     np.testing.assert_allclose(np.log(p[:, 1] / p[:, 0]), odds, rtol=1e-9)
     np.testing.assert_array_equal(model.predict(X) == "upper", odds > 0)
     (result,) = model.fit_results_
-    assert result.converged and result.method == "Laplace"
+    assert result.converged and result.method == "EP"
     assert model.log_marginal_likelihood() == pytest.approx(result.log_likelihood, rel=1e-9)
     # far from the data there is only the prior's word
     far = model.predict_proba(np.full((1, 2), 1e3))
@@ -48,20 +48,21 @@ def test_scikit_learn_gives_the_same_probabilities(rng):
     for target in (y, labels):
         kernel = sklearn.kernels.ConstantKernel(2.0) * sklearn.kernels.RBF(0.7)
         theirs = sklearn.GaussianProcessClassifier(kernel, optimizer=None).fit(X, target)
-        ours = gp.GPClassifier(2.0 * gp.RBF(0.7), gp.ZeroMean(), scale=False, optimize=False).fit(X, target)
+        laplace = {"approximation": "laplace", "link": "logit", "scale": False}
+        ours = gp.GPClassifier(2.0 * gp.RBF(0.7), gp.ZeroMean(), optimize=False, **laplace).fit(X, target)
         np.testing.assert_allclose(ours.predict_proba(X), theirs.predict_proba(X), atol=1e-3)
         if target is y:
             want = theirs.log_marginal_likelihood_value_
             assert ours.log_marginal_likelihood() == pytest.approx(want, rel=1e-9)
     best = sklearn.GaussianProcessClassifier(kernel, random_state=0).fit(X, y).log_marginal_likelihood_value_
-    fitted = gp.GPClassifier(2.0 * gp.RBF(0.7), gp.ZeroMean(), scale=False).fit(X, y)
+    fitted = gp.GPClassifier(2.0 * gp.RBF(0.7), gp.ZeroMean(), **laplace).fit(X, y)
     assert fitted.log_marginal_likelihood() >= best - 1e-3
 
 
 def test_three_classes_and_one(rng, tmp_path):
     X = rng.normal(size=(60, 2))
     y = np.digitize(X[:, 0], [-0.5, 0.5]) * 10
-    model = gp.GPClassifier(link="probit").fit(X, y)
+    model = gp.GPClassifier(approximation="laplace").fit(X, y)
     p = model.predict_proba(X)
     assert p.shape == (60, 3) and len(model.models_) == 3 and model.score(X, y) > 0.9
     np.testing.assert_allclose(p.sum(axis=1), 1.0, rtol=1e-12)
@@ -102,8 +103,13 @@ def test_options_reach_the_fit(rng):
     assert np.exp(fixed.models_[0].kernel.kernel.log_lengthscale) == pytest.approx(0.8)
     with pytest.warns(ConvergenceWarning, match="raise max_iters"):
         gp.GPClassifier(max_iters=1, tol=1e-9).fit(X, y)
-    with pytest.raises(ValueError, match="link must be"):
-        gp.GPClassifier(link="cauchit").fit(X, y)
+    for bad, message in (
+        ({"link": "cauchit"}, "link must be"),
+        ({"link": "logit"}, "needs approximation='laplace'"),
+        ({"approximation": "exact"}, "approximation must be"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            gp.GPClassifier(**bad).fit(X, y)
 
 
 def test_bad_files_and_labels_are_refused(rng, tmp_path):
@@ -118,9 +124,10 @@ def test_bad_files_and_labels_are_refused(rng, tmp_path):
 
 
 @pytest.mark.filterwarnings("ignore")
-def test_scikit_learn_accepts_the_estimator():
+@pytest.mark.parametrize("approximation", ["ep", "laplace"])
+def test_scikit_learn_accepts_the_estimator(approximation):
     checks = pytest.importorskip("sklearn.utils.estimator_checks", reason="scikit-learn is not installed")
-    results = checks.check_estimator(gp.GPClassifier(max_iters=5), on_fail=None)
+    results = checks.check_estimator(gp.GPClassifier(max_iters=2, approximation=approximation), on_fail=None)
     assert not [(r["check_name"], repr(r["exception"])) for r in results if r["status"] == "failed"]
     assert sum(r["status"] == "passed" for r in results) > 45
 

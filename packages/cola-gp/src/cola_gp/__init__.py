@@ -27,6 +27,7 @@ from .gridding import find_grid
 from .inducing_points import select_inducing
 from .inference import (
     DenseInference,
+    EPInference,
     InducingInference,
     Inference,
     InterpolatedInference,
@@ -111,6 +112,7 @@ __all__ = [
     "Data",
     "Deep",
     "DenseInference",
+    "EPInference",
     "FitResult",
     "FixedNoise",
     "Function",

@@ -11,6 +11,7 @@ from cola_core.plugins import RuleBook
 from .covariance import CovarianceOperator
 from .inference import (
     dense,
+    ep,
     grid,
     inducing,
     interpolated,
@@ -77,5 +78,6 @@ def register(registrar: Any) -> None:
         lazy.RULES,
         state_space.RULES,
         laplace.RULES,
+        ep.RULES,
     ):
         registrar.include(book)

@@ -17,6 +17,7 @@ from ..covariance import CovarianceOperator
 from ..data import Data, as_points
 from .base import Conditioned
 from .dense import DenseInference
+from .ep import EPInference
 from .grid import KroneckerInference
 from .inducing import InducingCovariance, InducingInference
 from .interpolated import InterpolatedInference
@@ -46,6 +47,7 @@ def explain(model: Any, data: Any, alg: Any = Auto()) -> Plan:
 __all__ = [
     "Conditioned",
     "DenseInference",
+    "EPInference",
     "InducingCovariance",
     "InducingInference",
     "Inference",

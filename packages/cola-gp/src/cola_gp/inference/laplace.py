@@ -265,7 +265,7 @@ class LaplaceConditioned(Conditioned):
 
     method = "Laplace"
 
-    def __init__(self, prior: Any, problem: Problem):
+    def _begin(self, prior: Any, problem: Problem) -> None:
         self.model, self.data = model, data = problem.model, problem.data
         self.points = as_points(data.X)
         self.backend = backend_for(data.y)
@@ -274,6 +274,10 @@ class LaplaceConditioned(Conditioned):
         self._pull = problem.pull
         self._represent(prior)
         self.mean = model.mean(self.points)
+
+    def __init__(self, prior: Any, problem: Problem):
+        self._begin(prior, problem)
+        data = self.data
         frozen = self.backend.constant(self.mean)
         found = Mode(self.form.constant(), _constant(self.likelihood, self.backend), data.y, frozen)
         self.info = found.info

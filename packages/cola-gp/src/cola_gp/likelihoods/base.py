@@ -69,6 +69,15 @@ class Likelihood(Noise):
         order."""
         return ()
 
+    @property
+    def has_moments(self) -> bool:
+        """Whether :meth:`moments` is available, as expectation propagation needs it."""
+        return False
+
+    def moments(self, y: Array, mean: Array, variance: Array) -> tuple[Array, Array, Array]:
+        """Log normaliser, mean and variance of ``p(y | f) N(f; mean, variance)``."""
+        raise NotImplementedError(f"the moments of {self!r} with a Gaussian are not available.")
+
     def guess(self, y: Array) -> Array:
         """Values of the function from which the search for the mode may begin."""
         raise NotImplementedError

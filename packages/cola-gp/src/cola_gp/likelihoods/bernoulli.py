@@ -25,6 +25,10 @@ class BernoulliLikelihood(Likelihood):
 
     link: str = static(default="logit")
 
+    @property
+    def has_moments(self) -> bool:
+        return self.link == "probit"
+
     def __init__(self, link: str = "logit"):
         if link not in LINKS:
             raise ValueError(f"link must be one of {LINKS}, not {link!r}.")
@@ -86,6 +90,16 @@ class BernoulliLikelihood(Likelihood):
         width = xp.sqrt(xp.where(variance > 1.0, variance, xp.ones_like(variance)))
         steps = special("ndtr", (mean[:, None] - nodes(t, mean)[None, :]) / width[:, None])
         return xp.where(variance < 1.0, narrow, steps @ nodes(density / density.sum(), mean))
+
+    def moments(self, y: Array, mean: Array, variance: Array) -> tuple[Array, Array, Array]:
+        """Rasmussen & Williams (2006), 3.58; closed for "probit" only."""
+        if self.link != "probit":
+            return super().moments(y, mean, variance)
+        scale = backend_for(mean).xp.sqrt(1.0 + variance)
+        slope, weight, _ = self.curve(y, mean / scale)
+        log_z = self.log_density(y, mean / scale)
+        share = variance / (1.0 + variance)
+        return log_z, mean + variance * slope / scale, variance * (1.0 - share * weight)
 
     def response(self, mean: Array, variance: Array) -> tuple[Array, Array]:
         p = self.probability(mean, variance)
