@@ -10,8 +10,8 @@ the progression after one year, each fitted by its evidence alone:
   determination), and that plus a linear kernel;
 * the same with Student's noise, which outliers do not move.
 
-Cross-validation measures the error of the mean, the log density of what was observed, and how many observations lie
-in their 95 % intervals.  Writes ``diabetes.png`` and ``diabetes.json``.
+Cross-validation measures the error of the mean, the log density of what was observed, and how many
+observations lie in their 95 % intervals.  Writes ``diabetes.png`` and ``diabetes.json``.
 """
 
 from __future__ import annotations
@@ -104,7 +104,7 @@ def cross_validate(
 
 
 def weights(X: np.ndarray, y: np.ndarray) -> dict[str, Any]:
-    """Weights per standard deviation of their measurement, with their errors, and relevances 1 / lengthscale."""
+    """Weights per standard deviation of their measurement, with their errors and the evidence."""
     out: dict[str, Any] = {}
     for name, ard in (("common", False), ("ard", True)):
         model = gp.BayesianLinearRegressor(ard=ard).fit(X, y)
