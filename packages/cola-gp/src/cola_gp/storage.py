@@ -8,6 +8,7 @@ function, is refused on saving.
 
 from __future__ import annotations
 
+import dataclasses
 import importlib
 import json
 import os
@@ -62,11 +63,19 @@ def _find(name: str, module: str | None) -> type:
             cls = vars(importlib.import_module(module)).get(name)
         except ImportError:
             cls = None
-    if not (isinstance(cls, type) and issubclass(cls, Struct) and _own(cls)):
+    known = isinstance(cls, type) and (issubclass(cls, Struct) or dataclasses.is_dataclass(cls))
+    if not known or not _own(cls):  # type: ignore[arg-type]
         raise FileFormatError(
             f"unknown class {name!r}" + (f" of {module}; was it registered?" if module else "") + "."
         )
-    return cls
+    return cls  # type: ignore[return-value]
+
+
+def _fields(cls: Any) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Names of the fields that hold trees, and of those that hold plain values."""
+    if issubclass(cls, Struct):
+        return cls._child_fields, cls._static_fields
+    return tuple(field.name for field in dataclasses.fields(cls) if field.init), ()
 
 
 def _plain(value: Any, where: str) -> Any:
@@ -89,20 +98,22 @@ def _static(value: Any) -> Any:
 def describe(tree: Any, arrays: dict[str, np.ndarray]) -> Any:
     """A JSON-ready description of a tree; its leaves are put into ``arrays`` as NumPy arrays.
 
-    A tree is made of structs, tuples, None, numbers, text and arrays of any library.
+    A tree is made of structs and dataclasses of this package, tuples, lists, dictionaries of text, None,
+    numbers, text and arrays of any library.
     """
-    if isinstance(tree, Struct):
+    if isinstance(tree, Struct) or (dataclasses.is_dataclass(tree) and not isinstance(tree, type)):
         cls = type(tree)
         name = cls.__qualname__
         if not _own(cls) and f"{cls.__module__}:{name}" not in _REGISTERED:
             raise FileFormatError(
                 f"{name} is not a class of cola-gp; pass it to cola_gp.storage.register_class first."
             )
+        children, static = _fields(cls)
         return {
             "class": name,
             "module": cls.__module__,
-            "static": {f: _plain(getattr(tree, f), f"{name}.{f}") for f in tree._static_fields},
-            "children": {field: describe(getattr(tree, field), arrays) for field in tree._child_fields},
+            "static": {f: _plain(getattr(tree, f), f"{name}.{f}") for f in static},
+            "children": {f: describe(getattr(tree, f), arrays) for f in children},
         }
     if isinstance(tree, tuple):
         return [describe(item, arrays) for item in tree]
@@ -110,8 +121,16 @@ def describe(tree: Any, arrays: dict[str, np.ndarray]) -> Any:
         return None
     if isinstance(tree, str):
         return {"text": tree}
+    if isinstance(tree, (bool, int, float)):
+        return {"number": tree}
+    if isinstance(tree, list):
+        return {"list": [describe(item, arrays) for item in tree]}
+    if isinstance(tree, dict) and all(isinstance(key, str) for key in tree):
+        return {"dict": {key: describe(item, arrays) for key, item in tree.items()}}
+    if isinstance(tree, np.ndarray) and tree.dtype == object and all(isinstance(t, str) for t in tree.flat):
+        return {"texts": tree.tolist()}
     backend = backend_of(tree)
-    if backend is None and not isinstance(tree, (bool, int, float, np.generic)):
+    if backend is None and not isinstance(tree, np.generic):
         raise FileFormatError(
             f"a {type(tree).__name__} is part of the model and cannot be read back without executing code."
         )
@@ -135,6 +154,14 @@ def restore(description: Any, arrays: dict[str, np.ndarray]) -> Any:
         raise FileFormatError("a model description must be made of objects and lists.")
     if "text" in description:
         return str(description["text"])
+    if isinstance(description.get("number"), (bool, int, float)):
+        return description["number"]
+    if isinstance(description.get("list"), list):
+        return [restore(item, arrays) for item in description["list"]]
+    if isinstance(description.get("dict"), dict):
+        return {key: restore(item, arrays) for key, item in description["dict"].items()}
+    if isinstance(description.get("texts"), list):
+        return np.array(description["texts"], dtype=object)
     if "array" in description:
         try:
             return arrays[description["array"]]
@@ -143,8 +170,8 @@ def restore(description: Any, arrays: dict[str, np.ndarray]) -> Any:
     cls: Any = _find(str(description.get("class", "")), description.get("module"))
     children = description.get("children", {})
     static = {name: _static(value) for name, value in description.get("static", {}).items()}
-    expected = (set(cls._child_fields), set(cls._static_fields))
-    if (set(children), set(static)) != expected:
+    expected = _fields(cls)
+    if (set(children), set(static)) != (set(expected[0]), set(expected[1])):
         raise FileFormatError(f"the fields of {cls.__name__} do not match.")
     # Through the constructor, so that a tampered file meets the same checks as a caller.
     try:

@@ -9,11 +9,12 @@ import numpy as np
 
 from ..components import principal_components, whiten
 from .base import BaseEstimator, TransformerMixin, check_is_fitted, validate_data
+from .saving import Saved
 
 EPS = float(np.finfo(float).eps)
 
 
-class PCA(TransformerMixin, BaseEstimator):
+class PCA(Saved, TransformerMixin, BaseEstimator):
     """Principal components by the singular values of the centred data.
 
     n_components: how many to keep; a fraction below one: as many as hold that share of the variance; None:
@@ -118,7 +119,7 @@ class PCA(TransformerMixin, BaseEstimator):
         return float(np.mean(self.score_samples(X)))
 
 
-class Whitening(TransformerMixin, BaseEstimator):
+class Whitening(Saved, TransformerMixin, BaseEstimator):
     """Coordinates of mean zero, variance one and no correlation, by LQ of the centred data.
 
     The map is triangular: coordinate i depends on the columns up to the i-th only (Gram-Schmidt).  A column

@@ -22,6 +22,7 @@ from cola_core.linalg import lq, svd
 from ..data import _moments
 from ..linear_model import LinearPosterior, linear_posterior
 from .base import BaseEstimator, RegressorMixin, check_is_fitted, validate_data
+from .saving import Saved
 
 # Relative to the variance of the targets: noise below this cannot be told from rounding.
 NOISE_FLOOR = 1e-14
@@ -55,7 +56,7 @@ class SpectralPosterior:
         return covariance if beyond is None else covariance + self.rest * (beyond @ beyond.T)
 
 
-class BayesianLinearRegressor(RegressorMixin, BaseEstimator):
+class BayesianLinearRegressor(Saved, RegressorMixin, BaseEstimator):
     """Linear regression with a Gaussian prior on the weights, fitted by maximising the evidence.
 
     fit_intercept: a constant with a flat prior is integrated out (the evidence then counts n - 1
