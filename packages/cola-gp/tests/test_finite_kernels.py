@@ -7,6 +7,7 @@ import cola_gp as gp
 from cola_core.errors import NonFiniteError, ShapeError
 from cola_gp._struct import leaves, with_leaves
 from cola_gp.kernels import diagonal_gradient, point_gradient
+from cola_gp.kernels.derivatives import evaluate_with_points
 from cola_gp.kernels.random_fourier import unit_frequencies
 
 
@@ -40,6 +41,12 @@ def test_derivatives_by_the_points_and_of_the_diagonal(name, rng):
         E[index] = step
         slope = np.sum(W * (kernel(X + E, Z) - kernel(X - E, Z))) / (2 * step)
         assert got[index] == pytest.approx(slope, rel=1e-6, abs=1e-8)
+    value, both = evaluate_with_points(kernel, Z, X)
+    own, by_points = both(W.T)
+    np.testing.assert_allclose(value, kernel(Z, X), rtol=1e-12, atol=1e-12)
+    np.testing.assert_allclose(by_points, got, rtol=1e-9, atol=1e-11)
+    for ours, theirs in zip(own, kernel.evaluate(Z, X)[1](W.T), strict=True):
+        np.testing.assert_allclose(ours, theirs, rtol=1e-9, atol=1e-11)
     # the diagonal's derivative is that of the whole matrix with weights on the diagonal
     expected = kernel.evaluate(X, X)[1](np.diag(v))
     for ours, theirs in zip(diagonal_gradient(kernel, X, v), expected, strict=True):

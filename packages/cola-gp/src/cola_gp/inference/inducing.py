@@ -121,7 +121,7 @@ def represent_inducing(K: Any, problem: Any, *, alg: Any) -> Representation:
 
     def pull(cotangent: tuple[Array, Array]) -> tuple[Array, ...]:
         G, by_diagonal = cotangent
-        own = pull_features(G, kernel.fixed)
+        own = pull_features(G)
         exact = diagonal_gradient(kernel, X, by_diagonal)
         return tuple(a + b for a, b in zip(own, exact, strict=True))
 

@@ -58,6 +58,11 @@ def _(kernel: Stationary, X1: Array, X2: Array, W: Array) -> Array:
         M = (W.T * _slope(kernel, xp, squared_distances(X2, X1, scale, smooth)[0])).T
     else:
         M = W * _slope(kernel, xp, squared_distances(X1, X2, scale, smooth)[0])
+    return _drift(xp, M, X1, X2, scale)
+
+
+def _drift(xp: Any, M: Array, X1: Array, X2: Array, scale: Array) -> Array:
+    """``sum_j M_ij (x2_j - x1_i) / scale^2``, ``(n, d)``."""
     if X2.shape[0] and float(xp.finfo(X1.dtype).eps) < 1e-12:
         # one product of matrices, about a common centre: double precision has the digits to spare
         centre = xp.mean(X2, axis=0)
@@ -187,6 +192,74 @@ def _(kernel: ActiveDims, X1: Array, X2: Array, W: Array) -> Array:
     place = {dim: inner[:, i] for i, dim in enumerate(kernel.dims)}
     zero = xp.zeros_like(X1[:, 0])
     return xp.stack([place.get(j, zero) for j in range(X1.shape[1])], axis=1)
+
+
+@singledispatch
+def evaluate_with_points(kernel: Kernel, X1: Array, X2: Array) -> tuple[Array, Any]:
+    """``k(X1, X2)``, and a function that maps weights W to the derivatives of ``sum(W * k(X1, X2))`` for
+    the leaves (a tuple) and by ``X2``. Kernels of distances share what the two have in common."""
+    value, pull = kernel.evaluate(X1, X2)
+    return value, lambda W: (pull(W), point_gradient(kernel, X2, X1, W.T))
+
+
+@evaluate_with_points.register
+def _(kernel: Stationary, X1: Array, X2: Array) -> tuple[Array, Any]:
+    xp, X1, X2 = pair(X1, X2)
+    scale = xp.exp(follow(kernel.log_lengthscale, X1))
+    ard = per_dimension("lengthscale", scale, X1.shape[1])
+    s, moments = squared_distances(X1, X2, scale, kernel._smooth)
+    value, slope = kernel._profile(xp, s)
+
+    def both(W: Array) -> tuple[tuple[Array, ...], Array]:
+        M = W * slope()
+        return (xp.stack(moments(M)) if ard else xp.sum(M * s),), _drift(xp, M.T, X2, X1, scale)
+
+    return value, both
+
+
+@evaluate_with_points.register
+def _(kernel: RationalQuadratic, X1: Array, X2: Array) -> tuple[Array, Any]:
+    value, pull = kernel.evaluate(X1, X2)  # its evaluation has no profile
+    return value, lambda W: (pull(W), point_gradient(kernel, X2, X1, W.T))
+
+
+@evaluate_with_points.register
+def _(kernel: Scale, X1: Array, X2: Array) -> tuple[Array, Any]:
+    variance = kernel._variance(X1)
+    inner, back = evaluate_with_points(kernel.kernel, X1, X2)
+
+    def both(W: Array) -> tuple[tuple[Array, ...], Array]:
+        own, by_points = back(W)
+        scaled = tuple(variance * g for g in own)
+        return (*scaled, variance * xp_of(X1).sum(W * inner)), variance * by_points
+
+    return variance * inner, both
+
+
+@evaluate_with_points.register
+def _(kernel: Sum, X1: Array, X2: Array) -> tuple[Array, Any]:
+    parts = [evaluate_with_points(term, X1, X2) for term in kernel.terms]
+
+    def both(W: Array) -> tuple[tuple[Array, ...], Array]:
+        found = [back(W) for _, back in parts]
+        return tuple(g for own, _ in found for g in own), sum(by_points for _, by_points in found)
+
+    return sum(value for value, _ in parts), both
+
+
+@evaluate_with_points.register
+def _(kernel: Product, X1: Array, X2: Array) -> tuple[Array, Any]:
+    parts = [evaluate_with_points(factor, X1, X2) for factor in kernel.factors]
+    total = math.prod([value for value, _ in parts[1:]], start=parts[0][0])
+
+    def both(W: Array) -> tuple[tuple[Array, ...], Array]:
+        found = []
+        for i, (_, back) in enumerate(parts):
+            others = [value for j, (value, _) in enumerate(parts) if j != i]
+            found.append(back(math.prod(others, start=W)))
+        return tuple(g for own, _ in found for g in own), sum(by_points for _, by_points in found)
+
+    return total, both
 
 
 @singledispatch

@@ -22,7 +22,7 @@ from .._struct import Struct, set_fields, static, struct
 from ..arrays import backend_for
 from .base import Array, Kernel, Pullback, follow, points, xp_of
 from .compose import _check_kernels
-from .derivatives import point_gradient
+from .derivatives import evaluate_with_points, point_gradient
 from .simple import White
 
 
@@ -67,8 +67,8 @@ class NystromFactor:
     approximation only gets smaller by it, and bounds stay bounds.  Raises NotPositiveDefiniteError.
     """
 
-    def __init__(self, kernel: Kernel, Z: Array, nugget: float | None):
-        self.kernel, self.Z = kernel, Z
+    def __init__(self, kernel: Kernel, Z: Array, nugget: float | None, fixed: bool):
+        self.kernel, self.Z, self.fixed = kernel, Z, fixed
         self.backend = backend = backend_for(Z)
         xp = backend.xp
         K, self._pull_zz = kernel.evaluate(Z, Z)
@@ -90,13 +90,17 @@ class NystromFactor:
         return self.backend.solve_triangular(self.L, self.kernel(X, self.Z).T).T
 
     def evaluate(self, X: Array) -> tuple[Array, Any]:
-        """``U`` and ``pull(G, points)``: derivatives of ``sum(G * U)`` for the kernel's leaves and for Z."""
+        """``U`` and its pullback: derivatives of ``sum(G * U)`` for the kernel's leaves and for Z."""
         backend, L = self.backend, self.L
         xp = backend.xp
-        K, pull_xz = self.kernel.evaluate(X, self.Z)
+        back: Any
+        if self.fixed:
+            K, back = self.kernel.evaluate(X, self.Z)
+        else:
+            K, back = evaluate_with_points(self.kernel, X, self.Z)
         U = backend.solve_triangular(L, K.T).T
 
-        def pull(G: Array, fixed: bool) -> tuple[Array, ...]:
+        def pull(G: Array) -> tuple[Array, ...]:
             eye = backend.eye(self.m, L.dtype, backend.device(L))
             B = G @ backend.solve_triangular(L, eye)  # cotangent of k(X, Z), by the faster product
             # cotangent of L is -tril(B^T U); then the reverse of Cholesky (Murray 2016, eq. 10)
@@ -108,11 +112,13 @@ class NystromFactor:
             # the nugget is relative to the mean of the diagonal of k(Z, Z)
             extra = xp.sum(xp.linalg.diagonal(A)) * (self.relative / self.m)
             A = A + extra * eye
-            own = tuple(a + b for a, b in zip(pull_xz(B), self._pull_zz(A), strict=True))
-            if fixed:
-                return (*own, xp.zeros_like(self.Z))
-            d_points = point_gradient(self.kernel, self.Z, X, B.T)
-            return (*own, d_points + 2.0 * point_gradient(self.kernel, self.Z, self.Z, A))
+            by_points = xp.zeros_like(self.Z)
+            if self.fixed:
+                crossed = back(B)
+            else:
+                crossed, by_points = back(B)
+                by_points = by_points + 2.0 * point_gradient(self.kernel, self.Z, self.Z, A)
+            return (*(a + b for a, b in zip(crossed, self._pull_zz(A), strict=True)), by_points)
 
         return U, pull
 
@@ -138,7 +144,7 @@ class OnPoints(Kernel):
                 f"{type(self).__name__} has inducing points of shape {tuple(Z.shape)} but the points have "
                 f"shape {tuple(X.shape)}; their dimensions must agree."
             )
-        return NystromFactor(self.kernel, Z, self.nugget)
+        return NystromFactor(self.kernel, Z, self.nugget, self.fixed)
 
 
 def checked_nugget(owner: str, nugget: float | None) -> float | None:
@@ -177,18 +183,17 @@ class Nystrom(OnPoints):
         return int(self.inducing.shape[0])
 
     def features(self, X: Array) -> tuple[Array, Pullback]:
-        U, pull = self.factor(X).evaluate(X)
-        return U, lambda G: pull(G, self.fixed)
+        return self.factor(X).evaluate(X)
 
     def evaluate(self, X1: Array, X2: Array | None = None) -> tuple[Array, Pullback]:
         factor = self.factor(X1)
         U1, pull1 = factor.evaluate(X1)
         if X2 is None:
-            return U1 @ U1.T, lambda W: pull1((W + W.T) @ U1, self.fixed)
+            return U1 @ U1.T, lambda W: pull1((W + W.T) @ U1)
         U2, pull2 = factor.evaluate(points(X2))
 
         def pull(W: Array) -> tuple[Array, ...]:
-            left, right = pull1(W @ U2, self.fixed), pull2(W.T @ U1, self.fixed)
+            left, right = pull1(W @ U2), pull2(W.T @ U1)
             return tuple(a + b for a, b in zip(left, right, strict=True))
 
         return U1 @ U2.T, pull
