@@ -94,6 +94,9 @@ def test_several_series():
     ahead = both.forecast(ragged, 3)
     np.testing.assert_allclose(ahead[1], both.forecast(Y[:70], 3), rtol=1e-9)
     np.testing.assert_allclose(both.predict(ragged)[1], both.predict(Y[:70]), rtol=1e-9)
+    with pytest.raises(ValueError, match="use one"):
+        both.log_likelihood([X[:, 0], Y[:70, 0]])
+    assert both.log_likelihood(X[:3].tolist()) == both.log_likelihood(X[:3])  # a list of rows
     with pytest.raises(ValueError, match="one by one"):
         both.sample_states(ragged)
 

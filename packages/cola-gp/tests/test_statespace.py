@@ -393,6 +393,19 @@ def test_float32_stays_positive(name, method):
     np.testing.assert_allclose(be.to_numpy(got.covariance)[20:], want.covariance[20:], rtol=0.02, atol=1e-6)
 
 
+def test_vague_prior_in_single_precision():
+    """Variances of 1e12 beside a noise of 1e-2: the tree must not take differences of huge numbers."""
+    model, y = tracking(200)
+    vague = model.replace(P0=1e12 * np.eye(2))
+    want = float(ss.log_likelihood(vague, y, form="sqrt", method="sequential"))
+    single = ss.LinearGaussian(*(getattr(vague, name).astype(np.float32) for name in NAMES))
+    for form, method in VARIANTS:
+        assert abs(float(ss.log_likelihood(vague, y, form=form, method=method)) - want) < 1e-2
+        if form == "sqrt":
+            got = float(ss.log_likelihood(single, y.astype(np.float32), form=form, method=method))
+            assert abs(got - want) < 0.05
+
+
 def test_bad_input():
     model, y = random_model(0, 2, 2, 5)
     good = {name: getattr(model, name) for name in NAMES}

@@ -34,8 +34,9 @@ OPTIMIZERS = ("em+gradient", "em", "gradient", None)
 class LinearDynamicalSystem(TransformerMixin, BaseEstimator):
     """A linear Gaussian state-space model of one or several multivariate time series.
 
-    X is one series ``(n, p)`` or ``(n,)``, several of one length ``(series, n, p)``, or a list of series of
-    any lengths; NaN is missing.  Rows are equally spaced in time and belong together in their order.
+    X is one series ``(n, p)`` or ``(n,)``, several of one length ``(series, n, p)``, or a list of series
+    ``(n_i, p)`` of any lengths; NaN is missing.  Rows are equally spaced in time and belong together in
+    their order.
 
     states: dimension of the state.  model: initial :class:`~cola_gp.statespace.LinearGaussian` in the units
     of X; the default is a subspace estimate after every column is brought to zero mean and unit variance.
@@ -249,14 +250,17 @@ class LinearDynamicalSystem(TransformerMixin, BaseEstimator):
 
 def _series(X: Any) -> list[np.ndarray]:
     """X as a list of series ``(n, p)`` of real numbers or NaN."""
-    if isinstance(X, (list, tuple)) and any(np.ndim(one) > 0 for one in X):
+    several = isinstance(X, (list, tuple)) and any(np.ndim(one) == 2 for one in X)
+    try:
+        whole = None if several else np.asarray(X, dtype=float)
+    except ValueError:
+        raise ValueError(
+            "series of different lengths must each be an array (n, p); use one[:, None] for p = 1."
+        ) from None
+    if whole is None:
         found = [np.asarray(one, dtype=float) for one in X]
-        if all(one.ndim == 1 for one in found) and len({len(one) for one in found}) == 1:
-            found = [np.stack(found)]  # a list of rows
     else:
-        whole = np.asarray(X, dtype=float)
-        found = list(whole) if whole.ndim == 3 else [whole]
-    found = [one[:, None] if one.ndim == 1 else one for one in found]
+        found = list(whole) if whole.ndim == 3 else [whole[:, None] if whole.ndim == 1 else whole]
     shapes = [one.shape for one in found]
     if not found or any(len(k) != 2 or 0 in k for k in shapes) or len({k[1] for k in shapes}) > 1:
         raise ValueError(

@@ -77,12 +77,14 @@ def _combine(be: Any, one: Tree, two: Tree) -> Tree:
     right = be.xp.concat([A2.mT, J2 @ A1, (e2 - mv(J2, b1))[..., None]], axis=-1)
     X = la.solve(be, M, right)
     AM = X[..., :s].mT
+    # (I + J2 C1)^{-1} (eta2 - J2 b1): a mean is moved by C1 times that, no difference of huge numbers
+    moved = X[..., 2 * s]
     A1T = A1.mT
     return (
         AM @ A1,
-        mv(AM, b1 + mv(C1, e2)) + b2,
+        mv(A2, b1 + mv(C1, moved)) + b2,
         la.symmetric(AM @ C1 @ A2.mT) + C2,
-        mv(A1T, X[..., 2 * s]) + e1,
+        mv(A1T, moved) + e1,
         la.symmetric(A1T @ X[..., s : 2 * s]) + J1,
     )
 

@@ -99,13 +99,14 @@ def combine(be: Any, one: Tree, two: Tree) -> Tree:
     unit = xp.broadcast_to(la.eye(be, s, A1), A1.shape)
     T = tria(be, la.block(xp, [[U1.mT @ Z2, unit], [Z2, xp.zeros_like(Z2)]]))
     T11, T21, T22 = T[..., :s, :s], T[..., s:, :s], T[..., s:, s:]
-    # U1 T11^{-T} T21^T = C1 J2 (I + C1 J2)^{-1}
-    UT = la.solve(be, T11, U1.mT).mT
-    gain = unit - UT @ T21.mT
+    # X X^T = (I + C1 J2)^{-1} C1 and T21 = J2 X.  A mean is moved by X X^T (eta2 - J2 b1); by way of C1 eta2,
+    # of the size of a vague prior, the answer would be a difference of huge numbers.
+    X = la.solve(be, T11, U1.mT).mT
+    rest = e2 - mv(Z2, mv(Z2.mT, b1))
     return (
-        A2 @ gain @ A1,
-        mv(A2 @ gain, b1 + mv(U1, mv(U1.mT, e2))) + b2,
-        tria(be, xp.concat([A2 @ UT, U2], axis=-1)),
-        mv((gain @ A1).mT, e2 - mv(Z2, mv(Z2.mT, b1))) + e1,
+        A2 @ (A1 - X @ (T21.mT @ A1)),
+        mv(A2, b1 + mv(X, mv(X.mT, rest))) + b2,
+        tria(be, xp.concat([A2 @ X, U2], axis=-1)),
+        mv(A1.mT, rest - mv(T21, mv(X.mT, rest))) + e1,
         tria(be, xp.concat([A1.mT @ T22, Z1], axis=-1)),
     )
