@@ -172,6 +172,33 @@ def test_other_libraries(library):
     )
 
 
+def test_likelihood_of_what_is_not_stored_and_its_derivative_by_autograd():
+    torch = pytest.importorskip("torch")
+    model, data = problem(n=150)
+    alg = IterativeInference(samples=64, rank=60)
+    want = float(gp.marginal_likelihood(model, data))
+    np.testing.assert_allclose(float(gp.marginal_likelihood(model, data, alg)), want, atol=0.3)
+    _, gradient = gp.value_and_gradient(model, data)
+    leaf = torch.tensor(model.kernel.kernel.log_lengthscale, requires_grad=True)
+    kernel = gp.Scale(gp.Matern52(log_lengthscale=leaf), log_variance=torch.tensor(np.log(1.5)))
+    tensors = gp.Data(torch.asarray(data.X), torch.asarray(data.y))
+    value = gp.marginal_likelihood(gp.GP(kernel, model.mean, model.noise), tensors, alg)
+    value.backward()
+    np.testing.assert_allclose(float(value.detach()), want, atol=0.3)
+    np.testing.assert_allclose(leaf.grad.numpy(), gradient[0], rtol=0.1)
+
+
+def test_costs_prefer_exact_answers_while_they_are_affordable():
+    model, _ = problem()
+
+    def taken(n):
+        K = gp.CovarianceOperator(model.kernel, np.zeros((n, 2)))
+        return str(cola.explain(gp.represent, K)).splitlines()[1]
+
+    assert "represent/dense" in taken(2000) and "represent/dense" in taken(10_000)
+    assert "represent/lazy" in taken(20_000)
+
+
 def test_products_and_pullbacks_in_tiles():
     model, data = problem(n=130)
     rng = np.random.default_rng(3)

@@ -6,12 +6,15 @@ from typing import Any
 
 import numpy as np
 
-from cola_core.algorithms import Auto
-from cola_core.linalg import inv_quad_logdet
+from cola_core.algorithms import CG, SLQ, Auto
+from cola_core.linalg import inv_quad, inv_quad_logdet, logdet
+from cola_core.preconditioners import RPCholesky
 
+from ._struct import leaves
+from .arrays import backend_for
 from .covariance import CovarianceOperator
 from .data import Data, as_points
-from .inference import Problem, condition, represent
+from .inference import IterativeInference, Problem, condition, represent
 from .inference.base import LOG_2PI, observed_like
 from .inference.questions import as_inference, form_of
 from .kernels.base import Array
@@ -34,12 +37,26 @@ def marginal_likelihood(model: GP, data: Data, alg: Any = Auto()) -> Array:
         return condition(model, data, alg).log_marginal_likelihood()
     K = found.operator + model.noise.operator(observed_like(data), data.X)
     residual = data.y - model.mean(as_points(data.X))
+    if isinstance(found.operator, CovarianceOperator):
+        if not backend_for(data.y).differentiating(residual, *leaves(found.operator.kernel)):
+            return condition(model, data, alg).log_marginal_likelihood()
+        return _by_products(K, residual, alg)
     try:
         quadratic, log_det = inv_quad_logdet(K, residual)
     except np.linalg.LinAlgError:  # base of the core's not-positive-definite and singular errors
         # Singular to working precision: the conditioned model adds jitter and reports it.
         return condition(model, data, alg).log_marginal_likelihood()
     return -0.5 * (quadratic + log_det + data.n * LOG_2PI)
+
+
+def _by_products(K: Any, residual: Array, alg: Any) -> Array:
+    """For a covariance that is never stored, by the core's preconditioned iterations, which differentiate."""
+    given = alg if isinstance(alg, IterativeInference) else IterativeInference()
+    n = K.shape[-1]
+    P = RPCholesky(rank=given.rank_for(n), key=given.key)
+    quadratic = inv_quad(K, residual, CG(P=P, tol=given.solve_tol))
+    log_det = logdet(K, SLQ(P=P, tol=given.tol, samples=given.samples, max_samples=given.max_samples))
+    return -0.5 * (quadratic + log_det + n * LOG_2PI)
 
 
 def value_and_gradient(model: GP, data: Data, alg: Any = Auto()) -> tuple[Array, tuple[Array, ...]]:

@@ -44,6 +44,7 @@ from .whitening import Whitening
 
 RULES = RuleBook()
 LARGEST_RANK = 1000
+STEPS = 250.0
 EXACT = 64  # test points for whose variances systems are solved
 
 
@@ -52,9 +53,14 @@ def default_rank(n: int) -> int:
     return min(n, LARGEST_RANK, max(100, n // 5))
 
 
-def iterative_cost(K: Any, rank: int | None = None, samples: int = 16, steps: float = 40.0) -> Cost:
+def iterative_cost(K: Any, rank: int | None = None, samples: int = 16, steps: float = STEPS) -> Cost:
     """One evaluation of likelihood and gradient: the preconditioner, ``steps`` products with the residual and
-    the probes, and the pullback of weights of rank ``rank``."""
+    the probes, and the pullback of weights of rank ``rank``.
+
+    Ten to thirty steps do where the preconditioner holds most of the spectrum, which is not known before;
+    hundreds are needed where it does not.  The estimate is for the latter, so that exact answers are
+    preferred as long as they are affordable.
+    """
     n, d = K.X1.shape
     k = default_rank(n) if rank is None else min(rank, n)
     # an entry takes about as long as forty flops of a matrix product, beside its dimensions
@@ -113,6 +119,10 @@ class IterativeInference(Inference):
     max_iters: int = 400
     key: int = 0
 
+    def rank_for(self, n: int) -> int:
+        """Columns of the preconditioner for ``n`` points."""
+        return default_rank(n) if self.rank is None else min(self.rank, n)
+
     def refuses(self, prior: Any, noise: Any, problem: Problem) -> str:
         if not isinstance(noise, (ops.Diagonal, ops.ScalarMul, ops.Identity)):
             return f"the noise is a {type(noise).__name__}, and the preconditioner needs a diagonal"
@@ -153,7 +163,7 @@ class LazyConditioned(Conditioned):
         self.kernel = K.kernel
         d = self._wider(diag(noise)) + xp.zeros_like(self.points[:, 0])
         A = PSD(K + ops.Diagonal(d))
-        rank = min(default_rank(data.n) if alg.rank is None else alg.rank, data.n)
+        rank = alg.rank_for(data.n)
         self.white = Whitening.of(self.kernel, self.points, d + K.nugget(), rank, alg.key)
         self._half = self.white.half
         self.B = self.white.whitened(A)
