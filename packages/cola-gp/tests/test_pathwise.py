@@ -115,6 +115,11 @@ def every_structure():
             gp.Data(X, (y > 0).astype(float)),
             None,
         ),
+        "expectation propagation": (
+            gp.GP(2.0 * gp.RBF(0.7), noise=gp.BernoulliLikelihood(link="probit")),
+            gp.Data(X, (y > 0).astype(float)),
+            gp.EPInference(),
+        ),
     }
 
 
@@ -149,6 +154,14 @@ def test_paths_of_finite_rank_are_exact(kernel):
     paths = posterior.paths(COUNT, key=3)
     assert paths.exact and paths.error == 0.0
     check_moments(paths(Z), posterior.mean(Z), posterior.covariance(Z))
+
+
+def test_solves_of_the_iterative_posterior(rng):
+    X, y = scattered(60)
+    model = gp.GP(1.2 * gp.RBF(0.7) + gp.White(0.1), noise=0.05)
+    B = rng.normal(size=(60, 3))
+    found = gp.condition(model, gp.Data(X, y), gp.IterativeInference(solve_tol=1e-10)).solve(B)
+    np.testing.assert_allclose(found, np.linalg.solve(model.kernel(X) + 0.05 * np.eye(60), B), rtol=1e-6)
 
 
 def test_a_path_is_one_function_and_keys_matter():
@@ -253,7 +266,7 @@ def test_many_points_are_drawn_as_functions():
 def test_refusals_and_warnings():
     X, y = scattered()
     posterior = gp.Posterior(gp.GP(gp.RBF(0.7), noise=0.05), gp.Data(X, y))
-    with pytest.raises(ValueError, match="have no structure"):
+    with pytest.raises(NotImplementedError, match="have no structure"):
         posterior.sample(X[:3] + 0.1, method="structure")
     with pytest.raises(ValueError, match="'auto', 'covariance'"):
         posterior.sample(X, method="exact")

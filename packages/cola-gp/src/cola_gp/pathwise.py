@@ -238,7 +238,7 @@ class Paths:
 
     def _blocks(self, X: Array, n: int) -> list[slice]:
         size = max(1, 2**26 // (8 * (self.features + n)))
-        return [slice(start, min(start + size, X.shape[0])) for start in range(0, X.shape[0], size)]
+        return [slice(start, min(start + size, X.shape[0])) for start in range(0, max(1, X.shape[0]), size)]
 
     def __call__(self, X: Any) -> Array:
         """Values at ``X`` (m points or a Grid), mean included: ``(count, m)``."""

@@ -141,8 +141,8 @@ class Posterior:
 
         method: "covariance", a root of the ``(m, m)`` covariance, O(m^3); "structure", exact draws by the
         structure of training and test points together (the grid of the data, points in time), where
-        ValueError says that there is none; "paths", functions from :meth:`paths`, O(m) in the number of
-        points, approximate unless the kernel has finite rank; or "auto", the first of these for up to
+        NotImplementedError says that there is none; "paths", functions from :meth:`paths`, O(m),
+        approximate unless the kernel has finite rank; or "auto", the first of these for up to
         2000 points and beyond that the first that applies of "structure", "paths" and "covariance".
         """
         if method not in ("auto", "covariance", "structure", "paths"):
@@ -155,19 +155,17 @@ class Posterior:
             method = "covariance"
         for_draw, for_noise = (key, key) if method == "covariance" else subkeys(key, 2)
         out = None
-        if method in ("auto", "structure"):
-            out = sample_structured(self.model, self.data, self._conditioned, inputs, count, for_draw)
-            if out is None and method == "structure":
-                raise ValueError(
-                    "sample: training and test points together have no structure to draw by (a grid, points "
-                    "in time); use method='paths' or 'covariance'."
-                )
-        if out is None and method in ("auto", "paths"):
-            try:
-                out = self.paths(count, key=for_draw)(X)
-            except NotImplementedError:
-                if method == "paths":
-                    raise
+        ways = {
+            "structure": lambda: self._by_structure(inputs, count, for_draw),
+            "paths": lambda: self.paths(count, key=for_draw)(X),
+        }
+        for name, way in ways.items():
+            if out is None and method in ("auto", name):
+                try:
+                    out = way()
+                except NotImplementedError:
+                    if method == name:
+                        raise
         if out is None:
             size, budget = 3 * X.shape[0] ** 2 * 8, Auto().memory_budget
             if size > budget:
@@ -182,6 +180,15 @@ class Posterior:
         if include_noise:
             normal = self._backend.normal(for_noise, tuple(out.shape), X.dtype, self._backend.device(X))
             out = out + self._backend.xp.sqrt(self._white(X)) * normal
+        return out
+
+    def _by_structure(self, inputs: Any, count: int, key: int) -> Array:
+        out = sample_structured(self.model, self.data, self._conditioned, inputs, count, key)
+        if out is None:
+            raise NotImplementedError(
+                "sample: training and test points together have no structure to draw by (a grid, points in "
+                "time); use method='paths' or 'covariance'."
+            )
         return out
 
     def paths(self, count: int = 1, *, key: Any = 0, features: int = FEATURES) -> Paths:

@@ -70,6 +70,10 @@ class Conditioned:
     def correction(self, f: Array, normal: Array) -> Array:
         """``(K + D)^{-1} (y - mean - f - noise)`` for draws ``f (n, k)`` of the prior at the observations and
         standard normal numbers ``(n, k)``: what makes them draws of the posterior (Matheron's rule)."""
+        if not self.model.noise.gaussian:
+            raise NotImplementedError(
+                f"functions cannot be drawn from a posterior by {self.method}; use method='covariance'."
+            )
         spread = backend_for(f).xp.sqrt(self.model.noise.variances(self.data.y, self.data.X))
         return self.solve(self.residual[:, None] - f - spread[:, None] * normal)
 

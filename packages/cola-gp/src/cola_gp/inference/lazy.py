@@ -347,6 +347,11 @@ class LazyConditioned(Conditioned):
         T = lanczos_tridiagonal(self.B, G, steps, tol=self.alg.solve_tol)
         return self.backend.astype(G.T @ T.solve(self.backend), X.dtype)
 
+    def solve(self, B: Array) -> Array:
+        steps = min(self.alg.max_iters, self.data.n)
+        T = lanczos_tridiagonal(self.B, self._half.T @ self._wider(B), steps, tol=self.alg.solve_tol)
+        return self.backend.astype(self._half @ T.solve(self.backend), B.dtype)
+
     def inverse_diagonal(self) -> Array:
         xp, root = self.backend.xp, self._inverse_root
         low, white = self.white.low_rank, self.white
