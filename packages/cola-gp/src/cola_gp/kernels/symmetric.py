@@ -6,13 +6,14 @@ its mirror image. :func:`symmetric` gives the matrix, :func:`times` its products
 that of :meth:`Kernel.evaluate`, for symmetric weights: tiles are evaluated again, so that no intermediate of
 the size of the matrix is kept.
 
-JAX arrays, and tensors that are differentiated, take the kernel's own ``evaluate``.
+JAX arrays take the kernel's own ``evaluate``; tensors that are differentiated get the blocks' derivative in
+place of the graph of their steps (:mod:`~cola_gp.kernels.recorded`).
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from cola_core.backends import backend_of
@@ -21,6 +22,7 @@ from .._struct import leaves
 from ..arrays import backend_for
 from .base import Array, Kernel, Pullback, points
 from .distances import overwritable
+from .recorded import recorded
 
 BLOCK_ENTRIES = 2**18  # 2 MiB in double precision, the size of a core's second-level cache
 LEAST = 512  # points of which the whole matrix is no larger than a block
@@ -38,9 +40,22 @@ def symmetric(kernel: Kernel, X: Array) -> tuple[Array, Pullback]:
     """
     points(X)
     backend = backend_for(X)
-    n = X.shape[0]
-    if n <= LEAST or not kernel.blockwise or not overwritable(X, *_own(kernel, backend)):
+    if X.shape[0] <= LEAST or not kernel.blockwise:
         return kernel.evaluate(X)
+    if not overwritable(X, *_own(kernel, backend)):
+        plain = backend.name != "torch" or backend.mapped(X, *_own(kernel, backend))
+        return kernel.evaluate(X) if plain else recorded(kernel, X, _in_blocks)
+    K, pull = _in_blocks(kernel, X)
+    return K, lambda W: pull(W, True)
+
+
+def _in_blocks(kernel: Kernel, X: Array) -> tuple[Array, Callable[..., tuple[Array, ...]]]:
+    """``k(X)`` for what is not differentiated, and its pullback, told whether the weights are symmetric."""
+    backend = backend_for(X)
+    if not overwritable(X, *_own(kernel, backend)):
+        value, back = kernel.evaluate(X)
+        return value, lambda W, mirrored=False: back(W)
+    n = X.shape[0]
     size = max(16, BLOCK_ENTRIES // n)
     starts = range(0, n, size)
     K = backend.zeros((n, n), X.dtype, backend.device(X))
@@ -52,14 +67,15 @@ def symmetric(kernel: Kernel, X: Array) -> tuple[Array, Pullback]:
             K[rows, :i] = block
             K[:i, rows] = block.T
 
-    def pull(W: Array) -> tuple[Array, ...]:
+    def pull(W: Array, mirrored: bool = False) -> tuple[Array, ...]:
         total: tuple[Array, ...] = ()
         for i in starts:
             rows = slice(i, min(i + size, n))
             parts = [kernel.evaluate(X[rows])[1](W[rows, rows])]
             if i:
                 _, back = kernel.evaluate(X[rows], X[:i])
-                parts.append(back(2.0 * W[rows, :i]))
+                left = W[rows, :i]
+                parts.append(back(2.0 * left if mirrored else left + W[:i, rows].T))
             for part in parts:
                 total = part if not total else tuple(a + b for a, b in zip(total, part, strict=True))
         return total
