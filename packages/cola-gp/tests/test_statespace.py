@@ -341,6 +341,8 @@ def test_what_auto_stands_for():
     assert pick(model, y[:10]) == ("covariance", "sequential")
     assert pick(model, y.astype(np.float32)) == ("sqrt", "parallel")
     assert pick(model, y, form="sqrt", method="sequential") == ("sqrt", "sequential")
+    assert pick(model.replace(P0=1e12 * np.eye(2)), y) == ("sqrt", "parallel")
+    assert pick(model.replace(R=np.zeros((1, 1))), y) == ("sqrt", "parallel")
     assert pick(random_model(0, 20, 1, 100)[0], y) == ("covariance", "sequential")
 
 
@@ -399,6 +401,10 @@ def test_vague_prior_in_single_precision():
     vague = model.replace(P0=1e12 * np.eye(2))
     want = float(ss.log_likelihood(vague, y, form="sqrt", method="sequential"))
     single = ss.LinearGaussian(*(getattr(vague, name).astype(np.float32) for name in NAMES))
+    smoothed = ss.kalman_smoother(vague, y, form="sqrt", method="sequential")
+    np.testing.assert_allclose(
+        ss.kalman_smoother(vague, y).covariance, smoothed.covariance, rtol=1e-6, atol=1e-9
+    )
     for form, method in VARIANTS:
         assert abs(float(ss.log_likelihood(vague, y, form=form, method=method)) - want) < 1e-2
         if form == "sqrt":

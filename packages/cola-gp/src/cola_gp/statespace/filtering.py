@@ -5,7 +5,9 @@ r"""Kalman filter and likelihood of a :class:`~cola_gp.statespace.LinearGaussian
 * ``form="covariance"`` updates P in Joseph's form ``(I - K H) P (I - K H)^T + K R K^T``, a sum of positive
   semidefinite terms; ``form="sqrt"`` propagates a triangular factor of P by LQ factorisations (Kailath,
   Sayed & Hassibi 2000, section 12.3), so that P is positive semidefinite by construction and the condition
-  number that rounding sees is the square root.  ``"auto"`` takes it in precisions below float64.
+  number that rounding sees is the square root.  The covariance form loses ``eps P0 / R`` relative to the
+  variances: ``"auto"`` takes square roots in precisions below float64 and, where values can be seen (not
+  inside of ``jit``), beside a prior so vague that more than 1e-6 would be lost.
 * ``method="sequential"`` goes through time; ``"parallel"`` scans by a tree
   (:mod:`~cola_gp.statespace.parallel`).  ``"auto"`` goes through time on JAX on a CPU, where one compiled
   loop is the fastest, for short series and for more than a dozen states; else it takes the tree.
@@ -35,6 +37,7 @@ from .scans import sequential
 FORMS = ("auto", "covariance", "sqrt")
 METHODS = ("auto", "sequential", "parallel")
 WIDE = 12  # states from which the arithmetic outweighs the calls (the same)
+LOST = 1e-6  # relative error of variances beyond which square roots are taken
 SHORT = 24  # steps up to which a loop costs no more than the tree (measured, NumPy and PyTorch on a CPU)
 
 
@@ -152,11 +155,24 @@ def chosen(problem: Problem, form: str, method: str) -> tuple[str, str]:
             raise UnknownNameError(f"unknown {what} {value!r}; there are {', '.join(known)}.")
     be = problem.backend
     if form == "auto":
-        form = "covariance" if float(be.xp.finfo(problem.y.dtype).eps) < 1e-12 else "sqrt"
+        eps = float(be.xp.finfo(problem.y.dtype).eps)
+        form = "covariance" if eps < 1e-12 and eps * _vagueness(problem) < LOST else "sqrt"
     if method == "auto":
         steps = problem.n <= SHORT or problem.m0.shape[-1] > WIDE
         method = "sequential" if steps or (be.name == "jax" and _on_cpu(problem.y)) else "parallel"
     return form, method
+
+
+def _vagueness(problem: Problem) -> float:
+    """Largest prior variance of an observation over the smallest noise, where values can be seen, else 0."""
+    be, xp = problem.backend, problem.xp
+    if not be.is_concrete(problem.H, problem.R, problem.P0):
+        return 0.0
+    H, R, P0 = (_plain(x) for x in (problem.H, problem.R, problem.P0))
+    prior = be.diagonal(P0)
+    seen = xp.max(H**2 @ prior[..., None], axis=(-1, -2))
+    noise = be.number(xp.min(be.diagonal(R)))
+    return be.number(xp.max(seen)) / noise if noise > 0 else math.inf
 
 
 def _on_cpu(y: Array) -> bool:
