@@ -248,3 +248,18 @@ def test_jax_data_are_fitted_by_the_same_closed_form(rng):
     with jax.enable_x64(True):
         theirs = gp.fit(MODEL, gp.Data(jax.numpy.asarray(data.X), jax.numpy.asarray(data.y)), max_iters=8)
     assert theirs.log_likelihood == pytest.approx(gp.fit(MODEL, data, max_iters=8).log_likelihood, rel=1e-6)
+
+
+def test_stochastic_likelihoods_end_within_their_error(rng):
+    X = rng.uniform(-2, 2, (250, 2))
+    data = gp.Data(X, np.sin(2 * X[:, 0]) * X[:, 1] + 0.2 * rng.normal(size=250))
+    model = gp.GP(1.0 * gp.RBF([1.0, 1.0]), noise=0.1)
+    exact = gp.fit(model, data, alg="dense")
+    # Few probes, so that the error matters.
+    alg = gp.IterativeInference(tol=0.02, samples=4, max_samples=8)
+    rough = gp.fit(model, data, alg=alg)
+    assert exact.likelihood_error == 0.0 and rough.likelihood_error > 0.0
+    assert rough.converged and rough.evaluations < 120
+    assert "+-" in rough.summary() and "+-" not in exact.summary()
+    at = float(gp.marginal_likelihood(rough.model, data, "dense"))
+    assert exact.log_likelihood - at < max(0.1, 3 * rough.likelihood_error)

@@ -268,8 +268,8 @@ def _functional(backend: Any) -> tuple[Any, Any]:
     mean, variance = functional.predict(given, model, observed.X, observed.y, observed.X[:3])
     K = K + 0.1 * np.eye(9)
     cross = _rbf(X[:3], X)
-    want = [[-_log_density(K, y) / 9], cross @ np.linalg.solve(K, y)]
-    want.append(1.5 - np.sum(cross.T * np.linalg.solve(K, cross.T), axis=0))
+    left = 1.5 - np.sum(cross.T * np.linalg.solve(K, cross.T), axis=0)
+    want = [np.array([-_log_density(K, y) / 9]), cross @ np.linalg.solve(K, y), left]
     got = [backend.to_numpy(v) for v in (value[None], mean, variance)]
     return np.concatenate(got), np.concatenate(want)
 
@@ -277,7 +277,8 @@ def _functional(backend: Any) -> tuple[Any, Any]:
 def _calibration(backend: Any) -> tuple[Any, Any]:
     """Negative log density, root mean square error, and how many of six observations an interval holds."""
     mean, sd, y = data.normal(1, (6,)), 0.5 + np.abs(data.normal(2, (6,))), data.normal(3, (6,))
-    report = Calibration.of(*(backend.asarray(a) for a in (mean, sd**2, y)), levels=(0.6827,))
+    given = [backend.asarray(a) for a in (mean, sd**2, y)]
+    report = Calibration.of(given[0], given[1], given[2], levels=(0.6827,))
     z = (y - mean) / sd
     density = np.mean(0.5 * z**2 + np.log(sd) + 0.5 * math.log(2 * math.pi))
     got = [report.nlpd, report.rmse, float(report.coverage[0])]

@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -54,6 +54,7 @@ class FitResult:
     NaN if parameters were only evaluated.
     at_bounds: names of parameters that ended on a bound, where the optimum may lie beyond it.
     jitter: what had to be added to the diagonal at the best parameters; zero in the normal case.
+    likelihood_error: standard error of ``log_likelihood``; zero where inference is not stochastic.
     """
 
     model: GP
@@ -70,6 +71,7 @@ class FitResult:
     jitter: float
     method: str
     seconds: float
+    likelihood_error: float = 0.0
     runs: tuple[Run, ...] = field(default=(), repr=False)
 
     def summary(self) -> str:
@@ -77,7 +79,9 @@ class FitResult:
         state = "converged" if self.converged else "NOT converged"
         lines = [
             f"{state}: {self.reason}",
-            f"log marginal likelihood {self.log_likelihood:.6g} by {self.method}, "
+            f"log marginal likelihood {self.log_likelihood:.6g}"
+            + (f" +- {self.likelihood_error:.2g}" if self.likelihood_error else "")
+            + f" by {self.method}, "
             f"{self.iterations} iterations, {self.evaluations} evaluations, {self.seconds:.2f} s"
             + (
                 ""
@@ -110,6 +114,26 @@ def _listed(parameters: Mapping[str, float], most: int = 12) -> list[str]:
     return lines
 
 
+class _Best(NamedTuple):
+    """The best point seen and what was found there; errors are standard errors, of totals."""
+
+    theta: np.ndarray
+    slope: np.ndarray
+    likelihood: float
+    jitter: float
+    error: float
+    slope_error: float
+
+
+def _slope_error(conditioned: Any) -> float:
+    """The largest standard error of the derivatives, zero where they are exact."""
+    errors = getattr(conditioned, "gradient_error", None)
+    if errors is None:
+        return 0.0
+    kernel, noise = errors
+    return max((float(backend_for(e).xp.max(e)) for e in (*kernel, noise) if math.prod(e.shape)), default=0.0)
+
+
 class _Objective:
     """Minus the log posterior per observation; remembers the best point and counts failures."""
 
@@ -119,9 +143,7 @@ class _Objective:
         self.slopes = True  # False: values only, where no step will be made
         self.evaluations = self.failures = 0
         self.best_value = math.inf
-        self.best: tuple[np.ndarray, np.ndarray, float, float] | None = (
-            None  # theta, gradient, likelihood, jitter
-        )
+        self.best: _Best | None = None
         self.worst = 0.0
         self.last_failure = self._advice = ""
 
@@ -138,6 +160,8 @@ class _Objective:
                 if self.slopes:
                     gradient = self.space.gradient(conditioned.gradient())
                 jitter = conditioned.jitter
+                error = float(getattr(conditioned.info, "standard_error", None) or 0.0)
+                slope_error = _slope_error(conditioned) if error and self.slopes else 0.0
                 prior, prior_gradient = self.space.log_prior(theta)
                 self.method = conditioned.method
         except (NotPositiveDefiniteError, NonFiniteError, np.linalg.LinAlgError, ArithmeticError) as error:
@@ -149,7 +173,7 @@ class _Objective:
         self.worst = max(self.worst, value)
         if value < self.best_value:
             self.best_value = value
-            self.best = (theta, slope, likelihood, jitter)
+            self.best = _Best(theta, slope, likelihood, jitter, error, slope_error)
         return value, slope
 
     def _failed(self, why: str) -> tuple[float, np.ndarray]:
@@ -162,7 +186,44 @@ class _Objective:
 
 
 class _Stopped(Exception):
-    """Raised between iterations by the callback or the clock; the best point so far is the answer."""
+    """Raised between iterations; the best point so far is the answer.
+
+    settled: because there is no more to be had, and not by the callback or the clock.
+    """
+
+    def __init__(self, why: str, settled: bool = False):
+        super().__init__(why)
+        self.settled = settled
+
+
+class _Watch:
+    """What happens after every iteration of one start: the callback, the clock, and the end of a search
+    whose progress is below the error of a stochastic likelihood.
+
+    settles: whether three iterations without progress mean that there is none to be made.
+    """
+
+    def __init__(
+        self,
+        objective: _Objective,
+        callback: Callable[[int, float], Any] | None,
+        deadline: float,
+        settles: bool,
+    ):
+        self.objective, self.callback, self.deadline, self.settles = objective, callback, deadline, settles
+        self.trail: list[float] = []
+
+    def __call__(self) -> None:
+        objective = self.objective
+        self.trail.append(objective.best_value)
+        if self.callback is not None and self.callback(objective.evaluations, -objective.best_value):
+            raise _Stopped("the callback stopped it")
+        if time.perf_counter() > self.deadline:
+            raise _Stopped("the time limit was reached")
+        error = 0.0 if objective.best is None else objective.best.error
+        if self.settles and error and len(self.trail) > 3:
+            if self.trail[-4] - self.trail[-1] < 0.1 * error / objective.data.n:
+                raise _Stopped(f"the likelihood changes by less than its standard error {error:.2g}", True)
 
 
 def fit(
@@ -232,24 +293,16 @@ def fit(
         tol = max(tol, 0.1 * NEGLIGIBLE / data.n)
     minimise = lbfgs if optimizer == "l-bfgs" else partial(adam, learning_rate=learning_rate)
     stopped = False
+    deadline = math.inf if max_seconds is None else started + max_seconds
     for number, start in enumerate(starts):
         before_value, before_evaluations = objective.best_value, objective.evaluations
         before_failures = objective.failures
-        steps = 0
-
-        def report() -> None:
-            nonlocal steps
-            steps += 1
-            if callback is not None and callback(objective.evaluations, -objective.best_value):
-                raise _Stopped("the callback stopped it")
-            if max_seconds is not None and time.perf_counter() - started > max_seconds:
-                raise _Stopped("the time limit was reached")
-
+        watch = _Watch(objective, callback, deadline, settles=optimizer == "l-bfgs")
         try:
-            answer = minimise(objective, start, lower, upper, max_iters=max_iters, tol=tol, report=report)
+            answer = minimise(objective, start, lower, upper, max_iters=max_iters, tol=tol, report=watch)
         except _Stopped as stop:
-            stopped = True
-            answer = _interrupted(objective, start, steps, str(stop))
+            stopped = not stop.settled
+            answer = _interrupted(objective, start, len(watch.trail), stop)
         iterations += answer.iterations
         runs.append(
             _judge(
@@ -260,6 +313,7 @@ def fit(
                 objective.evaluations - before_evaluations,
                 objective.failures - before_failures,
                 objective.last_failure,
+                0.0 if objective.best is None else objective.best.slope_error,
             )
         )
         if objective.best_value < before_value:
@@ -269,21 +323,29 @@ def fit(
     return _result(space, objective, runs, winner, iterations, first, data, time.perf_counter() - started)
 
 
-def _interrupted(objective: _Objective, start: np.ndarray, steps: int, why: str) -> Optimum:
+def _interrupted(objective: _Objective, start: np.ndarray, steps: int, stop: _Stopped) -> Optimum:
     """The best point so far, as the answer of a minimiser that was not allowed to end."""
-    if objective.best is None:
-        return Optimum(start, math.inf, np.full(len(start), math.inf), steps, why, True)
-    theta, slope, _, _ = objective.best
-    return Optimum(theta, objective.best_value, slope, steps, why, True)
+    best = objective.best
+    if best is None:
+        return Optimum(start, math.inf, np.full(len(start), math.inf), steps, str(stop), True)
+    return Optimum(best.theta, objective.best_value, best.slope, steps, str(stop), not stop.settled)
 
 
 def _judge(
-    answer: Optimum, projected: float, tol: float, n: int, tried: int, failed: int, last_failure: str
+    answer: Optimum,
+    projected: float,
+    tol: float,
+    n: int,
+    tried: int,
+    failed: int,
+    last_failure: str,
+    slope_error: float,
 ) -> Run:
     """Whether a minimiser's answer is an optimum, and why not."""
     # That the value stopped changing is not convergence by itself: the gradient must be small per
-    # observation, or in total so small that changing a parameter by a factor of e would hardly matter.
-    small = projected <= 10 * tol or projected * n <= NEGLIGIBLE
+    # observation, or in total so small that changing a parameter by a factor of e would hardly matter, or
+    # not to be told from zero, where it is an estimate.
+    small = projected <= 10 * tol or projected * n <= max(NEGLIGIBLE, 3 * slope_error)
     hopeless = failed == tried
     reason = answer.reason
     if hopeless:
@@ -315,10 +377,11 @@ def _result(
     lower, upper = space.limits()
     if objective.best is None:
         theta, slope, likelihood, jitter = first, np.full(len(space), np.nan), -math.inf, 0.0
+        error = 0.0
         posterior = -math.inf
         norm = math.inf
     else:
-        theta, slope, likelihood, jitter = objective.best
+        theta, slope, likelihood, jitter, error, _ = objective.best
         posterior = -objective.best_value * data.n
         norm = projected_norm(theta, slope, lower, upper) if objective.slopes else math.nan
     model = space.build(theta)
@@ -344,5 +407,6 @@ def _result(
         jitter=jitter,
         method=objective.method,
         seconds=seconds,
+        likelihood_error=error,
         runs=tuple(runs),
     )
