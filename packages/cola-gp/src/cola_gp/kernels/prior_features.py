@@ -6,7 +6,7 @@ factors have a spectral density each; a frequency of the product is the sum of o
 and cosines are multiplied by the exact features of the factors of finite rank. White noise has no part in
 a function and is left out.
 
-Frequencies come from scrambled Sobol points: normal for RBF, Student's t for Matern, normal over a
+Frequencies come from shifted Sobol points: normal for RBF, Student's t for Matern, normal over a
 Gamma-distributed scale for the rational quadratic (a mixture of RBF kernels, Rasmussen & Williams 2006,
 eq. 4.20), multiples of the fundamental with weights ``exp(-1/l^2) I_k(1/l^2)`` for the periodic kernel,
 and the mixture itself for SpectralMixture.
@@ -27,7 +27,7 @@ from .base import Array, Kernel, follow, points, xp_of
 from .compose import ActiveDims, Product, Scale, Sum
 from .deep import Deep
 from .inducing import Inducing
-from .random_fourier import FREEDOM, uniforms, unit_frequencies
+from .random_fourier import FREEDOM, shifted, uniforms, unit_frequencies
 from .simple import Ones, White
 from .spectral import SpectralMixture
 from .stationary import RBF, Matern12, Matern32, Matern52, Periodic, RationalQuadratic
@@ -183,7 +183,7 @@ class PriorFeatures:
                 waves = []
                 for _ in range(sets):
                     # a random shift makes another unbiased set of the same evenness
-                    u = np.clip((base + rng.uniform(size=base.shape[1])) % 1.0, 1e-12, 1.0 - 1e-12)
+                    u = shifted(base, rng)
                     waves.append(
                         [
                             (spectral_draw(leaf, u[:, end - w - 1 : end], w), leaf, view)

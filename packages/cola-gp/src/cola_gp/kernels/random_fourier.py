@@ -7,7 +7,7 @@ so with frequencies drawn from that density
 
 with ``2 r`` features. The RBF kernel has normal frequencies, a Matern kernel of order nu those of
 Student's t with ``2 nu`` degrees of freedom, both divided by the lengthscales; a product of kernels has
-sums of their frequencies. They are drawn by a scrambled Sobol sequence: unbiased, and with far smaller
+sums of their frequencies. They are drawn by a randomly shifted Sobol sequence: unbiased, and with far smaller
 errors in few dimensions.
 """
 
@@ -31,16 +31,22 @@ FREEDOM: dict[type, float] = {RBF: math.inf, Matern12: 1.0, Matern32: 3.0, Mater
 
 
 def uniforms(count: int, width: int, key: int) -> np.ndarray:
-    """``(count, width)`` points of a scrambled Sobol sequence inside the open unit cube."""
+    """``(count, width)`` points inside the open unit cube: a Sobol sequence, shifted at random by ``key``.
+
+    Every point is uniform, and together they are evenly spread (Cranley & Patterson 1976).
+    """
     from scipy.stats import qmc
 
     if count <= 0:
         return np.zeros((0, width))
     # a power of two keeps the sequence balanced
-    drawn = qmc.Sobol(width, scramble=True, seed=np.random.default_rng(key)).random_base2(
-        max(0, math.ceil(math.log2(count)))
-    )
-    return np.clip(drawn[:count], 1e-12, 1.0 - 1e-12)
+    base = qmc.Sobol(width, scramble=False).random_base2(max(0, math.ceil(math.log2(count))))[:count]
+    return shifted(base, np.random.default_rng(key))
+
+
+def shifted(base: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Points of the unit cube moved by one random vector around the torus, and off its edges."""
+    return np.clip((base + rng.uniform(size=base.shape[1])) % 1.0, 1e-12, 1.0 - 1e-12)
 
 
 def unit_frequencies(freedom: float, u: np.ndarray, d: int) -> np.ndarray:
