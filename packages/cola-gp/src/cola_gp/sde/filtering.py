@@ -211,7 +211,8 @@ def _factorise(steps: Steps, noise: Array, seen: Array | None, layout: Layout) -
         (ends, F_all, J), _ = scan(be, explore, (zero, one, zero), xs)
         start = starts = _entering(be, steps.P, ends, F_all, J)
     ends, (P, S, weight, g, F) = scan(be, run, start, xs)
-    factor = Factor(A, h, P, S, weight, g, F, chunk_products(be, F), layout)
+    products = chunk_products(be, F) if layout.chunks > 1 else F[..., 0, :]  # one chunk: not asked for
+    factor = Factor(A, h, P, S, weight, g, F, products, layout)
     return factor, None if starts is None else _mismatch(be, be.constant(ends), be.constant(starts))
 
 
