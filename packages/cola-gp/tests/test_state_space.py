@@ -357,3 +357,37 @@ def test_refusals_name_what_and_why():
     ).operator
     with pytest.raises(NotPositiveDefiniteError, match="add noise to the diagonal"):
         cola.solve(twice, np.ones(2))
+
+
+def likelihoods(n, seed=0):
+    rng = np.random.default_rng(seed)
+    t = times(n, seed)
+    f = np.sin(2 * t)
+    return t, {
+        "bernoulli": (gp.BernoulliLikelihood(), (f > rng.normal(size=n)).astype(float)),
+        "poisson": (gp.PoissonLikelihood(), rng.poisson(np.exp(f)).astype(float)),
+        "student": (gp.StudentTLikelihood(0.2, 4.0), f + 0.2 * rng.standard_t(2, size=n)),
+        "outliers": (gp.StudentTLikelihood(0.2, 4.0, "hessian"), f + 0.2 * rng.standard_t(2, size=n)),
+    }
+
+
+@pytest.mark.parametrize("name", ["bernoulli", "poisson", "student", "outliers"])
+@pytest.mark.parametrize("n", [1, 60])
+def test_laplace_in_time_equals_the_dense_one(name, n):
+    t, known = likelihoods(n)
+    likelihood, y = known[name]
+    Z = np.concatenate([[-1.0, 20.0, 2.5], t[:1]])[:, None]
+    for kernel in (1.3 * gp.Matern32(0.7), gp.Matern52(0.5) + gp.Linear(0.3)):
+        model, data = gp.GP(kernel, gp.ConstantMean(0.1), likelihood), gp.Data(t, y)
+        ours, dense = (
+            gp.Posterior(model, data, cola.Auto(rules=(f"gp:represent/{form}",)))
+            for form in ("state-space", "dense")
+        )
+        assert float(ours.log_marginal_likelihood()) == pytest.approx(float(dense.log_marginal_likelihood()))
+        np.testing.assert_allclose(ours.mean(Z), dense.mean(Z), rtol=1e-8, atol=1e-9)
+        np.testing.assert_allclose(ours.variance(Z), dense.variance(Z), rtol=1e-8, atol=1e-9)
+        np.testing.assert_allclose(ours.covariance(Z), dense.covariance(Z), rtol=1e-8, atol=1e-9)
+        _, gradient = gp.value_and_gradient(model, data, cola.Auto(rules=("gp:represent/state-space",)))
+        _, expected = gp.value_and_gradient(model, data, cola.Auto(rules=("gp:represent/dense",)))
+        for a, b in zip(gradient, expected, strict=True):
+            np.testing.assert_allclose(a, b, rtol=1e-7, atol=1e-9)

@@ -38,6 +38,7 @@ from ..covariance import CovarianceOperator
 from ..data import as_points
 from ..kernels.base import Array
 from ..kernels.symmetric import symmetric
+from ..sde.operator import StateSpaceCovariance, recursion_cost
 from .base import Conditioned, blocks
 from .dense import dense_cost
 from .laplace_forms import DenseForm, DenseRoot, Form, LowRankForm, LowRankRoot, form_of
@@ -52,8 +53,8 @@ FRACTIONS = 2.0 ** -np.arange(0.0, 24.0)  # of a Newton step that are tried
 class LaplaceInference(Inference):
     """Newton's method for the mode and the Gaussian around it, for likelihoods that are not Gaussian.
 
-    One factorisation per step: O(n^3) for a stored covariance, O(n r^2) for one of rank r; otherwise
-    conjugate gradients, without gradients for the parameters.
+    One factorisation per step: O(n^3) for a stored covariance, O(n r^2) for one of rank r, O(n s^3) in
+    time with a state of size s; otherwise conjugate gradients, without gradients for the parameters.
     """
 
     kind: ClassVar[str] = "iterative"
@@ -70,6 +71,8 @@ class LaplaceInference(Inference):
         if isinstance(A, ops.Dense):
             once = dense_cost(n, A.itemsize)
             return Cost(factor=6.0 * once.factor, bytes=8.0 * once.bytes, memory=once.memory, calls=300)
+        if isinstance(A, StateSpaceCovariance):
+            return 12.0 * recursion_cost(n, A.states, A.itemsize)
         return Cost(flops=5000.0 * n * n, memory=100.0 * A.itemsize * n, calls=3000)
 
     def condition(self, prior: Any, noise: Any, problem: Problem) -> Conditioned:
@@ -134,6 +137,12 @@ class Curvature:
         if self.P is None:
             return None
         return self.backend.solve_triangular(self.C, self.P.T @ V)
+
+    def outliers(self) -> Array | None:
+        """``G (n, k)`` with ``R = S B^{-1} S - G G^T``; None without outliers."""
+        if self.P is None:
+            return None
+        return self.backend.solve_triangular(self.C, self.P.T).T  # type: ignore[no-any-return]
 
     def posterior_diagonal(self) -> Array:
         """``diag((K^{-1} + W)^{-1})``."""
@@ -315,7 +324,7 @@ class LaplaceConditioned(Conditioned):
 
     def _differentiating(self) -> bool:
         parameters = [p for p in leaves(self.likelihood) if backend_for(p) is self.backend]
-        return bool(self.backend.differentiating(self.mean, self.form.K, *parameters))
+        return bool(self.backend.differentiating(self.mean, *self.form.arrays(), *parameters))
 
     def _represent(self, prior: Any) -> None:
         """Structures that are known by their products only are stored where they fit."""
@@ -344,7 +353,7 @@ class LaplaceConditioned(Conditioned):
         variance = self.curvature.posterior_diagonal()
         pressure = -0.5 * variance * self.change
         u = pressure - self.curvature.R(self.form.times(pressure))
-        kernel = self._pull(self.form.cotangent(self.alpha, u, self.curvature.R))
+        kernel = self._pull(self.form.cotangent(self.alpha, u, self.curvature))
         mean = self.model.mean.pullback(self.points, self.alpha + u)
         moved = self.form.times(u)
         likelihood = tuple(
@@ -372,6 +381,9 @@ class LaplaceConditioned(Conditioned):
     def latent_mean(self, X: Array) -> Array:
         if isinstance(self.form, LowRankForm):
             return self.model.kernel.features(X)[0] @ (self.form.U.T @ self.alpha)
+        known = self.form.mean_at(self, X)
+        if known is not None:
+            return known
         parts = [self.alpha @ self._cross(X[part]) for part in blocks(X.shape[0], self.data.n)]
         return self.backend.xp.concat(parts)
 
@@ -390,7 +402,12 @@ class LaplaceConditioned(Conditioned):
             extra = self.curvature.outlying(self.form.K @ features.T)
             variance = xp.sum(V * V, axis=0)
             return variance if extra is None else variance + xp.sum(extra * extra, axis=0)
-        return super().latent_variance(X)
+        known = self.form.variance_at(self, X)
+        return super().latent_variance(X) if known is None else known
+
+    def latent_covariance(self, X: Array) -> Array:
+        known = self.form.covariance_at(self, X)
+        return super().latent_covariance(X) if known is None else known
 
     def explained_variance(self, X: Array) -> Array:
         xp = self.backend.xp

@@ -16,6 +16,7 @@ from cola_core.operators import LinearOperator
 
 from ..arrays import backend_for
 from ..kernels.base import Array
+from ..sde.operator import StateSpaceCovariance
 from .base import jittered_cholesky
 
 
@@ -37,7 +38,23 @@ class Form:
         """``B`` factorised for ``S = diag(s)``."""
         return ProductRoot(self.K, s)
 
-    def cotangent(self, a: Array, u: Array, apply_R: Any) -> Any:
+    def arrays(self) -> tuple[Any, ...]:
+        """What the covariance is made of, for derivatives."""
+        return (self.K,)
+
+    def mean_at(self, conditioned: Any, X: Array) -> Array | None:
+        """``K_* a`` at test points, where the structure knows it better than by covariances with all."""
+        return None
+
+    def variance_at(self, conditioned: Any, X: Array) -> Array | None:
+        """Posterior variance of the latent function, likewise."""
+        return None
+
+    def covariance_at(self, conditioned: Any, X: Array) -> Array | None:
+        """Posterior covariance of the latent function, likewise."""
+        return None
+
+    def cotangent(self, a: Array, u: Array, curvature: Any) -> Any:
         """Of ``sum(dK * ((a a^T - R + u a^T + a u^T) / 2))``, in the form of this class of operators."""
         raise NotImplementedError(
             f"the gradient of Laplace's approximation is not available for a {type(self.K).__name__}, known "
@@ -88,9 +105,9 @@ class DenseForm(Form):
     def root(self, s: Array) -> DenseRoot:
         return DenseRoot(self.K, s)
 
-    def cotangent(self, a: Array, u: Array, apply_R: Any) -> Any:
+    def cotangent(self, a: Array, u: Array, curvature: Any) -> Any:
         backend = backend_for(self.K)
-        R = apply_R(backend.eye(self.K.shape[0], self.K.dtype, backend.device(self.K)))
+        R = curvature.R(backend.eye(self.K.shape[0], self.K.dtype, backend.device(self.K)))
         b = 0.5 * a + u
         W = b[:, None] * a[None, :] - 0.5 * R
         return 0.5 * (W + W.T)
@@ -137,9 +154,9 @@ class LowRankForm(Form):
     def root(self, s: Array) -> LowRankRoot:
         return LowRankRoot(self.U, s)
 
-    def cotangent(self, a: Array, u: Array, apply_R: Any) -> Any:
+    def cotangent(self, a: Array, u: Array, curvature: Any) -> Any:
         toward_a, toward_u = a @ self.U, u @ self.U
-        return (a + u)[:, None] * toward_a[None, :] + a[:, None] * toward_u[None, :] - apply_R(self.U)
+        return (a + u)[:, None] * toward_a[None, :] + a[:, None] * toward_u[None, :] - curvature.R(self.U)
 
 
 class LowRankRoot(Root):
@@ -174,4 +191,8 @@ def form_of(prior: LinearOperator) -> Form:
         return DenseForm(prior.to_dense())
     if isinstance(prior, ops.LowRank):
         return LowRankForm(prior.U)
+    if isinstance(prior, StateSpaceCovariance) and prior.white is None:
+        from .laplace_time import StateSpaceForm
+
+        return StateSpaceForm(prior)
     return Form(prior)

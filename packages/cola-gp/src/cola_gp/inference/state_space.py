@@ -20,9 +20,10 @@ from ..arrays import backend_for
 from ..covariance import CovarianceOperator
 from ..data import as_points
 from ..kernels.base import Array
+from ..sde.between import bridge, covariance_at
 from ..sde.forms import NoForm, form_of
 from ..sde.operator import StateSpaceCovariance, recursion_cost
-from ..sde.smoothing import Bridge, Smoothed, joint_covariance
+from ..sde.smoothing import Smoothed
 from .base import LOG_2PI, Conditioned
 from .questions import CONDITION, REPRESENT, Inference, Problem, Representation
 
@@ -244,21 +245,9 @@ class StateSpaceConditioned(Conditioned):
         return self.operator.in_rows(self.smoothed.inverse_diagonal())
 
     # -- test points ------------------------------------------------------------------------------------
-    def _bridge(self, t: Array) -> Bridge:
-        xp = self.backend.xp
-        n = self.data.n
-        form = form_of(self.model.kernel)
-        left = xp.searchsorted(self.times, t, side="right") - 1
-        last = self.times[xp.where(left < 0, 0 * left, left)]
-        following = self.times[xp.where(left + 1 >= n, left, left + 1)]
-        zero = xp.zeros_like(t)
-        gap, rest = xp.where(left < 0, zero, t - last), xp.where(left + 1 >= n, zero, following - t)
-        into, onward = form.steps(t, gap)[0], form.steps(t, rest)[0]
-        H = xp.broadcast_to(into.H, (into.H.shape[0], t.shape[0]))
-        return Bridge(left, into.A, into.Q, onward.A, H)
-
     def _at(self, X: Array) -> tuple[Array, Array]:
-        return self.smoothed.at(self._bridge(X[:, 0]), self.operator.initial)
+        found = bridge(self.model.kernel, self.times, X[:, 0])
+        return self.smoothed.at(found, self.operator.initial)
 
     def latent_mean(self, X: Array) -> Array:
         return self._at(X)[0]
@@ -270,23 +259,7 @@ class StateSpaceConditioned(Conditioned):
         return self.model.kernel.cross_diag(X) - self.latent_variance(X)
 
     def latent_covariance(self, X: Array) -> Array:
-        """Joint covariance at m points: O((n + m) s^3 + m^2 s^2)."""
-        xp = self.backend.xp
-        n, t = self.data.n, X[:, 0]
-        every = xp.concat([self.times, t])
-        order = xp.argsort(every)
-        times = every[order]
-        gaps = xp.concat([0 * times[:1], times[1:] - times[:-1]])
-        steps = form_of(self.model.kernel).steps(times, gaps)[0]
-        ones = xp.ones_like(every)
-        seen = xp.concat([xp.ones_like(self.times), xp.zeros_like(t)])[order]
-        noise = xp.concat([self.operator.noise(), ones[n:]])[order]
-        # tests by time: their places among all times, in ascending order
-        rank = xp.argsort(order)[n:]
-        by_time = xp.argsort(rank)
-        found = joint_covariance(steps, noise, seen, rank[by_time])
-        back = xp.argsort(by_time)
-        return found[back][:, back]
+        return covariance_at(self.model.kernel, self.times, X[:, 0], self.operator.noise())
 
     def explained_covariance(self, X: Array) -> Array:
         return self.model.kernel(X, X) - self.latent_covariance(X)

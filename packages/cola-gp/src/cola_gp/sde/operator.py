@@ -105,8 +105,8 @@ class StateSpaceCovariance(LinearOperator):
         be = self._concrete_backend()
         return be.jit(StateSpaceCovariance._marginal)(self)  # type: ignore[no-any-return]
 
-    def _laid(self) -> tuple[Any, Layout, Array, Array, Array]:
-        """Backend, layout, transitions out of every time, what is observed, and ``P h``."""
+    def laid(self) -> tuple[Any, Layout, Array, Array, Array]:
+        """Backend, layout, transitions out of every time, what is observed, and covariances of the state."""
         be = self._concrete_backend()
         s, n = self.states, self.shape[0]
         layout = Layout.of(n)
@@ -116,11 +116,11 @@ class StateSpaceCovariance(LinearOperator):
         Q = layout.split(be, be.xp.concat([self.disturbance[..., 1:], 0 * last], axis=-1))
         h = layout.split(be, be.xp.broadcast_to(self.observed, (s, n)))
         P = congruences(be, M, Q, self.initial)
-        return be, layout, M, h, mm(be, P, h[:, None])[:, 0]
+        return be, layout, M, h, P
 
     def _marginal(self) -> Array:
-        be, layout, _, h, Ph = self._laid()
-        return layout.join(be, be.xp.sum(h * Ph, axis=0))
+        be, layout, _, h, P = self.laid()
+        return layout.join(be, be.xp.sum(h * mm(be, P, h[:, None])[:, 0], axis=0))
 
     def diagonal(self) -> Array:
         """The diagonal ``(n,)``, at O(n s^2)."""
@@ -180,8 +180,9 @@ class StateSpaceCovariance(LinearOperator):
 
     def _product(self, X: Array) -> Array:
         """The product without ``white`` for ``X (n, m)``, by time."""
-        be, layout, M, h, Ph = self._laid()
+        be, layout, M, h, P = self.laid()
         xp = be.xp
+        Ph = mm(be, P, h[:, None])[:, 0]
         x = layout.split(be, xp.moveaxis(X, -1, 0))
         g = mm(be, M, Ph[:, None])[:, 0]
         earlier = forward(be, M, g[:, None] * x[None])

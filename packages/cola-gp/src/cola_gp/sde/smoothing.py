@@ -122,6 +122,10 @@ class Smoothed:
         N = mm(be, transpose(be, f.F), mm(be, self.N_after, f.F)) + (f.h[:, None] * f.h[None]) * f.weight
         return self._join(self.r), self._join(symmetric(be, N))
 
+    def covariances(self) -> tuple[Array, Array]:
+        """Predicted covariances and ``N``, both ``(s, s, n)``: the state's are ``P - P N P``."""
+        return self._join(self.factor.P), self._adjoint[1]
+
     def at(self, bridge: Bridge, prior: Array) -> tuple[Array, Array]:
         """Mean ``(m,)`` and variance ``(m,)`` of ``H^T x`` at test times; prior: ``(s, s)`` at any time."""
         given = self._filtered, self._adjoint
