@@ -39,6 +39,7 @@ from .means import LinearMean
 from .model import GP
 from .noise import HeteroscedasticNoise, TaskNoise
 from .posterior import Posterior
+from .likelihoods import conformance as in_likelihoods
 from .sde import conformance as in_time
 from .statespace import conformance as in_statespace
 
@@ -327,6 +328,6 @@ def cases() -> list[Case]:
             "gaussian-processes",
             kind="domain",
             module="cola_gp",
-            values=VALUES | in_time.VALUES | in_statespace.VALUES,
+            values=VALUES | in_time.VALUES | in_statespace.VALUES | in_likelihoods.VALUES,
         ),
     ]

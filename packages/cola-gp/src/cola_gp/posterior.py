@@ -222,7 +222,8 @@ class Posterior:
         X = self._points(X)
         if self.model.noise.gaussian:
             return self.mean(X), self.variance(X, include_noise=True)
-        return self.model.noise.response(*self.observable(X))  # type: ignore[no-any-return]
+        likelihood: Any = self.model.noise
+        return likelihood.response(*self.observable(X))  # type: ignore[no-any-return]
 
     def _root(self, covariance: Array) -> Array:
         """``R`` with ``R R^T`` the covariance, by eigenvalues where Cholesky fails: a posterior is often
@@ -243,9 +244,10 @@ class Posterior:
         if not self.model.noise.gaussian:
             if joint:
                 raise NotImplementedError("joint densities are available for Gaussian noise only.")
-            self.model.noise.check(test.y)
+            likelihood: Any = self.model.noise
+            likelihood.check(test.y)
             mean, variance = self.observable(X)
-            return self.model.noise.log_predictive_density(test.y, mean, variance)
+            return likelihood.log_predictive_density(test.y, mean, variance)
         error = test.y - self.mean(X)
         xp = self._backend.xp
         if not joint:

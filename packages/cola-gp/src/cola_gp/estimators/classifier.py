@@ -174,7 +174,8 @@ class GPClassifier(ClassifierMixin, BaseEstimator):
         odds = np.zeros((len(X), len(self._posteriors)))
         for k, posterior in enumerate(self._posteriors):
             mean, variance = posterior.observable(X)
-            density, ones = posterior.model.noise.log_predictive_density, np.ones(len(X))
+            likelihood: Any = posterior.model.noise
+            density, ones = likelihood.log_predictive_density, np.ones(len(X))
             odds[:, k] = density(ones, mean, variance) - density(0.0 * ones, mean, variance)
         return odds
 
@@ -227,6 +228,9 @@ class GPClassifier(ClassifierMixin, BaseEstimator):
     def load(cls, path: str | os.PathLike[str]) -> GPClassifier:
         """Read a file written by :meth:`save`; no code in it is executed.  Raises FileFormatError."""
         parts, meta = storage.load(path)
+        models: Any
+        data: Any
+        scaling: Any
         models, data, scaling = (parts.get(name) for name in ("models", "data", "scaling"))
         labels = meta.get("classes")
         sound = (

@@ -104,7 +104,7 @@ class BayesianLinearRegressor(Saved, RegressorMixin, BaseEstimator):
         y_shift, y_unit = _moments(y)
         if not self.fit_intercept:
             shift, y_shift = np.zeros(d), np.zeros(())
-            y_unit = np.max(np.abs(y)) or np.float64(1.0)
+            y_unit = np.asarray(np.max(np.abs(y)) or 1.0)
         if not self.scale:
             # One common unit: it leaves the prior spherical, and keeps squares of extreme values finite.
             unit = np.full(d, np.max(np.abs(X - shift)) or 1.0)
@@ -113,8 +113,9 @@ class BayesianLinearRegressor(Saved, RegressorMixin, BaseEstimator):
         count = n - 1 if self.fit_intercept else n
         reduced = _Reduced(design, target, count)
         ratio, at_bounds = reduced.best_ratio()
+        weight: Any
         weight, noise, evidence = reduced.precisions(ratio)
-        self._posterior: Any = reduced.posterior(weight, noise)
+        self._posterior: Any = reduced.posterior(float(weight), noise)
         self.effective_parameters_ = float(np.sum(reduced.s**2 / (reduced.s**2 + ratio)))
         self.n_iter_ = 1
         if self.ard and reduced.s[:1].any():

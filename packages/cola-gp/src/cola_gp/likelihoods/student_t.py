@@ -153,7 +153,7 @@ def _gamma_nodes(df: float) -> tuple[np.ndarray, np.ndarray]:
             low = 0.5 * df * (middle - math.exp(min(middle, 700.0)) + 1.0) < -42.0
             inside, outside = (inside, middle) if low else (middle, outside)
         ends.append(outside)
-    log_w = np.linspace(*ends, 401)
+    log_w = np.linspace(ends[0], ends[1], 401)
     log_weight = 0.5 * df * (log_w - np.exp(log_w) + 1.0)
     weights = np.exp(log_weight)
     # a weight of zero would have no logarithm
