@@ -34,12 +34,12 @@ from .kernels import (
     White,
 )
 from .likelihood import marginal_likelihood, value_and_gradient
+from .likelihoods import conformance as in_likelihoods
 from .maps import Affine
 from .means import LinearMean
 from .model import GP
 from .noise import HeteroscedasticNoise, TaskNoise
 from .posterior import Posterior
-from .likelihoods import conformance as in_likelihoods
 from .sde import conformance as in_time
 from .statespace import conformance as in_statespace
 
