@@ -201,6 +201,33 @@ def test_singular_covariances(form, method):
     np.testing.assert_allclose(got.log_likelihood, value, rtol=1e-10)
 
 
+def test_any_sizes():
+    """Random sizes, missing values, changes with time, in all forms and methods, against the dense joint."""
+    hypothesis = pytest.importorskip("hypothesis")
+    from hypothesis import strategies as st
+
+    @hypothesis.settings(max_examples=40, deadline=None, derandomize=True)
+    @hypothesis.given(
+        seed=st.integers(0, 999),
+        s=st.integers(1, 4),
+        p=st.integers(1, 3),
+        n=st.integers(1, 9),
+        varying=st.booleans(),
+        missing=st.booleans(),
+        variant=st.sampled_from(VARIANTS),
+    )
+    def check(seed, s, p, n, varying, missing, variant):
+        model, y = random_model(seed, s, p, n, varying)
+        y = holes(y, seed) if missing else y
+        mean, cov, value = dense(model, y)
+        got = ss.kalman_smoother(model, y, form=variant[0], method=variant[1])
+        np.testing.assert_allclose(got.mean, mean, rtol=1e-8, atol=1e-8)
+        np.testing.assert_allclose(got.covariance, [cov[k, :, k] for k in range(n)], rtol=1e-8, atol=1e-8)
+        np.testing.assert_allclose(got.log_likelihood, value, rtol=1e-9, atol=1e-9)
+
+    check()
+
+
 def test_mask_is_nan():
     model, y = random_model(2, 2, 2, 6)
     mask = np.random.default_rng(0).uniform(size=y.shape) < 0.6

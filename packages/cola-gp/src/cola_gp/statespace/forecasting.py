@@ -9,9 +9,9 @@ from cola_core.errors import ShapeError
 from ..arrays import Array, backend_for
 from ..kernels.base import follow
 from . import linear as la
+from .filtering import kalman_filter
 from .linear import mv
 from .model import LinearGaussian, observations
-from .smoothing import kalman_smoother
 
 
 class Forecast(NamedTuple):
@@ -62,7 +62,7 @@ def forecast(
     xp, n = be.xp, int(y.shape[-2])
     new = xp.zeros((*y.shape[:-2], steps, y.shape[-1]), dtype=y.dtype, device=be.device(y))
     seen = xp.concat([xp.ones_like(y) if w is None else w, new], axis=-2) > 0
-    answer = kalman_smoother(model, xp.concat([y, new], axis=-2), seen, form=form, method=method)
+    answer = kalman_filter(model, xp.concat([y, new], axis=-2), seen, form=form, method=method)
     tail = model.replace(
         **{
             name: x[..., n:, :, :]
