@@ -138,6 +138,8 @@ def test_structures(tmp_path, rng, capsys):
     capsys.readouterr()
     invoke("fit", path, "--target", "y", "--explain", "--max-iters", 1)
     assert "condition" in capsys.readouterr().out
+    invoke("fit", path, "--target", "y", "--inference", "iterative", "--max-iters", 2)
+    assert "leave-one-out: not computed for iterative inference" in capsys.readouterr().out
     for options, kind, message in [
         (("--grid", "--inducing", 3), ColaError, "exclude each other"),
         (("--inducing", 0), ColaError, "at least 1"),

@@ -160,8 +160,8 @@ class _Objective:
                 if self.slopes:
                     gradient = self.space.gradient(conditioned.gradient())
                 jitter = conditioned.jitter
-                error = float(getattr(conditioned.info, "standard_error", None) or 0.0)
-                slope_error = _slope_error(conditioned) if error and self.slopes else 0.0
+                doubt = float(getattr(conditioned.info, "standard_error", None) or 0.0)
+                slope_doubt = _slope_error(conditioned) if doubt and self.slopes else 0.0
                 prior, prior_gradient = self.space.log_prior(theta)
                 self.method = conditioned.method
         except (NotPositiveDefiniteError, NonFiniteError, np.linalg.LinAlgError, ArithmeticError) as error:
@@ -173,7 +173,7 @@ class _Objective:
         self.worst = max(self.worst, value)
         if value < self.best_value:
             self.best_value = value
-            self.best = _Best(theta, slope, likelihood, jitter, error, slope_error)
+            self.best = _Best(theta, slope, likelihood, jitter, doubt, slope_doubt)
         return value, slope
 
     def _failed(self, why: str) -> tuple[float, np.ndarray]:
