@@ -176,7 +176,7 @@ class EPConditioned(LaplaceConditioned):
 
     def gradient(self) -> tuple[Array, ...]:
         nothing = self.backend.xp.zeros_like(self.alpha)
-        kernel = self._pull(self.form.cotangent(self.alpha, nothing, self.curvature.R))
+        kernel = self._pull(self.form.cotangent(self.alpha, nothing, self.curvature))
         return (*kernel, *self.model.mean.pullback(self.points, self.alpha))
 
 
