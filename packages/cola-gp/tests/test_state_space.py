@@ -391,3 +391,57 @@ def test_laplace_in_time_equals_the_dense_one(name, n):
         _, expected = gp.value_and_gradient(model, data, cola.Auto(rules=("gp:represent/dense",)))
         for a, b in zip(gradient, expected, strict=True):
             np.testing.assert_allclose(a, b, rtol=1e-7, atol=1e-9)
+
+
+@pytest.mark.parametrize("n", [31, 32, 33, 35, 36, 37, 48, 49, 50])
+def test_lengths_around_the_chunks(n, rng):
+    """One chunk up to 32 times; beyond, rows of chunks that are full or padded."""
+    t = np.sort(rng.uniform(0, 3, n))
+    kernel = gp.Matern32(0.7) + gp.Constant(0.5)
+    steps, _, _ = form_of(kernel).steps(t, np.diff(t, prepend=t[0]))
+    factor = factorise(steps, np.full(n, 0.1))
+    assert factor.layout.chunks == (1 if n <= 32 else -(-n // factor.layout.steps))
+    V = kernel(t[:, None]) + 0.1 * np.eye(n)
+    B = rng.normal(size=(n, 2))
+    np.testing.assert_allclose(factor.solve(B), np.linalg.solve(V, B), rtol=1e-9, atol=1e-10)
+    whitened = factor.innovations(B)
+    np.testing.assert_allclose(whitened.T @ whitened, B.T @ np.linalg.solve(V, B), rtol=1e-9, atol=1e-10)
+    assert float(factor.log_det()) == pytest.approx(np.linalg.slogdet(V)[1], rel=1e-10)
+
+
+def test_random_compositions_equal_the_dense_answers():
+    hypothesis = pytest.importorskip("hypothesis", reason="hypothesis is not installed")
+    st = hypothesis.strategies
+    scales = st.floats(0.2, 3.0)
+    base = st.one_of(
+        scales.map(gp.Matern12),
+        scales.map(gp.Matern32),
+        scales.map(gp.Matern52),
+        scales.map(gp.Constant),
+        scales.map(gp.Linear),
+        scales.map(gp.Cosine),
+        scales.map(gp.White),
+    )
+    kernels = st.recursive(
+        base,
+        lambda inner: st.one_of(
+            st.tuples(inner, inner).map(lambda p: p[0] + p[1]),
+            st.tuples(inner, inner).map(lambda p: p[0] * p[1]),
+            st.tuples(inner, scales).map(lambda p: gp.Scale(*p)),
+        ),
+        max_leaves=3,
+    )
+
+    @hypothesis.settings(max_examples=30, deadline=None, derandomize=True, database=None)
+    @hypothesis.given(kernels, st.sampled_from([1, 2, 7, 40]), st.integers(0, 3))
+    def check(kernel, n, seed):
+        hypothesis.assume(form_of(kernel).size)
+        t = times(n, seed)
+        model, data = gp.GP(kernel, noise=0.3), gp.Data(t, np.cos(t))
+        value, gradient = gp.value_and_gradient(model, data, StateSpaceInference())
+        dense, expected = gp.value_and_gradient(model, data, DenseInference())
+        assert float(value) == pytest.approx(float(dense), rel=1e-8, abs=1e-8)
+        for a, b in zip(gradient, expected, strict=True):
+            np.testing.assert_allclose(a, b, rtol=1e-7, atol=1e-7 * max(1.0, float(np.max(np.abs(b)))))
+
+    check()
