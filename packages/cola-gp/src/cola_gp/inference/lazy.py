@@ -46,6 +46,7 @@ RULES = RuleBook()
 LARGEST_RANK = 1000
 STEPS = 250.0
 EXACT = 64  # test points for whose variances systems are solved
+AFFORDABLE = 2.5e12  # flops for which they are solved for more, where the cached root is not good enough
 
 
 def default_rank(n: int) -> int:
@@ -317,29 +318,40 @@ class LazyConditioned(Conditioned):
         return near - self._share * outside
 
     def explained_variance(self, X: Array) -> Array:
-        m = X.shape[0]
-        if m <= EXACT:
-            G = self._whitened_cross(X)
-            form = solved_forms(self.B, G, self.alg.solve_tol, self.alg.max_iters)
-            return self.backend.astype(form, X.dtype)
-        parts = [self._form(self._whitened_cross(X[part])) for part in blocks(m, self.data.n)]
-        out = self.backend.xp.concat(parts)
-        self._warn("prediction", self.kernel.cross_diag(self._wider(X)) - out)
-        return self.backend.astype(out, X.dtype)
+        m, n = X.shape[0], self.data.n
+        xp = self.backend.xp
+        affordable = self._steps * float(n) ** 2 * m <= AFFORDABLE
+        if m > EXACT:
+            out = xp.concat([self._form(self._whitened_cross(X[part])) for part in blocks(m, n)])
+            latent = self.kernel.cross_diag(self._wider(X)) - out
+            if self._good_enough("prediction", latent):
+                return self.backend.astype(out, X.dtype)
+            if not affordable:
+                self._warn("prediction", latent)
+                return self.backend.astype(out, X.dtype)
+        parts = [slice(i, min(i + EXACT, m)) for i in range(0, max(m, 1), EXACT)]
+        steps, tol = self.alg.max_iters, self.alg.solve_tol
+        forms = [solved_forms(self.B, self._whitened_cross(X[part]), tol, steps) for part in parts]
+        return self.backend.astype(xp.concat(forms), X.dtype)
 
     def _whitened_cross(self, X: Array) -> Array:
         return self._half.T @ self.kernel(self.points, self._wider(X))
 
+    def _good_enough(self, key: str, variances: Array) -> bool:
+        """Whether the error of variances is small beside their mean, or the noise of what is predicted."""
+        xp = self.backend.xp
+        size = float(xp.mean(variances)) + 0.1 * float(xp.mean(self.white.d))
+        return self.variance_errors[key] <= self.alg.variance_tol * size
+
     def _warn(self, key: str, variances: Array) -> None:
-        error, size = self.variance_errors[key], float(self.backend.xp.mean(variances))
-        if error > self.alg.variance_tol * size:
-            warnings.warn(
-                f"{key}: variances miss those of exact solves by about {error:.2g}, their mean is "
-                f"{size:.3g}. Raise the rank of IterativeInference, or ask for at most {EXACT} points at a "
-                "time, for which systems are solved.",
-                ConvergenceWarning,
-                stacklevel=4,
-            )
+        size = float(self.backend.xp.mean(variances))
+        warnings.warn(
+            f"{key}: variances miss those of exact solves by about {self.variance_errors[key]:.2g}, their "
+            f"mean is {size:.3g}. Raise the rank of IterativeInference, or ask for at most {EXACT} points at "
+            "a time, for which systems are solved.",
+            ConvergenceWarning,
+            stacklevel=4,
+        )
 
     def explained_covariance(self, X: Array) -> Array:
         G = self._whitened_cross(X)
@@ -364,5 +376,6 @@ class LazyConditioned(Conditioned):
         units = xp.astype(xp.arange(n)[:, None] == chosen[None, :], self._wide)
         share, error = root.calibrate(self._half.T @ units, self.alg.solve_tol, self.alg.max_iters)
         self.variance_errors["leave-one-out"] = error
-        self._warn("leave-one-out", near)
+        if not self._good_enough("leave-one-out", near):
+            self._warn("leave-one-out", near)
         return self.backend.astype(near - share * outside, self.data.y.dtype)

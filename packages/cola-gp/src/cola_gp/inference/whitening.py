@@ -40,10 +40,13 @@ class Whitening:
         backend = backend_for(X)
         xp = backend.xp
         # the kernel as a function of two points: white noise is part of d
-        found = RPCholesky(rank=rank, key=key).approximate(PSD(CovarianceOperator(kernel, X, X)), d)
+        eps = float(xp.finfo(X.dtype).eps)
+        # a rest of a hundredth of the noise does no harm, and below rounding there is nothing to find
+        rounding = 100 * eps * xp.sum(kernel.cross_diag(X))
+        enough = xp.maximum(1e-2 * xp.min(d), rounding)
+        found = RPCholesky(rank=rank, key=key).approximate(PSD(CovarianceOperator(kernel, X, X)), enough)
         G = found.factor / xp.sqrt(d)[:, None]
         square, W = backend.eigh(G.T @ G)
-        eps = float(xp.finfo(X.dtype).eps)
         kept = (
             square > eps * xp.maximum(square[-1], xp.ones_like(square[-1])) if square.shape[0] else square > 0
         )
