@@ -216,6 +216,11 @@ class HeteroscedasticNoise(Noise):
     map: a :class:`~cola_gp.maps.Map` for the *logarithm* of the variance, such as ``Affine(np.zeros((d, 1)),
     np.log(0.1))`` (log-linear noise) or a small :class:`~cola_gp.maps.Network`; or a plain function of the
     points, for noise of a known shape.
+
+    >>> import numpy as np, cola_gp as gp
+    >>> noise = gp.HeteroscedasticNoise(gp.Affine([1.0], 0.0))
+    >>> noise.variances(np.zeros(3), np.log([[1.0], [2.0], [4.0]])).round(12)
+    array([1., 2., 4.])
     """
 
     map: Map

@@ -31,6 +31,13 @@ class Coregion(Kernel):
 
     Raises ShapeError for more than one column and ValueError for numbers that are no tasks; where values
     cannot be looked at (in a compiled function), entries for such numbers are NaN.
+
+    >>> import numpy as np, cola_gp as gp
+    >>> tasks = gp.Coregion(root=[[1.0], [2.0]], variance=0.5)
+    >>> tasks(np.array([[0.0], [1.0], [1.0]]))
+    array([[1.5, 2. , 2. ],
+           [2. , 4.5, 4.5],
+           [2. , 4.5, 4.5]])
     """
 
     root: Array
