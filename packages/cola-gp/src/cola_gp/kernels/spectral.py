@@ -199,7 +199,7 @@ class SpectralMixture(Kernel):
             waves = [Waves(X1, X2, j, 2.0 * math.pi * frequency[i, j]) for j in range(d)]
             return xp.exp(-0.5 * sum(squares[1:], squares[0])), squares, waves
 
-        total = None
+        total: Array = None
         for i in range(q):
             decay, _, waves = component(i)
             value = weight[i] * decay

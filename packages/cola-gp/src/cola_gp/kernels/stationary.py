@@ -204,7 +204,7 @@ class Periodic(Kernel):
             width = of(scale, ard_scale, j)
             return Waves(X1, X2, j, math.pi / of(period, ard_period, j), lambda: 1.0 / float(width))
 
-        total = None
+        total: Array = None
         for j in range(d):
             with np.errstate(over="ignore"):
                 square = (waves(j).sin() / of(scale, ard_scale, j)) ** 2
