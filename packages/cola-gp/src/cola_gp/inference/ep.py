@@ -105,9 +105,9 @@ class EPConditioned(LaplaceConditioned):
         def body(state: Any) -> Any:
             t, v, _, before, size, sweeps = state
             (t_new, v_new), gap = self._targets(form, mean, t, v)
-            # Further apart than before: less of the way from here on; otherwise a little more again.
-            less = xp.maximum(0.7 * size, 0.05 + 0.0 * size)
-            size = xp.where(gap > before, less, xp.minimum(1.15 * size, 1.0 + 0.0 * size))
+            # Further apart than before: less of the way from here on; otherwise a little more again.  The
+            # last tenth is never gone at once, as sites of correlated observations answer to each other.
+            size = xp.where(gap > 1.05 * before, 0.7 * size, xp.minimum(1.05 * size, 0.9 + 0.0 * size))
             return t + size * (t_new - t), v + size * (v_new - v), gap, gap, size, sweeps + 1
 
         def going(state: Any) -> Any:
