@@ -28,6 +28,7 @@ from .inducing_points import select_inducing
 from .inference import (
     DenseInference,
     EPInference,
+    GridIterativeInference,
     InducingInference,
     Inference,
     InterpolatedInference,
@@ -121,6 +122,7 @@ __all__ = [
     "Gamma",
     "GaussianNoise",
     "Grid",
+    "GridIterativeInference",
     "GridSubset",
     "HalfCauchy",
     "HalfNormal",

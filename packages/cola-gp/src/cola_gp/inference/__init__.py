@@ -19,6 +19,7 @@ from .base import Conditioned
 from .dense import DenseInference
 from .ep import EPInference
 from .grid import KroneckerInference
+from .grid_iterative import GridIterativeInference
 from .inducing import InducingCovariance, InducingInference
 from .interpolated import InterpolatedInference
 from .laplace import LaplaceInference
@@ -50,6 +51,7 @@ __all__ = [
     "EPInference",
     "InducingCovariance",
     "InducingInference",
+    "GridIterativeInference",
     "Inference",
     "InterpolatedInference",
     "IterativeInference",

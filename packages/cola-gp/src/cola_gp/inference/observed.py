@@ -143,6 +143,10 @@ class ObservedInference(Inference):
     represents: ClassVar[str] = "gp:represent/observed-on-grid"
 
     def refuses(self, prior: Any, noise: Any, problem: Problem) -> str:
+        if not isinstance(prior.base, ops.Kronecker):
+            return (
+                f"the covariance of the whole grid is a {type(prior.base).__name__}, not a Kronecker product"
+            )
         noise = problem.model.noise
         return "" if noise.on_axes(problem.data.X.grid) else noise_reason(noise)
 
