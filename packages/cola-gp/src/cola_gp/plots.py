@@ -10,6 +10,7 @@ from cola_core.errors import ColaError
 
 from .calibration import Calibration
 from .data import as_points
+from .likelihoods import BernoulliLikelihood
 from .predictor import Predictor
 
 
@@ -28,44 +29,73 @@ def plot_predictor(
     """A matplotlib figure of a fitted model.
 
     One input: data, mean and two standard deviations of the latent function and of observations, over the
-    data's range extended by ``extend`` of its length.  Two inputs: maps of the mean and of the standard
-    deviation of the function over the data's rectangle, and beside them as with more inputs: leave-one-out
-    predictions against the observations.
+    data's range extended by ``extend`` of its length; under a likelihood that is not Gaussian, mean and two
+    standard deviations of observations alone.  Two inputs: maps of the mean and of the standard deviation of
+    the function over the data's rectangle, and beside them as with more inputs: predictions against
+    observations, by leave-one-out where there are exact answers, otherwise of the training points themselves.
     """
     Figure, Canvas = _pyplot()
     features, target = names or ([], "y")
     scaling, data = predictor.scaling, predictor.data
     X = np.asarray(as_points(data.X)) * scaling.x_scale + scaling.x_shift
-    y = scaling.mean(data.y)
-    wide = X.shape[1] == 2
-    figure = Figure(figsize=(13 if wide else 8, 4.5), layout="constrained")
+    y = scaling.mean(np.asarray(data.y))
+    d = X.shape[1]
+    maps = d == 2 and not predictor.model.label_dims(d)
+    figure = Figure(figsize=(13 if maps else 8, 4.5), layout="constrained")
     Canvas(figure)
-    axes = figure.add_subplot(1, 3, 3) if wide else figure.add_subplot()
-    if wide:
+    axes = figure.add_subplot(1, 3, 3) if maps else figure.add_subplot()
+    if maps:
         _maps(figure, predictor, X, features, target)
-    if X.shape[1] == 1:
+    if d == 1:
         low, high = X.min(), X.max()
         margin = extend * (high - low) or 1.0
         line = np.linspace(low - margin, high + margin, 400)[:, None]
-        mean = predictor.mean(line)
-        for noise, alpha, label in ((True, 0.15, "observations, 2 sd"), (False, 0.3, "function, 2 sd")):
-            band = 2 * np.sqrt(predictor.variance(line, include_noise=noise))
-            axes.fill_between(
-                line[:, 0], mean - band, mean + band, color="C0", alpha=alpha, lw=0, label=label
-            )
-        axes.plot(line[:, 0], mean, color="C0", label="mean")
+        _line(axes, predictor, line)
         axes.plot(X[:, 0], y, "k.", ms=3, label="data")
         axes.set_xlabel(features[0] if features else "x")
         axes.set_ylabel(target)
     else:
-        loo = predictor.leave_one_out()
-        axes.errorbar(y, loo.mean, yerr=2 * np.sqrt(loo.variance), fmt=".", ms=4, lw=0.5, color="C0")
-        ends = [min(y.min(), loo.mean.min()), max(y.max(), loo.mean.max())]
-        axes.plot(ends, ends, color="0.5", lw=1, label="perfect")
-        axes.set_xlabel(f"{target} observed")
-        axes.set_ylabel(f"{target} predicted from the others, 2 sd")
+        _against(axes, predictor, X, y, target)
     axes.legend(loc="best", frameon=False)
     return figure
+
+
+def _line(axes: Any, predictor: Predictor, line: np.ndarray) -> None:
+    """Mean and bands of one input."""
+    bands = []
+    if predictor.model.noise.gaussian:
+        mean = predictor.mean(line)
+        try:
+            bands.append((predictor.variance(line, include_noise=True), 0.15, "observations, 2 sd"))
+        except ValueError:
+            pass  # the noise is known at the training points only
+        bands.append((predictor.variance(line), 0.3, "function, 2 sd"))
+    else:
+        mean, variance = predictor.response(line)
+        # Two classes: the probability says everything about them.
+        if not isinstance(predictor.model.noise, BernoulliLikelihood):
+            bands.append((variance, 0.15, "observations, 2 sd"))
+    for variance, alpha, label in bands:
+        half = 2 * np.sqrt(variance)
+        axes.fill_between(line[:, 0], mean - half, mean + half, color="C0", alpha=alpha, lw=0, label=label)
+    axes.plot(line[:, 0], mean, color="C0", label="mean")
+
+
+def _against(axes: Any, predictor: Predictor, X: np.ndarray, y: np.ndarray, target: str) -> None:
+    """Predictions of the training points against what was observed there."""
+    how = "from the others"
+    try:
+        if not predictor.model.noise.gaussian:
+            raise NotImplementedError("leave-one-out is for Gaussian noise")
+        mean, variance, _ = predictor.leave_one_out()
+    except (ColaError, NotImplementedError):
+        how = "from all data"
+        mean, variance = predictor.response(X)
+    axes.errorbar(y, mean, yerr=2 * np.sqrt(variance), fmt=".", ms=4, lw=0.5, color="C0")
+    ends = [min(y.min(), mean.min()), max(y.max(), mean.max())]
+    axes.plot(ends, ends, color="0.5", lw=1, label="perfect")
+    axes.set_xlabel(f"{target} observed")
+    axes.set_ylabel(f"{target} predicted {how}, 2 sd")
 
 
 def _maps(figure: Any, predictor: Predictor, X: np.ndarray, features: list[str], target: str) -> None:
