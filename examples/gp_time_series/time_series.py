@@ -123,7 +123,7 @@ def draw(path: Path, parts: dict[str, np.ndarray]) -> None:
     figure.savefig(path, dpi=130)
 
 
-def run(outdir: str | Path, n: int = READINGS, max_iters: int = 60) -> dict[str, Any]:
+def run(outdir: str | Path, n: int = READINGS, max_iters: int = 120) -> dict[str, Any]:
     """Fit, interpolate, forecast; write the figure and the numbers to ``outdir`` and return the numbers.
 
     The year gets shorter with ``n``, so that readings are always about five minutes apart.
