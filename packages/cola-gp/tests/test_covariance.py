@@ -7,7 +7,6 @@ import pytest
 
 import cola_core as cola
 import cola_gp as gp
-from cola_core.algorithms import Auto
 from cola_core.errors import BackendError, ShapeError
 from cola_gp._struct import leaves, with_leaves
 
@@ -103,8 +102,8 @@ def test_too_large_to_store_is_evaluated_by_products(rng):
     y = np.sin(X[:, 0]) + 0.1 * rng.normal(size=60)
     model, data = gp.GP(1.0 * gp.RBF(1.0), noise=0.1), gp.Data(X, y)
     expected = gp.Posterior(model, data)
-    posterior = gp.Posterior(model, data, Auto(memory=1e5))
-    assert posterior.method == "iterative (lazy covariance)"
+    posterior = gp.Posterior(model, data, "iterative")
+    assert posterior.method.startswith("iterative")
     Z = rng.normal(size=(5, 2))
     np.testing.assert_allclose(posterior.mean(Z), expected.mean(Z), rtol=1e-4, atol=1e-5)
     np.testing.assert_allclose(posterior.variance(Z), expected.variance(Z), rtol=1e-3, atol=1e-5)
