@@ -62,7 +62,9 @@ except ImportError:
 
         @classmethod
         def _names(cls) -> list[str]:
-            return [name for name in inspect.signature(cls.__init__).parameters if name != "self"]
+            parameters = list(inspect.signature(cls.__init__).parameters.values())[1:]
+            # A class without a constructor of its own has object's, which takes anything by no name.
+            return [p.name for p in parameters if p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD)]
 
         def get_params(self, deep: bool = True) -> dict[str, Any]:
             """The constructor's arguments by name."""
