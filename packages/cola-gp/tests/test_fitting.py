@@ -168,3 +168,24 @@ def test_torch_data_are_fitted_by_the_same_closed_form(rng):
 def test_too_large_to_store_is_refused_with_a_remedy(rng):
     with pytest.raises(NoRuleError, match=r"iterative: needs .* the budget is .* raise Auto\(memory"):
         gp.fit(gp.GP(1.0 * gp.RBF(1.0), noise=0.1), toy(rng), alg=Auto(memory=3e4))
+
+
+def test_weak_priors_are_for_several_lengthscales(rng):
+    d = 4
+    X = rng.normal(size=(12, d))
+    y = X[:, 0] + rng.normal(size=12)
+    kernel = 1.0 * gp.RBF(np.full(d, 2.0)) + gp.Matern32(1.0) * gp.Periodic(1.0, 2.0)
+    space = ParameterSpace(gp.GP(kernel), priors="weak")
+    held = {name for name, prior in zip(space.names, space.priors, strict=True) if prior is not None}
+    assert held == {f"kernel.terms.0.kernel.lengthscale[{j}]" for j in range(d)}
+    wanted = gp.LogNormal(np.exp(np.sqrt(2)) * np.sqrt(d), np.sqrt(3))  # Hvarfner et al. 2024
+    assert all(p == wanted for p in space.priors if p is not None)
+    model = gp.GP(1.0 * gp.RBF(np.full(d, 2.0)), noise=0.1)
+    weak, plain = (gp.fit(model, gp.Data(X, y), priors=p) for p in ("weak", None))
+    assert weak.log_likelihood <= plain.log_likelihood + 1e-6
+    assert weak.log_posterior != weak.log_likelihood
+    with pytest.raises(UnknownNameError, match="'weak', None or a dictionary"):
+        gp.fit(model, gp.Data(X, y), priors="strong")
+    assert gp.GPRegressor(scale=False).fit(X, y).fit_result_.log_posterior == pytest.approx(
+        gp.GPRegressor(scale=False, priors=None).fit(X, y).fit_result_.log_posterior
+    )

@@ -140,6 +140,12 @@ def _fit(commands: Any) -> None:
         help="initial values: those of the kernel, or from the data (default: from the data if the kernel "
         "is written without numbers)",
     )
+    search.add_argument(
+        "--priors",
+        choices=("weak", "none"),
+        default="weak",
+        help="weak: keep the lengthscales of many columns from being overfitted (default, for scaled data)",
+    )
     search.add_argument("--restarts", type=int, default=0, help="further random starts")
     search.add_argument("--seed", type=int, default=0, help="seed of the random starts")
     search.add_argument("--max-iters", type=int, default=200, help="iterations per start")

@@ -147,6 +147,7 @@ def _fitted(args: argparse.Namespace, X: np.ndarray, y: np.ndarray) -> Predictor
             optimizer=args.optimizer,
             initial=initial,
             restarts=args.restarts,
+            priors="weak" if args.priors == "weak" and not args.no_scale else None,
             seed=args.seed,
             max_iters=args.max_iters,
             max_seconds=args.max_seconds,

@@ -236,7 +236,7 @@ def fit(
     seed: int = 0,
     bounds: Mapping[str, tuple[float, float]] | None = None,
     fixed: Iterable[str] = (),
-    priors: Mapping[str, Prior] | None = None,
+    priors: Mapping[str, Prior] | str | None = None,
     max_iters: int = 200,
     max_seconds: float | None = None,
     tol: float = 1e-6,
@@ -252,8 +252,9 @@ def fit(
     :func:`~cola_gp.initial.initialise` for parameters that are not fixed.  restarts: further starts, from
     the initial parameters times ``exp(spread * normal)`` by ``seed``.  bounds: ``{pattern: (low, high)}`` in
     natural units; fixed: patterns of parameters to keep; priors likewise (patterns: see
-    :mod:`cola_gp.parameters`).  Default bounds are relative to the scale of the data.  max_iters: per start;
-    max_seconds: for all.  tol: on the largest projected derivative per observation.  learning_rate: Adam's
+    :mod:`cola_gp.parameters`), or "weak", which are for scaled inputs
+    (:func:`~cola_gp.priors.weak_lengthscales`).  Default bounds are relative to the scale of the data.
+    max_iters: per start; max_seconds: for all.  tol: on the largest projected derivative per observation.  learning_rate: Adam's
     first step.  callback: called with the number of evaluations and the best value per observation after
     every iteration; a true answer stops the fit.  alg: how to do inference, see
     :func:`~cola_gp.inference.condition`.

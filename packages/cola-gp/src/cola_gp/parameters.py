@@ -9,6 +9,7 @@ their logarithm.
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
@@ -21,7 +22,7 @@ from cola_core.errors import UnknownNameError
 
 from ._struct import named_leaves, with_leaves
 from .model import GP
-from .priors import Prior
+from .priors import Prior, weak_lengthscales
 
 # Wide enough for any scaled data, narrow enough that no kernel overflows.
 DEFAULT_BOUNDS = (1e-8, 1e8)
@@ -59,7 +60,7 @@ class ParameterSpace:
         model: GP,
         bounds: Mapping[str, tuple[float, float]] | None = None,
         fixed: Iterable[str] = (),
-        priors: Mapping[str, Prior] | None = None,
+        priors: Mapping[str, Prior] | str | None = None,
         limits_of: Callable[[str], tuple[float, float]] | None = None,
     ):
         self.model = model
@@ -84,6 +85,8 @@ class ParameterSpace:
                 if entry in self.entries:
                     self.bounds[self.entries.index(entry)] = self._transformed(entry, low, high)
         self.priors: list[Prior | None] = [None] * len(self.entries)
+        if isinstance(priors, str):
+            priors = self._named_priors(priors, entries)
         for pattern, prior in (priors or {}).items():
             for entry in self._match(pattern, entries):
                 if prior.positive and not entry.positive:
@@ -180,6 +183,14 @@ class ParameterSpace:
                 value += density
                 gradient[i] = slope
         return value, gradient
+
+    @staticmethod
+    def _named_priors(name: str, entries: list[Entry]) -> dict[str, Prior]:
+        """ "weak": priors of lengthscales of which a kernel has several."""
+        if name != "weak":
+            raise UnknownNameError(f"priors are 'weak', None or a dictionary of patterns, not {name!r}.")
+        counts = Counter(e.group for e in entries if e.group.rpartition(".")[2] == "lengthscale")
+        return {group: weak_lengthscales(count) for group, count in counts.items() if count > 1}
 
     def natural(self, theta: np.ndarray) -> dict[str, float]:
         """Name and value of every free parameter, positive ones exponentiated."""

@@ -163,4 +163,25 @@ class HalfCauchy(Prior):
         return -math.log1p(z * z), -2.0 * z / (1.0 + z * z) / self.scale
 
 
-__all__ = ["Gamma", "HalfCauchy", "HalfNormal", "InverseGamma", "LogNormal", "Normal", "Prior", "StudentT"]
+def weak_lengthscales(count: int) -> LogNormal:
+    """The prior of ``count`` lengthscales of scaled inputs, one per dimension: wide, and centred where the
+    distances between points are, which grow with the square root of their number.
+
+    The marginal likelihood of many lengthscales is easily overfitted by few data; this prior leaves it
+    alone where the data say anything.  ``log l`` is normal about ``sqrt(2) + log(count) / 2`` with standard
+    deviation ``sqrt(3)`` (Hvarfner, Hellsten & Nardi 2024, sec. 4).
+    """
+    return LogNormal(math.exp(math.sqrt(2.0)) * math.sqrt(count), math.sqrt(3.0))
+
+
+__all__ = [
+    "Gamma",
+    "HalfCauchy",
+    "HalfNormal",
+    "InverseGamma",
+    "LogNormal",
+    "Normal",
+    "Prior",
+    "StudentT",
+    "weak_lengthscales",
+]

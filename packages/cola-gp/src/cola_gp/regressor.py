@@ -41,8 +41,10 @@ class GPRegressor(RegressorMixin, BaseEstimator):
     brought to zero mean and unit variance first, and predictions are given in the original units.
     inference: how, see :func:`cola_gp.condition`.  optimize: fit the parameters (else use the initial
     ones).  optimizer, initial, restarts, random_state, max_iters, bounds, fixed, priors: see
-    :func:`cola_gp.fit`.  missing: "raise", or "drop" to leave out training rows that hold NaN
-    (``predictor_.dropped`` counts them); inputs of predictions must be complete.
+    :func:`cola_gp.fit`; the default priors (of scaled data) keep many lengthscales from being overfitted to
+    few data, and ``priors=None`` maximises the likelihood itself.  missing:
+    "raise", or "drop" to leave out training rows that hold NaN (``predictor_.dropped`` counts them); inputs
+    of predictions must be complete.
 
     After ``fit``: ``model_`` (in scaled units), ``fit_result_``, ``predictor_``, ``n_features_in_``.
 
@@ -68,7 +70,7 @@ class GPRegressor(RegressorMixin, BaseEstimator):
         max_iters: int = 200,
         bounds: Mapping[str, tuple[float, float]] | None = None,
         fixed: tuple[str, ...] = (),
-        priors: Mapping[str, Any] | None = None,
+        priors: Mapping[str, Any] | str | None = "weak",
         missing: str = "raise",
         random_state: int | None = 0,
     ):
@@ -116,7 +118,8 @@ class GPRegressor(RegressorMixin, BaseEstimator):
                     "max_iters": self.max_iters,
                     "bounds": self.bounds,
                     "fixed": self.fixed,
-                    "priors": self.priors,
+                    # weak priors are centred where lengthscales of scaled inputs are
+                    "priors": self.priors if self.scale or self.priors != "weak" else None,
                 }
                 if self.optimize
                 else {}
