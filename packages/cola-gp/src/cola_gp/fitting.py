@@ -254,8 +254,8 @@ def fit(
     natural units; fixed: patterns of parameters to keep; priors likewise (patterns: see
     :mod:`cola_gp.parameters`), or "weak", which are for scaled inputs
     (:func:`~cola_gp.priors.weak_lengthscales`).  Default bounds are relative to the scale of the data.
-    max_iters: per start; max_seconds: for all.  tol: on the largest projected derivative per observation.  learning_rate: Adam's
-    first step.  callback: called with the number of evaluations and the best value per observation after
+    max_iters: per start; max_seconds: for all.  tol: on the largest projected derivative per observation.
+    learning_rate: Adam's first step.  callback: called with the number of evaluations and the best value per observation after
     every iteration; a true answer stops the fit.  alg: how to do inference, see
     :func:`~cola_gp.inference.condition`.
 
