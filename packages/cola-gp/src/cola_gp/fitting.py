@@ -249,14 +249,14 @@ def fit(
 
     optimizer: "l-bfgs", or "adam", which takes more evaluations but bears likelihoods that are rough or
     noisy. initial: "given", the values that the model holds, or "data", those of
-    :func:`~cola_gp.initial.initialise` for parameters that are not fixed.  restarts: further starts, from
-    the initial parameters times ``exp(spread * normal)`` by ``seed``.  bounds: ``{pattern: (low, high)}`` in
+    :func:`~cola_gp.initial.initialise` for parameters that are not fixed. restarts: further starts, from
+    the initial parameters times ``exp(spread * normal)`` by ``seed``. bounds: ``{pattern: (low, high)}`` in
     natural units; fixed: patterns of parameters to keep; priors likewise (patterns: see
     :mod:`cola_gp.parameters`), or "weak", which are for scaled inputs
-    (:func:`~cola_gp.priors.weak_lengthscales`).  Default bounds are relative to the scale of the data.
-    max_iters: per start; max_seconds: for all.  tol: on the largest projected derivative per observation.
-    learning_rate: Adam's first step.  callback: called with the number of evaluations and the best value per observation after
-    every iteration; a true answer stops the fit.  alg: how to do inference, see
+    (:func:`~cola_gp.priors.weak_lengthscales`). Default bounds are relative to the scale of the data.
+    max_iters: per start; max_seconds: for all. tol: on the largest projected derivative per observation.
+    learning_rate: Adam's first step. callback: called with the number of evaluations and the best value per
+    observation after every iteration; a true answer stops the fit. alg: how to do inference, see
     :func:`~cola_gp.inference.condition`.
 
     Cost: one factorisation per evaluation.  Sensible initial values matter more than restarts; scale the data
