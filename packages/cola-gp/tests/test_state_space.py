@@ -445,3 +445,51 @@ def test_random_compositions_equal_the_dense_answers():
             np.testing.assert_allclose(a, b, rtol=1e-7, atol=1e-7 * max(1.0, float(np.max(np.abs(b)))))
 
     check()
+
+
+def test_missing_targets_and_noise_that_varies_in_time():
+    g = np.linspace(0, 5, 120)
+    y = np.sin(g)
+    y[::7] = np.nan
+    noise = gp.HeteroscedasticNoise(gp.Affine([[0.2]], [-2.0]))
+    for data in (gp.Data(gp.Grid(g), y), gp.Data(g, np.sin(g))):
+        model = gp.GP(1.0 * gp.Matern32(1.0), noise=noise if data.n == 120 else 0.1)
+        ours, dense = (gp.Posterior(model, data, alg) for alg in (StateSpaceInference(), DenseInference()))
+        np.testing.assert_allclose(ours.mean(g), dense.mean(g), rtol=1e-9, atol=1e-11)
+        np.testing.assert_allclose(ours.variance(g), dense.variance(g), rtol=1e-8, atol=1e-11)
+        mine, theirs = (
+            gp.value_and_gradient(model, data, alg)[1] for alg in (StateSpaceInference(), DenseInference())
+        )
+        for a, b in zip(mine, theirs, strict=True):
+            np.testing.assert_allclose(a, b, rtol=1e-8, atol=1e-9)
+
+
+def test_draws_from_the_posterior_have_its_moments():
+    rng = np.random.default_rng(0)
+    t = np.sort(rng.uniform(0, 5, 120))
+    model = gp.GP(gp.Matern32(2.0) + gp.White(0.01), noise=0.1)
+    posterior = gp.Posterior(model, gp.Data(t, np.sin(t)), StateSpaceInference())
+    Z = np.linspace(-2, 8, 8)
+    count = 20_000
+    draws, C = posterior.sample(Z, count, key=1), posterior.covariance(Z)
+    variance = np.diagonal(C)
+    z = (np.cov(draws.T) - C) / np.sqrt((C**2 + np.outer(variance, variance)) / count)
+    assert np.max(np.abs(z)) < 4.5
+    assert np.max(np.abs((draws.mean(0) - posterior.mean(Z)) / np.sqrt(variance / count))) < 4.5
+
+
+def test_compiled_answers_that_would_be_wrong_are_nan():
+    """In a compiled program the filter cannot change its mind where chunks do not fit together."""
+    jax = pytest.importorskip("jax", reason="jax is not installed")
+    t = np.sort(np.random.default_rng(0).uniform(0, 1, 400))
+    kernel = gp.Constant(1e5) + gp.Linear(1e5)
+    with jax.enable_x64(True):
+        times = jax.numpy.asarray(t)
+        gaps = jax.numpy.asarray(np.diff(t, prepend=t[0]))
+        steps = form_of(kernel).steps(times, gaps)[0]
+        log_det = jax.jit(lambda r: factorise(steps, r + 0 * times).log_det())
+        assert np.isnan(log_det(1e-12))
+        expected = factorise(
+            form_of(kernel).steps(t, np.diff(t, prepend=t[0]))[0], np.full(400, 0.1)
+        ).log_det()
+        assert float(log_det(0.1)) == pytest.approx(float(expected), rel=1e-10)
