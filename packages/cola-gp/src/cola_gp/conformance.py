@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from cola_core import PSD, ops
 from cola_core.testing import Capabilities, Case, closed, data
 
 from . import functional
@@ -19,6 +20,7 @@ from .covariance import CovarianceOperator
 from .data import Data, Grid
 from .inference import IterativeInference
 from .inference.inducing import InducingCovariance
+from .inference.observed import ObservedOnGrid
 from .kernels import (
     RBF,
     ActiveDims,
@@ -105,6 +107,22 @@ def _inducing(backend: Any, dtype: str, seed: int) -> InducingCovariance:
 def _inducing_reference(dtype: str, seed: int) -> np.ndarray:
     U = data.normal(seed, (6, 2), dtype).astype(float)
     return U @ U.T + np.diag(data.normal(seed + 1, (6,), dtype).astype(float) ** 2)
+
+
+def _observed_factors(dtype: str, seed: int) -> list[np.ndarray]:
+    roots = [data.normal(seed + i, (n, n), dtype).astype(float) for i, n in enumerate((3, 4))]
+    return [root @ root.T + np.eye(len(root)) for root in roots]
+
+
+def _observed(backend: Any, dtype: str, seed: int) -> ObservedOnGrid:
+    parts = [PSD(ops.Dense(backend.asarray(K.astype(dtype)))) for K in _observed_factors(dtype, seed)]
+    index, missing = np.array([0, 2, 3, 6, 7, 8, 11]), np.array([1, 4, 5, 9, 10])
+    return ObservedOnGrid(PSD(ops.Kronecker(*parts)), backend.asarray(index), backend.asarray(missing))
+
+
+def _observed_reference(dtype: str, seed: int) -> np.ndarray:
+    index = [0, 2, 3, 6, 7, 8, 11]
+    return np.kron(*_observed_factors(dtype, seed))[np.ix_(index, index)]
 
 
 # -- values -----------------------------------------------------------------------------------------
@@ -332,6 +350,7 @@ def cases() -> list[Case]:
             capabilities=REAL,
         ),
         Case("inducing-covariance", factory=_inducing, reference=_inducing_reference, capabilities=REAL),
+        Case("observed-on-grid", factory=_observed, reference=_observed_reference, capabilities=REAL),
         Case("covariance-cross", factory=_linear, reference=_linear_reference, capabilities=REAL),
         Case("diag-covariance", kind="rule", rule="gp:diag/covariance", **symmetric),
         Case("trace-covariance", kind="rule", rule="gp:trace/covariance", **symmetric),

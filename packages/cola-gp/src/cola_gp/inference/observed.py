@@ -71,18 +71,18 @@ class ObservedOnGrid(LinearOperator):
         return self.base.matmat_cost(1) + Cost(bytes=4.0 * self.itemsize * self.base.shape[0], calls=3)  # type: ignore[no-any-return]
 
     def fill(self, X: Array) -> Array:
-        """``X (n, k)`` at the observed points and zero at the missing ones, ``(N, k)``."""
+        """``X (*batch, n, k)`` at the observed points and zero at the missing ones, ``(*batch, N, k)``."""
         backend: Any = backend_of(X)
-        zeros = backend.zeros((self.missing.shape[0], X.shape[-1]), X.dtype, backend.device(X))
-        rows = backend.xp.concat([X, zeros])
+        shape = (*X.shape[:-2], self.missing.shape[0], X.shape[-1])
+        rows = backend.xp.concat([X, backend.zeros(shape, X.dtype, backend.device(X))], axis=-2)
         order = backend.xp.argsort(backend.xp.concat([self.index, self.missing]))
-        return rows[order, :]
+        return rows[..., order, :]
 
     def _matmat(self, X: Array) -> Array:
-        return (self.base @ self.fill(X))[self.index, :]
+        return self.base._matmat(self.fill(X))[..., self.index, :]
 
     def _rmatmat(self, X: Array) -> Array:
-        return (self.base.H @ self.fill(X))[self.index, :]
+        return self.base._rmatmat(self.fill(X))[..., self.index, :]
 
 
 def observed_cost(sizes: tuple[int, ...], missing: int, itemsize: int) -> Cost:
