@@ -390,3 +390,15 @@ def test_points_are_mapped_once_however_many_there_are():
     back = with_leaves(same, [v - (1e-6 if i == 1 else 0.0) for i, v in enumerate(leaves(same))])
     slope = (gp.marginal_likelihood(moved, data) - gp.marginal_likelihood(back, data)) / 2e-6
     np.testing.assert_allclose(np.sum(ours[1]), slope, rtol=1e-5)
+
+
+@pytest.mark.parametrize("name", ["network", "sum", "nested", "within"])
+def test_blocks_of_a_deep_kernel_take_any_weights(name, rng, monkeypatch):
+    kernel, X, W = DEEP[name], rng.normal(size=(37, 3)), rng.normal(size=(37, 37))
+    value, pull = kernel.evaluate(X)
+    expected = pull(W)
+    monkeypatch.setattr("cola_gp.kernels.symmetric.LEAST", 4)
+    monkeypatch.setattr("cola_gp.kernels.symmetric.BLOCK_ENTRIES", 1)
+    found, blocks = kernel.evaluate(X)
+    np.testing.assert_allclose(found, value, rtol=1e-12, atol=1e-14)
+    assert_close(blocks(W), expected, rtol=1e-9, atol=1e-11)

@@ -13,7 +13,7 @@ from .base import Array, Kernel, Pullback, follow, pair, points, xp_of
 from .compose import Scale, Sum, _check_kernels
 from .derivatives import point_gradient
 from .simple import Constant, Linear, Ones
-from .symmetric import symmetric
+from .symmetric import by_points, symmetric
 
 
 @struct
@@ -64,12 +64,11 @@ class Deep(Kernel):
     def _symmetric(self, X: Array) -> tuple[Array, Pullback]:
         # The points are mapped once, and the kernel of the images is evaluated in blocks.
         Z = self.map(X)
-        value, back = symmetric(self.kernel, Z)
+        value, back = symmetric(self.kernel, Z, mirrored=False)
 
         def pull(W: Array) -> tuple[Array, ...]:
-            W = W + W.T
-            mapped = self.map.pullback(X, point_gradient(self.kernel, Z, Z, W))
-            return (*back(0.5 * W), *mapped)
+            mapped = self.map.pullback(X, by_points(self.kernel, Z, W))
+            return (*back(W), *mapped)
 
         return value, pull
 

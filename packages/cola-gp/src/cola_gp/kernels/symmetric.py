@@ -21,6 +21,7 @@ from cola_core.backends import backend_of
 from .._struct import leaves
 from ..arrays import backend_for
 from .base import Array, Kernel, Pullback, points
+from .derivatives import point_gradient
 from .distances import overwritable
 from .recorded import recorded
 
@@ -33,8 +34,10 @@ def _own(kernel: Kernel, backend: Any) -> list[Array]:
     return [leaf for leaf in leaves(kernel) if backend_of(leaf) is backend]
 
 
-def symmetric(kernel: Kernel, X: Array) -> tuple[Array, Pullback]:
+def symmetric(kernel: Kernel, X: Array, mirrored: bool = True) -> tuple[Array, Pullback]:
     """``k(X)``, ``X (n, d)``, and the map of a *symmetric* W to the derivatives of ``sum(W * k(X))``.
+
+    mirrored: pass False for a map that takes any W.
 
     Cost: half of the evaluations of ``kernel.evaluate(X)``, once here and once in the pullback.
     """
@@ -46,7 +49,7 @@ def symmetric(kernel: Kernel, X: Array) -> tuple[Array, Pullback]:
         plain = backend.name != "torch" or backend.mapped(X, *_own(kernel, backend))
         return kernel.evaluate(X) if plain else recorded(kernel, X, _in_blocks)
     K, pull = _in_blocks(kernel, X)
-    return K, lambda W: pull(W, True)
+    return K, lambda W: pull(W, mirrored)
 
 
 def _in_blocks(kernel: Kernel, X: Array) -> tuple[Array, Callable[..., tuple[Array, ...]]]:
@@ -81,6 +84,20 @@ def _in_blocks(kernel: Kernel, X: Array) -> tuple[Array, Callable[..., tuple[Arr
         return total
 
     return K, pull
+
+
+def by_points(kernel: Kernel, X: Array, W: Array) -> Array:
+    """Derivative ``(n, d)`` of ``sum(W * k(X))`` with respect to the points, for any ``W (n, n)``."""
+    backend = backend_for(X)
+    n = X.shape[0]
+    if n <= LEAST or not kernel.blockwise or not overwritable(X, W, *_own(kernel, backend)):
+        return point_gradient(kernel, X, X, W + W.T)
+    size = max(16, BLOCK_ENTRIES // n)
+    parts = []
+    for i in range(0, n, size):
+        rows = slice(i, min(i + size, n))
+        parts.append(point_gradient(kernel, X[rows], X, W[rows] + W[:, rows].T))
+    return backend.xp.concat(parts, axis=0)
 
 
 def tile_sizes(entries: int = TILE_ENTRIES) -> tuple[int, int]:
