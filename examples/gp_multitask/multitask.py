@@ -93,9 +93,9 @@ def draw(
         axes.plot(t, mean[:, j], "C0", lw=1, label="multitask, 95 %")
         axes.plot(t, seen[:, j], "k.", ms=2)
         axes.set(ylabel=f"sensor {j}")
-        if j == 0:
-            axes.legend(frameon=False, ncol=3, loc="lower right")
     axes.set(xlabel="hour")
+    figure.align_ylabels()
+    figure.legend(*axes.get_legend_handles_labels(), loc="outside upper center", frameon=False, ncol=3)
     figure.savefig(path, dpi=130)
 
 

@@ -159,6 +159,21 @@ def test_noise_per_task(fraction, rng):
         assert "kronecker" in str(cola.explain(cola.logdet, model.covariance(data.X)))
 
 
+@pytest.mark.parametrize("alg", [gp.KroneckerInference(), gp.GridIterativeInference(probes=2)])
+def test_many_targets_with_common_parameters(alg, rng):
+    X, Y = rng.normal(size=(9, 2)), rng.normal(size=(9, 4))
+    one = gp.GP(gp.Matern32([0.7, 1.1]), noise=0.3)
+    tasks = gp.ActiveDims(gp.Coregion(4, rank=0), 2)
+    together = one.replace(kernel=gp.ActiveDims(one.kernel, (0, 1)) * tasks)
+    data = gp.Data(gp.Grid(X, np.arange(4.0)), Y)
+    value, gradient = gp.value_and_gradient(together, data, alg)
+    apart = [gp.value_and_gradient(one, gp.Data(X, y)) for y in Y.T]
+    assert value == pytest.approx(sum(v for v, _ in apart), rel=1e-9)
+    np.testing.assert_allclose(gradient[0], sum(g[0] for _, g in apart), rtol=1e-6)
+    np.testing.assert_allclose(gradient[-1], sum(g[-1] for _, g in apart), rtol=1e-6)
+    assert gradient[1].shape == (4, 0)
+
+
 def test_observed_operator_is_a_block_of_the_grid(rng):
     model, data = missing_case(rng, "space", 0.4)
     whole = gp.Grid(*data.X.grid.axes)

@@ -91,3 +91,17 @@ def test_grids_of_other_libraries(library, rng):
     np.testing.assert_allclose(
         backend.to_numpy(data.X.points()), gp.Data(gp.Grid(X, np.arange(3.0)), y).X.points(), rtol=1e-6
     )
+
+
+def test_scaled_and_saved_with_missing_values(tmp_path, rng):
+    grid = gp.Grid(gp.Regular(100.0, 0.1, 6), np.array([1.0, 5.0, 7.0, 20.0]))
+    y = 1e3 + rng.normal(size=(6, 4))
+    y[2, 1] = np.nan
+    predictor = gp.Predictor.fit(grid, y, max_iters=3)
+    assert isinstance(predictor.data.X, gp.GridSubset) and predictor.data.n == 23
+    assert isinstance(predictor.data.X.grid.axes[0], gp.Regular)
+    predictor.save(tmp_path / "m.npz")
+    again, _ = gp.Predictor.load(tmp_path / "m.npz")
+    np.testing.assert_allclose(again.mean(grid), predictor.mean(grid), rtol=1e-12)
+    np.testing.assert_allclose(again.mean(grid), predictor.mean(grid.points()), rtol=1e-9)
+    np.testing.assert_array_equal(again.data.X.missing, [9])
