@@ -85,14 +85,14 @@ def _heavy_tails(backend: Any) -> tuple[Any, Any, float]:
     return backend.to_numpy(value(0.2)[1][-2]), (up - down) / (2 * step), 1e-5
 
 
-def _one_site(backend: Any) -> tuple[Any, Any]:
+def _one_site(backend: Any) -> tuple[Any, Any, float]:
     """With one observation expectation propagation is exact: ``Phi(0)`` and the moments of a half."""
     X, y = np.zeros((1, 2)), np.ones(1)
     model = GP(1.5 * RBF(0.7), noise=BernoulliLikelihood("probit"))
     posterior = Posterior(model, Data(backend.asarray(X), backend.asarray(y)), EPInference())
     got = [posterior.log_marginal_likelihood(), posterior.mean(backend.asarray(X))[0]]
     mean = 1.5 * math.sqrt(2 / math.pi) / math.sqrt(2.5)
-    return np.array([float(backend.to_numpy(g)) for g in got]), np.array([math.log(0.5), mean])
+    return np.array([float(backend.to_numpy(g)) for g in got]), np.array([math.log(0.5), mean]), 1e-6
 
 
 def _linear(backend: Any) -> tuple[Any, Any]:
