@@ -151,7 +151,8 @@ def _block_steps(K: Any, d: Array, stop: Any, rank: int, block: int, key: Any) -
     eps = float(xp.finfo(d.dtype).eps)
     rng = np.random.default_rng(key)
     F = be.zeros((n, rank), K.dtype, K.device)
-    first, chosen, low = np.asarray(be.to_numpy(d)), [], xp.zeros_like(d[0]) if n else 0.0
+    chosen: list[int] = []
+    first, low = np.asarray(be.to_numpy(d)), xp.zeros_like(d[0]) if n else 0.0
     i = fruitless = 0
     while i < rank and fruitless < 10 and bool(xp.sum(d) > stop):
         left = np.asarray(be.to_numpy(d), dtype=float)

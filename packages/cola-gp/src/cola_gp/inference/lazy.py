@@ -169,6 +169,7 @@ class LazyConditioned(Conditioned):
         self._half = self.white.half
         self.B = self.white.whitened(A)
         self._matvecs = self._steps = 0
+        self._left: Array = xp.zeros_like(self.points[0, 0])  # largest residual of a solve
         self.variance_errors: dict[str, float] = {}
         self._share: float | None = None
         self._logs: list[Array] = []
@@ -202,7 +203,7 @@ class LazyConditioned(Conditioned):
         self._logs.append(T.quadrature(backend, backend.xp.log)[known:])
         self._runs.append((Z, T.solve(backend)[:, known:]))
         left = backend.xp.max(T.residuals(backend))
-        self._left = left if start is not None else backend.xp.maximum(left, self._left)
+        self._left = backend.xp.maximum(left, self._left)
         return T
 
     def _rest(self) -> tuple[Array, Array]:
