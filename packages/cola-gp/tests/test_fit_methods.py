@@ -263,3 +263,34 @@ def test_stochastic_likelihoods_end_within_their_error(rng):
     assert "+-" in rough.summary() and "+-" not in exact.summary()
     at = float(gp.marginal_likelihood(rough.model, data, "dense"))
     assert exact.log_likelihood - at < max(0.1, 3 * rough.likelihood_error)
+
+
+@pytest.mark.parametrize("unit", [1.0, 1e-150, 1e100])
+def test_variogram_finds_noise_and_radius(rng, unit):
+    from cola_gp.variogram import variogram
+
+    t = np.sort(rng.uniform(0, 1, 3000))[:, None]
+    y = unit * (np.sin(200 * t[:, 0]) + 0.2 * rng.normal(size=3000))
+    found = variogram(t * unit, y)
+    assert np.sqrt(found.noise) == pytest.approx(0.2 * unit, rel=0.3)
+    # g(r) = (1 - cos(200 r)) / 2 plus noise is half way where 200 r is a quarter turn.
+    assert 200 * found.radius == pytest.approx(np.pi / 2, rel=0.3)
+    assert variogram(t, rng.normal(size=3000)).radius is None
+    assert variogram(t[:5], y[:5]) is None and variogram(t, np.ones(3000)) is None
+    assert variogram(np.ones((20, 1)), y[:20]) is None
+
+
+def test_short_lengthscales_of_long_data_are_found(rng):
+    """From lengthscales of the size of the data the search would end where all is noise."""
+    t = rng.uniform(0, 300, 1500)
+    data = gp.Data(t, np.sin(t) + 0.1 * rng.normal(size=1500))
+    start = gp.initialise(gp.GP(1.0 * gp.Matern32(1.0)), data)
+    assert 0.5 < np.exp(start.kernel.kernel.log_lengthscale) < 4.0
+    assert np.exp(start.noise.log_variance) < 0.05
+    two = gp.initialise(gp.GP(1.0 * gp.RBF(1.0) + 1.0 * gp.RBF(1.0)), data).kernel
+    far, near = (float(np.exp(term.kernel.log_lengthscale)) for term in two.terms)
+    assert far > 50 and 0.5 < near < 4.0
+    X = rng.uniform(-3, 3, (150, 2))
+    y = np.sin(6 * X[:, 0]) * X[:, 1] + 0.1 * rng.normal(size=150)
+    assert gp.Predictor.fit(X, y).result.log_likelihood > -130
+    assert gp.GPRegressor().fit(X, y).score(X, y) > 0.95

@@ -18,7 +18,8 @@ def toy(rng, n=40):
 
 def test_expressions_are_the_objects(rng):
     X, y = toy(rng)
-    text = gp.GPRegressor("matern52", noise="gaussian(variance=0.2)", mean="constant").fit(X, y)
+    text = gp.GPRegressor("matern52", noise="gaussian(variance=0.2)", mean="constant", initial="given")
+    text.fit(X, y)
     kernel = gp.Scale(gp.Matern52(np.full(2, np.sqrt(2))), 1.0)
     objects = gp.GPRegressor(kernel, noise=0.2, mean=gp.ConstantMean()).fit(X, y)
     np.testing.assert_allclose(text.predict(X), objects.predict(X), rtol=1e-9)

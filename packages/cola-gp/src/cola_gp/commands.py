@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import re
 import sys
 from pathlib import Path
 from typing import Any
@@ -19,7 +18,7 @@ from cola_core.errors import ColaError, FileFormatError, UnknownNameError
 from cola_core.io import atomic_path, check_target
 
 from .calibration import calibration_report
-from .expressions import parse_kernel, parse_mean, parse_noise
+from .expressions import has_values, parse_kernel, parse_mean, parse_noise
 from .gridding import find_grid
 from .inducing_points import select_inducing
 from .inference import explain
@@ -117,10 +116,7 @@ def _fitted(args: argparse.Namespace, X: np.ndarray, y: np.ndarray) -> Predictor
     kernel = parse_kernel(args.kernel, d)
     initial = args.initial
     if initial == "auto":
-        # Numbers in the expression are there for a reason, but dims, sizes and degrees are not values.
-        sizes = "dims|count|rank|degree|components|hidden|images|seed"
-        bare = re.sub(rf"\b({sizes})\s*=\s*(\([^)]*\)|\d+)|[a-z]\w*", "", args.kernel.lower())
-        initial = "given" if re.search(r"\d", bare) else "data"
+        initial = "given" if has_values(args.kernel) else "data"
     inputs: Any = X
     if args.grid:
         inputs, order = find_grid(X)

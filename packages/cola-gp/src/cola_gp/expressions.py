@@ -23,6 +23,7 @@ from __future__ import annotations
 
 import ast
 import inspect
+import re
 from collections.abc import Callable
 from typing import Any
 
@@ -140,6 +141,13 @@ def _has_variance(term: Kernel) -> bool:
     if isinstance(term, Product):
         return any(_has_variance(factor) for factor in term.factors)
     return isinstance(term, _OWN_VARIANCE)
+
+
+def has_values(text: str) -> bool:
+    """Whether a kernel expression gives values to parameters; sizes, degrees and ``dims`` are none."""
+    sizes = "dims|count|rank|degree|components|hidden|images|seed"
+    bare = re.sub(rf"\b({sizes})\s*=\s*(\([^)]*\)|\d+)|[a-z]\w*", "", text.lower())
+    return re.search(r"\d", bare) is not None
 
 
 # -- means and noise -------------------------------------------------------------------------------------

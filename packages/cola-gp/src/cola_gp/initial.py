@@ -1,14 +1,16 @@
 """Initial values of a model's parameters from the data, and the ranges in which to look for better ones.
 
 The likelihood has local optima, so where a fit begins decides where it ends.  The values here are the usual
-rules of thumb, in the units of the data: lengthscales from the median distance of points, periods from a
-periodogram (Lomb 1976), variances from the spread of the targets, noise from differences of neighbours
-(Rice 1984).  At most ``SAMPLE`` points are looked at, so the cost does not depend on ``n``.
+rules of thumb, in the units of the data: lengthscales from the median distance of points, or the shorter one
+over which targets decorrelate (:mod:`cola_gp.variogram`), periods from a periodogram (Lomb 1976), variances
+from the spread of the targets, noise from differences of neighbours (Rice 1984).  All but the neighbours are
+looked for in ``SAMPLE`` points, so the cost is O(n log n) at most.
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -34,6 +36,7 @@ from .kernels import (
     Sum,
 )
 from .model import GP
+from .variogram import variogram
 
 SAMPLE = 400
 # Relative to the scale of the data: wide enough for any model, narrow enough that no kernel overflows.
@@ -166,6 +169,8 @@ def initialise(model: GP, data: Data) -> GP:
     X, y = X[known], y[known]
     if y.size == 0:
         return model
+    # Before a sample is taken: in a sample of a long series all neighbours are far away.
+    local = variogram(X, y)
     if y.size > SAMPLE:
         chosen = np.sort(np.random.default_rng(0).choice(y.size, SAMPLE, replace=False))
         X, y = X[chosen], y[chosen]
@@ -175,13 +180,17 @@ def initialise(model: GP, data: Data) -> GP:
     # A process has to explain the offset that its mean leaves as well.
     offset = float(np.mean(y))
     variance = _target_square(y, centred=True)
+    near = _noise(X, y, variance)
+    if local is not None and known.sum() > SAMPLE:
+        near = min(near, max(local.noise, 1e-3 * variance))
     if _has(noise, "log_variance") and np.ndim(noise.log_variance) == 0:
-        noise = rebuild(noise, (np.asarray(math.log(_noise(X, y, variance))),))
+        noise = rebuild(noise, (np.asarray(math.log(near)),))
     elif not noise.gaussian and "log_scale" in noise._child_fields:
-        noise = noise.replace(log_scale=np.asarray(0.5 * math.log(_noise(X, y, variance))))
+        noise = noise.replace(log_scale=np.asarray(0.5 * math.log(near)))
     else:
-        noise = initial_noise(noise, X, math.log(_noise(X, y, variance)))
+        noise = initial_noise(noise, X, math.log(near))
     start = _Start(X, y - offset, math.hypot(math.sqrt(variance), offset) ** 2)
+    start.spread_lengthscales(model.kernel, None if local is None else local.radius)
     return GP(start.kernel(model.kernel, tuple(range(X.shape[1])), start.variance), mean, noise)
 
 
@@ -214,6 +223,26 @@ class _Start:
     def __init__(self, X: np.ndarray, y: np.ndarray, variance: float):
         self.X, self.y, self.variance = X, y, variance
         self.octave = 0  # lengthscales of several terms start apart, so that the terms can tell themselves
+        self.ratio = 0.25  # of the lengthscale of a term to that of the term before
+        self.shrink = 1.0  # of the first
+
+    def spread_lengthscales(self, kernel: Kernel, radius: float | None) -> None:
+        """Let the lengthscales reach down to the distance ``radius`` over which targets decorrelate."""
+        parts = list(_parts(kernel))
+        count = sum(
+            "log_lengthscale" in p._child_fields and "log_period" not in p._child_fields for p in parts
+        )
+        if radius is None or count == 0 or any("log_period" in p._child_fields for p in parts):
+            return  # what decorrelates first may be an oscillation, and a periodic term is there for it
+        # exp(-s / 2) is one half where the scaled squared distance s is 2 log 2.
+        d = self.X.shape[1]
+        unit = np.where(np.ptp(self.X, axis=0) > 0, np.ptp(self.X, axis=0), 1.0)
+        typical = math.sqrt(d * sum((self._spread(i) / unit[i]) ** 2 for i in range(d)))
+        least = min(1.0, max(1e-4, radius / (math.sqrt(2 * math.log(2)) * typical)))
+        if count == 1:
+            self.shrink = least
+        else:
+            self.ratio = min(0.25, least ** (1 / (count - 1)))
 
     def kernel(self, kernel: Kernel, dims: tuple[int, ...], variance: float) -> Kernel:
         """``kernel`` on the input dimensions ``dims``, with a variance of about ``variance``."""
@@ -272,7 +301,10 @@ class _Start:
             if "log_period" in kernel._child_fields:
                 return old  # measured in periods, and already of order one
             scales = np.array([self._spread(i) for i in dims]) * math.sqrt(len(dims))
-            return self._log(old, (scales if np.ndim(old) else float(np.mean(scales))) / 4.0**self.octave)
+            return self._log(
+                old,
+                (scales if np.ndim(old) else float(np.mean(scales))) * self.shrink * self.ratio**self.octave,
+            )
         if name == "log_variance":
             return self._variance(kernel, old, dims, variance)
         return old
@@ -322,6 +354,16 @@ class _Start:
             tiny = 1e-12 * len(t)
             power[k] = (r @ c) ** 2 / max(c @ c, tiny) + (r @ s) ** 2 / max(s @ s, tiny)
         return float(spread / frequencies[int(np.argmax(power))])
+
+
+def _parts(kernel: Kernel) -> Iterator[Kernel]:
+    """A kernel and everything it is made of."""
+    yield kernel
+    for name in kernel._child_fields:
+        child = getattr(kernel, name)
+        for part in child if isinstance(child, tuple) else (child,):
+            if isinstance(part, Kernel):
+                yield from _parts(part)
 
 
 def _amplitude(kernel: Kernel) -> bool:

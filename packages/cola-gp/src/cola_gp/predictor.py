@@ -80,7 +80,8 @@ class Predictor:
 
         missing: "raise" refuses NaN, "drop" leaves out rows that hold one and counts them in ``dropped``.
         alg: how to do inference, see :func:`~cola_gp.inference.condition`.  ``options`` go to
-        :func:`~cola_gp.fitting.fit`; parameters then refer to scaled data if ``scale``.
+        :func:`~cola_gp.fitting.fit`, where ``initial`` is "data" if no model is given; parameters then refer
+        to scaled data if ``scale``.
         """
         check_policy(missing)
         dropped = 0
@@ -95,7 +96,9 @@ class Predictor:
         if model is not None and not _location_scale(model):
             scaling = scaling.replace(y_shift=np.zeros(()), y_scale=np.ones(()))
         data = Data(scaling.inputs(inputs), scaling.targets(targets))
-        model = default_model(d, data.n) if model is None else model
+        if model is None:
+            model = default_model(d, data.n)
+            options = {"initial": "data"} | options
         options = options if optimize else {"max_iters": 0}
         result = fit(model, data, alg=alg, **options)
         return cls(result.model, data, scaling, result, dropped, alg)

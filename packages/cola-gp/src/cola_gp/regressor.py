@@ -22,7 +22,7 @@ from .estimators.base import (
     seed_of,
     validate_data,
 )
-from .expressions import parse_kernel, parse_mean, parse_noise
+from .expressions import has_values, parse_kernel, parse_mean, parse_noise
 from .kernels import Kernel
 from .means import Mean
 from .missing import check_policy
@@ -40,11 +40,11 @@ class GPRegressor(RegressorMixin, BaseEstimator):
     likewise, default zero.  They refer to scaled data when ``scale`` is True: inputs and targets are then
     brought to zero mean and unit variance first, and predictions are given in the original units.
     inference: how, see :func:`cola_gp.condition`.  optimize: fit the parameters (else use the initial
-    ones).  optimizer, initial, restarts, random_state, max_iters, bounds, fixed, priors: see
-    :func:`cola_gp.fit`; the default priors (of scaled data) keep many lengthscales from being overfitted to
-    few data, and ``priors=None`` maximises the likelihood itself.  missing:
-    "raise", or "drop" to leave out training rows that hold NaN (``predictor_.dropped`` counts them); inputs
-    of predictions must be complete.
+    ones).  initial: "given", "data", or "auto", which looks at the data unless a kernel with values is given.
+    optimizer, restarts, random_state, max_iters, bounds, fixed, priors: see :func:`cola_gp.fit`; the
+    default priors (of scaled data) keep many lengthscales from being overfitted to few data, and
+    ``priors=None`` maximises the likelihood itself.  missing: "raise", or "drop" to leave out training rows
+    that hold NaN (``predictor_.dropped`` counts them); inputs of predictions must be complete.
 
     After ``fit``: ``model_`` (in scaled units), ``fit_result_``, ``predictor_``, ``n_features_in_``.
 
@@ -65,7 +65,7 @@ class GPRegressor(RegressorMixin, BaseEstimator):
         scale: bool = True,
         optimize: bool = True,
         optimizer: str = "l-bfgs",
-        initial: str = "given",
+        initial: str = "auto",
         restarts: int = 0,
         max_iters: int = 200,
         bounds: Mapping[str, tuple[float, float]] | None = None,
@@ -112,7 +112,7 @@ class GPRegressor(RegressorMixin, BaseEstimator):
             **(
                 {
                     "optimizer": self.optimizer,
-                    "initial": self.initial,
+                    "initial": self._initial(),
                     "restarts": self.restarts,
                     "seed": seed_of(self.random_state),
                     "max_iters": self.max_iters,
@@ -149,6 +149,12 @@ class GPRegressor(RegressorMixin, BaseEstimator):
         if isinstance(noise, str):
             noise = parse_noise(noise, d)
         return GP(kernel, mean, noise)
+
+    def _initial(self) -> str:
+        if self.initial != "auto":
+            return self.initial
+        bare = self.kernel is None or (isinstance(self.kernel, str) and not has_values(self.kernel))
+        return "data" if bare else "given"
 
     def _check(self, X: Any) -> np.ndarray:
         check_is_fitted(self)
