@@ -142,3 +142,14 @@ def test_jax(rng):
         X = gp.Grid(*(jax.numpy.asarray(P[:, 0]) for P in data.X.axis_points()))
         there = gp.condition(model, gp.Data(X, jax.numpy.asarray(data.y)), alg)
         np.testing.assert_allclose(np.asarray(there.alpha), expected.alpha, rtol=1e-6, atol=1e-7)
+
+
+@pytest.mark.parametrize("kernel", [SMOOTH, ADDITIVE], ids=["product", "sum"])
+def test_other_likelihoods_keep_a_form_with_gradients(kernel, rng):
+    axis = gp.Regular(0.0, 0.1, 10)
+    grid = gp.Grid(axis, axis)
+    data = gp.Data(grid, (rng.random(100) < 0.5) * 1.0)
+    model = gp.GP(kernel, noise=gp.BernoulliLikelihood())
+    assert "BernoulliLikelihood is not Gaussian" in str(gp.explain(model, data))
+    conditioned = gp.condition(model, data)
+    assert all(np.all(np.isfinite(g)) for g in conditioned.gradient())

@@ -105,6 +105,8 @@ def _applies(K: Any, problem: Any, *, alg: Any) -> bool | str:
         return "the inputs are not a Grid"
     if len(grid.axes) < 2:
         return "the grid has one axis only"
+    if problem is not None and not problem.model.noise.gaussian:
+        return f"{type(problem.model.noise).__name__} is not Gaussian"
     for term in _terms(K.kernel):
         if separable(term, grid) is not True:
             return "the kernel is not a sum of products over the axes"

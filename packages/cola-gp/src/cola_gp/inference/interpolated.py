@@ -49,6 +49,8 @@ def interpolated_cost(n: int, p: int, count: int, itemsize: int) -> Cost:
 def _applies(K: Any, problem: Any, *, alg: Any) -> bool | str:
     if not isinstance(K.kernel, SKI):
         return "the kernel is not SKI"
+    if problem is not None and not problem.model.noise.gaussian:
+        return f"{type(problem.model.noise).__name__} is not Gaussian"
     answer = separable(K.kernel.kernel, K.kernel.grid)
     if answer is not True:
         return answer
@@ -100,6 +102,8 @@ class InterpolatedInference(Inference):
     represents: ClassVar[str] = "gp:represent/interpolated"
 
     def refuses(self, prior: Any, noise: Any, problem: Problem) -> str:
+        if not problem.model.noise.gaussian:
+            return f"{type(problem.model.noise).__name__} is not Gaussian"
         return "" if isinstance(problem.model.kernel, SKI) else "the kernel is not SKI"
 
     def cost(self, question: str, A: Any, *operands: Any) -> Cost:
