@@ -17,7 +17,7 @@ __all__ = ["private_uses"]
 
 PUBLIC = tuple(
     ["", "algorithms", "autodiff", "backends", "cli", "cost", "dispatch", "errors", "info", "io", "reasons"]
-    + ["linalg", "operators", "ops", "plugins", "properties", "testing"]
+    + ["fns", "linalg", "operators", "ops", "plugins", "preconditioners", "properties", "testing"]
 )
 """Modules of the core (without the prefix) that are public; in each, what ``__all__`` lists."""
 
