@@ -174,6 +174,35 @@ def test_many_targets_with_common_parameters(alg, rng):
     assert gradient[1].shape == (4, 0)
 
 
+@pytest.mark.parametrize("sizes", [(1, 5), (4, 1), (1, 1), (2, 3)])
+def test_axes_of_one_place(sizes, rng):
+    grid = gp.Grid(gp.Regular(0.0, 0.3, sizes[0]), gp.Regular(0.0, 0.2, sizes[1]))
+    model = gp.GP(1.3 * gp.RBF([0.3, 0.5]), noise=0.2)
+    y = rng.normal(size=sizes)
+    assert_same_inference(model, gp.Data(grid, y), gp.KroneckerInference(), rng)
+    if y.size > 1:
+        y.flat[1:] = np.nan  # one observation is left
+        assert_same_inference(model, gp.Data(grid, y), gp.ObservedInference(), rng)
+
+
+@pytest.mark.parametrize("missing", [False, True])
+def test_float32_on_a_grid(missing, rng):
+    y = rng.normal(size=(20, 20))
+    if missing:
+        y[3, 4:9] = np.nan
+    model = gp.GP(1.0 * gp.RBF([0.2, 0.3]), noise=0.01)
+    found = []
+    for dtype in (np.float32, np.float64):
+        axis = gp.Regular(dtype(0.0), dtype(0.05), 20)
+        alg = gp.ObservedInference() if missing else gp.KroneckerInference()
+        found.append(gp.condition(model, gp.Data(gp.Grid(axis, axis), y.astype(dtype)), alg))
+    single, double = found
+    assert single.alpha.dtype == np.float32 and single.jitter == 0
+    np.testing.assert_allclose(single.log_marginal_likelihood(), double.log_marginal_likelihood(), rtol=1e-4)
+    for a, b in zip(single.gradient(), double.gradient(), strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-2, atol=1e-2 * np.abs(b).max())
+
+
 def test_observed_operator_is_a_block_of_the_grid(rng):
     model, data = missing_case(rng, "space", 0.4)
     whole = gp.Grid(*data.X.grid.axes)
