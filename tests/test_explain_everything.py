@@ -134,13 +134,19 @@ def suits(probe, A, M):
     ],
 )
 def test_what_a_plugin_adds(plugin):
-    """Every rule of a plugin answers somewhere on its operators, every algorithm of it is listed."""
+    """Every rule of a plugin answers somewhere on its operators, every algorithm of it is listed.
+
+    That is for the core's questions; those that a plugin asks itself are for its own tests.
+    """
     MANAGER.load(plugin, "always", explicit=True)
     cases = [
-        c for c in plugin_cases(plugin) if c.kind == "operator" and "numpy" in c.capabilities.backends.names
+        c
+        for c in plugin_cases(plugin)
+        if c.kind in ("operator", "rule") and "numpy" in c.capabilities.backends.names
     ]
-    rules = {r for rs in REGISTRY.rules.values() for r in rs if r.provenance.plugin == plugin}
-    entries = {e for es in REGISTRY.algorithms.values() for e in es if e.provenance.plugin == plugin}
+    known = {p.question.name for p in PROBES.values()}
+    rules = {r for q in known for r in REGISTRY.rules.get(q, ()) if r.provenance.plugin == plugin}
+    entries = {e for q in known for e in REGISTRY.algorithms.get(q, ()) if e.provenance.plugin == plugin}
     asked_about = {r.question for r in rules} | {e.question for e in entries}
     seen = set()
     for case in cases:

@@ -125,6 +125,14 @@ def _observed_reference(dtype: str, seed: int) -> np.ndarray:
     return np.kron(*_observed_factors(dtype, seed))[np.ix_(index, index)]
 
 
+def _observed_with_noise(backend: Any, dtype: str, seed: int) -> Any:
+    return _observed(backend, dtype, seed) + PSD(ops.ScalarMul(0.3, 7))
+
+
+def _observed_with_noise_reference(dtype: str, seed: int) -> np.ndarray:
+    return _observed_reference(dtype, seed) + 0.3 * np.eye(7)
+
+
 # -- values -----------------------------------------------------------------------------------------
 
 
@@ -351,6 +359,17 @@ def cases() -> list[Case]:
         ),
         Case("inducing-covariance", factory=_inducing, reference=_inducing_reference, capabilities=REAL),
         Case("observed-on-grid", factory=_observed, reference=_observed_reference, capabilities=REAL),
+        *(
+            Case(
+                f"{question}-observed-on-grid",
+                kind="rule",
+                rule=f"gp:{question}/observed-on-grid",
+                factory=_observed_with_noise,
+                reference=_observed_with_noise_reference,
+                capabilities=REAL,
+            )
+            for question in ("solve", "slogdet")
+        ),
         Case("covariance-cross", factory=_linear, reference=_linear_reference, capabilities=REAL),
         Case("diag-covariance", kind="rule", rule="gp:diag/covariance", **symmetric),
         Case("trace-covariance", kind="rule", rule="gp:trace/covariance", **symmetric),
