@@ -237,3 +237,24 @@ def test_one_point_by_hand():
     data = gp.Data(np.array([[0.3]]), np.array([1.2]))
     expected = -0.5 * 1.2**2 / 2.5 - 0.5 * math.log(2 * math.pi * 2.5)
     assert float(gp.marginal_likelihood(model, data)) == pytest.approx(expected, rel=1e-12)
+
+
+def test_nothing_is_kept_between_evaluations(case):
+    """Choices are remembered by static facts; the covariance and its derivative go with the evaluation."""
+    import gc
+
+    from cola_gp.inference import Representation
+
+    model, data, _ = case
+
+    def alive():
+        gc.collect()
+        kinds = (Problem, Representation, gp.inference.Conditioned)
+        return sum(isinstance(o, kinds) for o in gc.get_objects())
+
+    gp.value_and_gradient(model, data)
+    before = alive()
+    for _ in range(3):
+        gp.value_and_gradient(model, data)
+        gp.marginal_likelihood(model, data)
+    assert alive() == before

@@ -15,7 +15,12 @@ __all__ = ["facts"]
 
 
 def facts(x: Any) -> Any:
-    """A hashable key; raises TypeError where there is none. Kept with the operator, which never changes."""
+    """A hashable key; raises TypeError where there is none. Kept with the operator, which never changes.
+
+    An operand of a plugin's question that is neither operator nor array has a method ``static_facts()``,
+    which returns what of it a choice may rest on (classes, settings, operators, arrays): the key outlives the
+    operand, so it must not be the operand itself.
+    """
     d = getattr(x, "__dict__", None)
     if d is not None and hasattr(type(x), "_child_fields"):
         known = d.get("_facts")
@@ -25,6 +30,9 @@ def facts(x: Any) -> Any:
             metadata = tuple([d[name] for name in cls._static_fields])
             known = d["_facts"] = (cls, metadata, getattr(x, "properties", None), children)
         return known
+    own = getattr(type(x), "static_facts", None)
+    if own is not None:
+        return facts(own(x))
     shape = getattr(x, "shape", None)
     if shape is not None and (backend := backend_of_type(type(x))) is not None:
         # a derivative that is wanted, or a trace, is a fact, too

@@ -59,6 +59,10 @@ class Problem:
     data: Any
     pull: Any = None
 
+    def static_facts(self) -> tuple[Any, ...]:
+        """What the choice of an algorithm rests on; choices are remembered, the arrays in ``pull`` are not."""
+        return (Problem, self.model, self.data)
+
 
 @dataclass(frozen=True)
 class Inference(Algorithm):
