@@ -60,7 +60,7 @@ class Problem:
     pull: Any = None
 
     def static_facts(self) -> tuple[Any, ...]:
-        """What the choice of an algorithm rests on; choices are remembered, the arrays in ``pull`` are not."""
+        """What a choice of an algorithm rests on: remembered, as the arrays that ``pull`` holds are not."""
         return (Problem, self.model, self.data)
 
 
