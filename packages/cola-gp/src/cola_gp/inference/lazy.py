@@ -54,7 +54,7 @@ def default_rank(n: int) -> int:
     return min(n, LARGEST_RANK, max(100, n // 5))
 
 
-def iterative_cost(K: Any, rank: int | None = None, samples: int = 16, steps: float = STEPS) -> Cost:
+def iterative_cost(K: Any, rank: int | None = None, samples: int = 32, steps: float = STEPS) -> Cost:
     """One evaluation of likelihood and gradient: the preconditioner, ``steps`` products with the residual and
     the probes, and the pullback of weights of rank ``rank``.
 
@@ -113,7 +113,7 @@ class IterativeInference(Inference):
 
     tol: float = 1e-3
     rank: int | None = None
-    samples: int = 16
+    samples: int = 32
     max_samples: int = 128
     solve_tol: float = 1e-5
     variance_tol: float = 0.1
