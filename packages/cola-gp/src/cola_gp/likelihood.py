@@ -17,6 +17,7 @@ from .data import Data, as_points
 from .inference import IterativeInference, Problem, condition, represent
 from .inference.base import LOG_2PI, observed_like
 from .inference.questions import as_inference, form_of
+from .inference.white import hides_white, without_white
 from .kernels.base import Array
 from .model import GP
 
@@ -32,6 +33,8 @@ def marginal_likelihood(model: GP, data: Data, alg: Any = Auto()) -> Array:
     alg = as_inference(alg)
     if not model.noise.gaussian:
         return condition(model, data, alg).log_marginal_likelihood()
+    if hides_white(model) is True:
+        model = without_white(model, observed_like(data))[0]
     found = represent(CovarianceOperator(model.kernel, data.X), Problem(model, data), form_of(alg))
     if found.bound:
         return condition(model, data, alg).log_marginal_likelihood()

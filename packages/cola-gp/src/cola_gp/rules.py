@@ -23,6 +23,7 @@ from .inference import (
     questions,
     state_space,
     toeplitz,
+    white,
 )
 from .inference.questions import memory_budget
 
@@ -81,5 +82,6 @@ def register(registrar: Any) -> None:
         state_space.RULES,
         laplace.RULES,
         ep.RULES,
+        white.RULES,
     ):
         registrar.include(book)

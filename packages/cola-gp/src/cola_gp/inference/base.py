@@ -56,7 +56,12 @@ class Conditioned:
         """Derivatives of the log marginal likelihood, one array per leaf of the model, in leaf order."""
         kernel, noise_diagonal = self._covariance_gradient()
         mean = self.model.mean.pullback(as_points(self.data.X), self.alpha)
-        return (*kernel, *mean, *self.model.noise.pullback(noise_diagonal, self.data.X))
+        return self.rejoin((*kernel, *mean, *self.model.noise.pullback(noise_diagonal, self.data.X)))
+
+    def rejoin(self, gradients: tuple[Array, ...]) -> tuple[Array, ...]:
+        """Derivatives for the leaves of the model that was asked about; ``self.model`` may be another form of
+        it, and then this is replaced (:mod:`cola_gp.inference.white`)."""
+        return gradients
 
     def _covariance_gradient(self) -> tuple[tuple[Array, ...], Array]:
         """Derivatives for the kernel's leaves, and ``diag(a a^T - K^{-1}) / 2``."""

@@ -285,7 +285,7 @@ class KroneckerConditioned(Conditioned):
         if not isinstance(self.model.mean, ZeroMean):
             return super().gradient()
         kernel, noise_diagonal = self._covariance_gradient()
-        return (*kernel, *self.model.noise.pullback(noise_diagonal, self.data.X))
+        return self.rejoin((*kernel, *self.model.noise.pullback(noise_diagonal, self.data.X)))
 
     def log_marginal_likelihood(self) -> Array:
         return -0.5 * (self.quadratic + self.log_det + self.data.n * LOG_2PI)
