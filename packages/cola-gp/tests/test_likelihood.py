@@ -128,7 +128,8 @@ def test_the_covariance_operator_has_the_structure(case):
 
 
 def test_explain_names_what_was_taken_and_why_not_the_rest():
-    model, data, _ = CASES["dense"]
+    _, data, _ = CASES["dense"]
+    model = gp.GP(1.3 * gp.RBF(0.7), noise=0.1)
     plan = gp.explain(model, data)
     assert plan.root.by == "gp:condition/represent"
     assert [node.by for node in plan.root.children] == ["gp:represent/dense", "gp:condition/dense"]
@@ -150,10 +151,9 @@ def test_an_algorithm_asked_for_brings_its_form(case):
             expected, rel=1e-2
         )
     assert gp.condition(model, data, gp.DenseInference()).method == "dense Cholesky"
-    assert [n.by for n in gp.explain(model, data, gp.DenseInference()).root.children] == [
-        "gp:represent/dense",
-        "gp:condition/dense",
-    ]
+    inner = gp.explain(model, data, gp.DenseInference()).root
+    inner = inner.children[0] if inner.by == "gp:condition/white" else inner
+    assert [n.by for n in inner.children] == ["gp:represent/dense", "gp:condition/dense"]
 
 
 def test_value_and_gradient_match_scikit_learn(rng):

@@ -183,7 +183,8 @@ class Posterior:
         return out
 
     def _by_structure(self, inputs: Any, count: int, key: int) -> Array:
-        out = sample_structured(self.model, self.data, self._conditioned, inputs, count, key)
+        conditioned = self._conditioned
+        out = sample_structured(conditioned.model, self.data, conditioned, inputs, count, key)
         if out is None:
             raise NotImplementedError(
                 "sample: training and test points together have no structure to draw by (a grid, points in "
@@ -204,7 +205,8 @@ class Posterior:
         >>> paths(np.linspace(0, 5, 1000)).shape, bool(abs(paths(np.array([2.5])) - np.sin(2.5)).max() < 0.1)
         ((2, 1000), True)
         """
-        return Paths(self.model, self.data, self._conditioned, count, key, features)
+        conditioned = self._conditioned  # its model has the white noise where its solves have it
+        return Paths(conditioned.model, self.data, conditioned, count, key, features)
 
     def observable(self, X: Any) -> tuple[Array, Array]:
         """Mean and variance, each ``(m,)``, of what a likelihood sees: the function and the kernel's white
