@@ -85,17 +85,21 @@ RULES.algorithm(CONDITION, LaplaceInference, name="laplace")
 class Curvature:
     """``R = (K + W^{-1})^{-1}`` and ``log|I + K W|`` for weights of any sign.
 
+    positive: no weight is negative, which tracers cannot be asked.
     Raises NotPositiveDefiniteError where ``K^{-1} + W`` is not positive definite: not at a maximum.
     """
 
-    def __init__(self, form: Form, weight: Array):
+    def __init__(self, form: Form, weight: Array, positive: bool = False):
         self.form = form
         self.backend = backend = backend_for(weight)
         xp = backend.xp
-        zero = xp.zeros_like(weight)
-        self.s = xp.sqrt(xp.where(weight > 0, weight, zero))
+        zero, one = xp.zeros_like(weight), xp.ones_like(weight)
+        # the root of a one that is then discarded has a derivative, that of zero has none
+        self.s = xp.where(weight > 0, xp.sqrt(xp.where(weight > 0, weight, one)), zero)
         self.root = form.root(self.s)
         self.P: Any = None
+        if positive:
+            return
         negative = weight < 0
         concrete = backend.is_concrete(weight)
         if concrete and not bool(xp.any(negative)):
@@ -104,7 +108,7 @@ class Curvature:
         if concrete:
             every = every[:, np.flatnonzero(np.asarray(backend.to_numpy(negative)))]
         E = backend.asarray(every, dtype=weight.dtype, device=backend.device(weight))
-        q = xp.sqrt(xp.where(negative, -weight, zero)) @ E
+        q = xp.where(negative, xp.sqrt(xp.where(negative, -weight, one)), zero) @ E
         P = E - self._plain(form.times(E))
         C = backend.add_diagonal(-(q[:, None] * (form.times(E).T @ P) * q[None, :]), xp.ones_like(q))
         self.C = backend.cholesky(0.5 * (C + C.T))
@@ -188,7 +192,7 @@ class Mode:
         slope = self.likelihood.curve(self.y, guess).slope
         weight = self.likelihood.bound_weight(self.y, guess)
         b = weight * (guess - self.mean) + slope
-        return b - Curvature(self.form, weight).R(self.form.times(b))
+        return b - Curvature(self.form, weight, positive=True).R(self.form.times(b))
 
     def _density(self, A: Array, KA: Array) -> Array:
         """Log posterior density, up to a constant, of every column."""
@@ -209,13 +213,13 @@ class Mode:
 
     def _curvature(self, weight: Array, f: Array) -> Curvature:
         if self.likelihood.log_concave:
-            return Curvature(self.form, weight)
+            return Curvature(self.form, weight, positive=True)
         if self.backend.is_concrete(weight):
             try:
                 return Curvature(self.form, weight)
             except NotPositiveDefiniteError:
                 pass  # not near a maximum yet: maximise a bound instead, which points uphill everywhere
-        return Curvature(self.form, self.likelihood.bound_weight(self.y, f))
+        return Curvature(self.form, self.likelihood.bound_weight(self.y, f), positive=True)
 
     def _step(self, state: Any) -> Any:
         a, Ka, psi, _, _, steps = state
@@ -288,20 +292,18 @@ class LaplaceConditioned(Conditioned):
         self._begin(prior, problem)
         data = self.data
         frozen = self.backend.constant(self.mean)
-        found = Mode(self.form.constant(), _constant(self.likelihood, self.backend), data.y, frozen)
+        found = Mode(self.form.constant(), constant_tree(self.likelihood, self.backend), data.y, frozen)
         self.info = found.info
         self.alpha, self.mode = found.a, found.f
         if type(self.form) is not Form and self._differentiating():
-            # One Newton step from the mode changes no value and has the derivative of the mode.
-            slope, weight, _ = self.likelihood.curve(data.y, found.f)
-            b = self.backend.constant(weight) * (found.f - self.mean) + slope
-            step = self._newton(self.backend.constant(weight), found.f)
-            self.alpha = b - step.R(self.form.times(b))
-            self.mode = self.mean + self.form.times(self.alpha)
+            # A Newton step from the mode changes no value.  One has the first derivative of the mode, and as
+            # every further one doubles the order, two have the first three.
+            self._newton_step()
+            self._newton_step()
         self.residual = self.mode - self.mean
         weight, self.change = self.likelihood.evidence_curve(data.y, self.mode)
         try:
-            self.curvature = Curvature(self.form, weight)
+            self.curvature = Curvature(self.form, weight, self.likelihood.log_concave)
         except NotPositiveDefiniteError:
             raise NotPositiveDefiniteError(
                 f"the posterior under {type(self.likelihood).__name__} has no maximum where the search ended "
@@ -316,11 +318,15 @@ class LaplaceConditioned(Conditioned):
                 stacklevel=2,
             )
 
-    def _newton(self, weight: Array, f: Array) -> Curvature:
+    def _newton_step(self) -> None:
+        slope, weight, _ = self.likelihood.curve(self.data.y, self.mode)
+        b = weight * (self.mode - self.mean) + slope
         try:
-            return Curvature(self.form, weight)
+            step = Curvature(self.form, weight, self.likelihood.log_concave)
+            self.alpha = b - step.R(self.form.times(b))
         except NotPositiveDefiniteError:  # at a saddle, where the mode has no derivative
-            return Curvature(self.form, self.backend.constant(self.likelihood.bound_weight(self.data.y, f)))
+            pass
+        self.mode = self.mean + self.form.times(self.alpha)
 
     def _differentiating(self) -> bool:
         parameters = [p for p in leaves(self.likelihood) if backend_for(p) is self.backend]
@@ -429,10 +435,10 @@ class LaplaceConditioned(Conditioned):
         return cross.T @ self.curvature.R(cross)
 
 
-def _constant(tree: Any, backend: Any) -> Any:
+def constant_tree(tree: Any, backend: Any) -> Any:
     """A likelihood whose parameters are numbers that nothing is differentiated through."""
     fixed = [backend.constant(leaf) if backend_for(leaf) is backend else leaf for leaf in leaves(tree)]
     return with_leaves(tree, fixed)
 
 
-__all__ = ["Curvature", "LaplaceConditioned", "LaplaceInference", "Mode"]
+__all__ = ["Curvature", "LaplaceConditioned", "LaplaceInference", "Mode", "constant_tree"]
