@@ -1,7 +1,8 @@
 """Every kernel, mean, noise and likelihood of the package, none left out: its value by a formula written
 out here, derivatives of the likelihood of a model with it by differences and by PyTorch, and its file.
 
-Other tests look at each more closely, with JAX too, where every class compiles for seconds; this one fails as soon as a class is exported and is not in its tables.
+Other tests look at each more closely, and with JAX, where a class compiles for seconds; this one fails as
+soon as a class is exported and not in its tables.
 """
 
 import math
