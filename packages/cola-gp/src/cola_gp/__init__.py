@@ -1,8 +1,9 @@
 """Gaussian processes whose inference follows from the structure of their covariance.
 
 A model is a covariance operator of ``cola_core``; the same :func:`marginal_likelihood` is a Cholesky
-factorisation for scattered points, a Kronecker product for a grid and Woodbury's identity for a kernel of
-finite rank.
+factorisation for scattered points, a Kronecker product for a grid, Levinson's recursion for equally spaced
+points, Woodbury's identity for a kernel of finite rank, a Kalman filter for a Matern kernel in time and
+preconditioned Lanczos iterations for a covariance too large to store.  :func:`explain` says which and why.
 
     >>> import numpy as np, cola_gp as gp
     >>> X = np.linspace(0, 5, 30)[:, None]
