@@ -1,4 +1,4 @@
-"""The package stands on public names of the core: whatever it imports from there is in a module's ``__all__``,
+"""The package stands on public names of the core: all it imports from there is in a module's ``__all__``,
 nothing begins with an underscore, and no other package of this repository is needed."""
 
 import ast
