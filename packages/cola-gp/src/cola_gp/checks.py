@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 from typing import Any
 
 import numpy as np
@@ -16,6 +17,14 @@ Array = Any
 
 def numbers(name: str, value: Any, ndim: int) -> Array:
     """A real floating array with ``ndim`` axes; lists and integers become float64.  May hold NaN."""
+    if isinstance(value, np.ma.MaskedArray):
+        hidden = int(np.ma.getmaskarray(value).sum())
+        if hidden:
+            raise NonFiniteError(
+                f"{name} is a masked array that hides {hidden} entries; drop those observations "
+                f"(y.compressed(), X[~y.mask]), or write y.filled(np.nan) for targets on a grid."
+            )
+        value = value.data
     backend = backend_of(value)
     if backend is None:
         try:
@@ -44,3 +53,14 @@ def finite_numbers(name: str, value: Any, ndim: int) -> Array:
             f"{name} holds {bad} NaN or infinite entries; remove or impute those observations."
         )
     return value
+
+
+def whole_count(name: str, count: Any) -> int:
+    """A number of draws: a whole number, zero or more."""
+    try:
+        whole = operator.index(count)
+    except TypeError:
+        raise TypeError(f"{name}: count must be a whole number, not {count!r}.") from None
+    if whole < 0:
+        raise ValueError(f"{name}: count must not be negative, not {whole}.")
+    return whole

@@ -22,7 +22,7 @@ from .arrays import backend_for
 from .data import Data
 from .inference import condition
 from .initial import RANGE, DataScale, initialise, range_advice
-from .model import GP
+from .model import GP, check_problem
 from .optimizers import OPTIMIZERS, Optimum, adam, lbfgs, projected_norm
 from .parameters import ParameterSpace
 from .priors import Prior
@@ -262,6 +262,7 @@ def fit(
     Cost: one factorisation per evaluation.  Sensible initial values matter more than restarts; scale the data
     first (:class:`~cola_gp.data.Scaling`), as :class:`~cola_gp.GPRegressor` does, or use ``initial="data"``.
     """
+    check_problem(model, data)
     if restarts < 0 or max_iters < 0:
         raise ValueError("restarts and max_iters must not be negative.")
     if optimizer not in OPTIMIZERS:

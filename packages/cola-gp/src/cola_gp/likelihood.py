@@ -15,11 +15,11 @@ from .arrays import backend_for
 from .covariance import CovarianceOperator
 from .data import Data, as_points
 from .inference import IterativeInference, Problem, condition, represent
-from .inference.base import LOG_2PI, observed_like
+from .inference.base import LOG_2PI, observed_like, warn_of_jitter
 from .inference.questions import as_inference, form_of
 from .inference.white import hides_white, without_white
 from .kernels.base import Array
-from .model import GP
+from .model import GP, check_problem
 
 
 def marginal_likelihood(model: GP, data: Data, alg: Any = Auto()) -> Array:
@@ -30,6 +30,7 @@ def marginal_likelihood(model: GP, data: Data, alg: Any = Auto()) -> Array:
     to store. Differentiable in torch and JAX with respect to the model's leaves; for NumPy use
     :func:`value_and_gradient`.  With :class:`~cola_gp.Inducing` points it is their lower bound.
     """
+    check_problem(model, data)
     alg = as_inference(alg)
     if not model.noise.gaussian:
         return condition(model, data, alg).log_marginal_likelihood()
@@ -47,8 +48,11 @@ def marginal_likelihood(model: GP, data: Data, alg: Any = Auto()) -> Array:
     try:
         quadratic, log_det = inv_quad_logdet(K, residual)
     except np.linalg.LinAlgError:  # base of the core's not-positive-definite and singular errors
-        # Singular to working precision: the conditioned model adds jitter and reports it.
-        return condition(model, data, alg).log_marginal_likelihood()
+        # Singular to working precision: the conditioned model adds jitter.
+        conditioned = condition(model, data, alg)
+        if conditioned.jitter > 0:
+            warn_of_jitter(data, conditioned.jitter)
+        return conditioned.log_marginal_likelihood()
     return -0.5 * (quadratic + log_det + data.n * LOG_2PI)
 
 

@@ -126,6 +126,8 @@ class TaskMean(Mean):
 
     def __init__(self, value: Any, dim: int = 0):
         if isinstance(value, int) and not isinstance(value, bool):
+            if value < 1:
+                raise ValueError(f"TaskMean needs at least one task, not {value}.")
             value = np.zeros(value)
         set_fields(self, value=real("value", value, 1), dim=int(dim))
 

@@ -58,3 +58,13 @@ class GP(Struct):
             )
         prior = represent(CovarianceOperator(self.kernel, X), Problem(self, None)).operator
         return prior + self.noise.operator(as_points(X)[:, 0], X)
+
+
+def check_problem(model: Any, data: Any) -> None:
+    """Raise TypeError, naming what was given, unless these are a GP and its Data, in this order."""
+    from .data import Data
+
+    if not isinstance(model, GP):
+        raise TypeError(f"model must be a GP(kernel, mean, noise), not {type(model).__name__}.")
+    if not isinstance(data, Data):
+        raise TypeError(f"data must be a Data(X, y), not {type(data).__name__}.")

@@ -10,11 +10,11 @@ from __future__ import annotations
 from typing import Any, ClassVar
 
 from cola_core import PSD, ops
-from cola_core.backends import backend_of
 from cola_core.errors import ShapeError
 
 from ._struct import Struct, set_fields, static, struct
 from .arrays import backend_for
+from .checks import finite_numbers
 from .grids import Grid, GridSubset
 from .kernels.base import Array, follow, positive, xp_of
 from .labels import label_numbers, one_hot
@@ -115,11 +115,9 @@ class FixedNoise(Noise):
     _data_fields = ("variance",)
 
     def __init__(self, variance: Any):
-        backend = backend_of(variance)
-        if backend is None or getattr(variance, "ndim", 0) != 1:
-            raise ShapeError("FixedNoise needs a vector with one variance per observation.")
-        if backend.is_concrete(variance) and not bool((variance > 0).all()):
-            raise ValueError("FixedNoise needs positive variances.")
+        variance = finite_numbers("the variance of FixedNoise", variance, 1)
+        if backend_for(variance).is_concrete(variance) and not bool((variance > 0).all()):
+            raise ValueError(f"FixedNoise needs positive variances, not {variance!r}.")
         set_fields(self, variance=variance)
 
     def _whole_grid(self, like: Array, X: Any) -> bool:

@@ -31,6 +31,7 @@ from cola_core.errors import ConvergenceWarning, NotPositiveDefiniteError
 from cola_core.linalg import sample
 
 from .arrays import backend_for
+from .checks import whole_count
 from .covariance import CovarianceOperator
 from .data import Data, Grid, as_inputs, as_points
 from .grids import GridSubset
@@ -115,6 +116,7 @@ def sample_prior(model: GP, X: Any, count: int = 1, *, key: Any = 0, include_noi
     (3, 5)
     """
     X = as_inputs(X)
+    count = whole_count("sample_prior", count)
     places = as_points(X)
     backend = backend_for(places)
     first, second = subkeys(key, 2)

@@ -18,10 +18,11 @@ from cola_core.errors import (
 )
 
 from .arrays import backend_for
+from .checks import whole_count
 from .data import Data, as_inputs, as_points
 from .grids import Grid
 from .inference import condition
-from .inference.base import jittered_cholesky
+from .inference.base import jittered_cholesky, warn_of_jitter
 from .initial import range_advice
 from .kernels.base import Array
 from .model import GP
@@ -56,7 +57,9 @@ class Posterior:
         self._conditioned = condition(model, data, alg)
         self._backend: Any = backend_for(data.y)
         eps = float(self._backend.xp.finfo(data.y.dtype).eps)
-        if self._conditioned.rcond < eps:
+        if self.jitter > 0:
+            warn_of_jitter(data, self.jitter)
+        elif self._conditioned.rcond < eps:
             warnings.warn(
                 f"the {data.n}x{data.n} covariance is singular to working precision (condition number above "
                 f"{1 / max(self._conditioned.rcond, 1e-300):.0e}); predictions may have few correct digits. "
@@ -150,6 +153,7 @@ class Posterior:
                 f"sample: method must be 'auto', 'covariance', 'structure' or 'paths', not {method!r}."
             )
         inputs = as_inputs(X)
+        count = whole_count("sample", count)
         X = self._points(inputs)
         if method == "auto" and X.shape[0] <= SAMPLE_LIMIT:
             method = "covariance"

@@ -13,9 +13,12 @@ Which algorithm answers them is decided by the operators (:mod:`cola_gp.inferenc
 from __future__ import annotations
 
 import math
+import warnings
 from typing import Any
 
-from cola_core.errors import NotPositiveDefiniteError
+import numpy as np
+
+from cola_core.errors import IllConditionedWarning, NotPositiveDefiniteError
 from cola_core.linalg import solve
 
 from ..arrays import backend_for
@@ -160,10 +163,51 @@ def jittered_cholesky(A: Array) -> tuple[Array, float]:
         ) from first
 
 
+def warn_of_jitter(data: Data, jitter: float) -> None:
+    """Say that the answer is that of another model, whose noise is larger by ``jitter``."""
+    double = "float64" in str(data.y.dtype)
+    warnings.warn(
+        f"the {data.n}x{data.n} covariance is not positive definite in {data.y.dtype} arithmetic: "
+        f"{jitter:.3g} was added to its diagonal, as if the noise variance were larger by as much. Raise "
+        f"the noise variance{'' if double else ', or use float64'}.",
+        IllConditionedWarning,
+        stacklevel=3,
+    )
+
+
 def reciprocal_condition(L: Array) -> float:
-    """A cheap upper bound of the reciprocal condition number of ``L L^T``: from the factor's diagonal."""
+    """An estimate from above of the reciprocal condition number of ``L L^T``, at O(n^2).
+
+    From the factor's diagonal, and by a few steps of the power method for the matrix and for its inverse.
+    """
     backend = backend_for(L)
-    if not backend.is_concrete(L):
+    if not backend.is_concrete(L) or 0 in L.shape:
         return 1.0
+    L, n = backend.constant(L), L.shape[-1]
     d = backend.to_numpy(backend.xp.linalg.diagonal(L))
-    return float(d.min() / d.max()) ** 2
+    spread = float(d.min() / d.max())
+    start = np.random.default_rng(0).normal(size=(n, 1)) / math.sqrt(n)
+    v = backend.asarray(start, dtype=L.dtype, device=backend.device(L))
+    # halves of the products, so that numbers have the size of square roots
+    largest = _growth(backend, lambda x: L.T @ x, lambda x: L @ x, v)
+    largest_inverse = _growth(
+        backend,
+        lambda x: backend.solve_triangular(L, x),
+        lambda x: backend.solve_triangular(L.T, x, lower=False),
+        v,
+    )
+    product = largest * largest_inverse
+    return min(spread, 1.0 / product) ** 2 if math.isfinite(product) and product > 0 else spread**2
+
+
+def _growth(backend: Any, half: Any, other: Any, v: Array) -> float:
+    """A lower bound of the largest singular value of ``half``, whose transpose is ``other``."""
+    size = 0.0
+    for _ in range(3):
+        x = half(v)
+        size = float(backend.to_numpy(backend.xp.linalg.vector_norm(x)))
+        if not (math.isfinite(size) and size > 0):
+            break
+        v = other(x / size)
+        v = v / backend.xp.linalg.vector_norm(v)
+    return size

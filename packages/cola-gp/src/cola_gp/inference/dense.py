@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, ClassVar
 
 from cola_core import PSD, ops
@@ -101,10 +102,13 @@ class DenseConditioned(Conditioned):
         xp = self.backend.xp
         self.residual = data.y - model.mean(self.points)
         self.L, self.jitter = jittered_cholesky(plus(self.backend, prior, noise))
-        self.rcond = reciprocal_condition(self.L)
         half = self._half(self.residual[:, None])
         self.alpha = self.backend.solve_triangular(self.L.T, half, lower=False)[:, 0]
         self.log_det = 2.0 * xp.sum(xp.log(xp.linalg.diagonal(self.L)))
+
+    @cached_property
+    def rcond(self) -> float:  # type: ignore[override]
+        return reciprocal_condition(self.L)
 
     def _half(self, B: Array) -> Array:
         return self.backend.solve_triangular(self.L, B)

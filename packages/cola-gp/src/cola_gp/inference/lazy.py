@@ -120,6 +120,18 @@ class IterativeInference(Inference):
     max_iters: int = 400
     key: int = 0
 
+    def __post_init__(self) -> None:
+        if self.samples < 2:
+            raise ValueError(f"IterativeInference: an error needs samples >= 2, not {self.samples}.")
+        for name in ("tol", "solve_tol", "variance_tol"):
+            if not getattr(self, name) > 0:
+                raise ValueError(f"IterativeInference: {name} must be positive, not {getattr(self, name)}.")
+        if self.max_iters < 1 or (self.rank is not None and self.rank < 0):
+            raise ValueError(
+                "IterativeInference: max_iters must be positive and rank not negative, not "
+                f"{self.max_iters} and {self.rank}."
+            )
+
     def rank_for(self, n: int) -> int:
         """Columns of the preconditioner for ``n`` points."""
         return default_rank(n) if self.rank is None else min(self.rank, n)

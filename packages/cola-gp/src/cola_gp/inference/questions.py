@@ -27,6 +27,7 @@ from cola_core.plugins import MANAGER, RuleBook
 
 from ..covariance import CovarianceOperator
 from ..data import Data
+from ..model import check_problem
 from .base import Conditioned, observed_like
 
 RULES = RuleBook()
@@ -163,6 +164,7 @@ def condition(model: Any, data: Data, alg: Any = Auto()) -> Conditioned:
     NotPositiveDefiniteError where the covariance is not one, NoRuleError where the algorithm asked for does
     not apply.
     """
+    check_problem(model, data)
     K = CovarianceOperator(model.kernel, data.X)
     alg = as_inference(alg)
     return CONDITION.run(K, model.noise.operator(observed_like(data), data.X), Problem(model, data), alg=alg)  # type: ignore[no-any-return]

@@ -8,6 +8,7 @@ order, with repetitions.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -225,7 +226,8 @@ class StateSpaceConditioned(Conditioned):
         be = self.backend
         if not be.is_concrete(factor.S):
             return 1.0
-        smallest = float(be.xp.min(factor.S))
+        observed = factor.weight > 0  # not the padding, whose variances are one
+        smallest = float(be.xp.min(be.xp.where(observed, factor.S, be.xp.full_like(factor.S, math.inf))))
         ratio = smallest / float(be.xp.max(self.operator.diagonal()))
         return ratio if factor.layout.chunks > 1 or self.data.n <= 32 else ratio / self.data.n
 

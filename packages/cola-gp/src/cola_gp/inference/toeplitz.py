@@ -19,6 +19,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, ClassVar
 
 import numpy as np
@@ -27,6 +28,7 @@ from cola_core import PSD, ops
 from cola_core.algorithms import Levinson
 from cola_core.cost import Cost
 from cola_core.errors import NotPositiveDefiniteError
+from cola_core.linalg import solve
 from cola_core.plugins import RuleBook
 
 from ..arrays import backend_for
@@ -35,9 +37,9 @@ from ..data import as_points
 from ..grids import Grid, Regular
 from ..kernels.base import Array
 from ..noise import GaussianNoise
-from .base import Conditioned, blocks
+from .base import Conditioned, blocks, jittered_cholesky
 from .dense import DenseConditioned
-from .questions import CONDITION, REPRESENT, Inference, Problem, Representation
+from .questions import CONDITION, REPRESENT, Inference, Problem, Representation, memory_budget
 from .tensors import diagonal_sums
 
 RULES = RuleBook()
@@ -172,7 +174,7 @@ class ToeplitzConditioned(Conditioned):
         xp = self.backend.xp
         self.residual = data.y - model.mean(self.points)
         self.sound = True
-        total = prior + noise
+        self.total = total = prior + noise
         try:
             self.factor = Levinson().factor(total)
         except NotPositiveDefiniteError:
@@ -187,8 +189,20 @@ class ToeplitzConditioned(Conditioned):
         if self.backend.is_concrete(self.alpha):
             self.rcond = self.factor.rcond()
 
+    @cached_property
+    def _stored(self) -> Array:
+        """The Cholesky factor of the stored matrix, for right-hand sides that need its accuracy."""
+        L, self.jitter = jittered_cholesky(self.total.to_dense())
+        return L
+
     def _solve(self, B: Array) -> Array:
-        return self.factor.solve(B)
+        solved = self.factor.solve(B)
+        if solved is not NotImplemented:
+            return solved
+        n = self.data.n
+        if 3.0 * self.total.itemsize * n * n > memory_budget(None):
+            return solve(self.total, B, Levinson())  # warns that accuracy was lost
+        return self.backend.cholesky_solve(self._stored, B)
 
     def _covariance_gradient(self) -> tuple[tuple[Array, ...], Array]:
         xp = self.backend.xp

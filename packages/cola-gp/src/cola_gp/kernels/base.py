@@ -177,6 +177,8 @@ def positive(name: str, value: Any, log_value: Any, max_ndim: int = 1) -> Array:
     given = value if log_value is None else log_value
     backend = backend_of(given)
     if backend is not None and backend.name != "numpy":
+        if log_value is None and backend.is_concrete(given) and not bool(backend.xp.all(given > 0)):
+            raise ValueError(f"{name} must be positive and finite, not {given!r}.")
         return backend.xp.log(given) if log_value is None else given
     try:
         array = np.asarray(given, dtype=float)
@@ -185,6 +187,8 @@ def positive(name: str, value: Any, log_value: Any, max_ndim: int = 1) -> Array:
     if array.ndim > max_ndim:
         what = "a number or one number per dimension" if max_ndim == 1 else f"an array of {max_ndim} axes"
         raise ShapeError(f"{name} must be {what}, not an array of shape {array.shape}.")
+    if array.size == 0:
+        raise ShapeError(f"{name} must hold at least one number, not none (shape {array.shape}).")
     if not np.all(np.isfinite(array)) or (log_value is None and np.any(array <= 0)):
         raise ValueError(f"{name} must be positive and finite, not {given!r}.")
     return np.asarray(np.log(array)) if log_value is None else array

@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-import numpy as np
-
 from cola_core.errors import ShapeError
 
 from .._struct import leaves, set_fields, static, struct
@@ -273,7 +271,7 @@ class ActiveDims(Kernel):
 
     def __init__(self, kernel: Kernel, dims: int | Iterable[int]):
         _check_kernels("ActiveDims", (kernel,))
-        chosen = (dims,) if isinstance(dims, (int, np.integer)) else tuple(dims)
+        chosen = tuple(dims) if isinstance(dims, Iterable) else (dims,)
         if not chosen or len(set(chosen)) != len(chosen) or any(int(i) != i or i < 0 for i in chosen):
             raise ValueError(f"dims must be distinct non-negative integers, not {dims!r}.")
         set_fields(self, kernel=kernel, dims=tuple(int(i) for i in chosen))
