@@ -133,6 +133,7 @@ class Scaling(Struct):
         return (X - self.x_shift) / self.x_scale
 
     def targets(self, y: np.ndarray) -> np.ndarray:
+        """Targets ``(n,)`` in the units of the scaled ones."""
         return (y - self.y_shift) / self.y_scale
 
     def mean(self, mean: np.ndarray) -> np.ndarray:

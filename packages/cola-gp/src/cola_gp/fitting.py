@@ -33,7 +33,7 @@ NEGLIGIBLE = 0.1
 
 @dataclass(frozen=True)
 class Run:
-    """One start of the optimiser."""
+    """One start of the optimiser: the log likelihood it reached, and why it stopped."""
 
     log_likelihood: float
     converged: bool

@@ -27,7 +27,11 @@ from .kernels.base import Array, follow, points, xp_of
 
 
 class Map(Struct):
-    """Base class of maps; see the module docstring for the contract."""
+    """Base class of maps ``f(X (n, d)) -> (n, q)``.
+
+    Subclasses define ``__call__``, ``pullback`` and ``input_gradient``; the contract is in the docstring of
+    :mod:`cola_gp.maps`.
+    """
 
     def __call__(self, X: Array) -> Array:
         """Images ``(n, q)`` of the rows of ``X (n, d)``."""

@@ -15,7 +15,10 @@ from typing import ClassVar
 
 
 class Prior:
-    """Base of the priors; see the module docstring."""
+    """Base of the priors of one parameter: ``at(x)`` is the log density, without its constant, and its slope.
+
+    ``positive`` says that it is for positive parameters only, which are fitted by their logarithm.
+    """
 
     positive: ClassVar[bool] = True
 

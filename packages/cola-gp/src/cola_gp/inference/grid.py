@@ -231,7 +231,10 @@ class GridBasis:
 
 @dataclass(frozen=True)
 class KroneckerInference(Inference):
-    """The eigenbasis of a Kronecker product and noise of one common variance."""
+    """The eigenbasis of a Kronecker product, for noise of one common variance or one per place of an axis.
+
+    Exact. Time O(sum n_i^3 + N sum n_i) and memory O(N + sum n_i^2) for N points on axes of n_i.
+    """
 
     prior: ClassVar[type] = ops.Kronecker
     represents: ClassVar[str] = "gp:represent/kronecker"

@@ -130,7 +130,10 @@ def represent_inducing(K: Any, problem: Any, *, alg: Any) -> Representation:
 
 @dataclass(frozen=True)
 class InducingInference(Inference):
-    """Inference through the inducing values; see the module."""
+    """Titsias' lower bound, or FITC, through the values at m inducing points: O(n m^2), memory O(n m).
+
+    For kernels :class:`~cola_gp.Inducing`; :func:`~cola_gp.approximation_report` says how far from exact.
+    """
 
     prior: ClassVar[type] = InducingCovariance
     represents: ClassVar[str] = "gp:represent/inducing"

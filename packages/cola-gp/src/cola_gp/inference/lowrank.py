@@ -63,7 +63,10 @@ def represent_low_rank(K: Any, problem: Any, *, alg: Any) -> Representation:
 
 @dataclass(frozen=True)
 class LowRankInference(Inference):
-    """Woodbury's identity: inference in the space of the r weights."""
+    """Woodbury's identity: inference in the space of the r weights, for kernels of finite rank r.
+
+    Exact. Time O(n r^2), memory O(n r); any independent noise.
+    """
 
     prior: ClassVar[type] = ops.LowRank
     represents: ClassVar[str] = "gp:represent/low-rank"

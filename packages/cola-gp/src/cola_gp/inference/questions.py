@@ -87,6 +87,13 @@ class Inference(Algorithm):
             return f"{type(noise).__name__} is {'' if noise.gaussian else 'not '}Gaussian"
         return self.refuses(A, *operands) or True
 
+    def condition(self, prior: Any, noise: Any, problem: Problem) -> Conditioned:
+        """The prior ``(n, n)`` plus noise, factorised once for likelihood, gradient and prediction.
+
+        prior, noise: operators; problem: model and data, with ``pull`` of the prior's representation.
+        """
+        raise NotImplementedError(f"{type(self).__name__}.condition")
+
     def refuses(self, prior: Any, noise: Any, problem: Problem) -> str:
         """Why it cannot be used for a prior of the right class; empty if it can."""
         return ""

@@ -182,7 +182,10 @@ def sample_state_space(A: Any, key: Any, shape: tuple[int, ...], *, alg: Any) ->
 # -- conditioning ----------------------------------------------------------------------------------------
 @dataclass(frozen=True)
 class StateSpaceInference(Inference):
-    """The Kalman filter and smoother, in chunks of time: O(n s^3) for a state of size s."""
+    """The Kalman filter and smoother, in chunks of time: O(n s^3) for a state of size s, memory O(n s^2).
+
+    For kernels of one input that have a finite state, with any independent noise; times in any order.
+    """
 
     prior: ClassVar[type] = StateSpaceCovariance
     represents: ClassVar[str] = "gp:represent/state-space"

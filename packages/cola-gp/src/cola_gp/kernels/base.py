@@ -37,7 +37,11 @@ Pullback = Callable[[Array], tuple[Array, ...]]
 
 
 class Kernel(Struct):
-    """Base class of all kernels; see the module docstring for the contract."""
+    """Base class of all kernels: ``k(X1 (n, d), X2 (m, d))`` is the ``(n, m)`` covariance.
+
+    Subclasses define ``evaluate`` (values and pullback), ``diag``, and what they know of their structure; the
+    contract is in the docstring of :mod:`cola_gp.kernels.base`.  Written with ``+``, ``*`` and numbers.
+    """
 
     __array_ufunc__ = None  # NumPy leaves 2.0 * kernel to the kernel
 

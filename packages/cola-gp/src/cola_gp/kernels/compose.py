@@ -65,7 +65,11 @@ def _multiplied(parts: list[tuple[Array, Pullback]]) -> tuple[Array, Pullback]:
 
 @struct
 class Sum(Kernel):
-    """``k_1 + k_2 + ...``; written ``k1 + k2``."""
+    """``k_1 + k_2 + ...``; written ``k1 + k2``: a sum of independent functions.
+
+    At least one kernel (ValueError, TypeError for what is none).  Of finite rank or finite state where all
+    terms are; costs as much as its terms.
+    """
 
     terms: tuple[Kernel, ...]
 
@@ -113,7 +117,11 @@ class Sum(Kernel):
 
 @struct
 class Product(Kernel):
-    """``k_1 * k_2 * ...``; written ``k1 * k2``."""
+    """``k_1 * k_2 * ...``; written ``k1 * k2``.
+
+    At least one kernel (ValueError, TypeError for what is none).  Ranks and states multiply; a product of
+    kernels of different axes is a Kronecker product on a :class:`~cola_gp.Grid`.
+    """
 
     factors: tuple[Kernel, ...]
 
@@ -202,7 +210,10 @@ class Product(Kernel):
 
 @struct
 class Scale(Kernel):
-    """``variance * k``; written ``2.0 * k``, where the number is the initial value of a parameter."""
+    """``variance * k``; written ``2.0 * k``, where the number is the initial value of a parameter.
+
+    variance: one positive number.  Keeps every structure of ``k``.
+    """
 
     kernel: Kernel
     log_variance: Array
@@ -264,7 +275,11 @@ class Scale(Kernel):
 
 @struct
 class ActiveDims(Kernel):
-    """``kernel`` applied to the input dimensions ``dims`` only."""
+    """``kernel`` applied to the input dimensions ``dims`` only.
+
+    dims: one number or several, distinct and counted from zero (ValueError); points with too few dimensions
+    are a ShapeError.
+    """
 
     kernel: Kernel
     dims: tuple[int, ...] = static()

@@ -55,7 +55,10 @@ class Linear(Kernel):
 
 @struct
 class Constant(Kernel):
-    """The same covariance ``variance`` between all points: an unknown offset."""
+    """The same covariance ``variance`` between all points: an unknown offset, normal about zero.
+
+    variance: one positive number.  Rank one.
+    """
 
     log_variance: Array
 

@@ -57,7 +57,11 @@ class Stationary(Kernel):
 
 @struct
 class RBF(Stationary):
-    """Squared exponential ``exp(-s / 2)``."""
+    """Squared exponential ``exp(-s / 2)``, ``s = sum_d ((x_d - x'_d) / l_d)^2`` (Rasmussen & Williams 4.9).
+
+    lengthscale: positive, one number or ``(d,)``; another count than the points have dimensions is a
+    ShapeError.  Also by its logarithm (``log_lengthscale=``).  A product over dimensions; cost O(n m d).
+    """
 
     log_lengthscale: Array
 
@@ -79,7 +83,11 @@ class RBF(Stationary):
 
 @struct
 class Matern12(Stationary):
-    """Matern of order 1/2, the exponential kernel ``exp(-r)`` with ``r = sqrt(s)``."""
+    """Matern of order 1/2, the exponential kernel ``exp(-r)`` with ``r = sqrt(s)``: continuous functions
+    without slopes (Rasmussen & Williams 4.14-4.16).
+
+    lengthscale: as of :class:`RBF`.  In time it has a state of one entry, so inference is O(n).
+    """
 
     log_lengthscale: Array
     _smooth = False
@@ -96,7 +104,11 @@ class Matern12(Stationary):
 
 @struct
 class Matern32(Stationary):
-    """Matern of order 3/2, ``(1 + t) exp(-t)`` with ``t = sqrt(3 s)``."""
+    """Matern of order 3/2, ``(1 + t) exp(-t)`` with ``t = sqrt(3 s)``: functions with one derivative
+    (Rasmussen & Williams 4.17).
+
+    lengthscale: as of :class:`RBF`.  In time it has a state of two entries, so inference is O(n).
+    """
 
     log_lengthscale: Array
 
@@ -112,7 +124,11 @@ class Matern32(Stationary):
 
 @struct
 class Matern52(Stationary):
-    """Matern of order 5/2, ``(1 + t + t^2 / 3) exp(-t)`` with ``t = sqrt(5 s)``."""
+    """Matern of order 5/2, ``(1 + t + t^2 / 3) exp(-t)`` with ``t = sqrt(5 s)``: functions with two
+    derivatives (Rasmussen & Williams 4.17).
+
+    lengthscale: as of :class:`RBF`.  In time it has a state of three entries, so inference is O(n).
+    """
 
     log_lengthscale: Array
 
@@ -128,7 +144,11 @@ class Matern52(Stationary):
 
 @struct
 class RationalQuadratic(Stationary):
-    """``(1 + s / (2 a))^(-a)``: a scale mixture of RBF kernels with shape ``a = alpha``."""
+    """``(1 + s / (2 a))^(-a)``: a scale mixture of RBF kernels with shape ``a = alpha``
+    (Rasmussen & Williams 4.19).
+
+    lengthscale: as of :class:`RBF`; alpha: one positive number, large for an RBF kernel.
+    """
 
     log_lengthscale: Array
     log_alpha: Array
@@ -167,6 +187,8 @@ class Periodic(Kernel):
     any dimension.
 
     In one dimension this is Rasmussen & Williams (4.31) and scikit-learn's ``ExpSineSquared``.
+    lengthscale (in units of the sine) and period: positive, one number or ``(d,)`` each; another count is a
+    ShapeError.
     """
 
     log_lengthscale: Array
