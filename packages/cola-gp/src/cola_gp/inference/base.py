@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import math
 import warnings
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -27,6 +28,10 @@ from ..kernels.base import Array
 
 LOG_2PI = math.log(2.0 * math.pi)
 CHUNK_BYTES = 2**26  # working memory of one block of test points
+
+
+def _unchanged(gradients: tuple[Array, ...]) -> tuple[Array, ...]:
+    return gradients
 
 
 class Conditioned:
@@ -48,6 +53,9 @@ class Conditioned:
     info: Any = None
     # Variance of an observation predicted from all others beyond 1 / diag(K^{-1}); zero where K is exact.
     left_out_variance: Any = 0.0
+    # Derivatives for the leaves of the model that was asked about from those of ``model``, which may be another
+    # form of it (:mod:`cola_gp.inference.white`).
+    rejoin: Callable[[tuple[Array, ...]], tuple[Array, ...]] = staticmethod(_unchanged)
 
     def log_marginal_likelihood(self) -> Array:
         """Log density of the targets, a 0-d array."""
@@ -60,11 +68,6 @@ class Conditioned:
         kernel, noise_diagonal = self._covariance_gradient()
         mean = self.model.mean.pullback(as_points(self.data.X), self.alpha)
         return self.rejoin((*kernel, *mean, *self.model.noise.pullback(noise_diagonal, self.data.X)))
-
-    def rejoin(self, gradients: tuple[Array, ...]) -> tuple[Array, ...]:
-        """Derivatives for the leaves of the model that was asked about; ``self.model`` may be another form of
-        it, and then this is replaced (:mod:`cola_gp.inference.white`)."""
-        return gradients
 
     def _covariance_gradient(self) -> tuple[tuple[Array, ...], Array]:
         """Derivatives for the kernel's leaves, and ``diag(a a^T - K^{-1}) / 2``."""

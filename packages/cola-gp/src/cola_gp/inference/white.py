@@ -103,7 +103,7 @@ def condition_white(K: Any, noise: Any, problem: Problem, *, alg: Any) -> Any:
     """White noise of the kernel is moved into the noise, so that what is left shows its structure."""
     like = observed_like(problem.data)
     model, rejoin = without_white(problem.model, like)
-    rest, _ = split_white(K.kernel)
+    rest: Any = split_white(K.kernel)[0]  # not None, as the guard has seen
     operands = (CovarianceOperator(rest, K.X1), model.noise.operator(like, problem.data.X))
     found = ask(CONDITION, (*operands, Problem(model, problem.data)), alg)
     if isinstance(found, Conditioned):
