@@ -207,6 +207,15 @@ def test_costs_prefer_exact_answers_while_they_are_affordable():
     assert "represent/lazy" in taken(20_000)
 
 
+@pytest.mark.parametrize("n", [20_000, 31_000, 50_000, 100_000, 200_000])
+def test_what_is_the_last_resort_fits_into_the_usual_memory(n):
+    """Probes of a round and columns of the preconditioner become fewer instead of being refused."""
+    model, _ = problem()
+    for dtype in ("float64", "float32"):
+        plan = gp.explain(model, np.zeros((n, 2), dtype=dtype))
+        assert plan.root.children[1].by == "gp:condition/iterative", str(plan)
+
+
 def test_products_and_pullbacks_in_tiles():
     model, data = problem(n=130)
     rng = np.random.default_rng(3)

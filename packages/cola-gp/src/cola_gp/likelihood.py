@@ -62,7 +62,7 @@ def _by_products(K: Any, residual: Array, alg: Any) -> Array:
     n = K.shape[-1]
     P = RPCholesky(rank=given.rank_for(n), key=given.key)
     quadratic = inv_quad(K, residual, CG(P=P, tol=given.solve_tol))
-    log_det = logdet(K, SLQ(P=P, tol=given.tol, samples=given.samples, max_samples=given.max_samples))
+    log_det = logdet(K, SLQ(P=P, tol=given.tol, samples=given.samples_for(n), max_samples=given.max_samples))
     return -0.5 * (quadratic + log_det + n * LOG_2PI)
 
 

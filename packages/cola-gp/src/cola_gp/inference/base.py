@@ -53,8 +53,8 @@ class Conditioned:
     info: Any = None
     # Variance of an observation predicted from all others beyond 1 / diag(K^{-1}); zero where K is exact.
     left_out_variance: Any = 0.0
-    # Derivatives for the leaves of the model that was asked about from those of ``model``, which may be another
-    # form of it (:mod:`cola_gp.inference.white`).
+    # Derivatives for the leaves of the model that was asked about from those of ``model``, which may be
+    # another form of it (:mod:`cola_gp.inference.white`).
     rejoin: Callable[[tuple[Array, ...]], tuple[Array, ...]] = staticmethod(_unchanged)
 
     def log_marginal_likelihood(self) -> Array:

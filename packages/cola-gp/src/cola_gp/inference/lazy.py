@@ -45,16 +45,23 @@ from .whitening import Whitening
 RULES = RuleBook()
 LARGEST_RANK = 1000
 STEPS = 250.0
+ROUND_BYTES = 2**31  # what a round of probes may hold, half of the usual budget
 EXACT = 64  # test points for whose variances systems are solved
 AFFORDABLE = 2.5e12  # flops for which they are solved for more, where the cached root is not good enough
 
 
 def default_rank(n: int) -> int:
-    """Columns of the preconditioner: their cost, ``n rank^2`` flops, is then below that of a few products."""
-    return min(n, LARGEST_RANK, max(100, n // 5))
+    """Columns of the preconditioner: their cost, ``n rank^2`` flops, is then below that of a few products,
+    and from 50,000 points on their memory that of a round of probes."""
+    return min(n, LARGEST_RANK, max(100, n // 5), max(100, ROUND_BYTES // (40 * n)))
 
 
-def iterative_cost(K: Any, rank: int | None = None, samples: int = 32, steps: float = STEPS) -> Cost:
+def default_samples(n: int) -> int:
+    """Probes of a round: 32, or as many as keep their vectors of all steps within a fixed memory."""
+    return max(4, min(32, int(ROUND_BYTES / (8.0 * (STEPS + 8.0) * n)) - 1))
+
+
+def iterative_cost(K: Any, rank: int | None = None, samples: int | None = None, steps: float = STEPS) -> Cost:
     """One evaluation of likelihood and gradient: the preconditioner, ``steps`` products with the residual and
     the probes, and the pullback of weights of rank ``rank``.
 
@@ -64,6 +71,7 @@ def iterative_cost(K: Any, rank: int | None = None, samples: int = 32, steps: fl
     """
     n, d = K.X1.shape
     k = default_rank(n) if rank is None else min(rank, n)
+    samples = default_samples(n) if samples is None else samples
     # an entry takes about as long as forty flops of a matrix product, beside its dimensions
     entry = 0.5 * (2.0 * d + 80.0)
     product = (entry + 2.0 * (samples + 1)) * n * n + 8.0 * n * k * (samples + 1)
@@ -99,8 +107,9 @@ class IterativeInference(Inference):
     """Preconditioned Lanczos quadrature on products with the covariance (see the module docstring).
 
     tol: wanted error of the log likelihood, two standard errors, relative to the larger of itself and n / 2.
-    rank: columns of the preconditioner (default: n / 5, from 100 to 1000).  samples: probes of a round; there
-    are rounds up to max_samples.  solve_tol: relative residual of the solves, in the preconditioner's norm.
+    rank: columns of the preconditioner (default: n / 5, from 100 to 1000, fewer above 50,000 points).
+    samples: probes of a round (default: 32, fewer above 32,000 points, to hold 2 GiB at most); there are
+    rounds up to max_samples.  solve_tol: relative residual of the solves, in the preconditioner's norm.
     variance_tol: error of variances, relative to their mean, above which a warning is given: those of many
     points come from a cached inverse root, whose error is measured for a few of them.
     max_iters: steps at most.  key: seed of the probes and of the preconditioner; the same key gives the same
@@ -113,7 +122,7 @@ class IterativeInference(Inference):
 
     tol: float = 1e-3
     rank: int | None = None
-    samples: int = 32
+    samples: int | None = None
     max_samples: int = 128
     solve_tol: float = 1e-5
     variance_tol: float = 0.1
@@ -135,6 +144,10 @@ class IterativeInference(Inference):
     def rank_for(self, n: int) -> int:
         """Columns of the preconditioner for ``n`` points."""
         return default_rank(n) if self.rank is None else min(self.rank, n)
+
+    def samples_for(self, n: int) -> int:
+        """Probes of a round for ``n`` points."""
+        return default_samples(n) if self.samples is None else self.samples
 
     def refuses(self, prior: Any, noise: Any, problem: Problem) -> str:
         if not isinstance(noise, (ops.Diagonal, ops.ScalarMul, ops.Identity)):
@@ -206,7 +219,7 @@ class LazyConditioned(Conditioned):
         """One run of Lanczos from new probes, and from ``start (n, 1)`` before them."""
         backend, alg, n = self.backend, self.alg, self.data.n
         seed = 1_000_003 * (alg.key + 1) + len(self._runs)
-        Z = backend.rademacher(seed, (n, alg.samples), self._wide, backend.device(self.points))
+        Z = backend.rademacher(seed, (n, alg.samples_for(n)), self._wide, backend.device(self.points))
         known = 0 if start is None else 1
         first = Z if start is None else backend.xp.concat([start, Z], axis=1)
         T = lanczos_tridiagonal(self.B, first, min(alg.max_iters, n), tol=alg.solve_tol)
@@ -238,7 +251,8 @@ class LazyConditioned(Conditioned):
             raise NonFiniteError(
                 "the log likelihood is not finite; check the kernel's parameters and the noise variance."
             )
-        return bool(error > wanted) and self.alg.samples * len(self._runs) < self.alg.max_samples
+        drawn = self.alg.samples_for(self.data.n) * len(self._runs)
+        return bool(error > wanted) and drawn < self.alg.max_samples
 
     def _tell(self, residual: Array) -> None:
         alg, number = self.alg, self.backend.number
