@@ -130,7 +130,7 @@ class IterativeInference(Inference):
     key: int = 0
 
     def __post_init__(self) -> None:
-        if self.samples < 2:
+        if self.samples is not None and self.samples < 2:
             raise ValueError(f"IterativeInference: an error needs samples >= 2, not {self.samples}.")
         for name in ("tol", "solve_tol", "variance_tol"):
             if not getattr(self, name) > 0:
