@@ -138,9 +138,9 @@ def draw(path: Path, posteriors: dict[str, gp.Posterior], X: torch.Tensor) -> No
         hidden = deep.map(torch.tensor(mesh)).numpy()
     for axes, (title, values) in zip(panels, images, strict=False):
         shown = axes.pcolormesh(side, side, values.reshape(80, 80), vmin=-1.7, vmax=1.7, rasterized=True)
-        axes.set(title=title, aspect="equal")
+        axes.set(title=title, aspect="equal", xlabel="$x_1$", ylabel="$x_2$")
     panels[0].plot(*X.numpy().T, "k.", ms=2)
-    figure.colorbar(shown, ax=panels[2])
+    figure.colorbar(shown, ax=panels[2], label="value")
     panels[3].scatter(*hidden.T, c=truth(mesh), s=3, vmin=-1.7, vmax=1.7)
     panels[3].set(title="the plane as the kernel sees it", xlabel="first output", ylabel="second output")
     figure.savefig(path, dpi=130)

@@ -123,7 +123,12 @@ def run(out: Path, n: int, test: int, subset: int, steps: int, rank: int | None)
     print(f"subset of {subset}:\n{first.summary()}\n", flush=True)
     alg = gp.IterativeInference(rank=rank)
     before = gp.condition(first.model, known, alg)
-    print(f"all {n}, parameters of the subset: {before.info}\n", flush=True)
+    print(
+        f"all {n}, parameters of the subset: log marginal likelihood "
+        f"{float(before.log_marginal_likelihood()):.6g} +- {before.info.standard_error:.2g}, "
+        f"{before.info.iterations} steps of {before.info.method}\n",
+        flush=True,
+    )
     with warnings.catch_warnings():
         # a trial point of the line search may be harder than the tolerance allows
         warnings.simplefilter("ignore", ConvergenceWarning)
@@ -152,7 +157,7 @@ def run(out: Path, n: int, test: int, subset: int, steps: int, rank: int | None)
     }
     (out / "large.json").write_text(json.dumps(report, indent=2) + "\n")
     for name, score in report["scores"].items():
-        print(name, {k: round(v, 4) for k, v in score.items()})
+        print(f"{name}: " + ", ".join(f"{k} {v:.4g}" for k, v in score.items()))
     return report
 
 

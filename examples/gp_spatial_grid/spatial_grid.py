@@ -72,8 +72,8 @@ def draw(path: Path, field: np.ndarray, seen: np.ndarray, mean: np.ndarray, std:
     for axes, (title, values) in zip(figure.subplots(1, 4), pictures, strict=True):
         limits = {} if values is std else {"vmin": low, "vmax": high}
         shown = axes.imshow(values.T, origin="lower", extent=(0, 1, 0, 1), **limits)
-        axes.set(title=title, xticks=[0, 1], yticks=[0, 1])
-        figure.colorbar(shown, ax=axes)
+        axes.set(title=title, xticks=[0, 1], yticks=[0, 1], xlabel="$x_1$", ylabel="$x_2$")
+        figure.colorbar(shown, ax=axes, shrink=0.75)
     figure.savefig(path, dpi=130)
 
 

@@ -97,7 +97,7 @@ def draw(path: Path, parts: dict[str, np.ndarray]) -> None:
     step = max(1, len(parts["t"]) // 20_000)
     above.plot(parts["t"][::step], parts["y"][::step], ".", color="0.7", ms=1, label="readings")
     above.plot(parts["grid"], parts["mean"], "C0", lw=0.6, label="posterior mean")
-    above.set(ylabel="temperature", title=f"{len(parts['t']):,} readings of a year")
+    above.set(xlabel="day", ylabel="temperature in °C", title=f"{len(parts['t']):,} readings of a year")
     above.legend(frameon=False, markerscale=6)
     start, stop = parts["window"]
     near = (parts["t"] > start) & (parts["t"] < stop)
@@ -118,7 +118,7 @@ def draw(path: Path, parts: dict[str, np.ndarray]) -> None:
         lw=0,
         label="95 % of readings",
     )
-    below.set(xlabel="day", ylabel="temperature", title="an outage")
+    below.set(xlabel="day", ylabel="temperature in °C", title="an outage")
     below.legend(frameon=False, ncol=3)
     figure.savefig(path, dpi=130)
 

@@ -116,9 +116,10 @@ def test_clear_errors(table, tmp_path):
             invoke(*argv)
     for text, message in [
         ("a,y\n", "at least one row"),
-        ("a,a\n1,2\n", "empty or repeated"),
+        ("a,a\n1,2\n", "repeated column names"),
         ("a,y\n1,2\nx,3\n", "no numeric column besides"),
-        ("a,y\n1,2\n2,nan\n", "1 NaN or infinite"),
+        ("a,y\n1,2\n2,nan\n", "the value is missing .--missing drop"),
+        ("a,y\n1,2\n2,inf\n", "1 NaN or infinite"),
     ]:
         with pytest.raises(ColaError, match=message):
             invoke("fit", content(text), "--target", "y")

@@ -45,6 +45,16 @@ def _level(text: str) -> float:
     return level
 
 
+def _seed(text: str) -> int:
+    try:
+        seed = int(text)
+    except ValueError:
+        seed = -1
+    if seed < 0:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number, zero or more")
+    return seed
+
+
 def build(parser: argparse.ArgumentParser) -> None:
     """Fill a parser with the commands."""
     commands = parser.add_subparsers(dest="gp_command", required=True, metavar="COMMAND")
@@ -63,15 +73,15 @@ def build(parser: argparse.ArgumentParser) -> None:
 
     sample = commands.add_parser("sample", help="draw joint samples at the rows of a table")
     _model_and_data(sample)
-    sample.add_argument("--count", type=int, default=5)
-    sample.add_argument("--seed", type=int, default=0)
+    sample.add_argument("--count", type=int, default=5, help="how many (default: 5)")
+    sample.add_argument("--seed", type=_seed, default=0, help="of the random numbers (default: 0)")
     sample.add_argument("--out", help="file to write, .csv or .parquet (default: CSV to standard output)")
     sample.set_defaults(func=_run("run_sample"))
 
     report = commands.add_parser("report", help="whether the stated uncertainties hold: coverage and scores")
     report.add_argument("model", help="file written by fit")
     report.add_argument("data", nargs="?", help="held-out table (default: leave-one-out)")
-    report.add_argument("--delimiter", default=",")
+    report.add_argument("--delimiter", default=",", help="of CSV files; \\t for tabs")
     report.add_argument("--json", action="store_true", help="print the result as JSON")
     report.set_defaults(func=_run("run_report"))
 
@@ -87,7 +97,7 @@ def build(parser: argparse.ArgumentParser) -> None:
 def _model_and_data(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("model", help="file written by fit")
     parser.add_argument("data", help="CSV or Parquet file with the model's feature columns")
-    parser.add_argument("--delimiter", default=",", help="of CSV files")
+    parser.add_argument("--delimiter", default=",", help="of CSV files; \\t for tabs")
 
 
 def _fit(commands: Any) -> None:
@@ -95,9 +105,11 @@ def _fit(commands: Any) -> None:
     fit.add_argument("data", help="CSV file with a header line, or Parquet file")
     fit.add_argument("--target", required=True, help="column to predict")
     fit.add_argument(
-        "--features", help="input columns, separated by commas (default: all other numeric columns)"
+        "--features",
+        help="input columns, separated by commas; quote a name with a comma in it (default: all other "
+        "numeric columns)",
     )
-    fit.add_argument("--delimiter", default=",", help="of CSV files")
+    fit.add_argument("--delimiter", default=",", help="of CSV files; \\t for tabs")
     fit.add_argument(
         "--missing",
         choices=("raise", "drop"),
@@ -147,7 +159,7 @@ def _fit(commands: Any) -> None:
         help="weak: keep the lengthscales of many columns from being overfitted (default, for scaled data)",
     )
     search.add_argument("--restarts", type=int, default=0, help="further random starts")
-    search.add_argument("--seed", type=int, default=0, help="seed of the random starts")
+    search.add_argument("--seed", type=_seed, default=0, help="seed of the random starts")
     search.add_argument("--max-iters", type=int, default=200, help="iterations per start")
     search.add_argument("--max-seconds", type=float, help="time for all starts; the best parameters are kept")
     search.add_argument(

@@ -7,6 +7,7 @@ at all, and an output that cannot be written is refused before the work and not 
 from __future__ import annotations
 
 import argparse
+import csv
 import json
 import sys
 from pathlib import Path
@@ -26,17 +27,18 @@ from .kernels import Inducing
 from .missing import drop_missing
 from .model import GP
 from .predictor import Predictor
-from .tables import Table, read_table, write_table
+from .tables import Table, check_table_target, read_table, write_csv, write_table
 
 
 def run_fit(args: argparse.Namespace) -> int:
     """Fit and save; exit status 0 also when the optimiser did not converge, which the output says."""
-    out = check_target(args.out or Path(args.data).with_suffix(".npz"), (".npz",))
+    out = check_target(args.out or _beside(args.data, ".npz"), (".npz",))
     table = read_table(args.data, args.delimiter)
     features = _features(args, table)
     missing = args.missing == "drop"
-    y = table.matrix([args.target], missing)[:, 0]
-    X = table.matrix(features, missing)
+    remedy = " (--missing drop leaves such rows out)"
+    y = table.matrix([args.target], missing, remedy)[:, 0]
+    X = table.matrix(features, missing, remedy)
     if args.missing == "drop":
         complete = drop_missing(X, y)
         X, y = complete.X, complete.y
@@ -77,6 +79,11 @@ def run_fit(args: argparse.Namespace) -> int:
     return 0
 
 
+def _beside(path: str, suffix: str) -> Path:
+    """The same name with another suffix; unlike ``with_suffix`` also of a path without a name."""
+    return Path(path).parent / (Path(path).stem + suffix)
+
+
 def _left_out(predictor: Predictor, stochastic: bool) -> str:
     """Leave-one-out errors in a line, or why there are none."""
     if stochastic:
@@ -97,7 +104,12 @@ def _json(report: dict[str, Any]) -> str:
 
 def _features(args: argparse.Namespace, table: Table) -> list[str]:
     if args.features:
-        features = [name.strip() for name in args.features.split(",")]
+        # As a line of CSV, so that a name with a comma can be quoted.
+        (names,) = csv.reader([args.features], skipinitialspace=True)
+        features = [name.strip() for name in names]
+        twice = {name for name in features if features.count(name) > 1}
+        if twice:
+            raise UnknownNameError(f"--features names {', '.join(sorted(twice))} twice.")
     else:
         features = [n for n in table.numeric_names(args.missing == "drop") if n != args.target]
     if args.target in features:
@@ -186,17 +198,22 @@ def _usage(error: Exception) -> ColaError:
 def _load(args: argparse.Namespace) -> tuple[Predictor, list[str], str]:
     predictor, meta = Predictor.load(args.model)
     d = predictor.data.X.shape[1]
-    features = list(meta.get("features") or [f"x{i}" for i in range(d)])
+    features = meta.get("features") or [f"x{i}" for i in range(d)]
+    if not (isinstance(features, list) and all(isinstance(name, str) for name in features)):
+        raise FileFormatError(f"{args.model} is not a usable cola-gp model: the features have no names.")
     if len(features) != d:
         raise FileFormatError(f"{args.model} names {len(features)} features but was trained on {d}.")
     return predictor, features, str(meta.get("target", "y"))
 
 
+def _check_out(args: argparse.Namespace) -> None:
+    if args.out is not None:
+        check_table_target(args.out)
+
+
 def _emit(out: str | None, header: list[str], table: np.ndarray) -> None:
     if out is None:
-        print(",".join(header))
-        for row in table:
-            print(",".join(repr(float(v)) for v in row))
+        write_csv(sys.stdout, header, table)
         return
     write_table(out, header, table)
     print(f"wrote {out}")
@@ -204,19 +221,20 @@ def _emit(out: str | None, header: list[str], table: np.ndarray) -> None:
 
 def run_predict(args: argparse.Namespace) -> int:
     """Features, mean and standard deviation for every row, and the bounds of an interval if asked for."""
+    _check_out(args)
     predictor, features, target = _load(args)
     X = read_table(args.data, args.delimiter).matrix(features)
-    if args.latent:
-        mean, variance = predictor.mean(X), predictor.variance(X)
+    if args.latent or predictor.model.noise.gaussian:
+        mean, sd = predictor.mean(X), predictor.deviation(X, include_noise=not args.latent)
     else:
         mean, variance = predictor.response(X)
+        sd = np.sqrt(variance)
     if args.interval is not None and not (args.latent or predictor.model.noise.gaussian):
         likelihood = type(predictor.model.noise).__name__
         raise ColaError(
             f"--interval is for Gaussian predictions, and {likelihood} has none; use --latent for intervals "
             "of the function."
         )
-    sd = np.sqrt(variance)
     header, columns = [*features, f"{target}_mean", f"{target}_std"], [X, mean, sd]
     if args.interval is not None:
         from scipy.special import ndtri
@@ -232,6 +250,7 @@ def run_sample(args: argparse.Namespace) -> int:
     """Features and one column per joint draw of the latent function."""
     if args.count < 1:
         raise ColaError("--count must be at least 1.")
+    _check_out(args)
     predictor, features, target = _load(args)
     X = read_table(args.data, args.delimiter).matrix(features)
     draws = predictor.sample(X, args.count, key=args.seed)
@@ -261,7 +280,7 @@ def run_plot(args: argparse.Namespace) -> int:
     from .plots import plot_calibration, plot_predictor
 
     predictor, features, target = _load(args)
-    out = Path(args.out) if args.out else Path(args.model).with_suffix(".png")
+    out = Path(args.out) if args.out else _beside(args.model, ".png")
     if args.kind == "calibration":
         figure = plot_calibration(calibration_report(predictor))
     else:

@@ -140,6 +140,10 @@ class Scaling(Struct):
         """A predicted mean in the units of the original targets."""
         return self.y_shift + self.y_scale * mean
 
+    def deviation(self, variance: np.ndarray) -> np.ndarray:
+        """The standard deviation, in the units of the original targets, of a predicted variance."""
+        return np.abs(self.y_scale) * np.sqrt(variance)
+
     def variance(self, variance: np.ndarray) -> np.ndarray:
         """A predicted variance or covariance in the units of the original targets."""
         return self.y_scale**2 * variance

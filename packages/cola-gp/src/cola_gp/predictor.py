@@ -114,6 +114,10 @@ class Predictor:
         """Predictive variance ``(m,)``."""
         return self.scaling.variance(self.posterior.variance(self._inputs(X), include_noise))
 
+    def deviation(self, X: Any, include_noise: bool = False) -> np.ndarray:
+        """Predictive standard deviation ``(m,)``, also in units whose squares no number can hold."""
+        return self.scaling.deviation(self.posterior.variance(self._inputs(X), include_noise))
+
     def response(self, X: Any) -> tuple[np.ndarray, np.ndarray]:
         """Predictive mean and variance of observations ``(m,)``, under any likelihood; for a
         ``BernoulliLikelihood`` the mean is the probability of a one."""
@@ -158,6 +162,9 @@ class Predictor:
         kinds = {"model": GP, "data": Data, "scaling": Scaling}
         for name, kind in kinds.items():
             if not isinstance(parts.get(name), kind):
-                raise FileFormatError(f"{os.fspath(path)} holds no {name}; it was not written by a fit.")
-        alg = parts.get("alg", "auto")
-        return cls(parts["model"], parts["data"], parts["scaling"], alg=alg), meta
+                held = f"a {meta['estimator']}" if meta.get("estimator") else f"no {name}"
+                raise FileFormatError(
+                    f"{os.fspath(path)} holds {held}, not a Gaussian process regression model."
+                )
+        with storage.assembling(path):
+            return cls(parts["model"], parts["data"], parts["scaling"], alg=parts.get("alg", "auto")), meta

@@ -19,6 +19,8 @@ from .estimators.base import (
     BaseEstimator,
     RegressorMixin,
     check_is_fitted,
+    one_column,
+    real_numbers,
     seed_of,
     validate_data,
 )
@@ -96,11 +98,10 @@ class GPRegressor(RegressorMixin, BaseEstimator):
         if self.missing == "drop":
             # scikit-learn never lets NaN through in y, so y is looked at by drop_missing alone.
             X = validate_data(self, X, dtype=np.float64, ensure_all_finite="allow-nan")
-            y = np.asarray(y, dtype=float)
-            y = y[:, 0] if y.ndim == 2 and y.shape[1] == 1 else y
+            y = one_column(self, y)
         else:
             X, y = validate_data(self, X, y, dtype=np.float64, y_numeric=True)
-        y = np.asarray(y, dtype=float)
+        y = real_numbers(y, "y")
         self.predictor_ = Predictor.fit(
             X,
             y,
@@ -177,14 +178,14 @@ class GPRegressor(RegressorMixin, BaseEstimator):
             return (mean, np.sqrt(variance)) if return_std else mean
         mean = self.predictor_.mean(X)
         if return_std:
-            return mean, np.sqrt(self.predictor_.variance(X))
+            return mean, self.predictor_.deviation(X)
         if return_cov:
             return mean, self.predictor_.covariance(X)
         return mean
 
-    def sample_y(self, X: Any, n_samples: int = 1, random_state: int = 0) -> np.ndarray:
+    def sample_y(self, X: Any, n_samples: int = 1, random_state: Any = 0) -> np.ndarray:
         """Joint draws of the latent function, shape ``(m, n_samples)`` as in scikit-learn."""
-        return self.predictor_.sample(self._check(X), n_samples, key=random_state).T
+        return self.predictor_.sample(self._check(X), n_samples, key=seed_of(random_state)).T
 
     def log_marginal_likelihood(self) -> float:
         """Log marginal likelihood of the (scaled) training targets."""

@@ -14,12 +14,15 @@ import json
 import os
 import re
 import zipfile
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
 
 from cola_core.backends import backend_of
-from cola_core.errors import FileFormatError
+from cola_core.errors import ColaError, FileFormatError
 from cola_core.io import atomic_path
 
 from . import data, kernels, means, model, noise
@@ -27,6 +30,19 @@ from ._struct import Struct
 
 FORMAT = "cola-gp"
 VERSION = 1
+
+# What numpy, zipfile, json and constructors raise over a damaged file (RecursionError is a RuntimeError).
+_DAMAGE = (
+    ColaError,
+    ArithmeticError,
+    AttributeError,
+    LookupError,
+    MemoryError,
+    RuntimeError,
+    SyntaxError,
+    TypeError,
+    ValueError,
+)
 
 _PACKAGE = __name__.partition(".")[0]
 _MODULE = re.compile(rf"{_PACKAGE}(\.[A-Za-z_]\w*)*")
@@ -196,6 +212,18 @@ def save(path: str | os.PathLike[str], parts: dict[str, Any], meta: dict[str, An
         np.savez(file, header=text, **arrays)  # type: ignore[arg-type]
 
 
+@contextmanager
+def assembling(path: str | os.PathLike[str]) -> Iterator[None]:
+    """Parts of a file are put together inside: FileFormatError where they do not fit each other."""
+    try:
+        yield
+    except FileFormatError:
+        raise
+    except _DAMAGE as error:
+        lines = str(error).splitlines() or [type(error).__name__]
+        raise FileFormatError(f"{os.fspath(path)} is not a usable cola-gp model: {lines[0]}") from None
+
+
 def load(path: str | os.PathLike[str]) -> tuple[dict[str, Any], dict[str, Any]]:
     """Read a file written by :func:`save`: the trees and the metadata.  Raises FileFormatError."""
     if not os.path.exists(path):
@@ -209,10 +237,12 @@ def load(path: str | os.PathLike[str]) -> tuple[dict[str, Any], dict[str, Any]]:
         if header["version"] > VERSION:
             raise FileFormatError(f"it was written by a newer version (format {header['version']})")
         parts = {name: restore(tree, arrays) for name, tree in header["parts"].items()}
+        if not isinstance(header["meta"], dict):
+            raise FileFormatError("its metadata are no dictionary")
         return parts, header["meta"]
     except FileFormatError as error:
         raise FileFormatError(f"{os.fspath(path)} is not a usable cola-gp model: {error}") from None
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, EOFError, zipfile.BadZipFile) as error:
+    except (*_DAMAGE, OSError, EOFError, zipfile.BadZipFile, zlib.error) as error:
         raise FileFormatError(
             f"{os.fspath(path)} is not a cola-gp model file ({type(error).__name__})."
         ) from None

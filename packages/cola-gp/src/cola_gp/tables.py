@@ -1,24 +1,34 @@
 """Tables of numbers in CSV and Parquet files: read with clear errors, written atomically.
 
 The suffix ``.parquet`` means Parquet (by pyarrow, an optional dependency), anything else CSV with a header
-line. Missing values are empty cells, ``NA``, ``NaN`` and ``null`` in CSV, nulls and NaN in Parquet.
+line. Missing values are empty cells and what other programs write for them (``NA``, ``NaN``, ``null``,
+``#N/A``, ...) in CSV, nulls and NaN in Parquet. ``True`` and ``False`` are one and zero.  Columns without a
+name and the nameless index of a data frame number the rows and say nothing about them: they are left out.
 """
 
 from __future__ import annotations
 
 import csv
 import os
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 import numpy as np
 
 from cola_core.errors import ColaError, FileFormatError, UnknownNameError
-from cola_core.io import atomic_path
+from cola_core.io import atomic_path, check_target
 
-MISSING = frozenset({"", "na", "n/a", "nan", "null", "none"})
+# What pandas, R and spreadsheets write where there is nothing.
+MISSING = frozenset(
+    {"", "na", "n/a", "<na>", "nan", "-nan", "nat", "null", "none", "#n/a", "#na", "#n/a n/a"}
+    | {"1.#ind", "-1.#ind", "1.#qnan", "-1.#qnan"}
+)
+TRUTH = {"true": 1.0, "false": 0.0}
+NAMELESS_INDEX = re.compile(r"__index_level_\d+__")
+OUTPUT = (".csv", ".tsv", ".txt", ".dat", ".parquet", ".pq", "")
 
 
 @dataclass(frozen=True)
@@ -34,11 +44,11 @@ class Table:
         """Number of rows."""
         return len(self.columns[0]) if self.columns else 0
 
-    def matrix(self, names: Sequence[str], missing: bool = False) -> np.ndarray:
+    def matrix(self, names: Sequence[str], missing: bool = False, remedy: str = "") -> np.ndarray:
         """The named columns as an ``(n, k)`` array of numbers.
 
-        missing: missing values become NaN; else they are refused.  Raises UnknownNameError, and
-        FileFormatError with the row of the first cell that is no number.
+        missing: missing values become NaN; else they are refused, and ``remedy`` says what to do.
+        Raises UnknownNameError, and FileFormatError with the row of the first cell that is no number.
         """
         out = np.empty((self.rows, len(names)))
         for k, name in enumerate(names):
@@ -50,7 +60,7 @@ class Table:
                 if value is None:
                     raise FileFormatError(
                         f"{self.path}: column {name!r}, data row {i + 1}: {cell!r} is not a number"
-                        + ("." if missing or not _is_missing(cell) else "; it is missing (see --missing).")
+                        + (f"; the value is missing{remedy}." if _is_missing(cell) else ".")
                     )
                 out[i, k] = value
         return out
@@ -63,13 +73,18 @@ class Table:
 def _is_missing(cell: Any) -> bool:
     if isinstance(cell, str):
         return cell.lower() in MISSING
-    return cell is None or bool(np.isnan(cell))
+    return cell is None or (isinstance(cell, float) and bool(np.isnan(cell)))
 
 
 def _number(cell: Any, missing: bool) -> float | None:
     """The number in a cell, or None if there is none."""
-    if missing and _is_missing(cell):
-        return np.nan
+    if _is_missing(cell):
+        return np.nan if missing else None
+    if isinstance(cell, str):
+        if cell.lower() in TRUTH:
+            return TRUTH[cell.lower()]
+        if "_" in cell:  # which Python reads over
+            return None
     try:
         return float(cell)
     except (TypeError, ValueError):
@@ -97,13 +112,29 @@ def read_table(path: str | os.PathLike[str], delimiter: str = ",") -> Table:
     name = os.fspath(path)
     if not os.path.exists(path):
         raise FileFormatError(f"{name}: no such file.")
+    if os.path.isdir(path):
+        raise FileFormatError(f"{name} is a folder, not a table.")
     header, columns = _read_parquet(name) if _is_parquet(path) else _read_csv(name, delimiter)
-    if len(set(header)) != len(header) or "" in header:
-        raise FileFormatError(f"{name}: the header has empty or repeated column names: {', '.join(header)}.")
+    named = [k for k, column in enumerate(header) if column]
+    header, columns = [header[k] for k in named], [columns[k] for k in named]
+    if len(set(header)) != len(header):
+        raise FileFormatError(f"{name}: the header has repeated column names: {', '.join(header)}.")
+    if not header:
+        raise FileFormatError(f"{name}: no column has a name.")
     return Table(name, header, columns)
 
 
+def check_table_target(path: str | os.PathLike[str]) -> Path:
+    """Raise FileFormatError if a table could not be written there."""
+    if _is_parquet(path):
+        _pyarrow()
+    return check_target(path, OUTPUT)
+
+
 def _read_csv(name: str, delimiter: str) -> tuple[list[str], list[Any]]:
+    delimiter = {"\\t": "\t", "tab": "\t"}.get(delimiter, delimiter)
+    if len(delimiter) != 1:
+        raise FileFormatError(f"the delimiter must be one character (or \\t), not {delimiter!r}.")
     try:
         with open(name, newline="", encoding="utf-8-sig") as file:
             reader = csv.reader(file, delimiter=delimiter)
@@ -144,7 +175,8 @@ def _read_parquet(name: str) -> tuple[list[str], list[Any]]:
         raise FileFormatError(f"{name} cannot be read as Parquet: {str(error).splitlines()[0]}.") from None
     if table.num_rows == 0:
         raise FileFormatError(f"{name} needs at least one row of data.")
-    return list(table.column_names), [column.to_pylist() for column in table.columns]
+    names = ["" if NAMELESS_INDEX.fullmatch(column) else column for column in table.column_names]
+    return names, [column.to_pylist() for column in table.columns]
 
 
 def write_table(path: str | os.PathLike[str], header: Sequence[str], table: np.ndarray) -> None:
@@ -156,9 +188,14 @@ def write_table(path: str | os.PathLike[str], header: Sequence[str], table: np.n
             pyarrow.parquet.write_table(pyarrow.table(columns), temporary)
         return
     with atomic_path(path) as temporary, open(temporary, "w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file)
-        writer.writerow(header)
-        writer.writerows([[repr(float(v)) for v in row] for row in table])
+        write_csv(file, header, table)
 
 
-__all__ = ["Table", "read_table", "write_table"]
+def write_csv(file: TextIO, header: Sequence[str], table: np.ndarray) -> None:
+    """Write columns of numbers with a header to an open file; names are quoted where they need it."""
+    writer = csv.writer(file, lineterminator="\n")
+    writer.writerow(header)
+    writer.writerows([[repr(float(v)) for v in row] for row in table])
+
+
+__all__ = ["Table", "check_table_target", "read_table", "write_csv", "write_table"]

@@ -16,7 +16,7 @@ try:
     from sklearn.base import BaseEstimator, ClassifierMixin, RegressorMixin, TransformerMixin
     from sklearn.exceptions import NotFittedError
     from sklearn.utils.multiclass import check_classification_targets
-    from sklearn.utils.validation import check_is_fitted, validate_data
+    from sklearn.utils.validation import check_is_fitted, column_or_1d, validate_data
 
     HAS_SKLEARN = True
 except ImportError:
@@ -85,8 +85,8 @@ except ImportError:
             return f"{type(self).__name__}({shown})"
 
     def check_is_fitted(estimator: Any) -> None:  # type: ignore[misc]
-        # n_features_in_ is known before a fit has succeeded
-        if not any(name.endswith("_") and name != "n_features_in_" for name in vars(estimator)):
+        # what came in is known before a fit has succeeded
+        if not any(name.endswith("_") and not name.endswith("_in_") for name in vars(estimator)):
             raise NotFittedError(f"this {type(estimator).__name__} is not fitted yet; call fit first.")
 
     def check_classification_targets(y: Any) -> None:
@@ -96,7 +96,7 @@ except ImportError:
     def validate_data(  # type: ignore[misc]
         estimator: Any,
         X: Any,
-        y: Any = None,
+        y: Any = "no_validation",
         *,
         reset: bool = True,
         y_numeric: bool = False,
@@ -104,7 +104,8 @@ except ImportError:
         ensure_all_finite: Any = True,
         **_: Any,
     ) -> Any:
-        X = np.asarray(X, dtype=float)
+        names = frame_names(X)
+        X = real_numbers(X, "X")
         if X.ndim != 2:
             raise ValueError(f"X must be an (n, d) array, not one of shape {X.shape}; use X.reshape(-1, 1).")
         if X.shape[0] < ensure_min_samples or X.shape[1] == 0:
@@ -117,9 +118,11 @@ except ImportError:
             estimator.n_features_in_ = X.shape[1]
         elif X.shape[1] != estimator.n_features_in_:
             raise ValueError(f"X has {X.shape[1]} features, but {estimator.n_features_in_} were seen in fit.")
-        if y is None:
+        check_names(estimator, names, reset)
+        if isinstance(y, str) and y == "no_validation":
             return X
-        y = np.asarray(y, dtype=float if y_numeric else None)
+        y = one_column(estimator, y)
+        y = real_numbers(y, "y") if y_numeric else y
         if y.shape != X.shape[:1]:
             raise ValueError(f"X has {X.shape[0]} rows but y has shape {y.shape}.")
         if y.dtype.kind == "f" and not np.all(np.isfinite(y)):
@@ -127,8 +130,53 @@ except ImportError:
         return X, y
 
 
+def real_numbers(value: Any, name: str) -> np.ndarray:
+    """An array of real numbers; raises ValueError where complex ones would lose their imaginary part."""
+    if hasattr(value, "tocsr"):
+        raise ValueError(f"{name} is sparse; sparse input is not supported, pass {name}.toarray().")
+    array = np.asarray(value)
+    if array.dtype.kind == "c":
+        raise ValueError(f"Complex data not supported: {name} has dtype {array.dtype}.")
+    return np.asarray(array, dtype=float)
+
+
+def one_column(estimator: Any, y: Any) -> np.ndarray:
+    """Targets as a vector; a single column is taken as one, with scikit-learn's warning if it is there."""
+    if y is None:
+        raise ValueError(f"{type(estimator).__name__} requires y to be passed, but the target y is None.")
+    if HAS_SKLEARN:
+        return column_or_1d(y, warn=True)  # type: ignore[no-any-return]
+    y = np.asarray(y)
+    return y[:, 0] if y.ndim == 2 and y.shape[1] == 1 else y
+
+
+def frame_names(X: Any) -> np.ndarray | None:
+    """The names of a data frame's columns, if they are texts; else None."""
+    columns = getattr(X, "columns", None)
+    if columns is None or not hasattr(columns, "__len__") or not all(isinstance(c, str) for c in columns):
+        return None
+    return np.asarray(list(columns), dtype=object)
+
+
+def check_names(estimator: Any, names: np.ndarray | None, reset: bool) -> None:
+    """Keep the names seen in ``fit`` as ``feature_names_in_``; raise ValueError if others come later."""
+    if reset:
+        vars(estimator).pop("feature_names_in_", None)
+        if names is not None:
+            estimator.feature_names_in_ = names
+        return
+    seen = getattr(estimator, "feature_names_in_", None)
+    if seen is not None and names is not None and list(seen) != list(names):
+        raise ValueError(
+            f"the columns are {', '.join(names)}, but {type(estimator).__name__} was fitted to "
+            f"{', '.join(seen)}, in this order."
+        )
+
+
 def seed_of(random_state: Any) -> int:
-    """The integer seed of scikit-learn's ``random_state``: None, an integer or a legacy RandomState."""
+    """The integer seed of a ``random_state``: None, an integer, a Generator or a legacy RandomState."""
+    if isinstance(random_state, np.random.Generator):
+        return int(random_state.integers(2**31 - 1))
     if random_state is None:
         return int(np.random.SeedSequence().generate_state(1)[0])
     if isinstance(random_state, (int, np.integer)):
@@ -145,6 +193,10 @@ __all__ = [
     "TransformerMixin",
     "check_classification_targets",
     "check_is_fitted",
+    "check_names",
+    "frame_names",
+    "one_column",
+    "real_numbers",
     "seed_of",
     "validate_data",
 ]

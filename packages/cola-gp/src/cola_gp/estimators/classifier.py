@@ -22,6 +22,7 @@ from cola_core.errors import ConvergenceWarning, FileFormatError
 
 from .. import storage
 from ..data import Data, Scaling
+from ..expressions import parse_kernel, parse_mean
 from ..fitting import fit
 from ..inference import EPInference, LaplaceInference
 from ..kernels import RBF, Constant, Kernel
@@ -42,9 +43,10 @@ from .base import (
 class GPClassifier(ClassifierMixin, BaseEstimator):
     """Gaussian process classification, binary or one class against the rest.
 
-    kernel: a :class:`~cola_gp.kernels.Kernel` with initial values (default: a scaled RBF with one
-    lengthscale). mean: of the function whose sign decides (default: a constant, at first the log odds of the
-    class). approximation: "ep" or "laplace".  link: "probit", or with Laplace's approximation also "logit".
+    kernel: a :class:`~cola_gp.kernels.Kernel` with initial values, or text such as "matern52 + linear"
+    (:mod:`cola_gp.expressions`; default: a scaled RBF with one lengthscale). mean: of the function whose sign
+    decides, likewise (default: a constant, at first the log odds of the class). approximation: "ep" or
+    "laplace".  link: "probit", or with Laplace's approximation also "logit".
     scale: bring inputs to zero mean and unit variance first; kernel and
     mean then refer to scaled inputs.  optimize: fit the parameters of every class (else use the initial
     ones).  restarts, random_state, max_iters, tol, bounds, fixed, priors: see :func:`cola_gp.fit`.
@@ -64,8 +66,8 @@ class GPClassifier(ClassifierMixin, BaseEstimator):
 
     def __init__(
         self,
-        kernel: Kernel | None = None,
-        mean: Mean | None = None,
+        kernel: Kernel | str | None = None,
+        mean: Mean | str | None = None,
         *,
         approximation: str = "ep",
         link: str = "probit",
@@ -138,6 +140,8 @@ class GPClassifier(ClassifierMixin, BaseEstimator):
         kernel = self.kernel if self.kernel is not None else Constant(1.0) * RBF(math.sqrt(d))
         share = float(np.mean(data.y))
         mean = self.mean if self.mean is not None else ConstantMean(math.log(share / (1.0 - share)))
+        kernel = parse_kernel(kernel, d) if isinstance(kernel, str) else kernel
+        mean = parse_mean(mean, d) if isinstance(mean, str) else mean
         model = GP(kernel, mean, BernoulliLikelihood(self.link))
         if not self.optimize:
             return fit(model, data, max_iters=0, alg=self._alg())
@@ -220,9 +224,9 @@ class GPClassifier(ClassifierMixin, BaseEstimator):
         if not all(isinstance(label, (bool, int, float, str)) for label in labels):
             raise FileFormatError("only labels that are numbers, strings or truth values can be saved.")
         parts = {"models": tuple(self.models_), "data": self._data, "scaling": self._scaling}
-        storage.save(
-            path, parts, {"estimator": "GPClassifier", "classes": labels, "approximation": self.approximation}
-        )
+        meta = {"estimator": "GPClassifier", "classes": labels, "approximation": self.approximation}
+        names = [str(name) for name in getattr(self, "feature_names_in_", ())]
+        storage.save(path, parts, {**meta, "link": self.link, **({"features": names} if names else {})})
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> GPClassifier:
@@ -241,14 +245,18 @@ class GPClassifier(ClassifierMixin, BaseEstimator):
             and isinstance(labels, list)
             and meta.get("approximation") in ("ep", "laplace")
             and len(models) == (len(labels) if len(labels) > 2 else len(labels) - 1)
+            and meta.get("link", "probit") in ("probit", "logit")
         )
         if not sound:
             raise FileFormatError(f"{os.fspath(path)} holds no GPClassifier.")
-        self = cls(approximation=meta["approximation"])
-        self.classes_ = np.asarray(labels)
-        self._data, self._scaling = data, scaling
-        self.n_features_in_ = int(data.X.shape[1])
-        self._condition(list(models))
+        self = cls(approximation=meta["approximation"], link=meta.get("link", "probit"))
+        with storage.assembling(path):
+            self.classes_ = np.asarray(labels)
+            self._data, self._scaling = data, scaling
+            self.n_features_in_ = int(data.X.shape[1])
+            if meta.get("features"):
+                self.feature_names_in_ = np.asarray(meta["features"], dtype=object)
+            self._condition(list(models))
         return self
 
 

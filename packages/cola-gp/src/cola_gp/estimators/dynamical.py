@@ -26,7 +26,15 @@ from ..statespace import (
     sample_posterior,
 )
 from ..statespace.subspace import subspace_model
-from .base import BaseEstimator, TransformerMixin, check_is_fitted, seed_of
+from .base import (
+    BaseEstimator,
+    TransformerMixin,
+    check_is_fitted,
+    check_names,
+    frame_names,
+    real_numbers,
+    seed_of,
+)
 
 OPTIMIZERS = ("em+gradient", "em", "gradient", None)
 
@@ -83,15 +91,16 @@ class LinearDynamicalSystem(TransformerMixin, BaseEstimator):
         if self.optimizer not in OPTIMIZERS:
             known = ", ".join(map(repr, OPTIMIZERS))
             raise UnknownNameError(f"unknown optimizer {self.optimizer!r}; there are {known}.")
+        if not (isinstance(self.states, (int, np.integer)) and self.states >= 1):
+            raise ValueError(f"states must be a whole number of at least 1, not {self.states!r}.")
         series = _series(X)
+        check_names(self, frame_names(X), reset=True)
         p = series[0].shape[1]
         if self.model is not None:
             if self.model.observed != p:
                 raise ValueError(f"the model observes {self.model.observed} values, X has {p} columns.")
             shift, unit, start = np.zeros(p), np.ones(p), self.model
         else:
-            if self.states < 1:
-                raise ValueError(f"states must be at least 1, not {self.states}.")
             shift, unit = _moments(series)
             start = subspace_model([(one - shift) / unit for one in series], self.states)
         self.n_features_in_ = p
@@ -152,6 +161,7 @@ class LinearDynamicalSystem(TransformerMixin, BaseEstimator):
             raise ValueError(
                 f"X has {series[0].shape[1]} columns, but {self.n_features_in_} were seen in fit."
             )
+        check_names(self, frame_names(X), reset=False)
         ragged = len({len(one) for one in series}) > 1
         return _stacked(series) - self.offset_, [len(one) for one in series] if ragged else None
 
@@ -231,7 +241,13 @@ class LinearDynamicalSystem(TransformerMixin, BaseEstimator):
         check_is_fitted(self)
         parts = {"model": self.model_, "offset": self.offset_}
         storage.save(
-            path, parts, {"estimator": "LinearDynamicalSystem", "log_likelihood": self.log_likelihood_}
+            path,
+            parts,
+            {
+                "estimator": "LinearDynamicalSystem",
+                "log_likelihood": self.log_likelihood_,
+                "features": [str(name) for name in getattr(self, "feature_names_in_", ())],
+            },
         )
 
     @classmethod
@@ -244,21 +260,24 @@ class LinearDynamicalSystem(TransformerMixin, BaseEstimator):
         system = cls(model.states)
         system.model_, system.offset_ = model, np.asarray(offset)
         system.n_features_in_ = model.observed
-        system.log_likelihood_ = float(meta.get("log_likelihood", np.nan))
+        with storage.assembling(path):
+            system.log_likelihood_ = float(meta.get("log_likelihood", np.nan))
+            if meta.get("features"):
+                system.feature_names_in_ = np.asarray(meta["features"], dtype=object)
         return system
 
 
 def _series(X: Any) -> list[np.ndarray]:
     """X as a list of series ``(n, p)`` of real numbers or NaN."""
     several = isinstance(X, (list, tuple)) and any(np.ndim(one) == 2 for one in X)
-    try:
-        whole = None if several else np.asarray(X, dtype=float)
-    except ValueError:
+    lengths = {np.size(one) for one in X} if isinstance(X, (list, tuple)) else set()
+    if not several and len(lengths) > 1:
         raise ValueError(
             "series of different lengths must each be an array (n, p); use one[:, None] for p = 1."
-        ) from None
+        )
+    whole = None if several else real_numbers(X, "X")
     if whole is None:
-        found = [np.asarray(one, dtype=float) for one in X]
+        found = [real_numbers(one, "X") for one in X]
     else:
         found = list(whole) if whole.ndim == 3 else [whole[:, None] if whole.ndim == 1 else whole]
     shapes = [one.shape for one in found]

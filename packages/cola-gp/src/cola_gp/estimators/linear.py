@@ -123,8 +123,10 @@ class BayesianLinearRegressor(Saved, RegressorMixin, BaseEstimator):
         self.at_bounds_ = at_bounds
         self.coef_ = self._posterior.mean * (y_unit / unit)
         self.intercept_ = float(y_shift - self.coef_ @ shift)
-        self.noise_variance_ = float(y_unit**2 / noise)
-        self._intercept_variance = self.noise_variance_ / n if self.fit_intercept else 0.0
+        # In scaled units: those of the data may be such that no number can hold their squares.
+        self._noise = float(1.0 / noise)
+        self._intercept_variance = self._noise / n if self.fit_intercept else 0.0
+        self.noise_variance_ = self._noise * self._y_unit * self._y_unit
         # In the original inputs if they were not scaled, so that it is what one would write by hand.
         self.weight_precision_ = weight if self.scale else weight * unit[0] ** 2
         self.log_evidence_ = float(evidence - count * math.log(y_unit))
@@ -186,12 +188,12 @@ class BayesianLinearRegressor(Saved, RegressorMixin, BaseEstimator):
         if not (return_std or return_cov):
             return mean
         scaled = (X - self._shift) / self._unit
-        noise = self.noise_variance_ if include_noise else 0.0
+        noise = self._noise if include_noise else 0.0
         if return_std:
-            variance = self._y_unit**2 * self._posterior.variance(scaled) + self._intercept_variance
-            return mean, np.sqrt(variance + noise)
-        covariance = self._y_unit**2 * self._posterior.covariance(scaled) + self._intercept_variance
-        return mean, covariance + noise * np.eye(len(X))
+            variance = self._posterior.variance(scaled) + self._intercept_variance
+            return mean, self._y_unit * np.sqrt(variance + noise)
+        covariance = self._posterior.covariance(scaled) + self._intercept_variance + noise * np.eye(len(X))
+        return mean, self._y_unit * self._y_unit * covariance
 
     @property
     def covariance_(self) -> np.ndarray:
