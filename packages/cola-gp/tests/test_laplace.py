@@ -431,3 +431,14 @@ def test_jax_differentiates_compiled(rng, name):
         assert float(found) == pytest.approx(float(value), rel=1e-9)
         for a, c in zip(slope, gradient, strict=True):
             np.testing.assert_allclose(a, c, rtol=1e-6, atol=1e-7)
+
+
+def test_jax_finds_the_mode_of_an_outlier_to_the_last_digits(rng):
+    jax = pytest.importorskip("jax", reason="jax is not installed")
+    X, y = rng.normal(size=(13, 2)), rng.normal(size=13)
+    y[-1] = 8.0
+    model = gp.GP(gp.RBF(0.6), noise=gp.StudentTLikelihood(0.3, 4.0))
+    _, gradient = gp.value_and_gradient(model, gp.Data(X, y))
+    with jax.enable_x64(True):
+        _, found = gp.value_and_gradient(model, gp.Data(jax.numpy.asarray(X), jax.numpy.asarray(y)))
+    np.testing.assert_allclose(np.array(found), np.array(gradient), rtol=1e-9)

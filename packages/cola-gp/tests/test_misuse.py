@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 import cola_gp as gp
-from cola_core.errors import IllConditionedWarning, NonFiniteError, ShapeError
+from cola_core.errors import DTypeError, IllConditionedWarning, NonFiniteError, ShapeError
 
 X = np.linspace(0, 3, 8)[:, None]
 Y = np.sin(X[:, 0])
@@ -47,6 +47,13 @@ def test_parameters():
         gp.IterativeInference(samples=1)
     with pytest.raises(ValueError, match="tol must be positive, not -1"):
         gp.IterativeInference(tol=-1)
+
+
+def test_axes():
+    with pytest.raises(DTypeError, match="axes of a grid have dtypes float32, float64"):
+        gp.Grid(np.arange(3, dtype="float32"), np.arange(4.0))
+    with pytest.raises(ShapeError, match=r"sizes \(20,\) are for 1 dimensions, but X has 2"):
+        gp.SKI.around(gp.RBF(), np.ones((5, 2)), (20,))
 
 
 def test_tensors_that_are_no_scales():

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from cola_core.backends import backend_of
-from cola_core.errors import ShapeError
+from cola_core.errors import DTypeError, ShapeError
 
 from ._struct import Struct, set_fields, static, struct
 from .arrays import Array, backend_for
@@ -123,6 +123,9 @@ class Grid(Struct):
         set_fields(self, axes=tuple(_axis(axis, i) for i, axis in enumerate(chosen)))
         # raises if the axes belong to different libraries
         backend_of(*(axis.start if isinstance(axis, Regular) else axis for axis in self.axes))
+        dtypes = [str(axis.dtype) for axis in self.axes]
+        if len(set(dtypes)) > 1:
+            raise DTypeError(f"the axes of a grid have dtypes {', '.join(dtypes)}; convert them to one.")
 
     @property
     def sizes(self) -> tuple[int, ...]:

@@ -221,13 +221,25 @@ class Mode:
                 pass  # not near a maximum yet: maximise a bound instead, which points uphill everywhere
         return Curvature(self.form, self.likelihood.bound_weight(self.y, f), positive=True)
 
+    def _direction(self, rest: Array, weight: Array, f: Array) -> Array:
+        """Newton's step for the gradient ``rest``, or that of a bound where it would not lead uphill."""
+        backend, toward = self.backend, self.form.times(rest)
+        da = rest - self._curvature(weight, f).R(toward)
+        if self.likelihood.log_concave or backend.is_concrete(weight):
+            return da
+        # Compiled, a factorisation that fails gives NaN instead of an error, so both are made.
+        xp = backend.xp
+        newton = rest - Curvature(self.form, weight).R(toward)
+        uphill = xp.all(xp.isfinite(newton)) & (xp.sum(newton * toward) > 0)
+        return xp.where(uphill, newton, da)
+
     def _step(self, state: Any) -> Any:
         a, Ka, psi, _, _, steps = state
         backend = self.backend
         xp = backend.xp
         slope, weight, _ = self.likelihood.curve(self.y, self.mean + Ka)
         rest = slope - a
-        da = rest - self._curvature(weight, self.mean + Ka).R(self.form.times(rest))
+        da = self._direction(rest, weight, self.mean + Ka)
         Kda = self.form.times(da)
         decrement = xp.sum(rest * Kda)
         t = backend.asarray(FRACTIONS, dtype=a.dtype, device=backend.device(a))

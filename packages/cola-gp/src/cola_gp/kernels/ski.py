@@ -65,6 +65,10 @@ class SKI(Kernel):
         X = np.asarray(X, dtype=float)
         X = X[:, None] if X.ndim == 1 else X
         counts = (sizes,) * X.shape[1] if isinstance(sizes, int) else tuple(sizes)
+        if len(counts) != X.shape[1]:
+            raise ShapeError(
+                f"SKI.around: sizes {counts} are for {len(counts)} dimensions, but X has {X.shape[1]}."
+            )
         axes = []
         for low, high, count in zip(X.min(axis=0), X.max(axis=0), counts, strict=True):
             if count < 4:
