@@ -63,12 +63,16 @@ class Tridiagonal:
     def solve(self, be: Any) -> Array:
         """The Galerkin solutions x, (n, s), of ``A x = b`` for the start vectors b: those of conjugate
         gradients after m steps. Directions past a breakdown count for nothing."""
+        return self.apply(be, lambda theta: 1 / theta)
+
+    def apply(self, be: Any, f: Any) -> Array:
+        """``f(A) b``, (n, s), for the start vectors b, from the Krylov space; f as in ``quadrature``."""
         xp = be.xp
         theta, S = self.eigh(be)
         top = xp.max(xp.abs(theta), axis=-1)[..., None]
         eps = float(xp.finfo(theta.dtype).eps)
         present = (xp.abs(S[..., 0, :]) > 10 * eps) & (theta > eps * top)
-        small = xp.where(present, 1 / xp.where(present, theta, xp.ones_like(theta)), xp.zeros_like(theta))
+        small = xp.where(present, f(xp.where(present, theta, xp.ones_like(theta))), xp.zeros_like(theta))
         c = xp.sum(S * (small * S[..., 0, :])[..., None, :], axis=-1) * self.norm[..., None]
         return xp.sum(self.basis * be.astype(c.T, self.basis.dtype)[:, None, :], axis=0)
 

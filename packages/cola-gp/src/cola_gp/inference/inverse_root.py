@@ -76,13 +76,19 @@ class InverseRoot:
         whole = xp.sum(G * G, axis=0)
         return whole - self.gains @ inside, xp.clip(whole - xp.sum(inside, axis=0), 0.0, None)
 
-    def calibrate(self, G: Array, tol: float, steps: int) -> tuple[float, float]:
-        """``c`` from a few columns, and the root mean square of what it leaves unexplained."""
+    def calibrate(self, G: Array, tol: float, steps: int, enough: float = 0.0) -> tuple[float, float]:
+        """``c`` from a few columns, and the root mean square of what it leaves unexplained.
+
+        enough: absolute error that the forms of these columns may have.  A relative residual t leaves an
+        error of at most ``t^2 |g|^2``, since B is never below the identity; it is part of what is returned.
+        """
         backend = backend_for(G)
         xp = backend.xp
         near, outside = self.split(G)
+        size = float(xp.max(xp.sum(G * G, axis=0)))
+        tol = max(tol, min(0.1, (enough / size) ** 0.5 if size > 0 else tol))
         true = solved_forms(self.B, G, tol, steps)
         missed = near - true
         c = float(xp.sum(missed * outside) / xp.clip(xp.sum(outside * outside), 1e-300, None))
         c = min(max(c, 0.0), 1.0)
-        return c, float(xp.sqrt(xp.mean((missed - c * outside) ** 2)))
+        return c, float(xp.sqrt(xp.mean((missed - c * outside) ** 2))) + tol**2 * size

@@ -11,13 +11,19 @@ where ``A = K + D`` becomes ``B`` near the identity, it starts from the residual
   ``(u - w)^T dK w`` with ``w = S R z`` and ``u = S R B^{-1} z``: the preconditioner is the control variate
   (the idea of Wenger, Pleiss, Hennig, Cunningham & Gardner, ICML 2022, here without differentiating it).
 
-Probes are added until the standard error of the log likelihood meets the tolerance.  A product costs
-``n^2/2`` evaluations of the kernel and ``2 n^2`` flops per column; memory is O(n (rank + steps * samples)).
+Probes are added until the standard error of the log likelihood meets the tolerance.  Signs z have the
+variance ``2 sum_{i != j} M_ij^2`` for ``tr M``, ``M = log B``, which is estimated from the vectors ``M z``
+that Lanczos gives as well: where few eigenvalues make up M, the spread of the ``z^T M z`` is a poor estimate
+of it (relative variance ``14/m`` instead of ``2/m`` for m probes), and often far too small.  What the steps
+leave out is bounded: B is never below the identity, so a relative residual t leaves at most ``t^2 |g|^2`` of
+``g^T B^{-1} g`` and ``t^2 |z|^2 / tr T^{-1}`` of ``z^T log(B) z`` (by integration over shifted systems).
+
+A product costs ``n^2/2`` evaluations of the kernel and ``2 n^2`` flops per column; memory is
+O(n (rank + steps * samples)).
 """
 
 from __future__ import annotations
 
-import math
 import warnings
 from dataclasses import dataclass
 from functools import cached_property
@@ -167,7 +173,8 @@ RULES.algorithm(CONDITION, IterativeInference, name="iterative")
 class LazyConditioned(Conditioned):
     """Inference by products with the covariance.
 
-    info: ``standard_error`` is that of the log marginal likelihood, ``residual`` of ``A a = r`` recomputed,
+    info: ``standard_error`` is that of the log marginal likelihood, with what unfinished steps may have left
+    out of it; ``residual`` of ``A a = r`` recomputed,
     ``iterations`` are Lanczos steps.  gradient_error: standard errors of ``gradient()``, in the same form.
     variance_errors: of predictive variances ("prediction", "leave-one-out"), absolute, once they are made.
     Single precision data are computed with in double precision where the library has it.
@@ -198,6 +205,8 @@ class LazyConditioned(Conditioned):
         self.variance_errors: dict[str, float] = {}
         self._share: float | None = None
         self._logs: list[Array] = []
+        self._images: list[Array] = []  # log(B) Z
+        self._bounds: list[Array] = []  # of what the steps leave out of self._logs
         self._runs: list[tuple[Array, Array]] = []  # probes Z and B^{-1} Z
         r = self._wider(self.residual)[:, None]
         T = self._first = self._round(self._half.T @ r)
@@ -205,6 +214,7 @@ class LazyConditioned(Conditioned):
         left = (r - A @ self._alpha[:, None])[:, 0]
         # to second order in the residual: r^T A^{-1} r = (r + left)^T a + O(left^2)
         self._quadratic = xp.sum((r[:, 0] + left) * self._alpha)
+        self._quadratic_bound = xp.sum((self._half.T @ left[:, None]) ** 2)
         while backend.is_concrete(self._quadratic) and self._wants_more():
             self._round(None)
         self.alpha = backend.astype(self._alpha, data.y.dtype)
@@ -225,17 +235,27 @@ class LazyConditioned(Conditioned):
         T = lanczos_tridiagonal(self.B, first, min(alg.max_iters, n), tol=alg.solve_tol)
         self._matvecs += T.products * first.shape[1]
         self._steps = max(self._steps, T.alpha.shape[0])
-        self._logs.append(T.quadrature(backend, backend.xp.log)[known:])
+        xp = backend.xp
+        self._logs.append(T.quadrature(backend, xp.log)[known:])
+        self._images.append(T.apply(backend, xp.log)[:, known:])
         self._runs.append((Z, T.solve(backend)[:, known:]))
-        left = backend.xp.max(T.residuals(backend))
-        self._left = backend.xp.maximum(left, self._left)
+        residuals = T.residuals(backend)
+        inverses = xp.sum(1.0 / xp.clip(T.eigh(backend)[0], 1.0, None), axis=-1)
+        self._bounds.append(((residuals * T.norm) ** 2 / inverses)[known:])
+        self._left = xp.maximum(xp.max(residuals), self._left)
         return T
 
     def _rest(self) -> tuple[Array, Array]:
-        """``tr log B`` and its standard error."""
+        """``tr log B`` and its error: one standard error of the probes, and what the steps left out."""
         xp = self.backend.xp
         each = xp.concat(self._logs)
-        return xp.mean(each), xp.std(each, correction=1.0) / math.sqrt(each.shape[0])
+        m = each.shape[0]
+        # sums over probes of |M z|^2 and of z * M z, the mean of which is the diagonal
+        whole = sum(xp.sum(image**2) for image in self._images) / m
+        diagonal = sum(xp.vecdot(Z, image) for (Z, _), image in zip(self._runs, self._images, strict=True))
+        off = xp.clip(whole - xp.sum((diagonal / m) ** 2), 0.0, None) * (m / max(1, m - 1))
+        spread = xp.maximum(2.0 * off, 0.0 * off if m == 1 else xp.var(each, correction=1.0))
+        return xp.mean(each), xp.sqrt(spread / m) + xp.mean(xp.concat(self._bounds))
 
     def _value(self) -> tuple[Array, Array, Array]:
         """The log marginal likelihood, its standard error, and the one that was wanted."""
@@ -243,7 +263,11 @@ class LazyConditioned(Conditioned):
         rest, error = self._rest()
         value = -0.5 * (self._quadratic + self.white.log_det + rest + n * LOG_2PI)
         least = xp.zeros_like(value) + 0.5 * n
-        return value, 0.5 * error, 0.5 * self.alg.tol * xp.maximum(xp.abs(value), least)
+        return (
+            value,
+            0.5 * (error + self._quadratic_bound),
+            0.5 * self.alg.tol * xp.maximum(xp.abs(value), least),
+        )
 
     def _wants_more(self) -> bool:
         value, error, wanted = self._value()
@@ -340,7 +364,9 @@ class LazyConditioned(Conditioned):
         near, outside = root.split(G)
         if self._share is None:
             chosen = G[:, :: max(1, G.shape[1] // CHECKS)][:, :CHECKS]
-            self._share, error = root.calibrate(chosen, alg.solve_tol, alg.max_iters)
+            # a fifth of what is allowed beside the noise, see _good_enough
+            enough = 0.02 * alg.variance_tol * float(self.backend.xp.mean(self.white.d))
+            self._share, error = root.calibrate(chosen, alg.solve_tol, alg.max_iters, enough)
             self.variance_errors["prediction"] = error
         return near - self._share * outside
 
