@@ -131,9 +131,12 @@ def cholesky() -> Iterator[None]:
 
 @contextlib.contextmanager
 def iterative(tol: float = 1.0, probes: int = 10, rank: int = 15, steps: int = 20) -> Iterator[None]:
-    """Conjugate gradients and stochastic Lanczos quadrature; the defaults are GPyTorch's own."""
+    """Conjugate gradients and stochastic Lanczos quadrature; the defaults are GPyTorch's own, but that its
+    pivoted Cholesky preconditioner has the rank it was asked for."""
     with (
-        gpytorch.settings.max_cholesky_size(1),
+        gpytorch.settings.max_cholesky_size(0),
+        gpytorch.settings.fast_computations(True, True, True),
+        gpytorch.settings.preconditioner_tolerance(1e-10),
         gpytorch.settings.cg_tolerance(tol),
         gpytorch.settings.num_trace_samples(probes),
         gpytorch.settings.max_preconditioner_size(rank),
