@@ -44,6 +44,8 @@ class Conditioned:
 
     model: Any
     data: Data
+    points: Array
+    backend: Any
     residual: Array
     alpha: Array
     log_det: Array
@@ -56,6 +58,14 @@ class Conditioned:
     # Derivatives for the leaves of the model that was asked about from those of ``model``, which may be
     # another form of it (:mod:`cola_gp.inference.white`).
     rejoin: Callable[[tuple[Array, ...]], tuple[Array, ...]] = staticmethod(_unchanged)
+
+    def _observe(self, problem: Any) -> Any:
+        """Take over model, data and what follows from them alone; returns the library's namespace."""
+        self.model, self.data, self._pull = problem.model, problem.data, problem.pull
+        self.points = as_points(self.data.X)
+        self.backend = backend_for(self.data.y)
+        self.residual = self.data.y - self.model.mean(self.points)
+        return self.backend.xp
 
     def log_marginal_likelihood(self) -> Array:
         """Log density of the targets, a 0-d array."""

@@ -11,7 +11,6 @@ from cola_core.cost import Cost
 from cola_core.linalg import diag
 from cola_core.plugins import RuleBook
 
-from ..arrays import backend_for
 from ..covariance import CovarianceOperator
 from ..data import as_points
 from ..kernels.base import Array
@@ -95,12 +94,7 @@ class DenseConditioned(Conditioned):
     method = "dense Cholesky"
 
     def __init__(self, prior: Any, noise: Any, problem: Problem):
-        self.model, self.data = model, data = problem.model, problem.data
-        self._pull = problem.pull
-        self.points = as_points(data.X)
-        self.backend = backend_for(data.y)
-        xp = self.backend.xp
-        self.residual = data.y - model.mean(self.points)
+        xp = self._observe(problem)
         self.L, self.jitter = jittered_cholesky(plus(self.backend, prior, noise))
         half = self._half(self.residual[:, None])
         self.alpha = self.backend.solve_triangular(self.L.T, half, lower=False)[:, 0]

@@ -156,14 +156,10 @@ class InducingConditioned(Conditioned):
     """
 
     def __init__(self, prior: Any, noise: Any, problem: Problem):
-        self.model, self.data = model, data = problem.model, problem.data
-        self._pull = problem.pull
+        xp = self._observe(problem)
+        model, data = self.model, self.data
         self.bound = prior.method == "vfe"
         self.method = "inducing points (VFE bound)" if self.bound else "inducing points (FITC)"
-        self.points = as_points(data.X)
-        self.backend = backend_for(data.y)
-        xp = self.backend.xp
-        self.residual = data.y - model.mean(self.points)
         self.factor = model.kernel.factor(self.points)
         self.nugget = self.factor.relative
         self.U, self.unexplained = prior.U, prior.unexplained

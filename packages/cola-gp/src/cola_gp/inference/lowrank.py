@@ -17,7 +17,6 @@ from cola_core.cost import Cost
 from cola_core.linalg import logdet, solve
 from cola_core.plugins import RuleBook
 
-from ..arrays import backend_for
 from ..covariance import CovarianceOperator
 from ..data import as_points
 from ..kernels.base import Array
@@ -87,12 +86,8 @@ class LowRankConditioned(Conditioned):
     method = "low rank (Woodbury)"
 
     def __init__(self, prior: Any, noise: Any, problem: Problem):
-        self.model, self.data = model, data = problem.model, problem.data
-        self._pull = problem.pull
-        self.points = as_points(data.X)
-        self.backend = backend_for(data.y)
-        xp = self.backend.xp
-        self.residual = data.y - model.mean(self.points)
+        xp = self._observe(problem)
+        model, data = self.model, self.data
         self.U = prior.U
         self.noise = model.noise.variances(data.y, data.X)
         K = prior + noise

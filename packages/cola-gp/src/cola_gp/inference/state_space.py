@@ -211,11 +211,7 @@ class StateSpaceConditioned(Conditioned):
     method = "state space (Kalman)"
 
     def __init__(self, prior: Any, noise: Any, problem: Problem):
-        self.model, self.data = model, data = problem.model, problem.data
-        self._pull = problem.pull
-        self.points = as_points(data.X)
-        self.backend = backend_for(data.y)
-        self.residual = data.y - model.mean(self.points)
+        self._observe(problem)
         self.operator = K = prior + noise
         factor = K.factorise()
         self.smoothed = Smoothed(factor, K.in_time(self.residual))

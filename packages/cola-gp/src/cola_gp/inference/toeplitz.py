@@ -33,7 +33,6 @@ from cola_core.plugins import RuleBook
 
 from ..arrays import backend_for
 from ..covariance import CovarianceOperator
-from ..data import as_points
 from ..grids import Grid, Regular
 from ..kernels.base import Array
 from ..noise import GaussianNoise
@@ -171,12 +170,7 @@ class ToeplitzConditioned(Conditioned):
     method = "Toeplitz (Levinson)"
 
     def __init__(self, prior: Any, noise: Any, problem: Problem):
-        self.model, self.data = model, data = problem.model, problem.data
-        self._pull = problem.pull
-        self.points = as_points(data.X)
-        self.backend = backend_for(data.y)
-        xp = self.backend.xp
-        self.residual = data.y - model.mean(self.points)
+        xp = self._observe(problem)
         self.sound = True
         self.total = total = prior + noise
         try:
