@@ -210,3 +210,38 @@ def test_damaged_files_are_one_kind_of_error(rng, tmp_path):
     with pytest.raises(FileFormatError, match="is not a usable cola-gp model: boo"):
         with storage.assembling(path):
             raise ColaError("boo\nhoo")
+
+
+def test_evidence_without_a_posterior_is_not_maximised():
+    # Exact data under heavy tails: towards no noise the mode is lost, and its "evidence" grew to 5e16.
+    a, b = (axis.ravel() for axis in np.meshgrid(np.arange(6.0), np.arange(5.0)))
+    X, y = np.stack([a, b], axis=1), np.sin(a)
+    start = gp.GP(1.0 * gp.RBF([1.0, 1.0]), noise=gp.StudentTLikelihood(0.3, 5.0))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        found = gp.Predictor.fit(X, y, start, max_iters=10).result
+    assert found.log_likelihood < 30 * 25  # noise of 1e-8 is worth some 18 per observation, and no more
+    assert gp.condition(found.model, gp.Data(*_scaled(X, y))).info.residual < 1e-2
+
+
+def _scaled(X, y):
+    scaling = gp.Scaling.of(X, y)
+    return scaling.inputs(X), scaling.targets(y)
+
+
+def test_reports_that_cannot_be_made_are_refused_in_a_line(tmp_path, rng, capsys):
+    data, model = tmp_path / "d.csv", tmp_path / "m.npz"
+    data.write_text("a,y\n" + "".join(f"{v},{round(v * v)}\n" for v in rng.normal(size=9)))
+    quick = ("--target", "y", "--max-iters", 2, "--out", model)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        assert invoke("fit", data, "--noise", "poisson", *quick) == 0
+        assert "leave-one-out: not available" in capsys.readouterr().out
+        with pytest.raises(ColaError, match="not Gaussian"):
+            invoke("report", model)
+    with pytest.raises(ColaError, match="scaled data"):
+        invoke("fit", data, "--no-scale", "--priors", "weak", *quick)
+    data.write_text("a,y\n1,2\n2,2\n")
+    assert invoke("fit", data, "--no-scale", *quick) == 0
+    assert invoke("report", model) == 0
+    assert "nan" not in capsys.readouterr().out

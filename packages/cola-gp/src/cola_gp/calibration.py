@@ -187,12 +187,17 @@ class Calibration:
 
     def summary(self) -> str:
         """A few lines for people."""
+        # Observations that are all alike have no variance to compare with.
+        share = f" ({100 * self.standardised_mse:.3g} % of the variance)"
+        gain = f" ({self.standardised_nlpd:+.3g} against a constant Gaussian)"
+        share, gain = (
+            text if math.isfinite(value) else ""
+            for text, value in ((share, self.standardised_mse), (gain, self.standardised_nlpd))
+        )
         lines = [
             f"{self.n} observations: {self.verdict()}",
-            f"RMSE {self.rmse:.4g} ({100 * self.standardised_mse:.3g} % of the variance), "
-            f"MAE {self.mae:.4g}, mean predicted sd {self.sharpness:.4g}",
-            f"NLPD {self.nlpd:.4g} ({self.standardised_nlpd:+.3g} against a constant Gaussian), "
-            f"CRPS {self.crps:.4g}",
+            f"RMSE {self.rmse:.4g}{share}, MAE {self.mae:.4g}, mean predicted sd {self.sharpness:.4g}",
+            f"NLPD {self.nlpd:.4g}{gain}, CRPS {self.crps:.4g}",
             f"uniformity of the PIT: distance {self.ks_distance:.3g}, p = {self.ks_pvalue:.2g}; "
             f"mean z^2 {self.z_variance:.3g}",
             "coverage: "

@@ -155,8 +155,8 @@ def _fit(commands: Any) -> None:
     search.add_argument(
         "--priors",
         choices=("weak", "none"),
-        default="weak",
-        help="weak: keep the lengthscales of many columns from being overfitted (default, for scaled data)",
+        help="weak: keep the lengthscales of many columns from being overfitted (default with scaled data; "
+        "none with --no-scale)",
     )
     search.add_argument("--restarts", type=int, default=0, help="further random starts")
     search.add_argument("--seed", type=_seed, default=0, help="seed of the random starts")

@@ -18,7 +18,7 @@ import numpy as np
 from cola_core.errors import ColaError, FileFormatError, UnknownNameError
 from cola_core.io import atomic_path, check_target
 
-from .calibration import calibration_report
+from .calibration import Calibration, calibration_report
 from .expressions import has_values, parse_kernel, parse_mean, parse_noise
 from .gridding import find_grid
 from .inducing_points import select_inducing
@@ -91,7 +91,7 @@ def _left_out(predictor: Predictor, stochastic: bool) -> str:
         return "not computed for iterative inference; `cola-core gp report MODEL` does, or with held-out rows"
     try:
         loo = calibration_report(predictor)
-    except (ColaError, NotImplementedError) as error:
+    except (ColaError, NotImplementedError, ValueError) as error:
         return f"not available ({error})"
     return f"RMSE {loo.rmse:.4g}, mean log density {-loo.nlpd:.4g}; {loo.verdict()}"
 
@@ -144,6 +144,9 @@ def _fitted(args: argparse.Namespace, X: np.ndarray, y: np.ndarray) -> Predictor
         scale[labels], shift[labels] = 1.0, 0.0
         kernel = Inducing(kernel, select_inducing(kernel, (X - shift) / scale, args.inducing))
     model = GP(kernel, parse_mean(args.mean, d), noise=parse_noise(args.noise, d))
+    if args.priors == "weak" and args.no_scale:
+        raise ColaError("--priors weak are for scaled data; leave --no-scale out, or give --priors none.")
+    priors = None if args.priors == "none" or args.no_scale else "weak"
     total = args.max_iters * (1 + max(0, args.restarts))
     with _Bar(sys.stderr.isatty() if args.progress is None else args.progress, total, len(y)) as bar:
         return Predictor.fit(
@@ -155,7 +158,7 @@ def _fitted(args: argparse.Namespace, X: np.ndarray, y: np.ndarray) -> Predictor
             optimizer=args.optimizer,
             initial=initial,
             restarts=args.restarts,
-            priors="weak" if args.priors == "weak" and not args.no_scale else None,
+            priors=priors,
             seed=args.seed,
             max_iters=args.max_iters,
             max_seconds=args.max_seconds,
@@ -259,14 +262,23 @@ def run_sample(args: argparse.Namespace) -> int:
     return 0
 
 
+def _calibration(predictor: Predictor, *held_out: np.ndarray) -> Calibration:
+    try:
+        return calibration_report(predictor, *held_out)
+    except (NotImplementedError, ValueError) as error:
+        if isinstance(error, ColaError):
+            raise
+        raise ColaError(str(error)) from None
+
+
 def run_report(args: argparse.Namespace) -> int:
     """Calibration on held-out rows, or by leave-one-out."""
     predictor, features, target = _load(args)
-    if args.data is None:
-        report = calibration_report(predictor)
-    else:
+    held_out = []
+    if args.data is not None:
         table = read_table(args.data, args.delimiter)
-        report = calibration_report(predictor, table.matrix(features), table.matrix([target])[:, 0])
+        held_out = [table.matrix(features), table.matrix([target])[:, 0]]
+    report = _calibration(predictor, *held_out)
     if args.json:
         print(_json(report.as_dict()))
     else:
@@ -282,7 +294,7 @@ def run_plot(args: argparse.Namespace) -> int:
     predictor, features, target = _load(args)
     out = Path(args.out) if args.out else _beside(args.model, ".png")
     if args.kind == "calibration":
-        figure = plot_calibration(calibration_report(predictor))
+        figure = plot_calibration(_calibration(predictor))
     else:
         figure = plot_predictor(predictor, (features, target))
     try:

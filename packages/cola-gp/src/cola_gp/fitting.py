@@ -29,6 +29,8 @@ from .priors import Prior
 
 # A gradient of the log likelihood, per unit of log parameter, too small to matter to anyone.
 NEGLIGIBLE = 0.1
+# A residual of an approximate posterior beyond which its evidence is not to be trusted.
+LOST = 1e-2
 
 
 @dataclass(frozen=True)
@@ -134,6 +136,19 @@ def _slope_error(conditioned: Any) -> float:
     return max((float(backend_for(e).xp.max(e)) for e in (*kernel, noise) if math.prod(e.shape)), default=0.0)
 
 
+def _lost(info: Any) -> str:
+    """Why the evidence of an approximate posterior means nothing here, or nothing.
+
+    Laplace's needs the mode and expectation propagation moments that agree.  The error is of second order in
+    what is left of the residual; by more than that the value may be wrong by any amount and look good.
+    """
+    if getattr(info, "method", None) not in ("Laplace", "EP") or info.converged is not False:
+        return ""
+    if info.residual <= LOST:
+        return ""
+    return f"{info.method} found no posterior: {info.reason}, residual {info.residual:.1e}"
+
+
 class _Objective:
     """Minus the log posterior per observation; remembers the best point and counts failures."""
 
@@ -155,6 +170,9 @@ class _Objective:
             with np.errstate(all="ignore"):
                 model = self.space.build(theta)
                 conditioned = condition(model, self.data, self.alg)
+                lost = _lost(conditioned.info)
+                if lost:
+                    return self._failed(lost)
                 likelihood = float(conditioned.log_marginal_likelihood())
                 gradient = np.zeros(len(self.space))
                 if self.slopes:
