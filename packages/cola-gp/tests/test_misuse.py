@@ -103,3 +103,15 @@ def test_toeplitz_predictions_beyond_the_recursion():
         posterior = gp.Posterior(gp.GP(1.3 * gp.RBF(20.0), noise=1e-6), data, "toeplitz")
     variance = posterior.variance(np.array([[0.33], [4.7]], "float32"))
     assert np.all(variance < 1e-5)
+
+
+@pytest.mark.parametrize("kernel", [gp.RBF, gp.Matern12, gp.Matern32, gp.Matern52, gp.RationalQuadratic])
+def test_lengthscales_that_underflow(kernel):
+    K, pull = kernel(log_lengthscale=-800.0).evaluate(X)
+    np.testing.assert_allclose(K, np.eye(8), atol=1e-300)
+    assert np.all(np.isfinite(np.array(pull(np.ones((8, 8))))))
+
+
+def test_covariances_that_are_no_numbers():
+    with np.errstate(all="ignore"), pytest.raises(NonFiniteError, match="covariance holds NaN or infinity"):
+        gp.condition(gp.GP(gp.Scale(gp.RBF(), log_variance=800.0)), DATA, "dense")

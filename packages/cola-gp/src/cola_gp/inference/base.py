@@ -19,7 +19,7 @@ from typing import Any
 
 import numpy as np
 
-from cola_core.errors import IllConditionedWarning, NotPositiveDefiniteError
+from cola_core.errors import IllConditionedWarning, NonFiniteError, NotPositiveDefiniteError
 from cola_core.linalg import solve
 
 from ..arrays import backend_for
@@ -156,7 +156,13 @@ def jittered_cholesky(A: Array) -> tuple[Array, float]:
     """
     backend = backend_for(A)
     try:
-        return backend.cholesky(A), 0.0
+        L = backend.cholesky(A)
+        if backend.is_concrete(L) and not backend.all_finite(backend.xp.linalg.diagonal(L)):
+            raise NonFiniteError(
+                f"the {A.shape[-1]}x{A.shape[-1]} covariance holds NaN or infinity in {A.dtype} arithmetic; "
+                "check the kernel's parameters and the noise variance, or scale the data."
+            )
+        return L, 0.0
     except NotPositiveDefiniteError as first:
         n = A.shape[-1]
         eps = float(backend.xp.finfo(A.dtype).eps)

@@ -46,7 +46,8 @@ def squared_distances(
     if d == 0:
         raise ShapeError(f"points of shape {tuple(X1.shape)} have no coordinates to differ in.")
     xp = backend_for(X1).xp
-    inverse = 1.0 / scale
+    # a scale that underflowed to zero would make NaN of points that coincide
+    inverse = 1.0 / xp.clip(scale, float(xp.finfo(scale.dtype).tiny), None)
     each = [inverse[j] if inverse.ndim else inverse for j in range(d)]
     if overwritable(X1, X2, inverse):
         found = _expanded(X1, X2, inverse) if smooth else None
