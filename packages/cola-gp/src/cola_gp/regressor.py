@@ -14,6 +14,7 @@ import numpy as np
 
 from cola_core.errors import ConvergenceWarning
 
+from . import storage
 from .estimators.base import (
     HAS_SKLEARN,
     BaseEstimator,
@@ -210,8 +211,9 @@ class GPRegressor(RegressorMixin, BaseEstimator):
         made = cls(model.kernel, model.noise, mean=model.mean, inference=predictor.alg)
         made.predictor_, made.model_, made.fit_result_ = predictor, model, None
         made.n_features_in_ = int(predictor.data.X.shape[1])
-        if meta.get("features") and meta.get("estimator"):
-            made.feature_names_in_ = np.asarray(meta["features"], dtype=object)
+        names = storage.column_names(meta, made.n_features_in_)
+        if names is not None:
+            made.feature_names_in_ = names
         return made
 
 

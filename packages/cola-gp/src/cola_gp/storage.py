@@ -224,6 +224,16 @@ def assembling(path: str | os.PathLike[str]) -> Iterator[None]:
         raise FileFormatError(f"{os.fspath(path)} is not a usable cola-gp model: {lines[0]}") from None
 
 
+def column_names(meta: dict[str, Any], d: int) -> np.ndarray | None:
+    """The names of the ``d`` input columns, if the file has them.  Raises FileFormatError."""
+    names = meta.get("features")
+    if not names:
+        return None
+    if not isinstance(names, list) or len(names) != d or not all(isinstance(name, str) for name in names):
+        raise FileFormatError(f"the names of the {d} input columns are {names!r}.")
+    return np.asarray(names, dtype=object)
+
+
 def load(path: str | os.PathLike[str]) -> tuple[dict[str, Any], dict[str, Any]]:
     """Read a file written by :func:`save`: the trees and the metadata.  Raises FileFormatError."""
     if not os.path.exists(path):

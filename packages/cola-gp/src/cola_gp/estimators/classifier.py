@@ -254,8 +254,9 @@ class GPClassifier(ClassifierMixin, BaseEstimator):
             self.classes_ = np.asarray(labels)
             self._data, self._scaling = data, scaling
             self.n_features_in_ = int(data.X.shape[1])
-            if meta.get("features"):
-                self.feature_names_in_ = np.asarray(meta["features"], dtype=object)
+            names = storage.column_names(meta, self.n_features_in_)
+            if names is not None:
+                self.feature_names_in_ = names
             self._condition(list(models))
         return self
 

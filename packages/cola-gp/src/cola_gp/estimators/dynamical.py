@@ -262,8 +262,9 @@ class LinearDynamicalSystem(TransformerMixin, BaseEstimator):
         system.n_features_in_ = model.observed
         with storage.assembling(path):
             system.log_likelihood_ = float(meta.get("log_likelihood", np.nan))
-            if meta.get("features"):
-                system.feature_names_in_ = np.asarray(meta["features"], dtype=object)
+            names = storage.column_names(meta, system.n_features_in_)
+            if names is not None:
+                system.feature_names_in_ = names
         return system
 
 
