@@ -10,7 +10,7 @@ having.  The covariance of 50,000 points would take 19 GiB, and its Cholesky fac
 * the parameters are chosen by exact inference on a random subset;
 * one preconditioned Lanczos run at full size (``IterativeInference``) gives the likelihood of everything at
   these parameters with its standard error, the gradient with its own, and the weights of the predictions;
-* predictions and their variances for held-out points stand beside those from 5,000 observations by exact
+* predictions of held-out points stand beside those from 5,000 observations by exact
   inference, and beside those from all of them through 1,000 inducing points (``Inducing``).
 
 ``--steps 2`` goes on with L-BFGS at full size, which takes minutes a step.  Writes ``large.png`` and
@@ -118,7 +118,7 @@ def draw(path: Path, y: np.ndarray, scores: dict[str, dict[str, Any]], lengthsca
     of_function = [scores[name]["rmse_of_the_function"] for name in names]
     bars = left.bar(places, of_function, color=colours)
     left.bar_label(bars, fmt="%.3f")
-    left.set_xticks(places, [name.replace(", ", ",\n") for name in names])
+    left.set_xticks(places, [name.replace(", ", "\n").replace(" obs", "\nobs") for name in names])
     left.set(ylabel="RMSE of the function, held-out points", title=f"Error (noise {NOISE:g} not included)")
     bins = np.linspace(-4, 4, 50)
     for name, colour in zip(names, colours, strict=True):
@@ -163,7 +163,11 @@ def run(
     if steps:
         model = gp.fit(model, known, alg=alg, max_iters=steps).model
     found, full = at_full_size(model, known, alg)
-    print(f"all {n}: {found.info}\n", flush=True)
+    print(
+        f"all {n}: log marginal likelihood {full['log_likelihood']:.7g} +- {full['standard_error']:.2g}, "
+        f"{full['steps']} steps of {found.info.method}",
+        flush=True,
+    )
     lines = zip(full["kernel_gradient"], full["kernel_gradient_error"], strict=True)
     for gradient, error in lines:
         print("  gradient", np.round(gradient, 1), "+-", np.round(error, 1), flush=True)

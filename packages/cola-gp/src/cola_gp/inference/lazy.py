@@ -50,7 +50,7 @@ from .whitening import Whitening
 
 RULES = RuleBook()
 LARGEST_RANK = 1000
-STEPS = 250.0
+STEPS = 250.0  # counted where the number is not known before, see iterative_cost
 ROUND_BYTES = 2**31  # what a round of probes may hold, half of the usual budget
 EXACT = 64  # test points for whose variances systems are solved
 AFFORDABLE = 2.5e12  # flops for which they are solved for more, where the cached root is not good enough
