@@ -15,7 +15,7 @@ CASES = {
     "logit": (gp.BernoulliLikelihood("logit"), "auto", ("stored", "in time", "low rank")),
     "poisson": (gp.PoissonLikelihood(), "auto", ("stored", "low rank")),
     "student": (gp.StudentTLikelihood(0.3, 4.0), "auto", ("stored",)),
-    "propagation": (gp.BernoulliLikelihood("probit"), "ep", ("stored",)),
+    "propagation": (gp.BernoulliLikelihood("probit"), "ep", ("stored", "in time", "low rank")),
 }
 
 

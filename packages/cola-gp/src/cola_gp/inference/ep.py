@@ -60,6 +60,10 @@ class EPInference(LaplaceInference):
 
 RULES.algorithm(CONDITION, EPInference, name="ep")
 
+# Observations beyond which sites of a covariance that is not stored stay where they are: their motion takes
+# matrices of twice their number.  First derivatives do not need it, the evidence being stationary in them.
+MOST_MOVING = 2000
+
 
 class Sites(NamedTuple):
     """Precisions and shifts of the sites of ``f - mean``, with what they imply at every observation."""
@@ -117,7 +121,8 @@ class EPConditioned(LaplaceConditioned):
         with np.errstate(all="ignore"):
             t, v, gap, _, _, sweeps = backend.while_loop(going, body, state)
         self.sites = Sites(t, v)
-        if isinstance(self.form, DenseForm) and self._differentiating():
+        small = mean.shape[0] <= MOST_MOVING or isinstance(self.form, DenseForm)
+        if small and self._differentiating():
             self.sites = self._moving(form, mean, t, v)
         self.info = self._info(gap, sweeps)
 
