@@ -118,7 +118,7 @@ def draw(path: Path, y: np.ndarray, scores: dict[str, dict[str, Any]], lengthsca
     of_function = [scores[name]["rmse_of_the_function"] for name in names]
     bars = left.bar(places, of_function, color=colours)
     left.bar_label(bars, fmt="%.3f")
-    left.set_xticks(places, [name.replace(", ", "\n").replace(" obs", "\nobs") for name in names])
+    left.set_xticks(places, [name.replace(", ", "\n").replace(" ", "\n") for name in names])
     left.set(ylabel="RMSE of the function, held-out points", title=f"Error (noise {NOISE:g} not included)")
     bins = np.linspace(-4, 4, 50)
     for name, colour in zip(names, colours, strict=True):
@@ -126,7 +126,8 @@ def draw(path: Path, y: np.ndarray, scores: dict[str, dict[str, Any]], lengthsca
         middle.hist(z, bins, histtype="step", color=colour, density=True, label=name)
     middle.plot(bins, np.exp(-0.5 * bins**2) / np.sqrt(2 * np.pi), "k:", label="standard normal")
     middle.set(xlabel="error / told standard deviation", ylabel="density", title="Calibration")
-    middle.legend(fontsize="small", loc="lower center")
+    middle.set_ylim(0.0, 1.6 * middle.get_ylim()[1])  # room for the legend above the curves
+    middle.legend(fontsize="small", loc="upper center")
     inputs = np.arange(1, len(LENGTHSCALES) + 1)
     right.semilogy(inputs, LENGTHSCALES, "k_", markersize=16, label="of the data")
     right.semilogy(inputs, lengthscales, "C1o", label="fitted")
@@ -149,6 +150,7 @@ def run(
     """Choose parameters on a subset, condition on everything, predict, report; times are of the processor."""
     begun, wall = time.process_time(), time.perf_counter()
     X, y, f = observations(n + test, 0)
+    subset, few = min(subset, n), min(few, n)  # never of the held-out observations
     known = gp.Data(X[:n], y[:n])
     held = (X[n:], y[n:], f[n:])
 
