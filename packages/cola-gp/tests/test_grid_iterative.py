@@ -108,8 +108,9 @@ def test_hard_problems_warn(rng):
     model = gp.GP(gp.ActiveDims(gp.Matern12(0.5), 0) * gp.ActiveDims(gp.Matern12(0.5), 1), noise=1e-7)
     with warnings.catch_warnings(record=True) as seen:
         warnings.simplefilter("always")
-        gp.condition(model, gp.Data(gp.Grid(axis, axis), y), gp.GridIterativeInference(probes=2))
+        found = gp.condition(model, gp.Data(gp.Grid(axis, axis), y), gp.GridIterativeInference(probes=2))
     assert any(w.category is ConvergenceWarning and "random vectors" in str(w.message) for w in seen)
+    assert found.info.converged is False and "not" in found.info.reason
 
 
 def test_torch(rng):

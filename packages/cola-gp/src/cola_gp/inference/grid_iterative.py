@@ -47,6 +47,9 @@ from .questions import CONDITION, REPRESENT, Inference, Problem, Representation
 from .tensors import apply, contract, outer, unfold
 
 RULES = RuleBook()
+# Largest relative residual of a random vector at which its part of determinant and gradient counts as found:
+# the determinant is off by the square of it, the gradient by as much.
+PROBE_RESIDUAL = 0.01
 PROBES, STEPS, USUAL = 16, 100, 30  # random vectors; steps at most, and usually
 MOST_EXACT = 2000  # observations up to which the diagonal of the inverse is computed by solves
 
@@ -234,16 +237,22 @@ class GridIterativeConditioned(Conditioned):
         self.U, self.V = self.half @ solutions[:, 1:], self.half @ probes
         scatter = xp.sqrt(xp.sum((logs - xp.mean(logs)) ** 2) / max(1, alg.probes - 1) / alg.probes)
         worst = xp.max(found.residuals(backend))
+        concrete = backend.is_concrete(residual, worst)
+        solved = concrete and float(residual) <= 10 * tol
+        estimated = concrete and float(worst) <= PROBE_RESIDUAL
+        reason = "the residual is within tolerance" if solved else "the residual is not within tolerance"
+        if solved and not estimated:
+            reason = f"the random vectors are not solved for after {steps} steps"
         self.info = Info(
             method=self.method,
-            converged=bool(residual <= 10 * tol) if backend.is_concrete(residual) else None,
-            reason="the residual is within tolerance",
+            converged=solved and estimated if concrete else None,
+            reason=reason if concrete else "",
             iterations=int(found.alpha.shape[0]),
             residual=residual,
             tolerance=tol,
             standard_error=scatter,
         ).concrete(backend)
-        if backend.is_concrete(worst) and float(worst) > 0.1:
+        if concrete and not estimated:
             warnings.warn(
                 f"after {steps} steps the residuals of the random vectors on the grid are up to "
                 f"{float(worst):.1e}; the likelihood and its gradient may be off by more than the reported "
