@@ -119,7 +119,7 @@ def test_clear_errors(table, tmp_path):
         ("a,a\n1,2\n", "repeated column names"),
         ("a,y\n1,2\nx,3\n", "no numeric column besides"),
         ("a,y\n1,2\n2,nan\n", "the value is missing .--missing drop"),
-        ("a,y\n1,2\n2,inf\n", "1 NaN or infinite"),
+        ("a,y\n1,2\n2,inf\n", "column 'y', data row 2: 'inf' is not a finite number"),
     ]:
         with pytest.raises(ColaError, match=message):
             invoke("fit", content(text), "--target", "y")

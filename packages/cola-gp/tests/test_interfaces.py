@@ -55,11 +55,38 @@ def test_cells_as_other_programs_write_them(tmp_path):
     table = read(tmp_path, "a,b,c\n#N/A,True,1_0\n<NA>,FALSE,2\nNaT,true,3\n-nan,false,4\n")
     assert np.isnan(table.matrix(["a"], missing=True)).all()
     np.testing.assert_array_equal(table.matrix(["b"])[:, 0], [1, 0, 1, 0])
-    assert table.numeric_names() == ["b"]
+    assert table.numeric_columns() == (
+        ["b"],
+        {"a": "every value is missing", "c": "data row 1: '1_0' is not a number"},
+    )
     with pytest.raises(FileFormatError, match="'1_0' is not a number"):
         table.matrix(["c"])
     with pytest.raises(FileFormatError, match="'#N/A' is not a number; the value is missing"):
         table.matrix(["a"])
+
+
+def test_no_column_disappears_silently(tmp_path, capsys):
+    """One missing or infinite cell used to make a column text, which was left out without a word."""
+    data = tmp_path / "d.csv"
+
+    def fit(cell, *options):
+        rows = "".join(f"{i},{i % 3},n{i},{i * i}\n" for i in range(5))
+        data.write_text(f"a,b,name,y\n{cell},1,n,2\n" + rows)
+        return invoke("fit", data, "--target", "y", "--max-iters", 1, *options)
+
+    with pytest.raises(FileFormatError, match="column 'a', data row 1: '' is not a number.*--missing drop"):
+        fit("")
+    with pytest.raises(FileFormatError, match="column 'a', data row 1: 'inf' is not a finite number"):
+        fit("inf")
+    assert fit("", "--missing", "drop") == 0
+    said = (
+        "5 rows (1 with missing values left out), features a, b, target y\nleft out: name (data row 1: 'n' is"
+    )
+    assert said in capsys.readouterr().out
+    assert fit("1,5".join('""'), "--json") == 0  # a decimal comma
+    report = json.loads(capsys.readouterr().out)
+    assert report["features"] == ["b"]
+    assert report["left_out"]["a"] == "data row 1: '1,5' is not a number"
 
 
 def test_delimiters_and_names(tmp_path):

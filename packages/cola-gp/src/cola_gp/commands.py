@@ -34,9 +34,9 @@ def run_fit(args: argparse.Namespace) -> int:
     """Fit and save; exit status 0 also when the optimiser did not converge, which the output says."""
     out = check_target(args.out or _beside(args.data, ".npz"), (".npz",))
     table = read_table(args.data, args.delimiter)
-    features = _features(args, table)
+    features, others = _features(args, table)
     missing = args.missing == "drop"
-    remedy = " (--missing drop leaves such rows out)"
+    remedy = " (--missing drop leaves such rows out; --features says which columns count)"
     y = table.matrix([args.target], missing, remedy)[:, 0]
     X = table.matrix(features, missing, remedy)
     if args.missing == "drop":
@@ -66,11 +66,15 @@ def run_fit(args: argparse.Namespace) -> int:
             "method": result.method,
             "n": len(y),
             "dropped": dropped,
+            "features": features,
+            "left_out": others,
         }
         print(_json(report))
         return 0
     left_out = f" ({dropped} with missing values left out)" if dropped else ""
     print(f"{len(y)} rows{left_out}, features {', '.join(features)}, target {args.target}")
+    for name, why in others.items():
+        print(f"left out: {name} ({why})")
     if args.explain:
         print(explain(predictor.model, predictor.data, predictor.alg))
     print(result.summary())
@@ -102,7 +106,9 @@ def _json(report: dict[str, Any]) -> str:
     return json.dumps(plain, indent=2, allow_nan=False)
 
 
-def _features(args: argparse.Namespace, table: Table) -> list[str]:
+def _features(args: argparse.Namespace, table: Table) -> tuple[list[str], dict[str, str]]:
+    """The input columns, and those that are no numbers with the reason, where no columns were named."""
+    others: dict[str, str] = {}
     if args.features:
         # As a line of CSV, so that a name with a comma can be quoted.
         (names,) = csv.reader([args.features], skipinitialspace=True)
@@ -111,16 +117,20 @@ def _features(args: argparse.Namespace, table: Table) -> list[str]:
         if twice:
             raise UnknownNameError(f"--features names {', '.join(sorted(twice))} twice.")
     else:
-        features = [n for n in table.numeric_names(args.missing == "drop") if n != args.target]
+        features, others = table.numeric_columns()
+        features = [name for name in features if name != args.target]
+        others.pop(args.target, None)
     if args.target in features:
         raise UnknownNameError(f"{args.target!r} is the target and cannot be a feature as well.")
     if args.target not in table.names:
         table.matrix([args.target])  # raises, and names the columns there are
     if not features:
+        why = "".join(f"; {name}, {reason}" for name, reason in others.items())
         raise UnknownNameError(
-            f"{args.data} has no numeric column besides {args.target!r}; name some by --features."
+            f"{args.data} has no numeric column besides {args.target!r}{why}. Names and dates have to be "
+            "made numbers first."
         )
-    return features
+    return features, others
 
 
 def _fitted(args: argparse.Namespace, X: np.ndarray, y: np.ndarray) -> Predictor:

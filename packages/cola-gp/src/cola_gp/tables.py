@@ -56,18 +56,32 @@ class Table:
                 raise UnknownNameError(f"{self.path} has no column {name!r}; it has {', '.join(self.names)}.")
             column = self.columns[self.names.index(name)]
             for i, cell in enumerate(column):
-                value = _number(cell, missing)
-                if value is None:
+                value = _number(cell)
+                if value is None or not (np.isfinite(value) or (missing and np.isnan(value))):
+                    kind = "finite " if value is not None and np.isinf(value) else ""
                     raise FileFormatError(
-                        f"{self.path}: column {name!r}, data row {i + 1}: {cell!r} is not a number"
+                        f"{self.path}: column {name!r}, data row {i + 1}: {cell!r} is not a {kind}number"
                         + (f"; the value is missing{remedy}." if _is_missing(cell) else ".")
                     )
                 out[i, k] = value
         return out
 
-    def numeric_names(self, missing: bool = False) -> list[str]:
-        """Names of the columns whose cells are finite numbers; with ``missing``, or missing, but not all."""
-        return [n for n, column in zip(self.names, self.columns, strict=True) if _numeric(column, missing)]
+    def numeric_columns(self) -> tuple[list[str], dict[str, str]]:
+        """Names of the columns that hold numbers, and of the others with the reason why they do not.
+
+        Missing and infinite values make no text of a column: leaving it out for them would be another model
+        than the one asked for.  ``matrix`` refuses them.
+        """
+        numeric, others = [], {}
+        for name, column in zip(self.names, self.columns, strict=True):
+            text = next((i for i, c in enumerate(column) if not _is_missing(c) and _number(c) is None), None)
+            if text is not None:
+                others[name] = f"data row {text + 1}: {column[text]!r} is not a number"
+            elif all(_is_missing(cell) for cell in column):
+                others[name] = "every value is missing"
+            else:
+                numeric.append(name)
+        return numeric, others
 
 
 def _is_missing(cell: Any) -> bool:
@@ -76,10 +90,10 @@ def _is_missing(cell: Any) -> bool:
     return cell is None or (isinstance(cell, float) and bool(np.isnan(cell)))
 
 
-def _number(cell: Any, missing: bool) -> float | None:
-    """The number in a cell, or None if there is none."""
+def _number(cell: Any) -> float | None:
+    """The number in a cell, or None if there is none; what is missing is NaN."""
     if _is_missing(cell):
-        return np.nan if missing else None
+        return np.nan
     if isinstance(cell, str):
         if cell.lower() in TRUTH:
             return TRUTH[cell.lower()]
@@ -89,18 +103,6 @@ def _number(cell: Any, missing: bool) -> float | None:
         return float(cell)
     except (TypeError, ValueError):
         return None
-
-
-def _numeric(column: Any, missing: bool) -> bool:
-    some = False
-    for cell in column:
-        if missing and _is_missing(cell):
-            continue
-        value = _number(cell, False)
-        if value is None or not np.isfinite(value):
-            return False
-        some = True
-    return some
 
 
 def _is_parquet(path: str | os.PathLike[str]) -> bool:
