@@ -64,6 +64,16 @@ def test_verdicts(rng, factor, shift, verdict):
     assert again["coverage"]["0.95"] == pytest.approx(report.coverage[3])
 
 
+def test_few_observations_contradict_but_do_not_confirm():
+    """Below eight observations every report used to say that the uncertainties agree."""
+    off = gp.Calibration.of(np.zeros(3), np.ones(3), np.full(3, 1000.0))
+    assert off.verdict().startswith("overconfident")
+    assert "too few" in gp.Calibration.of(np.zeros(5), np.ones(5), np.linspace(-1, 1, 5)).verdict()
+    assert (
+        gp.Calibration.of(np.zeros(16), np.ones(16), np.full(16, 1e-3)).verdict().startswith("underconfident")
+    )
+
+
 def test_held_out_data_of_the_model_itself(rng):
     """Data drawn from the model: its posterior is calibrated."""
     X = rng.uniform(0, 8, (160, 1))
@@ -120,4 +130,4 @@ def test_refusals(rng):
     with pytest.raises(ValueError, match="levels must lie"):
         gp.Calibration.of(one, one, one, levels=(1.0,))
     single = gp.Calibration.of(one[:1], one[:1], one[:1])
-    assert single.n == 1 and math.isnan(single.standardised_mse) and "agree" in single.verdict()
+    assert single.n == 1 and math.isnan(single.standardised_mse) and "too few" in single.verdict()

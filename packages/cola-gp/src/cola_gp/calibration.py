@@ -33,6 +33,8 @@ from cola_core.errors import NonFiniteError, ShapeError
 from .inference.base import jittered_cholesky
 
 LEVELS = (0.5, 0.8, 0.9, 0.95, 0.99)
+# Fewer observations than these contradict wrong uncertainties too seldom for their silence to mean anything.
+FEW = 8
 
 
 def _vector(name: str, value: Any) -> np.ndarray:
@@ -165,13 +167,16 @@ class Calibration:
 
     def verdict(self) -> str:
         """One sentence: whether the data contradict the stated uncertainties, and in which direction."""
-        if self.ks_pvalue >= 0.01 or self.n < 8:
+        from scipy.special import chdtr, chdtrc
+
+        if self.ks_pvalue >= 0.01:
+            if self.n < FEW:
+                return "too few observations to judge the uncertainties"
             return "the uncertainties agree with the observations"
-        # Under the right model the mean of z^2 is 1 with variance 2/n.
-        excess = (self.z_variance - 1.0) / math.sqrt(2.0 / self.n)
-        if excess > 2.5:
+        # Under the right model n times the mean of z^2 is chi-squared of n degrees; tails of 2.5 sigma.
+        if chdtrc(self.n, self.n * self.z_variance) < 0.006:
             return "overconfident: observations lie outside of the intervals too often"
-        if excess < -2.5:
+        if chdtr(self.n, self.n * self.z_variance) < 0.006:
             return "underconfident: the intervals are wider than the errors"
         return "the shape of the predictive distribution is wrong: biased, skewed or heavy-tailed"
 
