@@ -21,6 +21,13 @@ def test_masked_entries_are_not_taken_for_data():
     with pytest.raises(NonFiniteError, match="X is a masked array"):
         gp.Data(np.ma.masked_array(X, X > 1), Y)
     assert gp.Data(X, np.ma.masked_array(Y)).n == 8
+    kinds = (gp.GPRegressor, gp.GPClassifier, gp.BayesianLinearRegressor, gp.PCA, gp.Whitening)
+    for estimator in (*kinds, gp.LinearDynamicalSystem):  # scikit-learn's checks look past the mask
+        with pytest.raises(NonFiniteError, match="X is a masked array that hides"):
+            estimator().fit(np.ma.masked_array(X, X > 1), Y)
+    for drop in ({}, {"missing": "drop"}):
+        with pytest.raises(NonFiniteError, match="y is a masked array that hides 5 entries"):
+            gp.GPRegressor(**drop).fit(X, hidden)
 
 
 @pytest.mark.parametrize(

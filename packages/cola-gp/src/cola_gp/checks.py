@@ -15,16 +15,22 @@ from .arrays import backend_for
 Array = Any
 
 
+def unmasked(name: str, value: Any) -> Any:
+    """``value`` without its mask, which most functions look past; NonFiniteError if it hides entries."""
+    if not isinstance(value, np.ma.MaskedArray):
+        return value
+    hidden = int(np.ma.getmaskarray(value).sum())
+    if hidden:
+        raise NonFiniteError(
+            f"{name} is a masked array that hides {hidden} entries; drop those observations "
+            f"(y.compressed(), X[~y.mask]), or write y.filled(np.nan) for targets on a grid."
+        )
+    return value.data
+
+
 def numbers(name: str, value: Any, ndim: int) -> Array:
     """A real floating array with ``ndim`` axes; lists and integers become float64.  May hold NaN."""
-    if isinstance(value, np.ma.MaskedArray):
-        hidden = int(np.ma.getmaskarray(value).sum())
-        if hidden:
-            raise NonFiniteError(
-                f"{name} is a masked array that hides {hidden} entries; drop those observations "
-                f"(y.compressed(), X[~y.mask]), or write y.filled(np.nan) for targets on a grid."
-            )
-        value = value.data
+    value = unmasked(name, value)
     backend = backend_of(value)
     if backend is None:
         try:

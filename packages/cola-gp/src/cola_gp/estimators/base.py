@@ -12,11 +12,14 @@ from typing import Any
 
 import numpy as np
 
+from ..checks import unmasked
+
 try:
     from sklearn.base import BaseEstimator, ClassifierMixin, RegressorMixin, TransformerMixin
     from sklearn.exceptions import NotFittedError
     from sklearn.utils.multiclass import check_classification_targets
-    from sklearn.utils.validation import check_is_fitted, column_or_1d, validate_data
+    from sklearn.utils.validation import check_is_fitted, column_or_1d
+    from sklearn.utils.validation import validate_data as _validate
 
     HAS_SKLEARN = True
 except ImportError:
@@ -93,7 +96,7 @@ except ImportError:
         if np.asarray(y).dtype.kind == "f" and np.any(np.asarray(y) != np.floor(y)):
             raise ValueError("Unknown label type: class labels must not be fractions.")
 
-    def validate_data(  # type: ignore[misc]
+    def _validate(  # type: ignore[misc]
         estimator: Any,
         X: Any,
         y: Any = "no_validation",
@@ -130,8 +133,17 @@ except ImportError:
         return X, y
 
 
+def validate_data(estimator: Any, X: Any, y: Any = "no_validation", **options: Any) -> Any:
+    """scikit-learn's check of inputs ``X (n, d)`` and targets ``y (n,)``, or what stands in for it.
+
+    Raises NonFiniteError, a ValueError, for masked entries, which scikit-learn takes for data.
+    """
+    return _validate(estimator, unmasked("X", X), unmasked("y", y), **options)
+
+
 def real_numbers(value: Any, name: str) -> np.ndarray:
     """An array of real numbers; raises ValueError where complex ones would lose their imaginary part."""
+    value = unmasked(name, value)
     if hasattr(value, "tocsr"):
         raise ValueError(f"{name} is sparse; sparse input is not supported, pass {name}.toarray().")
     array = np.asarray(value)
@@ -144,6 +156,7 @@ def one_column(estimator: Any, y: Any) -> np.ndarray:
     """Targets as a vector; a single column is taken as one, with scikit-learn's warning if it is there."""
     if y is None:
         raise ValueError(f"{type(estimator).__name__} requires y to be passed, but the target y is None.")
+    y = unmasked("y", y)
     if HAS_SKLEARN:
         return column_or_1d(y, warn=True)  # type: ignore[no-any-return]
     y = np.asarray(y)
