@@ -25,9 +25,11 @@ def test_masked_entries_are_not_taken_for_data():
     for estimator in (*kinds, gp.LinearDynamicalSystem):  # scikit-learn's checks look past the mask
         with pytest.raises(NonFiniteError, match="X is a masked array that hides"):
             estimator().fit(np.ma.masked_array(X, X > 1), Y)
-    for drop in ({}, {"missing": "drop"}):
-        with pytest.raises(NonFiniteError, match="y is a masked array that hides 5 entries"):
-            gp.GPRegressor(**drop).fit(X, hidden)
+    with pytest.raises(NonFiniteError, match="y is a masked array that hides 5 entries"):
+        gp.GPRegressor().fit(X, hidden)
+    kept = gp.drop_missing(np.ma.masked_array(X, X > 2.9), hidden)
+    np.testing.assert_array_equal(kept.X, X[(Y <= 0.5) & (X[:, 0] <= 2.9)])
+    assert gp.GPRegressor(missing="drop", max_iters=1, optimize=False).fit(X, hidden).predictor_.dropped == 5
 
 
 @pytest.mark.parametrize(

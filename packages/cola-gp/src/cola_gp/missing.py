@@ -39,13 +39,14 @@ def check_policy(missing: str) -> None:
 
 
 def drop_missing(X: Any, y: Any) -> Complete:
-    """The rows of ``X (n, d)`` or ``(n,)`` and ``y (n,)`` in which nothing is NaN.
+    """The rows of ``X (n, d)`` or ``(n,)`` and ``y (n,)`` in which nothing is NaN or masked.
 
     Arrays of any library, lists as well.  Raises NonFiniteError if no row is left, ShapeError for a Grid or
     for sizes that do not fit.
     """
     if isinstance(X, Grid):
         raise ShapeError("rows of a Grid cannot be dropped; give its points as an array: grid.points().")
+    X, y = unveiled(X), unveiled(y)
     X = np.asarray(X, dtype=float) if backend_of(X) is None else X
     y = np.asarray(y, dtype=float) if backend_of(y) is None else y
     if X.ndim not in (1, 2) or y.ndim != 1 or X.shape[0] != y.shape[0]:
@@ -62,6 +63,13 @@ def drop_missing(X: Any, y: Any) -> Complete:
     return Complete(_rows(X, kept), _rows(y, kept), kept)
 
 
+def unveiled(x: Any) -> Any:
+    """A masked array with NaN where it hides something; anything else as it is."""
+    if not isinstance(x, np.ma.MaskedArray):
+        return x
+    return (x if x.dtype.kind == "f" else x.astype(float)).filled(np.nan)
+
+
 def _numpy(x: Any) -> np.ndarray:
     backend = backend_of(x)
     array = np.asarray(x if backend is None else backend.to_numpy(x))
@@ -76,4 +84,4 @@ def _rows(x: Any, kept: np.ndarray) -> Any:
     return x[mask]
 
 
-__all__ = ["Complete", "check_policy", "drop_missing"]
+__all__ = ["Complete", "check_policy", "drop_missing", "unveiled"]

@@ -28,7 +28,7 @@ from .estimators.base import (
 from .expressions import has_values, parse_kernel, parse_mean, parse_noise
 from .kernels import Kernel
 from .means import Mean
-from .missing import check_policy
+from .missing import check_policy, unveiled
 from .model import GP
 from .noise import Noise
 from .predictor import Predictor, default_model
@@ -98,8 +98,8 @@ class GPRegressor(RegressorMixin, BaseEstimator):
         check_policy(self.missing)
         if self.missing == "drop":
             # scikit-learn never lets NaN through in y, so y is looked at by drop_missing alone.
-            X = validate_data(self, X, dtype=np.float64, ensure_all_finite="allow-nan")
-            y = one_column(self, y)
+            X = validate_data(self, unveiled(X), dtype=np.float64, ensure_all_finite="allow-nan")
+            y = one_column(self, unveiled(y))
         else:
             X, y = validate_data(self, X, y, dtype=np.float64, y_numeric=True)
         y = real_numbers(y, "y")
