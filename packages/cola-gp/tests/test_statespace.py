@@ -244,7 +244,8 @@ def test_jax_compiles_and_differentiates():
     be = library("jax")
     import jax
 
-    model, y = random_model(0, 2, 1, 5)
+    # 40 times: chunks of seven, the last with a time that is not there
+    model, y = random_model(0, 2, 1, 40)
     y = holes(y, 3)
     for form, method in (VARIANTS[0], VARIANTS[3]):
         run = jax.jit(
@@ -255,6 +256,57 @@ def test_jax_compiles_and_differentiates():
         value, gradient = run(on(be, model), be.asarray(y))
         np.testing.assert_allclose(value, dense(model, y)[2], rtol=1e-10)
         check_gradient(model, y, gradient)
+
+
+def test_parallel_in_jax_compiles_the_same_whatever_the_length():
+    """The program for a hundred thousand times is that for a hundred (unrolled trees grow with log n)."""
+    library("jax")
+    import jax
+
+    from cola_gp.statespace.model import prepare
+    from cola_gp.statespace.score import _value_and_score
+
+    def program(n, form):
+        model, y = random_model(0, 2, 1, 3)
+        problem = prepare(on(library("jax"), model), jax.numpy.asarray(y))
+        arrays = [x if x is None else jax.ShapeDtypeStruct(x.shape, x.dtype) for x in problem.arrays]
+        arrays[6] = jax.ShapeDtypeStruct((n, 1), y.dtype)
+        made = jax.make_jaxpr(lambda a: _value_and_score(a, form=form, method="parallel"))(tuple(arrays))
+        return str(made).count("\n")
+
+    for form in ("covariance", "sqrt"):
+        assert program(100_000, form) <= 1.05 * program(100, form)
+
+
+def test_parallel_gradient_of_a_long_series_in_jax():
+    be = library("jax")
+    model, y = random_model(3, 2, 2, 1100)
+    y = holes(y, 1)
+    want, slopes = ss.value_and_gradient(model, y, method="sequential")
+    value, found = ss.value_and_gradient(on(be, model), be.asarray(y), method="parallel", form="covariance")
+    np.testing.assert_allclose(value, want, rtol=1e-12)
+    for name in NAMES:
+        expected = getattr(slopes, name)
+        np.testing.assert_allclose(
+            getattr(found, name), expected, rtol=0, atol=1e-10 * np.abs(expected).max()
+        )
+
+
+@pytest.mark.parametrize("name", ["torch", "jax"])
+def test_prefixes_of_an_associative_operation(name):
+    """Products of matrices, in either order in time, for lengths around those of chunks."""
+    from cola_gp.statespace.scans import parallel
+
+    be = library(name)
+    rng = np.random.default_rng(0)
+    lengths = [(n, False) for n in (1, 2, 3, 17, 1025)] + [(17, True)]
+    for n, backwards in lengths:
+        M = np.linalg.qr(rng.normal(size=(n, 2, 2)))[0]
+        want = [M[-1] if backwards else M[0]]
+        for k in range(1, n):
+            want.append(M[n - 1 - k] @ want[-1] if backwards else want[-1] @ M[k])
+        (found,) = parallel(be, lambda a, b: (a[0] @ b[0],), (be.asarray(M),), reverse=backwards)
+        np.testing.assert_allclose(be.to_numpy(found), want[::-1] if backwards else want, atol=1e-12)
 
 
 @pytest.mark.parametrize("form, method", VARIANTS)
