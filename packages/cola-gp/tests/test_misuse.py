@@ -32,6 +32,25 @@ def test_masked_entries_are_not_taken_for_data():
     assert gp.GPRegressor(missing="drop", max_iters=1, optimize=False).fit(X, hidden).predictor_.dropped == 5
 
 
+def test_dates_are_not_numbers():
+    """They were taken as days in one array and as nanoseconds in another."""
+    days = np.datetime64("2024-01-01") + np.arange(8)
+    for make in (lambda: gp.Data(days, Y), lambda: gp.Data(X, days - days[0])):
+        with pytest.raises(DTypeError, match="holds dates or durations .*give numbers"):
+            make()
+    pandas = pytest.importorskip("pandas", reason="pandas is not installed")
+    frame = pandas.DataFrame({"a": X[:, 0], "t": days})
+    for inputs in (days[:, None], frame, frame[["t"]]):
+        with pytest.raises(DTypeError, match=r"X holds dates or durations \(datetime64"):
+            gp.GPRegressor().fit(inputs, Y)
+    with pytest.raises(DTypeError, match="y holds dates"):
+        gp.BayesianLinearRegressor().fit(X, frame["t"])
+    with pytest.raises(DTypeError, match="X holds dates"):
+        gp.LinearDynamicalSystem().fit(frame[["t"]])
+    classes = gp.GPClassifier(optimize=False).fit(X, days > days[3])
+    assert classes.score(X, days > days[3]) == 1.0
+
+
 @pytest.mark.parametrize(
     "ask", [gp.marginal_likelihood, gp.value_and_gradient, gp.condition, gp.fit, gp.Posterior]
 )

@@ -15,8 +15,19 @@ from .arrays import backend_for
 Array = Any
 
 
-def unmasked(name: str, value: Any) -> Any:
-    """``value`` without its mask, which most functions look past; NonFiniteError if it hides entries."""
+def plain(name: str, value: Any) -> Any:
+    """``value`` without its mask, which most functions look past.
+
+    Raises NonFiniteError if the mask hides entries, DTypeError for dates and durations: as numbers they
+    count years, days or nanoseconds as they happen to be stored.
+    """
+    dtypes = getattr(value, "dtypes", ()) if hasattr(value, "columns") else [getattr(value, "dtype", None)]
+    for dtype in dtypes:
+        if getattr(dtype, "kind", "") in ("m", "M"):
+            raise DTypeError(
+                f"{name} holds dates or durations ({dtype}); give numbers in a unit of your choice, such as "
+                "days: (t - t[0]) / numpy.timedelta64(1, 'D')."
+            )
     if not isinstance(value, np.ma.MaskedArray):
         return value
     hidden = int(np.ma.getmaskarray(value).sum())
@@ -30,7 +41,7 @@ def unmasked(name: str, value: Any) -> Any:
 
 def numbers(name: str, value: Any, ndim: int) -> Array:
     """A real floating array with ``ndim`` axes; lists and integers become float64.  May hold NaN."""
-    value = unmasked(name, value)
+    value = plain(name, value)
     backend = backend_of(value)
     if backend is None:
         try:

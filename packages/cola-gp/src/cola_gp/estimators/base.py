@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from ..checks import unmasked
+from ..checks import plain
 
 try:
     from sklearn.base import BaseEstimator, ClassifierMixin, RegressorMixin, TransformerMixin
@@ -136,14 +136,15 @@ except ImportError:
 def validate_data(estimator: Any, X: Any, y: Any = "no_validation", **options: Any) -> Any:
     """scikit-learn's check of inputs ``X (n, d)`` and targets ``y (n,)``, or what stands in for it.
 
-    Raises NonFiniteError, a ValueError, for masked entries, which scikit-learn takes for data.
+    Raises NonFiniteError, a ValueError, for masked entries, which scikit-learn takes for data, and
+    DTypeError, a TypeError, for dates.
     """
-    return _validate(estimator, unmasked("X", X), unmasked("y", y), **options)
+    return _validate(estimator, plain("X", X), plain("y", y), **options)
 
 
 def real_numbers(value: Any, name: str) -> np.ndarray:
     """An array of real numbers; raises ValueError where complex ones would lose their imaginary part."""
-    value = unmasked(name, value)
+    value = plain(name, value)
     if hasattr(value, "tocsr"):
         raise ValueError(f"{name} is sparse; sparse input is not supported, pass {name}.toarray().")
     array = np.asarray(value)
@@ -156,7 +157,7 @@ def one_column(estimator: Any, y: Any) -> np.ndarray:
     """Targets as a vector; a single column is taken as one, with scikit-learn's warning if it is there."""
     if y is None:
         raise ValueError(f"{type(estimator).__name__} requires y to be passed, but the target y is None.")
-    y = unmasked("y", y)
+    y = plain("y", y)
     if HAS_SKLEARN:
         return column_or_1d(y, warn=True)  # type: ignore[no-any-return]
     y = np.asarray(y)
