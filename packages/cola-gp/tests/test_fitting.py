@@ -135,6 +135,7 @@ def test_callback_sees_progress(rng):
     assert len(seen) > 2 and seen[-1][1] >= seen[0][1]
 
 
+@pytest.mark.filterwarnings("ignore:all targets")
 def test_degenerate_data(rng):
     for X, y in [
         (np.repeat(np.arange(5.0), 4)[:, None], np.repeat(np.arange(5.0), 4) + 0.1 * rng.normal(size=20)),

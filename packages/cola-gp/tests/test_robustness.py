@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import cola_gp as gp
-from cola_core.errors import NonFiniteError, ShapeError
+from cola_core.errors import NonFiniteError, ShapeError, UnreliableResultWarning
 
 KERNELS = {
     "rbf": lambda d: 1.0 * gp.RBF(np.ones(d)),
@@ -82,9 +82,17 @@ def test_any_data(seed, n, d, kernel, x_kind, y_kind, exponents, single):
 @pytest.mark.parametrize("y_value", [0.0, 3.0, -1e-9, 1e12])
 def test_constant_targets(y_value):
     X = np.arange(10.0)[:, None]
-    predictor = gp.Predictor.fit(X, np.full(10, y_value))
-    np.testing.assert_allclose(predictor.mean(X + 0.3), y_value, rtol=1e-9, atol=1e-12)
-    assert np.all(np.sqrt(predictor.variance(X)) < 1.0)
+    for n in (10, 1):
+        with pytest.warns(
+            UnreliableResultWarning, match=f"all targets .{n}. are .* standard deviations mean"
+        ):
+            predictor = gp.Predictor.fit(X[:n], np.full(n, y_value))
+        np.testing.assert_allclose(predictor.mean(X + 0.3), y_value, rtol=1e-9, atol=1e-12)
+        assert np.all(np.sqrt(predictor.variance(X)) < 1.0)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        believed = gp.GPRegressor(gp.RBF(1.0), noise=1e-4, optimize=False).fit(X, np.full(10, y_value))
+    assert believed.predict(X[:1] + 100.0, return_std=True)[1] == pytest.approx(1.0)
 
 
 def test_duplicates_are_averaged():

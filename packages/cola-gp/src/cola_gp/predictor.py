@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import os
+import warnings
 from typing import Any
 
 import numpy as np
 
-from cola_core.errors import FileFormatError
+from cola_core.errors import FileFormatError, UnreliableResultWarning
 
 from . import storage
 from .data import Data, Grid, GridSubset, Scaling, as_inputs, as_points
@@ -101,6 +102,14 @@ class Predictor:
             options = {"initial": "data"} | options
         options = options if optimize else {"max_iters": 0}
         result = fit(model, data, alg=alg, **options)
+        if optimize and result.at_bounds and _location_scale(model) and np.ptp(data.y) == 0:
+            warnings.warn(
+                f"all targets ({data.n}) are {targets[0]:g}: they do not say how much the function varies, "
+                f"so {', '.join(result.at_bounds)} ended at a bound and standard deviations mean little. "
+                "Give bounds or priors for these, or believe the given kernel and noise (optimize=False).",
+                UnreliableResultWarning,
+                stacklevel=3,
+            )
         return cls(result.model, data, scaling, result, dropped, alg)
 
     def _inputs(self, X: Any) -> Any:
