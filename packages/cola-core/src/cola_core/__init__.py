@@ -12,7 +12,7 @@ Importing this imports neither PyTorch nor JAX nor any plugin.
 
 __version__ = "0.1.0"
 
-from . import algorithms, annotations, backends, errors, fns, interop, linalg, ops, properties
+from . import algorithms, annotations, backends, errors, fns, interop, linalg, ops, properties, reasons
 from .algorithms import (
     CG,
     CGLS,
@@ -274,6 +274,7 @@ __all__ = [
     "qr",
     "quad_form",
     "rank",
+    "reasons",
     "root",
     "sample",
     "save",

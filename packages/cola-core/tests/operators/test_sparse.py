@@ -13,7 +13,7 @@ from zoo import tolerance
 
 import cola_core as cola
 from cola_core import ops
-from cola_core.algorithms import SparseLU
+from cola_core.algorithms import SparseLU, loop_form
 
 N = 8
 
@@ -257,3 +257,14 @@ def test_other_entries_at_the_same_positions(backend, rng):
     assert A.with_entries(backend.asarray(rng.standard_normal((3, 6)))).shape == (3, 5, 5)
     with pytest.raises(cola.errors.ShapeError, match="6 entries"):
         A.with_entries(backend.asarray(np.ones(5)))
+
+
+def test_the_form_for_loops_is_the_same_matrix(backend, rng):
+    data, rows, cols, D = entries(rng, "float64")
+    A = ops.Sparse(backend.asarray(data), rows, cols, (N, N)) + 2.0 * ops.Identity(N)
+    B, X = loop_form(A), rng.normal(size=(N, 3))
+    assert B.shape == A.shape and B.dtype == A.dtype and (B is A) == (backend.name != "jax")
+    D = D + 2 * np.eye(N)
+    close(backend, B @ backend.asarray(X), D @ X, "float64")
+    close(backend, B.H @ backend.asarray(X), D.T @ X, "float64")
+    assert loop_form("no operator") == "no operator"

@@ -29,9 +29,9 @@ from functools import cache
 from typing import Any, NamedTuple
 
 from cola_core import reasons
+from cola_core.algorithms import loop_form
 from cola_core.backends import Backend, backend_of
 from cola_core.dispatch import device_kind
-from cola_core.operators import loop_form
 
 from .precision import UNIT_ROUNDOFF, cast, precision_of
 

@@ -3,6 +3,7 @@ a frozen dataclass of settings and one method per question."""
 
 from __future__ import annotations
 
+from ..operators.sparse_rows import loop_form
 from .alternating_projections import AlternatingProjections
 from .arnoldi import Arnoldi
 from .banded import BandedCholesky, BandedEigh, BandedLU
@@ -119,6 +120,7 @@ __all__ = [
     "Lanczos",
     "Tridiagonal",
     "lanczos_tridiagonal",
+    "loop_form",
     "LanczosSVD",
     "NewtonSign",
     "PowerIteration",

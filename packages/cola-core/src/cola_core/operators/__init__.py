@@ -32,7 +32,6 @@ from .projection import Projection
 from .realpart import RealPart
 from .sliced import Sliced
 from .sparse import Sparse
-from .sparse_rows import loop_form as loop_form
 from .sum import Sum
 from .toeplitz import Hankel, Toeplitz
 from .transforms import DCT, DST, FFT, Hartley, WalshHadamard

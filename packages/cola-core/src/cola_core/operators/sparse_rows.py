@@ -2,7 +2,8 @@
 
 XLA scatters entry by entry, but gathers and adds whole vectors; so a product is one gather for each position
 in a row, four times faster on a CPU than adding entries to their rows (the ELLPACK format; Saad 2003, sec.
-3.4). Made by ``loop_form`` for the duration of a loop; nobody else needs to know it.
+3.4). Made by ``loop_form`` for the duration of a loop; nobody else needs to know it. Plugins have that
+function as ``cola_core.algorithms.loop_form``.
 """
 
 from __future__ import annotations
@@ -61,8 +62,13 @@ class SparseRows(LinearOperator):
 
 
 def loop_form(A: Any) -> Any:
-    """A, with the sparse matrices in it in the form that makes repeated products fastest where the loop is
-    compiled (JAX) and their positions are at hand; A itself where there are none."""
+    """The operator that an iteration should multiply by: the same matrix, shape and dtype as A.
+
+    On JAX the sparse matrices in A are stored by rows of one length, if their positions are known and no
+    row is much longer than the others; everything else, and A itself where nothing changes, is returned as
+    it is (so ``loop_form(A) is A`` on NumPy and PyTorch). Costs one pass over the entries, once: the form
+    is kept with the matrix. What is not an operator is returned too; tuples are gone through.
+    """
     if isinstance(A, Sparse):
         # a subclass with products of its own, such as one spread over devices, knows better
         return _rows(A) if type(A)._matmat is Sparse._matmat else A
