@@ -14,14 +14,13 @@ __all__ = ["Cost"]
 class Cost:
     """Estimated cost of an operation.
 
-    ``flops`` (at the speed of a matrix product), ``factor`` (flops at the speed of LU, Cholesky and QR),
-    ``eigen`` (flops at the speed of eigen- and singular value decompositions) and ``bytes`` (traffic) add up
-    over a plan; ``memory`` is the peak held at once beside the operands, so it is the maximum. ``matvecs``
-    counts products with the operator, ``calls`` array operations (each has a fixed price), ``steps``
-    columns that a factorisation in compiled code treats one after the other (each has a small one), ``syncs``
-    how often the host waits for a value of the device (free on a CPU), and ``moved`` bytes sent from device
-    to device. Flops are
-    operations on numbers of the operator's dtype.
+    ``flops`` (at the speed of a matrix product), ``factor`` (flops at the speed of LU, Cholesky, QR and
+    triangular solves), ``eigen`` (flops at the speed of eigen- and singular value decompositions) and
+    ``bytes`` (traffic) add up over a plan; ``memory`` is the peak held at once beside the operands, so it is
+    the maximum. ``matvecs`` counts products with the operator, ``calls`` array operations (each has a fixed
+    price), ``steps`` columns that a factorisation in compiled code treats one after the other (each has a
+    small one), ``syncs`` how often the host waits for a value of the device (free on a CPU), and ``moved``
+    bytes sent from device to device. Flops are operations on numbers of the operator's dtype.
     """
 
     flops: float = 0.0

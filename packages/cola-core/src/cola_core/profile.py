@@ -45,12 +45,12 @@ LARGEST = 1e6  # bytes; a file beyond it is not ours
 class Profile:
     """Speeds of one machine, single-threaded unless it was measured otherwise.
 
-    product, factor, eigen: flops per second of matrix products, of factorisations (LU, Cholesky, QR) and of
-    eigen- and singular value decompositions, by dtype. bandwidth: bytes per second. call: seconds an array
-    operation costs however small it is, by array library. step: the same for one column inside a
-    factorisation. memory: bytes that ``Auto()`` may use for factors and bases. sync: seconds the host waits
-    to read a value of the device. link: bytes per second between devices. source: where the numbers come
-    from. measured: what they were measured on.
+    product, factor, eigen: flops per second of matrix products, of factorisations (LU, Cholesky, QR) and
+    triangular solves, and of eigen- and singular value decompositions, by dtype. bandwidth: bytes per second.
+    call: seconds an array operation costs however small it is, by array library. step: the same for one
+    column inside a factorisation. memory: bytes that ``Auto()`` may use for factors and bases. sync: seconds
+    the host waits to read a value of the device. link: bytes per second between devices. source: where the
+    numbers come from. measured: what they were measured on.
     """
 
     product: Mapping[str, float]
@@ -140,7 +140,7 @@ def _widths(double: float, single: float, double_complex: float, single_complex:
 BUILT_IN = Profile(
     product=_widths(4e10, 8e10, 1.1e10, 2.2e10),
     factor=_widths(1.8e10, 3.0e10, 7e9, 1.2e10),
-    eigen=_widths(2.4e10, 2.4e10, 6e9, 8e9),
+    eigen=_widths(2.4e10, 2.4e10, 4.4e9, 4.4e9),
     bandwidth=1.4e10,
     call={"numpy": 2e-6, "torch": 5e-6, "jax": 8e-6},
     step=3e-7,

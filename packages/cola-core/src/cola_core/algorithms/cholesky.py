@@ -49,12 +49,12 @@ class Cholesky(Algorithm):
         return with_entries(
             A,
             Cost(
-                b * 2.0 * n**2 * k,
+                0.0,
                 b * A.itemsize * n * n * 3,
                 2 * dense_memory(A),
                 0,
                 10,
-                factor=b * n**3 / 3.0,
+                factor=b * (n**3 / 3.0 + 2.0 * n**2 * k),  # triangular solves are as fast
                 steps=b * n,
             ),
         )

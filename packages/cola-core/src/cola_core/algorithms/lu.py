@@ -35,12 +35,12 @@ class LU(Algorithm):
         return with_entries(
             A,
             Cost(
-                b * 2.0 * n**2 * k,
+                0.0,
                 b * A.itemsize * n * n * 4,
                 2 * dense_memory(A),
                 0,
                 10,
-                factor=b * 2.0 * n**3 / 3,
+                factor=b * (2.0 * n**3 / 3 + 2.0 * n**2 * k),  # triangular solves are as fast
                 steps=b * n,
             ),
         )

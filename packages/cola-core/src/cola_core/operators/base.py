@@ -365,9 +365,14 @@ class LinearOperator:
     def matmat_cost(self, k: float) -> Cost:
         """Estimated cost of ``A @ X`` for k columns at once: the operator's own data are read only once."""
         one = self._matvec_cost()
-        vectors = self.itemsize * (self.shape[-1] + self.shape[-2])
-        made = Cost(one.flops * k, one.bytes + (k - 1) * vectors, one.memory * k, k, one.calls)
+        more = (k - 1) * self._column_bytes(one)
+        made = Cost(one.flops * k, one.bytes + more, one.memory * k, k, one.calls)
         return self._placed(self._over_batch(made), k)
+
+    def _column_bytes(self, one: Cost) -> float:
+        """Bytes moved for each column but the first, whose product costs ``one``: a column in and a column
+        out, unless the product makes more passes over them."""
+        return self.itemsize * (self.shape[-1] + self.shape[-2])
 
     @property
     def dense_cost(self) -> Cost:

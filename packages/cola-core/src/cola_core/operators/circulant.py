@@ -129,6 +129,9 @@ class Periodic(LinearOperator):
             6.0 * n, 2.0 * self.itemsize * n, 0.0, 1, 4
         )
 
+    def _column_bytes(self, one: Cost) -> float:
+        return one.bytes  # of the transforms, which every column needs
+
     # -- structure -------------------------------------------------------------------------------------------
     def _adjoint(self) -> LinearOperator:
         return self._transpose()._conj()

@@ -202,6 +202,9 @@ class ConvolveND(LinearOperator):
     def _matvec_cost(self) -> Cost:
         return self._direct_cost() if self._directly() else self._fft_cost()
 
+    def _column_bytes(self, one: Cost) -> float:
+        return one.bytes  # of the transforms, or of the shifted copies, which every column needs
+
     # -- structure -------------------------------------------------------------------------------------------
     def _transpose(self) -> LinearOperator:
         d = len(self.array_shape)

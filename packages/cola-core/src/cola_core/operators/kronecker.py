@@ -144,13 +144,20 @@ class Kronecker(LinearOperator):
         return total
 
     def _matvec_cost(self) -> Cost:
+        return self._columns_cost(1)
+
+    def matmat_cost(self, k: float) -> Cost:
+        """One factor after the other, along its axis."""
+        return self._placed(self._columns_cost(k), k)
+
+    def _columns_cost(self, k: float) -> Cost:
         total, left = Cost(calls=0), 1
         right = math.prod([M.shape[-1] for M in self.Ms])
         for M in self.Ms:
             m, n = M.shape[-2:]
             right //= max(n, 1)
-            total = (
-                total + M.matmat_cost(left * right) + Cost(0, 2 * self.itemsize * left * m * right, 0, 0, 2)
-            )
+            rest = left * right * k
+            total = total + M.matmat_cost(rest) + Cost(0, 2 * self.itemsize * m * rest, 0, 0, 2)
             left *= m
-        return Cost(total.flops, total.bytes, self.itemsize * 2 * max(self.shape[-2:]), 1, 3 * len(self.Ms))
+        size = self.itemsize * 2 * max(self.shape[-2:])
+        return Cost(total.flops, total.bytes, size * k, k, 3 * len(self.Ms))

@@ -111,8 +111,15 @@ class KronSum(LinearOperator):
         return sum(M._sent(columns * (N // max(M.shape[-1], 1))) for M in self.Ms)
 
     def _matvec_cost(self) -> Cost:
-        N = self.shape[-1]
+        return self._columns_cost(1)
+
+    def matmat_cost(self, k: float) -> Cost:
+        """Every term along its axis, and their sum."""
+        return self._placed(self._columns_cost(k), k)
+
+    def _columns_cost(self, k: float) -> Cost:
+        N = self.shape[-1] * k
         total = Cost(calls=0)
         for M in self.Ms:
             total = total + M.matmat_cost(N // max(M.shape[-1], 1)) + Cost(N, 3 * self.itemsize * N)
-        return Cost(total.flops, total.bytes, 3 * self.itemsize * N, 1, 4 * len(self.Ms))
+        return Cost(total.flops, total.bytes, 3 * self.itemsize * N, k, 4 * len(self.Ms))

@@ -120,6 +120,9 @@ class Toeplitz(LinearOperator):
             6.0 * self._length, 2.0 * self.itemsize * self._length, 0.0, 1, 4
         )
 
+    def _column_bytes(self, one: Cost) -> float:
+        return one.bytes  # of the transforms, which every column needs
+
     # -- structure -------------------------------------------------------------------------------------------
     def _transpose(self) -> LinearOperator:
         xp, c, r = self.xp, self.column, self.row
@@ -236,6 +239,9 @@ class Hankel(LinearOperator):
         return fft_cost(length, not self._is_complex(), self.itemsize) * 3 + Cost(
             6.0 * length, 3.0 * self.itemsize * length, 0.0, 1, 6
         )
+
+    def _column_bytes(self, one: Cost) -> float:
+        return one.bytes  # of the transforms, which every column needs
 
     def _transpose(self) -> LinearOperator:
         m, n = self.shape[-2:]

@@ -114,6 +114,9 @@ class OrthonormalTransform(LinearOperator):
         one = fft_cost(self.size, not self._is_complex(), self.itemsize)
         return one + Cost(4.0 * self.size, 4.0 * self.itemsize * self.size, 0.0, 1, 2)
 
+    def _column_bytes(self, one: Cost) -> float:
+        return one.bytes  # of the transforms, which every column needs
+
 
 def _complex_name(name: str | None) -> str | None:
     return {"float32": "complex64", "float64": "complex128"}.get(str(name), name)
