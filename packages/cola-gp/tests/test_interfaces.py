@@ -93,6 +93,15 @@ def test_delimiters_and_names(tmp_path):
     assert read(tmp_path, "a\ty\n1\t2\n", delimiter=r"\t").names == ["a", "y"]
     with pytest.raises(FileFormatError, match="one character"):
         read(tmp_path, "a;y\n1;2\n", delimiter=";;")
+    for mark, option in ((";", "';'"), ("\t", r"'\\t'")):
+        with pytest.raises(UnknownNameError, match=f"no column 'y'.*--delimiter {option}"):
+            read(tmp_path, f"a{mark}y\n1{mark}2\n").matrix(["y"])
+    with pytest.raises(UnknownNameError, match=r"it has a, y.$"):
+        read(tmp_path, "a,y\n1,2\n").matrix(["x"])
+    for encoding in ("latin-1", "utf-16"):
+        (tmp_path / "t.csv").write_text("é,y\n1,2\n", encoding=encoding)
+        with pytest.raises(FileFormatError, match="not encoded as UTF-8; save it again"):
+            read_table(tmp_path / "t.csv")
     with pytest.raises(FileFormatError, match="is a folder"):
         read_table(tmp_path)
     for name in ("t.csv", "t.txt", "t"):

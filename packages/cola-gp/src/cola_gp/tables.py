@@ -53,7 +53,9 @@ class Table:
         out = np.empty((self.rows, len(names)))
         for k, name in enumerate(names):
             if name not in self.names:
-                raise UnknownNameError(f"{self.path} has no column {name!r}; it has {', '.join(self.names)}.")
+                raise UnknownNameError(
+                    f"{self.path} has no column {name!r}; it has {', '.join(self.names)}." + self._split(name)
+                )
             column = self.columns[self.names.index(name)]
             for i, cell in enumerate(column):
                 value = _number(cell)
@@ -65,6 +67,13 @@ class Table:
                     )
                 out[i, k] = value
         return out
+
+    def _split(self, name: str) -> str:
+        """A hint where the header was not taken apart because the file has another delimiter."""
+        for mark, option in ((";", "';'"), ("\t", r"'\t'"), ("|", "'|'"), (",", "','")):
+            if any(name in (part.strip() for part in column.split(mark)) for column in self.names):
+                return f" Give --delimiter {option}?"
+        return ""
 
     def numeric_columns(self) -> tuple[list[str], dict[str, str]]:
         """Names of the columns that hold numbers, and of the others with the reason why they do not.
@@ -145,7 +154,12 @@ def _read_csv(name: str, delimiter: str) -> tuple[list[str], list[Any]]:
                 for row in reader
                 if any(c.strip() for c in row)
             ]
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
+    except UnicodeDecodeError:
+        raise FileFormatError(
+            f"{name} cannot be read as CSV: it is not encoded as UTF-8; save it again as 'CSV UTF-8', or "
+            "convert it (iconv -f LATIN1 -t UTF-8 for older files of Western Europe)."
+        ) from None
+    except (OSError, csv.Error) as error:
         raise FileFormatError(f"{name} cannot be read as CSV: {error}.") from None
     if len(rows) < 2:
         raise FileFormatError(f"{name} needs a header line and at least one row of data.")
