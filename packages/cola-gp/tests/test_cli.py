@@ -53,6 +53,11 @@ def test_fit_predict_sample_plot(table, tmp_path, capsys):
     assert invoke("sample", model, new, "--count", 3, "--seed", 1, "--out", tmp_path / "s.csv") == 0
     rows = list(csv.reader((tmp_path / "s.csv").open()))
     assert rows[0] == ["t", "y_0", "y_1", "y_2"] and len(rows) == 3
+    for options, noise in (((), False), (("--observations",), True)):
+        invoke("sample", model, new, "--count", 400, "--out", tmp_path / "s.csv", *options)
+        draws = np.loadtxt(tmp_path / "s.csv", delimiter=",", skiprows=1)[:, 1:]
+        spread = predictor.deviation(np.array([[2.5], [20.0]]), include_noise=noise)
+        np.testing.assert_allclose(draws.std(axis=1), spread, rtol=0.15)
 
     pytest.importorskip("matplotlib", reason="matplotlib is not installed")
     assert invoke("plot", model) == 0

@@ -101,6 +101,8 @@ def test_command_line(tmp_path, rng, capsys):
         invoke("predict", model, path, "--interval", 0.9)
     assert invoke("predict", model, path, "--interval", 0.9, "--latent", "--out", tmp_path / "q.csv") == 0
     assert invoke("sample", model, path, "--count", 2, "--out", tmp_path / "s.csv") == 0
+    with pytest.raises(ColaError, match="--observations is for Gaussian noise, not BernoulliLikelihood"):
+        invoke("sample", model, path, "--observations")
     capsys.readouterr()
     assert invoke("fit", path, "--target", "y", "--noise", "poisson", "--max-iters", 3) == 0
     assert "leave-one-out: not available" in capsys.readouterr().out

@@ -71,8 +71,11 @@ def build(parser: argparse.ArgumentParser) -> None:
     )
     predict.set_defaults(func=_run("run_predict"))
 
-    sample = commands.add_parser("sample", help="draw joint samples at the rows of a table")
+    sample = commands.add_parser("sample", help="draw functions, or observations, at the rows of a table")
     _model_and_data(sample)
+    sample.add_argument(
+        "--observations", action="store_true", help="with their noise (default: the function without noise)"
+    )
     sample.add_argument("--count", type=int, default=5, help="how many (default: 5)")
     sample.add_argument("--seed", type=_seed, default=0, help="of the random numbers (default: 0)")
     sample.add_argument("--out", help="file to write, .csv or .parquet (default: CSV to standard output)")

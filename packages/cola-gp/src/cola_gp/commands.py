@@ -260,13 +260,18 @@ def run_predict(args: argparse.Namespace) -> int:
 
 
 def run_sample(args: argparse.Namespace) -> int:
-    """Features and one column per joint draw of the latent function."""
+    """Features and one column per joint draw of the latent function, or of observations."""
     if args.count < 1:
         raise ColaError("--count must be at least 1.")
     _check_out(args)
     predictor, features, target = _load(args)
+    if args.observations and not predictor.model.noise.gaussian:
+        likelihood = type(predictor.model.noise).__name__
+        raise ColaError(
+            f"--observations is for Gaussian noise, not {likelihood}; leave it out to draw the function."
+        )
     X = read_table(args.data, args.delimiter).matrix(features)
-    draws = predictor.sample(X, args.count, key=args.seed)
+    draws = predictor.sample(X, args.count, key=args.seed, include_noise=args.observations)
     names = [f"{target}_{i}" for i in range(args.count)]
     _emit(args.out, [*features, *names], np.column_stack([X, draws.T]))
     return 0
