@@ -67,8 +67,10 @@ def test_bad_options(rng):
         ({"initial": "guess"}, "'given' or 'data', not 'guess'"),
         ({"optimizer": "adam", "learning_rate": 0.0}, "learning_rate must be positive"),
         ({"max_iters": -1}, "not be negative"),
+        ({"restarts": 1.5}, "restarts must be a whole number, not 1.5"),
+        ({"max_iters": "9"}, "max_iters must be a whole number, not '9'"),
     ]:
-        with pytest.raises(ValueError, match=message):
+        with pytest.raises((ValueError, TypeError), match=message):
             gp.fit(MODEL, data, **options)
 
 

@@ -151,6 +151,8 @@ def test_random_states():
     for state in (np.random.default_rng(3), np.random.RandomState(3), 3, None):
         assert base.seed_of(state) >= 0
     assert base.seed_of(np.random.default_rng(3)) == base.seed_of(np.random.default_rng(3))
+    with pytest.raises(TypeError, match="random_state must be None, a whole number .*, not 'a'"):
+        base.seed_of("a")
 
 
 def test_targets_where_rows_may_be_dropped(rng):
