@@ -45,6 +45,8 @@ def test_mixed_backends():
     torch = pytest.importorskip("torch", reason="torch is not installed")
     with pytest.raises(BackendError, match="numpy array and y a torch array"):
         gp.Data(np.zeros((2, 1)), torch.zeros(2))
+    with pytest.raises(BackendError, match="numpy array and y a torch array.*is of the library of its step"):
+        gp.Data(gp.Grid(gp.Regular(0.0, 0.1, 2)), torch.zeros(2))
 
 
 def test_scaling_round_trip_at_extreme_magnitudes(rng):

@@ -78,6 +78,11 @@ class Data(Struct):
             raise BackendError(
                 f"X is a {backend_for(here).name} array and y a {backend_for(y).name} array; "
                 "convert one of them."
+                + (
+                    " An axis Regular(start, step, count) is of the library of its step."
+                    if X is not here
+                    else ""
+                )
             )
         if here.dtype != y.dtype:
             raise DTypeError(f"X has dtype {here.dtype} and y has dtype {y.dtype}; convert one of them.")
