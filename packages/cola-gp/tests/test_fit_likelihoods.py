@@ -3,14 +3,16 @@
 import argparse
 import csv
 import json
+import warnings
 
 import numpy as np
 import pytest
 
 import cola_gp as gp
-from cola_core.errors import ColaError
+from cola_core.errors import ColaError, ConvergenceError, ConvergenceWarning
 from cola_gp import cli
 from cola_gp.expressions import parse_noise
+from cola_gp.inference import laplace
 from cola_gp.likelihoods import BernoulliLikelihood, PoissonLikelihood, StudentTLikelihood
 from cola_gp.tables import read_table
 
@@ -108,3 +110,34 @@ def test_command_line(tmp_path, rng, capsys):
     assert "leave-one-out: not available" in capsys.readouterr().out
     with pytest.raises(ColaError, match="known are gaussian"):
         invoke("fit", path, "--target", "y", "--noise", "cauchy")
+
+
+@pytest.mark.parametrize(
+    "variance, steps, told", [(30.0, 4, 0), (1.0, 2, 1)], ids=["rejected points", "the answer"]
+)
+def test_only_the_answer_of_a_fit_is_warned_of(variance, steps, told, monkeypatch):
+    """With few Newton steps allowed some trial points find no mode, and with very few none does."""
+    monkeypatch.setattr(laplace, "MAX_STEPS", steps)
+    x = np.linspace(0.1, 4.9, 20)
+    data = gp.Data(x, np.round(np.exp(2 * np.sin(x))))
+    converged = []
+
+    def seen(self, message):
+        converged.append(False)
+        return doubted(self, message)
+
+    doubted = laplace.LaplaceConditioned._doubted
+    monkeypatch.setattr(laplace.LaplaceConditioned, "_doubted", seen)
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        result = gp.fit(gp.GP(variance * gp.RBF(0.3), noise=PoissonLikelihood()), data, max_iters=20)
+    messages = [str(w.message) for w in caught if issubclass(w.category, ConvergenceWarning)]
+    assert len(converged) > told == len(messages)
+    found = gp.condition(result.model, data, on_failure="ignore")
+    assert found.info.converged is not bool(told)
+    assert messages == [f"fitted model: {found.doubt}"] * told
+    if told:
+        with pytest.warns(ConvergenceWarning, match="mode of the posterior"):
+            gp.condition(result.model, data)
+        with pytest.raises(ConvergenceError, match="mode of the posterior"):
+            gp.condition(result.model, data, on_failure="raise")

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 import time
+import warnings
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
@@ -16,7 +17,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from cola_core.algorithms import Auto
-from cola_core.errors import NonFiniteError, NotPositiveDefiniteError
+from cola_core.errors import ConvergenceWarning, NonFiniteError, NotPositiveDefiniteError
 
 from .arrays import backend_for
 from .data import Data
@@ -117,7 +118,9 @@ def _listed(parameters: Mapping[str, float], most: int = 12) -> list[str]:
 
 
 class _Best(NamedTuple):
-    """The best point seen and what was found there; errors are standard errors, of totals."""
+    """The best point seen and what was found there; errors are standard errors, of totals.
+
+    doubt: what is to be said if it is the answer."""
 
     theta: np.ndarray
     slope: np.ndarray
@@ -125,6 +128,7 @@ class _Best(NamedTuple):
     jitter: float
     error: float
     slope_error: float
+    doubt: str
 
 
 def _slope_error(conditioned: Any) -> float:
@@ -169,7 +173,8 @@ class _Objective:
             # Extreme trial points overflow on the way to a likelihood that is then rejected below.
             with np.errstate(all="ignore"):
                 model = self.space.build(theta)
-                conditioned = condition(model, self.data, self.alg)
+                # of all points tried, only what the answer rests on is worth a warning
+                conditioned = condition(model, self.data, self.alg, on_failure="ignore")
                 lost = _lost(conditioned.info)
                 if lost:
                     return self._failed(lost)
@@ -191,7 +196,7 @@ class _Objective:
         self.worst = max(self.worst, value)
         if value < self.best_value:
             self.best_value = value
-            self.best = _Best(theta, slope, likelihood, jitter, doubt, slope_doubt)
+            self.best = _Best(theta, slope, likelihood, jitter, doubt, slope_doubt, conditioned.doubt)
         return value, slope
 
     def _failed(self, why: str) -> tuple[float, np.ndarray]:
@@ -404,7 +409,9 @@ def _result(
         posterior = -math.inf
         norm = math.inf
     else:
-        theta, slope, likelihood, jitter, error, _ = objective.best
+        theta, slope, likelihood, jitter, error, _, doubt = objective.best
+        if doubt:
+            warnings.warn(f"fitted model: {doubt}", ConvergenceWarning, stacklevel=3)
         posterior = -objective.best_value * data.n
         norm = projected_norm(theta, slope, lower, upper) if objective.slopes else math.nan
     model = space.build(theta)

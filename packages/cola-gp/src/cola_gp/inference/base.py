@@ -19,7 +19,14 @@ from typing import Any
 
 import numpy as np
 
-from cola_core.errors import IllConditionedWarning, NonFiniteError, NotPositiveDefiniteError
+from cola_core.dispatch import session
+from cola_core.errors import (
+    ConvergenceError,
+    ConvergenceWarning,
+    IllConditionedWarning,
+    NonFiniteError,
+    NotPositiveDefiniteError,
+)
 from cola_core.linalg import solve
 
 from ..arrays import backend_for
@@ -39,7 +46,8 @@ class Conditioned:
 
     alpha: ``K^{-1} (y - mean)``, shape ``(n,)``.  log_det: ``log|K|``.  jitter: what was added to the
     diagonal, zero in the normal case.  method: how, in a few words.  info: what an iterative or stochastic
-    computation knows of its error (a ``cola_core.info.Info``), None where the answers are exact.
+    computation knows of its error (a ``cola_core.info.Info``), None where the answers are exact.  doubt: what
+    a warning says of an answer that did not converge, empty for all others.
     """
 
     model: Any
@@ -53,6 +61,7 @@ class Conditioned:
     rcond: float = 1.0
     method: str = ""
     info: Any = None
+    doubt: str = ""
     # Variance of an observation predicted from all others beyond 1 / diag(K^{-1}); zero where K is exact.
     left_out_variance: Any = 0.0
     # Derivatives for the leaves of the model that was asked about from those of ``model``, which may be
@@ -66,6 +75,16 @@ class Conditioned:
         self.backend = backend_for(self.data.y)
         self.residual = self.data.y - self.model.mean(self.points)
         return self.backend.xp
+
+    def _doubted(self, message: str) -> None:
+        """It did not converge: keep why, and warn or raise as the question that runs wants it."""
+        self.doubt = message
+        running = session()
+        policy = "warn" if running is None else running.on_failure
+        if policy == "raise":
+            raise ConvergenceError(message)
+        if policy == "warn":
+            warnings.warn(message, ConvergenceWarning, stacklevel=3)
 
     def log_marginal_likelihood(self) -> Array:
         """Log density of the targets, a 0-d array."""

@@ -15,14 +15,12 @@ the sites, by one Newton step on the equations of the fixed point: O(n^3), for a
 from __future__ import annotations
 
 import math
-import warnings
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from cola_core.errors import ConvergenceWarning
 from cola_core.info import Info
 from cola_core.plugins import RuleBook
 
@@ -91,11 +89,9 @@ class EPConditioned(LaplaceConditioned):
         self.residual = centre
         self.mode = self.mean + centre
         if self.info.converged is False:
-            warnings.warn(
+            self._doubted(
                 f"expectation propagation did not converge: {self.info.reason}, and the moments are still "
-                f"{self.info.residual:.1e} standard deviations apart.",
-                ConvergenceWarning,
-                stacklevel=2,
+                f"{self.info.residual:.1e} standard deviations apart."
             )
 
     def _solve(self) -> None:

@@ -20,14 +20,13 @@ scatter is reported.
 from __future__ import annotations
 
 import math
-import warnings
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from cola_core import PSD, ops
 from cola_core.algorithms import CG, lanczos_tridiagonal
 from cola_core.cost import Cost
-from cola_core.errors import ConvergenceWarning, MemoryBudgetError
+from cola_core.errors import MemoryBudgetError
 from cola_core.info import Info
 from cola_core.linalg import solve
 from cola_core.operators import LinearOperator, operator
@@ -253,12 +252,10 @@ class GridIterativeConditioned(Conditioned):
             standard_error=scatter,
         ).concrete(backend)
         if concrete and not estimated:
-            warnings.warn(
+            self._doubted(
                 f"after {steps} steps the residuals of the random vectors on the grid are up to "
                 f"{float(worst):.1e}; the likelihood and its gradient may be off by more than the reported "
-                "scatter. Raise the noise variance, or use DenseInference() where it fits.",
-                ConvergenceWarning,
-                stacklevel=2,
+                "scatter. Raise the noise variance, or use DenseInference() where it fits."
             )
 
     # -- operators --------------------------------------------------------------------------------------

@@ -18,7 +18,6 @@ with ``E`` the columns of the identity at the outliers; the bracket is positive 
 from __future__ import annotations
 
 import math
-import warnings
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, ClassVar
@@ -27,7 +26,7 @@ import numpy as np
 
 from cola_core import ops
 from cola_core.cost import Cost
-from cola_core.errors import ConvergenceWarning, NotPositiveDefiniteError
+from cola_core.errors import NotPositiveDefiniteError
 from cola_core.info import Info
 from cola_core.operators import LinearOperator
 from cola_core.plugins import RuleBook
@@ -323,11 +322,9 @@ class LaplaceConditioned(Conditioned):
                 "outliers for these parameters; raise the scale of the noise."
             ) from None
         if self.info.converged is False:
-            warnings.warn(
+            self._doubted(
                 f"the mode of the posterior was not found: {self.info.reason}; the residual is "
-                f"{self.info.residual:.1e} where {self.info.tolerance:.1e} was wanted.",
-                ConvergenceWarning,
-                stacklevel=2,
+                f"{self.info.residual:.1e} where {self.info.tolerance:.1e} was wanted."
             )
 
     def _newton_step(self) -> None:

@@ -303,7 +303,9 @@ class LazyConditioned(Conditioned):
             tolerance=alg.tol,
             standard_error=number(error),
         )
-        record(self.info)
+        if not (solved and sure):
+            self.doubt = f"iterative inference did not converge: {reason}."
+        record(self.info)  # the core warns
 
     def log_marginal_likelihood(self) -> Array:
         return self.backend.astype(self._value()[0], self.data.y.dtype)

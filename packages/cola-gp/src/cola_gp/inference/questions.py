@@ -163,18 +163,22 @@ def represent(K: CovarianceOperator, problem: Problem | None = None, alg: Any = 
     return REPRESENT.run(K, problem, alg=alg)  # type: ignore[no-any-return]
 
 
-def condition(model: Any, data: Data, alg: Any = Auto()) -> Conditioned:
+def condition(model: Any, data: Data, alg: Any = Auto(), *, on_failure: str = "warn") -> Conditioned:
     """``model`` given ``data``: factorised once for likelihood, gradient and prediction.
 
     alg: ``Auto()``, where ``Auto(memory=...)`` is the budget in bytes, or an :class:`Inference` such as
-    ``DenseInference()`` or its name, "dense", which then also decides the form of the prior.  Raises
-    NotPositiveDefiniteError where the covariance is not one, NoRuleError where the algorithm asked for does
-    not apply.
+    ``DenseInference()`` or its name, "dense", which then also decides the form of the prior.  on_failure:
+    what an answer that did not converge does beside saying so in ``info``: "warn", "raise" a
+    ConvergenceError, or "ignore".  Raises NotPositiveDefiniteError where the covariance is not one,
+    NoRuleError where the algorithm asked for does not apply.
     """
     check_problem(model, data)
     K = CovarianceOperator(model.kernel, data.X)
     alg = as_inference(alg)
-    return CONDITION.run(K, model.noise.operator(observed_like(data), data.X), Problem(model, data), alg=alg)  # type: ignore[no-any-return]
+    noise = model.noise.operator(observed_like(data), data.X)
+    return CONDITION.run(  # type: ignore[no-any-return]
+        K, noise, Problem(model, data), alg=alg, on_failure=on_failure
+    )
 
 
 represent.question = REPRESENT  # type: ignore[attr-defined]
