@@ -31,7 +31,11 @@ def test_refusals(problem):
         gp.condition(model, data, "fast")
     with pytest.raises(UnknownNameError, match="alg=3 is no way of inference"):
         gp.condition(model, data, 3)
-    with pytest.raises(NoRuleError, match="LowRankInference does not apply to RBF.* the prior is"):
+    with pytest.raises(
+        NoRuleError, match="LowRankInference does not apply to RBF.* the prior is .*no finite feature"
+    ):
         gp.condition(gp.GP(gp.RBF(1.0)), data, "low-rank")
+    with pytest.raises(NoRuleError, match="LowRankInference does not apply to RBF"):
+        gp.marginal_likelihood(gp.GP(gp.RBF(1.0)), data, "low-rank")
     with pytest.raises(NoRuleError, match="KroneckerInference does not apply"):
         gp.fit(model, data, alg="kronecker")

@@ -7,11 +7,11 @@ import pytest
 
 import cola_core as cola
 import cola_gp as gp
-from cola_core.errors import NotPositiveDefiniteError, ShapeError
+from cola_core.errors import NoRuleError, NotPositiveDefiniteError, ShapeError
 from cola_gp import statespace as ss
 from cola_gp._struct import leaves, with_leaves
 from cola_gp.inference import DenseInference, StateSpaceInference
-from cola_gp.sde import Cotangent, NoForm, StateSpaceCovariance, factorise, form_of
+from cola_gp.sde import Cotangent, NoForm, StateSpaceCovariance, factorise, form_of, harmonics_needed
 
 KERNELS = {
     "matern12": gp.Matern12(0.7),
@@ -329,6 +329,50 @@ def test_jax_compiles_values_and_both_gradients():
         np.testing.assert_allclose(b, g, rtol=1e-8, atol=1e-9)
     for a, b in zip(predicted, predict(model, data, Z), strict=True):
         np.testing.assert_allclose(a, b, rtol=1e-9, atol=1e-10)
+
+
+def test_periodic_kernels_inside_compiled_functions():
+    """With a number of harmonics given; NaN where it is too small, and a refusal that says so without one."""
+    jax = pytest.importorskip("jax", reason="jax is not installed")
+    _, data = problem("periodic", 20, seed=4)
+
+    def evaluate(log_lengthscale, data, harmonics=8):
+        kernel = gp.Periodic(log_lengthscale=log_lengthscale, period=0.8, harmonics=harmonics)
+        return gp.value_and_gradient(gp.GP(1.3 * kernel, noise=0.1), data, StateSpaceInference())
+
+    with jax.enable_x64(True):
+        moved = gp.Data(jax.numpy.asarray(data.X), jax.numpy.asarray(data.y))
+        run = jax.jit(evaluate, static_argnames="harmonics")
+        value, gradient = run(jax.numpy.asarray(np.log(3.0)), moved)
+        lost, nothing = run(jax.numpy.asarray(0.0), moved)
+        with pytest.raises(NoRuleError, match=r"give it Periodic\(..., harmonics=J\)"):
+            run(jax.numpy.asarray(np.log(3.0)), moved, harmonics=None)
+    model = gp.GP(1.3 * gp.Periodic(3.0, 0.8), noise=0.1)
+    expected, slopes = gp.value_and_gradient(model, data, DenseInference())
+    assert float(value) == pytest.approx(float(expected), rel=1e-10)
+    np.testing.assert_allclose(gradient, slopes, rtol=1e-7, atol=1e-9)
+    assert np.isnan(lost) and np.all(np.isnan(nothing))
+
+
+def test_harmonics_needed():
+    """What they leave out of the variance, by the series itself."""
+    from scipy.special import ive
+
+    for lengthscale in (3.0, 1.0, 0.3):
+        needed = harmonics_needed(lengthscale)
+        terms = 2 * ive(np.arange(1, 200), lengthscale**-2)
+        assert terms[needed:].sum() < 1e-15 <= terms[needed - 2 :].sum()
+    # the size of the state is a fact of the covariance, so a plan sees it as the computation does
+    plan = gp.explain(gp.GP(gp.Periodic(0.5), noise=0.1), np.linspace(0.0, 1.0, 10_000))
+    assert [node.by for node in plan.root.children] == [
+        f"gp:{q}/state-space" for q in ("represent", "condition")
+    ]
+    assert form_of(gp.Periodic(1.0, harmonics=3)).size == form_of(gp.Periodic(1.0)).size  # has a value: 13
+    assert gp.Periodic(1.0, harmonics=3).replace(log_period=np.array(0.0)).harmonics == 3
+    assert repr(gp.Periodic(1.0)) == "Periodic(lengthscale=1, period=1)"
+    for wrong in (0, -1, True):
+        with pytest.raises(ValueError, match="harmonics must be a positive integer"):
+            gp.Periodic(1.0, harmonics=wrong)
 
 
 def predict(model, data, Z):

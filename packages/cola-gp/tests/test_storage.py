@@ -85,6 +85,20 @@ def test_tampered_files_are_refused(tmp_path):
             storage.load(tampered(tmp_path, change))
 
 
+def test_files_older_than_a_field_with_a_default(tmp_path):
+    path = tmp_path / "m.npz"
+    for harmonics in (None, 9):
+        storage.save(path, {"kernel": gp.Periodic(0.5, 2.0, harmonics=harmonics)})
+        assert storage.load(path)[0]["kernel"].harmonics == harmonics
+    with np.load(path) as archive:
+        arrays = dict(archive)
+    header = json.loads(bytes(arrays.pop("header")).decode())
+    del header["parts"]["kernel"]["static"]["harmonics"]
+    np.savez(path, header=np.frombuffer(json.dumps(header).encode(), dtype=np.uint8), **arrays)
+    kernel = storage.load(path)[0]["kernel"]
+    assert kernel.harmonics is None and kernel.log_period == np.log(2.0)
+
+
 def test_other_files_are_refused(tmp_path):
     with pytest.raises(FileFormatError, match="no such file"):
         storage.load(tmp_path / "none.npz")

@@ -42,6 +42,8 @@ class Struct:
         parts = []
         for field in dataclasses.fields(self):  # type: ignore[arg-type]
             value = getattr(self, field.name)
+            if field.name in self._static_fields and value is field.default:
+                continue
             if field.name.startswith("log_"):
                 parts.append(f"{field.name[4:]}={_show_exp(value)}")
             else:

@@ -22,6 +22,7 @@ from .grids import GRIDS
 from .kernels import Kernel
 from .kernels.base import Array, follow, points
 from .kernels.distances import overwritable
+from .kernels.harmonics import counted
 from .kernels.symmetric import tile_sizes, times
 
 
@@ -61,7 +62,8 @@ class CovarianceOperator(LinearOperator):
                 )
         # All arrays of an operator belong to one library and dtype, so parameters follow the points here.
         followed = [follow(param, mine) for param in leaves(self.kernel)]
-        object.__setattr__(self, "kernel", with_leaves(self.kernel, followed))
+        kernel = counted(self.kernel) if self.X1.shape[1] == 1 else self.kernel
+        object.__setattr__(self, "kernel", with_leaves(kernel, followed))
 
     @property
     def _rows(self) -> Array:

@@ -52,6 +52,7 @@ def _scaled(cls: type) -> Callable[..., Kernel]:
         return cls(lengthscale=_lengthscale(lengthscale, d), **options)
 
     names = [field[4:] for field in cls._child_fields]  # type: ignore[attr-defined]
+    names += cls._static_fields  # type: ignore[attr-defined]
     make.__signature__ = _signature(*names)  # type: ignore[attr-defined]
     return make
 
@@ -145,7 +146,7 @@ def _has_variance(term: Kernel) -> bool:
 
 def has_values(text: str) -> bool:
     """Whether a kernel expression gives values to parameters; sizes, degrees and ``dims`` are none."""
-    sizes = "dims|count|rank|degree|components|hidden|images|seed"
+    sizes = "dims|count|rank|degree|components|harmonics|hidden|images|seed"
     bare = re.sub(rf"\b({sizes})\s*=\s*(\([^)]*\)|\d+)|[a-z]\w*", "", text.lower())
     return re.search(r"\d", bare) is not None
 

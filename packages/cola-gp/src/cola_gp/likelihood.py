@@ -16,7 +16,7 @@ from .covariance import CovarianceOperator
 from .data import Data, as_points
 from .inference import IterativeInference, Problem, condition, represent
 from .inference.base import LOG_2PI, observed_like, warn_of_jitter
-from .inference.questions import as_inference, form_of
+from .inference.questions import as_inference, form_of, insist
 from .inference.white import hides_white, without_white
 from .kernels.base import Array
 from .model import GP, check_problem
@@ -36,10 +36,13 @@ def marginal_likelihood(model: GP, data: Data, alg: Any = Auto()) -> Array:
         return condition(model, data, alg).log_marginal_likelihood()
     if hides_white(model) is True:
         model = without_white(model, observed_like(data))[0]
-    found = represent(CovarianceOperator(model.kernel, data.X), Problem(model, data), form_of(alg))
+    prior, problem = CovarianceOperator(model.kernel, data.X), Problem(model, data)
+    found = represent(prior, problem, form_of(alg))
     if found.bound:
         return condition(model, data, alg).log_marginal_likelihood()
-    K = found.operator + model.noise.operator(observed_like(data), data.X)
+    noise = model.noise.operator(observed_like(data), data.X)
+    insist(alg, prior, (found.operator, noise, problem))
+    K = found.operator + noise
     residual = data.y - model.mean(as_points(data.X))
     if isinstance(found.operator, CovarianceOperator):
         if not backend_for(data.y).differentiating(residual, *leaves(found.operator.kernel)):

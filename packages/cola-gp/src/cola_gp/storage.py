@@ -187,7 +187,10 @@ def restore(description: Any, arrays: dict[str, np.ndarray]) -> Any:
     children = description.get("children", {})
     static = {name: _static(value) for name, value in description.get("static", {}).items()}
     expected = _fields(cls)
-    if (set(children), set(static)) != (set(expected[0]), set(expected[1])):
+    # a file may be older than a field that has a default
+    younger = {f.name for f in dataclasses.fields(cls) if f.default is not dataclasses.MISSING}
+    strange = set(static) - set(expected[1]) | (set(expected[1]) - set(static) - younger)
+    if set(children) != set(expected[0]) or strange:
         raise FileFormatError(f"the fields of {cls.__name__} do not match.")
     # Through the constructor, so that a tampered file meets the same checks as a caller.
     try:

@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar, NamedTuple
 
 from cola_core.algorithms import Algorithm, Auto
-from cola_core.dispatch import Question, ask
+from cola_core.dispatch import Question, ask, explain
 from cola_core.errors import NoRuleError, UnknownNameError
 from cola_core.operators import LinearOperator
 from cola_core.plugins import MANAGER, RuleBook
@@ -189,6 +189,24 @@ def _not_yet(K: Any, noise: Any, problem: Problem, *, alg: Any) -> bool | str:
     return True if problem.pull is None else "the prior has been brought into its form"
 
 
+def insist(alg: Any, K: Any, operands: tuple[Any, Any, Problem]) -> None:
+    """Raise NoRuleError where ``alg``, asked for by name, is not for the prior, noise and problem; it would
+    be run on whatever form of the covariance ``K`` was found.
+    """
+    if not isinstance(alg, Inference):
+        return
+    answer = alg.applicable(CONDITION.name, *operands)
+    if answer is True:
+        return
+    problem = Problem(operands[2].model, operands[2].data)
+    plan = explain(REPRESENT, K, problem, alg=form_of(alg), candidates=True)
+    why = "".join(f" ({reason})" for name, reason, _ in plan.root.rejected if name == alg.represents)
+    raise NoRuleError(
+        f"{type(alg).__name__} does not apply to {problem.model.kernel!r} at {K.shape[0]} points: "
+        f"{answer}{why}. Leave the choice open (alg='auto'); cola_gp.explain(model, data) says what applies."
+    )
+
+
 @RULES.rule(
     CONDITION,
     (CovarianceOperator, LinearOperator),
@@ -200,13 +218,5 @@ def condition_represent(K: Any, noise: Any, problem: Problem, *, alg: Any) -> An
     """The prior in the form its structure allows, then the algorithm for that form."""
     found = ask(REPRESENT, (K, problem), form_of(alg))
     operands = (found.operator, noise, Problem(problem.model, problem.data, found.pull))
-    if isinstance(alg, Inference):
-        # Asked for by name, it would be run on whatever form was found.
-        answer = alg.applicable(CONDITION.name, *operands)
-        if answer is not True:
-            raise NoRuleError(
-                f"{type(alg).__name__} does not apply to {problem.model.kernel!r} at {K.shape[0]} points: "
-                f"{answer}. Leave the choice open (alg='auto'); cola_gp.explain(model, data) says what "
-                "applies."
-            )
+    insist(alg, K, operands)
     return ask(CONDITION, operands, alg)

@@ -12,11 +12,12 @@ memory O(n m).
 from __future__ import annotations
 
 import math
+import operator
 from typing import Any
 
 import numpy as np
 
-from .._struct import set_fields, struct
+from .._struct import set_fields, static, struct
 from ..arrays import backend_for
 from .base import Array, Kernel, Pullback, follow, pair, per_dimension, positive, xp_of
 from .decay import decay, root, values
@@ -188,11 +189,14 @@ class Periodic(Kernel):
 
     In one dimension this is Rasmussen & Williams (4.31) and scikit-learn's ``ExpSineSquared``.
     lengthscale (in units of the sine) and period: positive, one number or ``(d,)`` each; another count is a
-    ShapeError.
+    ShapeError.  harmonics: cosines that stand for the kernel in time inside a compiled function (``jax.jit``,
+    ``vmap``), where the lengthscale has no value that tells how many it needs; too few give NaN.  Elsewhere
+    it changes nothing.  :func:`cola_gp.sde.harmonics_needed` counts them for a lengthscale.
     """
 
     log_lengthscale: Array
     log_period: Array
+    harmonics: int | None = static(None)
 
     def __init__(
         self,
@@ -201,11 +205,15 @@ class Periodic(Kernel):
         *,
         log_lengthscale: Any = None,
         log_period: Any = None,
+        harmonics: int | None = None,
     ):
+        if harmonics is not None and (isinstance(harmonics, bool) or operator.index(harmonics) < 1):
+            raise ValueError(f"harmonics must be a positive integer or None, not {harmonics!r}.")
         set_fields(
             self,
             log_lengthscale=positive("lengthscale", lengthscale, log_lengthscale),
             log_period=positive("period", period, log_period),
+            harmonics=None if harmonics is None else operator.index(harmonics),
         )
 
     @property
@@ -271,8 +279,9 @@ def factors_by_parameters(kernel: Kernel, widths: tuple[int, ...]) -> tuple[Kern
     for name in names:
         per_dimension(name[4:], getattr(kernel, name), sum(widths))
     starts = [sum(widths[:i]) for i in range(len(widths))]
+    same = {name: getattr(kernel, name) for name in kernel._static_fields}  # type: ignore[attr-defined]
     return tuple(
-        type(kernel)(**{name: _pick(getattr(kernel, name), start, width) for name in names})
+        type(kernel)(**{name: _pick(getattr(kernel, name), start, width) for name in names}, **same)
         for start, width in zip(starts, widths, strict=True)
     )
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 from .filtering import Cotangent, Factor, Steps, factorise
 from .forms import Form, NoForm, form_of
 from .operator import StateSpaceCovariance
+from .periodic import harmonics_needed
 from .smoothing import Bridge, Smoothed, joint_covariance
 
 __all__ = [
@@ -23,5 +24,6 @@ __all__ = [
     "Steps",
     "factorise",
     "form_of",
+    "harmonics_needed",
     "joint_covariance",
 ]

@@ -11,13 +11,13 @@ kernel          size of the state                   error
 =============== =================================== ======================================
 Matern (k+1/2)  k + 1                               none
 finite rank     number of features                  none
-Periodic        2 J + 1                             truncated series, below ``TAIL``
+Periodic        2 J + 2                             truncated series, below 1e-15
 sum             sum of the sizes                    that of the terms
 product         product of the sizes                that of the factors
 =============== =================================== ======================================
 
-White noise has no state: it is the diagonal :meth:`Form.white`.  Other packages add kernels by
-``form_of.register(TheirKernel)``.
+White noise has no state: it is the diagonal :meth:`Form.white`.  Periodic kernels are in :mod:`.periodic`.
+Other packages add kernels by ``form_of.register(TheirKernel)``.
 """
 
 from __future__ import annotations
@@ -36,7 +36,6 @@ from ..kernels import (
     Matern12,
     Matern32,
     Matern52,
-    Periodic,
     Product,
     Scale,
     Sum,
@@ -47,7 +46,6 @@ from .filtering import Cotangent, Steps
 from .recursions import mm, transpose
 
 Pull = Callable[[Cotangent, Array], tuple[Array, ...]]
-TAIL = 1e-15  # share of the variance that a truncated periodic kernel may lose
 
 
 class Form:
@@ -76,12 +74,12 @@ def form_of(kernel: Kernel) -> Form:
     raise NoForm(f"{type(kernel).__name__} is not the covariance of a state of finite size")
 
 
-def _scalar(parameter: Array, like: Array) -> Array:
+def scalar(parameter: Array, like: Array) -> Array:
     """A parameter that is one number or one for the only dimension, as a 0-d array."""
     return backend_for(like).xp.reshape(follow(parameter, like), ())
 
 
-def _constants(be: Any, like: Array, M: Any) -> Array:
+def constants(be: Any, like: Array, M: Any) -> Array:
     return be.asarray(np.asarray(M), dtype=like.dtype, device=be.device(like))
 
 
@@ -142,7 +140,7 @@ class _Matern(Form):
     def steps(self, t: Array, dt: Array) -> tuple[Steps, Array, Pull]:
         be = backend_for(dt)
         xp, p, s = be.xp, self.p, self.size
-        rate = math.sqrt(2.0 * p + 1.0) * xp.exp(-_scalar(self.kernel.log_lengthscale, dt))
+        rate = math.sqrt(2.0 * p + 1.0) * xp.exp(-scalar(self.kernel.log_lengthscale, dt))
         tau = rate * dt
         F = np.array(self.F[p])
         powers = [np.linalg.matrix_power(F + np.eye(s), i) / math.factorial(i) for i in range(s)]  # N^i / i!
@@ -170,11 +168,11 @@ class _Matern(Form):
             return total
 
         Q = xp.stack([xp.stack([noise(min(i, j), max(i, j)) for j in range(s)]) for i in range(s)])
-        steps = Steps(A, Q, _constants(be, dt, self.P[p]), _constants(be, dt, np.eye(s)[:, :1]))
+        steps = Steps(A, Q, constants(be, dt, self.P[p]), constants(be, dt, np.eye(s)[:, :1]))
 
         def pull(bar: Cotangent, white: Array) -> tuple[Array, ...]:
             # tau is proportional to 1 / l
-            FA = mm(be, _constants(be, dt, F)[..., None], A)
+            FA = mm(be, constants(be, dt, F)[..., None], A)
             a = A[:, p]
             along = xp.sum(bar.A * FA, axis=(0, 1))
             along = along + self.q[p] * xp.sum(a * mm(be, bar.Q, a[:, None])[:, 0], axis=0)
@@ -215,123 +213,6 @@ class _Features(Form):
         return Steps(A, 0.0 * A, eye, U.T), 0.0 * t, lambda bar, white: back(bar.H.T)
 
 
-# -- periodic --------------------------------------------------------------------------------------------
-class _Rotations(Form):
-    """``sum_j v_j cos(w_j dt)``: pairs ``(sqrt(v_j) cos, sqrt(v_j) sin)`` that rotate without noise.
-
-    Subclasses give the frequencies and square roots of the variances ``(J,)`` and pull their derivatives
-    back; a frequency of zero takes part as a pair whose second entry is never seen.
-    """
-
-    count: int
-
-    def _spectrum(self, like: Array) -> tuple[Array, Array, Callable[[Array, Array], tuple[Array, ...]]]:
-        """Frequencies, roots of the variances, and the pullback of cotangents of both."""
-        raise NotImplementedError
-
-    def steps(self, t: Array, dt: Array) -> tuple[Steps, Array, Pull]:
-        be = backend_for(t)
-        xp, J = be.xp, self.count
-        w, root, back = self._spectrum(t)
-        phase = w[:, None] * dt[None]
-        c, s = xp.cos(phase), xp.sin(phase)
-        # place[i, j, k]: entry (i, j) of the transition belongs to pair k
-        pair = np.kron(np.eye(J), np.ones((2, 2)))
-        sign = np.kron(np.eye(J), [[0.0, -1.0], [1.0, 0.0]])
-        same = np.eye(2 * J)
-        rows = np.repeat(np.arange(J), 2)
-
-        def spread(x: Array) -> Array:  # (J, n) -> (2 J, 1, n), by pairs
-            return xp.stack([x[i] for i in rows])[:, None]
-
-        A = _constants(be, t, same)[..., None] * spread(c) + _constants(be, t, sign)[..., None] * spread(s)
-        H = xp.reshape(xp.stack([root, 0.0 * root], axis=1), (2 * J, 1))
-        eye = _constants(be, t, same)
-        steps = Steps(A, 0.0 * A, eye, H)
-        mask = _constants(be, t, pair)
-
-        def pull(bar: Cotangent, white: Array) -> tuple[Array, ...]:
-            # dA/dw = dt * (generator A), the generator turning every pair by a right angle
-            turned = mm(be, _constants(be, t, sign)[..., None], A)
-            each = xp.sum(bar.A * turned * mask[..., None], axis=1)  # (2 J, n)
-            each = xp.sum(each * dt[None], axis=-1)
-            bar_w = xp.sum(xp.reshape(each, (J, 2)), axis=1)
-            bar_root = xp.sum(bar.H, axis=-1)[0::2]
-            return back(bar_w, bar_root)
-
-        return steps, 0.0 * t, pull
-
-
-class _Periodic(_Rotations):
-    """``exp(-2 sin^2(pi d / p) / l^2) = sum_j v_j cos(2 pi j d / p)``, cut where the rest is below ``TAIL``.
-
-    The coefficients ``v_j = (2 - [j = 0]) exp(-z) I_j(z)``, ``z = 1 / l^2``, are the cosine series of the
-    kernel over one period, which the trapezoidal rule gives to the same accuracy.
-    """
-
-    def __init__(self, kernel: Periodic):
-        self.kernel = kernel
-        if not backend_for(kernel.log_lengthscale).is_concrete(kernel.log_lengthscale):
-            raise NoForm(
-                "Periodic needs as many harmonics as its lengthscale asks for, and inside a compiled "
-                "function the lengthscale has no value"
-            )
-        self.count = _harmonics(kernel)
-        self.size = 2 * self.count
-
-    def _spectrum(self, like: Array) -> tuple[Array, Array, Callable[[Array, Array], tuple[Array, ...]]]:
-        be = backend_for(like)
-        xp, J = be.xp, self.count
-        z = xp.exp(-2.0 * _scalar(self.kernel.log_lengthscale, like))
-        theta = 2.0 * np.pi * np.arange(4 * J) / (4 * J)
-        cosines = np.cos(np.outer(np.arange(J), theta)) * (2.0 / (4 * J))
-        cosines[0] *= 0.5
-        drop = _constants(be, like, np.cos(theta) - 1.0)
-        C = _constants(be, like, cosines)
-        profile = xp.exp(z * drop)
-        v = C @ profile
-        floor = xp.finfo(like.dtype).tiny
-        positive = v > floor
-        root = xp.where(positive, xp.sqrt(xp.where(positive, v, xp.ones_like(v))), xp.zeros_like(v))
-        j = _constants(be, like, 2.0 * np.pi * np.arange(J))
-        w = j * xp.exp(-_scalar(self.kernel.log_period, like))
-
-        def back(bar_w: Array, bar_root: Array) -> tuple[Array, ...]:
-            bar_v = xp.where(positive, 0.5 * bar_root / xp.where(positive, root, xp.ones_like(root)), 0.0 * v)
-            bar_z = xp.sum(bar_v * (C @ (profile * drop)))
-            return (
-                xp.reshape(-2.0 * z * bar_z, tuple(self.kernel.log_lengthscale.shape)),
-                xp.reshape(-xp.sum(bar_w * w), tuple(self.kernel.log_period.shape)),
-            )
-
-        return w, root, back
-
-
-def _harmonics(kernel: Periodic) -> int:
-    """How many terms of the cosine series leave less than ``TAIL`` of the variance."""
-    from scipy.special import ive
-
-    be = backend_for(kernel.log_lengthscale)
-    z = float(np.exp(-2.0 * float(np.reshape(np.asarray(be.to_numpy(kernel.log_lengthscale)), ()))))
-    count = 1
-    # the terms beyond j fall faster than a geometric series of the ratio of the last two
-    while True:
-        last, following = ive(count - 1, z), ive(count, z)
-        if following <= 0 or (following < last and 2 * following / (1 - following / last) < TAIL):
-            return count
-        count += 1
-        if count > MOST_HARMONICS:
-            raise NoForm(f"Periodic with 1 / lengthscale^2 = {z:.3g} needs over {MOST_HARMONICS} harmonics")
-
-
-MOST_HARMONICS = 64
-
-
-@form_of.register
-def _(kernel: Periodic) -> Form:
-    return _Periodic(kernel)
-
-
 # -- without a state, and composition --------------------------------------------------------------------
 class _White(Form):
     size = 0
@@ -343,7 +224,7 @@ class _White(Form):
         be = backend_for(t)
         n = t.shape[0]
         empty = be.zeros((0, 0, n), t.dtype, be.device(t))
-        variance = be.xp.exp(_scalar(self.kernel.log_variance, t))
+        variance = be.xp.exp(scalar(self.kernel.log_variance, t))
         steps = Steps(empty, empty, empty[..., 0], be.zeros((0, 1), t.dtype, be.device(t)))
         shape = tuple(self.kernel.log_variance.shape)
         return (
@@ -367,7 +248,7 @@ class _Scaled(Form):
 
     def steps(self, t: Array, dt: Array) -> tuple[Steps, Array, Pull]:
         xp = backend_for(t).xp
-        root = xp.exp(0.5 * _scalar(self.kernel.log_variance, t))
+        root = xp.exp(0.5 * scalar(self.kernel.log_variance, t))
         steps, white, back = self.inner.steps(t, dt)
         H, scaled = root * steps.H, root * root * white
         shape = tuple(self.kernel.log_variance.shape)
