@@ -6,9 +6,10 @@ import os
 import sys
 import traceback
 
+from cpu_devices import environment
+
 rank, size, port, folder = int(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3]), sys.argv[4]
-os.environ["XLA_FLAGS"] = "--xla_force_host_platform_device_count=2"
-os.environ["JAX_PLATFORMS"] = "cpu"
+os.environ.update(environment(2))
 
 import jax  # noqa: E402
 

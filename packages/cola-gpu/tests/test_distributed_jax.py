@@ -12,9 +12,7 @@ def test_two_processes(run_together, tmp_path):
 
     if not hasattr(xla_client._xla, "make_gloo_tcp_collectives"):
         pytest.skip("this jaxlib is built without gloo")
-    told = run_together(
-        "distributed_jax_program.py", 2, str(tmp_path), "Auto,Explicit", env={"XLA_FLAGS": ""}
-    )
+    told = run_together("distributed_jax_program.py", 2, str(tmp_path), "Auto,Explicit")
     rng = np.random.default_rng(0)
     M = rng.standard_normal((16, 16))
     S, b = M @ M.T / 16 + 2 * np.eye(16), rng.standard_normal(16)

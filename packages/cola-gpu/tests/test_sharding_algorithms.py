@@ -1,12 +1,12 @@
 """Algorithms of the core, unchanged, on operators spread over forced devices: the answers and gradients of
 one device, laid out like what they are made of, with few messages in a loop."""
 
-import os
 import subprocess
 import sys
 import textwrap
 
 import pytest
+from cpu_devices import environment
 
 pytest.importorskip("jax")
 
@@ -120,7 +120,7 @@ assert not failed, chr(10).join(failed)
 
 @pytest.mark.parametrize("kind", ["Auto", "Explicit"])
 def test_algorithms(kind):
-    env = {**os.environ, "XLA_FLAGS": "--xla_force_host_platform_device_count=4", "JAX_PLATFORMS": "cpu"}
+    env = environment(4)
     command = [sys.executable, "-W", "ignore", "-c", textwrap.dedent(PROGRAM), kind]
     done = subprocess.run(command, env=env, capture_output=True, text=True, check=False, timeout=900)
     assert done.returncode == 0, done.stderr[-3000:]

@@ -2,13 +2,13 @@
 vector whole on a device; ``Stencil`` in every library."""
 
 import math
-import os
 import subprocess
 import sys
 import textwrap
 
 import numpy as np
 import pytest
+from cpu_devices import environment
 
 PROGRAM = """
 import sys
@@ -127,11 +127,7 @@ for n, plan in zip((10**4, 2**21 - 1, 10**7), plans):
 @pytest.mark.parametrize("devices", [4, 8])
 def test_products_on_a_mesh(devices):
     pytest.importorskip("jax")
-    env = {
-        **os.environ,
-        "XLA_FLAGS": f"--xla_force_host_platform_device_count={devices}",
-        "JAX_PLATFORMS": "cpu",
-    }
+    env = environment(devices)
     command = [sys.executable, "-W", "ignore", "-c", textwrap.dedent(PROGRAM), str(devices)]
     done = subprocess.run(command, env=env, capture_output=True, text=True, check=False, timeout=900)
     assert done.returncode == 0, done.stderr[-3000:]

@@ -2,12 +2,12 @@
 come out even and that do not: products and adjoint products equal those of one device, vectors lie as they
 did, gradients lie like their arrays, and no more is sent and kept than is promised."""
 
-import os
 import subprocess
 import sys
 import textwrap
 
 import pytest
+from cpu_devices import environment
 
 pytest.importorskip("jax")
 
@@ -252,11 +252,7 @@ for wrong, error in (
 
 
 def run(devices, kind, program, *words):
-    env = {
-        **os.environ,
-        "XLA_FLAGS": f"--xla_force_host_platform_device_count={devices}",
-        "JAX_PLATFORMS": "cpu",
-    }
+    env = environment(devices)
     program = textwrap.dedent(SETUP) + textwrap.dedent(program)
     command = [sys.executable, "-W", "ignore", "-c", program, str(devices), kind, *words]
     done = subprocess.run(command, env=env, capture_output=True, text=True, check=False, timeout=900)

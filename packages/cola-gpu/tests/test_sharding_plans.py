@@ -1,11 +1,11 @@
 """What a plan says that a product sends is what the compiled product sends: for every class of operators that
 is spread over a mesh, estimate and compiled program in one process with four devices."""
 
-import os
 import subprocess
 import sys
 
 import pytest
+from cpu_devices import environment
 
 pytest.importorskip("jax")
 
@@ -61,7 +61,7 @@ print("done")
 
 
 def test_estimates_agree_with_compiled_programs():
-    env = {**os.environ, "XLA_FLAGS": "--xla_force_host_platform_device_count=4", "JAX_PLATFORMS": "cpu"}
+    env = environment(4)
     command = [sys.executable, "-W", "ignore", "-c", PROGRAM]
     done = subprocess.run(command, env=env, capture_output=True, text=True, check=False, timeout=900)
     assert done.returncode == 0 and done.stdout.strip() == "done", done.stderr[-3000:]

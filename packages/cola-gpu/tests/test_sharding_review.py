@@ -1,12 +1,12 @@
 """What a seeded comparison of random compositions with one device has found: positions beyond 32 bits, mesh
 axes named in another order than the mesh's, compiled solves with kernels over a mesh."""
 
-import os
 import subprocess
 import sys
 import textwrap
 
 import pytest
+from cpu_devices import environment
 
 pytest.importorskip("jax")
 
@@ -75,7 +75,7 @@ for g, h, x in zip(*map(jax.tree.leaves, (found, wanted, (S, lies))), strict=Tru
 
 
 def run(program, kind):
-    env = {**os.environ, "XLA_FLAGS": "--xla_force_host_platform_device_count=8", "JAX_PLATFORMS": "cpu"}
+    env = environment(8)
     command = [sys.executable, "-W", "ignore", "-c", SETUP + textwrap.dedent(program), kind]
     done = subprocess.run(command, env=env, capture_output=True, text=True, check=False, timeout=900)
     assert done.returncode == 0, done.stderr[-3000:]
