@@ -36,6 +36,8 @@ def test_fit_predict_sample_plot(table, tmp_path, capsys):
     out = capsys.readouterr().out
     assert "features t, target y" in out and "converged" in out and f"wrote {model}" in out
     predictor, meta = gp.Predictor.load(model)
+    unit = predictor.scaling.x_scale[0]
+    assert f"parameters are in units of standard deviations: t {unit:.4g}, y " in out
     assert meta["features"] == ["t"]
 
     new = tmp_path / "new.csv"
@@ -70,6 +72,12 @@ def test_fit_as_json_and_default_name(table, tmp_path, capsys):
     report = json.loads(capsys.readouterr().out)
     assert report["model"] == str(tmp_path / "data.npz") and report["n"] == 40
     assert "kernel.kernel.lengthscale" in report["parameters"]
+    units = {
+        k: np.std(v) for k, v in zip("ty", np.genfromtxt(table, delimiter=",")[1:, [0, 2]].T, strict=True)
+    }
+    assert report["units"] == pytest.approx(units)
+    invoke("fit", table, "--target", "y", "--json", "--max-iters", 1, "--no-scale")
+    assert json.loads(capsys.readouterr().out)["units"] == {"t": 1.0, "y": 1.0}
 
 
 def test_plot_of_several_features(tmp_path, rng):

@@ -68,6 +68,7 @@ def run_fit(args: argparse.Namespace) -> int:
             "dropped": dropped,
             "features": features,
             "left_out": others,
+            "units": _units(predictor, features, args.target),
         }
         print(_json(report))
         return 0
@@ -78,6 +79,10 @@ def run_fit(args: argparse.Namespace) -> int:
     if args.explain:
         print(explain(predictor.model, predictor.data, predictor.alg))
     print(result.summary())
+    if not args.no_scale:
+        units = _units(predictor, features, args.target)
+        shown = ", ".join(f"{name} {unit:.4g}" for name, unit in units.items())
+        print(f"parameters are in units of standard deviations: {shown}")
     print(f"leave-one-out: {_left_out(predictor, result.likelihood_error > 0)}")
     print(f"wrote {out}")
     return 0
@@ -86,6 +91,12 @@ def run_fit(args: argparse.Namespace) -> int:
 def _beside(path: str, suffix: str) -> Path:
     """The same name with another suffix; unlike ``with_suffix`` also of a path without a name."""
     return Path(path).parent / (Path(path).stem + suffix)
+
+
+def _units(predictor: Predictor, features: list[str], target: str) -> dict[str, float]:
+    """What one unit of each column is in which the parameters are given."""
+    scaling = predictor.scaling
+    return dict(zip([*features, target], [*scaling.x_scale.tolist(), float(scaling.y_scale)], strict=True))
 
 
 def _left_out(predictor: Predictor, stochastic: bool) -> str:
