@@ -44,7 +44,7 @@ class LinearDynamicalSystem(TransformerMixin, BaseEstimator):
 
     X is one series ``(n, p)`` or ``(n,)``, several of one length ``(series, n, p)``, or a list of series
     ``(n_i, p)`` of any lengths; NaN is missing.  Rows are equally spaced in time and belong together in
-    their order.
+    their order, so that cross-validation must not take them at random.  Everything is computed with NumPy.
 
     states: dimension of the state.  model: initial :class:`~cola_gp.statespace.LinearGaussian` in the units
     of X; the default is a subspace estimate after every column is brought to zero mean and unit variance.
