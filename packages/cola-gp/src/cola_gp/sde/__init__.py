@@ -7,6 +7,7 @@ rules by which models find it.
 
 from __future__ import annotations
 
+from . import composed, matern, periodic  # noqa: F401  (the forms of kernels are registered there)
 from .filtering import Cotangent, Factor, Steps, factorise
 from .forms import Form, NoForm, form_of
 from .operator import StateSpaceCovariance
