@@ -1,5 +1,8 @@
 """Models as pure functions: JAX transformations and torch.func against the closed form."""
 
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 
@@ -20,6 +23,13 @@ def jax():
 def scattered(rng, n=9):
     X = rng.normal(size=(n, 2))
     return X, np.sin(X[:, 0]) + 0.2
+
+
+def test_the_module_is_an_attribute():
+    """`gp.functional` was an AttributeError until something else had imported it."""
+    program = "import sys, cola_gp as gp; assert 'jax' not in sys.modules; gp.functional.loss; gp.nothing"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    assert "module 'cola_gp' has no attribute 'nothing'" in done.stderr
 
 
 def test_parameters_are_the_trainable_leaves(rng):

@@ -16,6 +16,7 @@ preconditioned Lanczos iterations for a covariance too large to store.  :func:`e
 
 from __future__ import annotations
 
+import importlib
 from typing import TYPE_CHECKING, Any
 
 from . import estimators, statespace
@@ -203,8 +204,14 @@ __all__ = [
 ]
 
 
+# Modules for one library each, which is imported with them.
+_LATER = ("functional", "torch_module")
+
+
 def __getattr__(name: str) -> Any:
     # scikit-learn takes a second to import, so only those who use an estimator pay for it.
     if name in estimators.__all__:
         return getattr(estimators, name)
+    if name in _LATER:
+        return importlib.import_module(f"{__name__}.{name}")
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
