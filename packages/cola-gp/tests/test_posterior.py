@@ -215,3 +215,13 @@ def test_bad_input():
         posterior.mean(np.zeros((2, 2), dtype=np.float32))
     with pytest.raises(ValueError, match="FixedNoise knows the noise of the training points only"):
         gp.Posterior(*SETUPS["fixed-noise"]).variance(np.zeros((2, 2)), include_noise=True)
+
+
+def test_what_it_prints():
+    model, data = SETUPS["dense"]
+    posterior = gp.Posterior(model, data)
+    said = f"Posterior({model!r}, given {data.n} observations in 2 dimensions, by dense Cholesky)"
+    assert repr(posterior) == said
+    assert repr(gp.Predictor(model, data, gp.Scaling.none(2))) == f"Predictor({said})"
+    scaled = gp.Predictor(model, data, gp.Scaling.of(data.X, data.y))
+    assert repr(scaled) == f"Predictor({said}, of scaled columns)"

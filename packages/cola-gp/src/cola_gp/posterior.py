@@ -72,6 +72,10 @@ class Posterior:
         # Factors are functions of the model and the data, so a pickle holds only those.
         return Posterior, (self.model, self.data, self.alg)
 
+    def __repr__(self) -> str:
+        n, d = self.data.X.shape
+        return f"Posterior({self.model!r}, given {n} observations in {d} dimensions, by {self.method})"
+
     @property
     def method(self) -> str:
         return self._conditioned.method

@@ -62,6 +62,10 @@ class Predictor:
         self.dropped, self.alg = dropped, alg
         self.posterior = Posterior(model, data, alg)
 
+    def __repr__(self) -> str:
+        scaled = np.any(self.scaling.x_scale != 1) or self.scaling.y_scale != 1
+        return f"Predictor({self.posterior!r}{', of scaled columns' if scaled else ''})"
+
     @classmethod
     def fit(
         cls,
