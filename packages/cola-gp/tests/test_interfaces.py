@@ -160,6 +160,8 @@ def test_targets_where_rows_may_be_dropped(rng):
     model = gp.GPRegressor(missing="drop", max_iters=1)
     with pytest.raises(ValueError, match="requires y to be passed"):
         model.fit(X, None)
+    with pytest.raises(ValueError, match="y must hold numbers, not <U1 entries: could not convert"):
+        model.fit(X, list("abcdef"))
     with pytest.raises(ValueError, match="(?i)complex"):
         model.fit(X, X[:, 0] + 1j)
     with warnings.catch_warnings():

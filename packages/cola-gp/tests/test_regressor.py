@@ -87,12 +87,16 @@ except ValueError as error:
     assert "not fitted" in str(error)
 model.fit(X, y)
 assert model.score(X, y) > 0.99
-for bad in (np.zeros((3, 2)), np.zeros(3), np.full((2, 1), np.nan)):
+for bad, why in (
+    (np.zeros((3, 2)), "2 features, but 1"),
+    (np.zeros(3), "not one of shape (3,)"),
+    (np.array([[0.0], [np.nan]]), "1 of 2 entries, first in row 1, column 0; remove"),
+):
     try:
         model.predict(bad)
         raise SystemExit("accepted bad input")
-    except ValueError:
-        pass
+    except ValueError as error:
+        assert why in str(error), error
 """
     subprocess.run([sys.executable, "-c", program], check=True)
 

@@ -116,7 +116,11 @@ except ImportError:
                 f"X has shape {X.shape}; at least {ensure_min_samples} rows and 1 column needed."
             )
         if np.any(np.isinf(X)) or (ensure_all_finite is True and np.any(np.isnan(X))):
-            raise ValueError("X contains NaN or infinity.")
+            bad = np.argwhere(~np.isfinite(X))
+            raise ValueError(
+                f"X contains NaN or infinity: {len(bad)} of {X.size} entries, first in row {bad[0, 0]}, "
+                f"column {bad[0, 1]}; remove those rows or impute what is missing."
+            )
         if reset:
             estimator.n_features_in_ = X.shape[1]
         elif X.shape[1] != estimator.n_features_in_:
@@ -143,14 +147,18 @@ def validate_data(estimator: Any, X: Any, y: Any = "no_validation", **options: A
 
 
 def real_numbers(value: Any, name: str) -> np.ndarray:
-    """An array of real numbers; raises ValueError where complex ones would lose their imaginary part."""
+    """An array of real numbers; raises ValueError for others, and where complex ones would lose their
+    imaginary part."""
     value = plain(name, value)
     if hasattr(value, "tocsr"):
         raise ValueError(f"{name} is sparse; sparse input is not supported, pass {name}.toarray().")
     array = np.asarray(value)
     if array.dtype.kind == "c":
         raise ValueError(f"Complex data not supported: {name} has dtype {array.dtype}.")
-    return np.asarray(array, dtype=float)
+    try:
+        return np.asarray(array, dtype=float)
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"{name} must hold numbers, not {array.dtype} entries: {error}.") from None
 
 
 def one_column(estimator: Any, y: Any) -> np.ndarray:
