@@ -118,26 +118,19 @@ def _listed(parameters: Mapping[str, float], most: int = 12) -> list[str]:
 
 
 class _Best(NamedTuple):
-    """The best point seen and what was found there; errors are standard errors, of totals.
+    """The best point seen and what was found there; ``error`` is the standard error of the likelihood.
 
-    doubt: what is to be said if it is the answer."""
+    rough: whether derivatives have errors that can be asked for; doubt: what is to be said if it is the
+    answer.
+    """
 
     theta: np.ndarray
     slope: np.ndarray
     likelihood: float
     jitter: float
     error: float
-    slope_error: float
+    rough: bool
     doubt: str
-
-
-def _slope_error(conditioned: Any) -> float:
-    """The largest standard error of the derivatives, zero where they are exact."""
-    errors = getattr(conditioned, "gradient_error", None)
-    if errors is None:
-        return 0.0
-    kernel, noise = errors
-    return max((float(backend_for(e).xp.max(e)) for e in (*kernel, noise) if math.prod(e.shape)), default=0.0)
 
 
 def _lost(info: Any) -> str:
@@ -184,7 +177,7 @@ class _Objective:
                     gradient = self.space.gradient(conditioned.gradient())
                 jitter = conditioned.jitter
                 doubt = float(getattr(conditioned.info, "standard_error", None) or 0.0)
-                slope_doubt = _slope_error(conditioned) if doubt and self.slopes else 0.0
+                rough = self.slopes and doubt > 0 and hasattr(type(conditioned), "gradient_error")
                 prior, prior_gradient = self.space.log_prior(theta)
                 self.method = conditioned.method
         except (NotPositiveDefiniteError, NonFiniteError, np.linalg.LinAlgError, ArithmeticError) as error:
@@ -196,8 +189,20 @@ class _Objective:
         self.worst = max(self.worst, value)
         if value < self.best_value:
             self.best_value = value
-            self.best = _Best(theta, slope, likelihood, jitter, doubt, slope_doubt, conditioned.doubt)
+            self.best = _Best(theta, slope, likelihood, jitter, doubt, rough, conditioned.doubt)
         return value, slope
+
+    def slope_error(self) -> float:
+        """The largest standard error of the derivatives at the best point, zero where they are exact.
+
+        One evaluation more: to tell the errors costs too much to be done at every point that is tried.
+        """
+        if self.best is None or not self.best.rough:
+            return 0.0
+        model = self.space.build(self.best.theta)
+        kernel, noise = condition(model, self.data, self.alg, on_failure="ignore").gradient_error
+        largest = [float(backend_for(e).xp.max(e)) for e in (*kernel, noise) if math.prod(e.shape)]
+        return max(largest, default=0.0)
 
     def _failed(self, why: str) -> tuple[float, np.ndarray]:
         # A finite wall, higher than anything seen: the line search steps back; an infinity would stop it.
@@ -341,7 +346,7 @@ def fit(
                 objective.evaluations - before_evaluations,
                 objective.failures - before_failures,
                 objective.last_failure,
-                0.0 if objective.best is None else objective.best.slope_error,
+                objective.slope_error,
             )
         )
         if objective.best_value < before_value:
@@ -367,13 +372,14 @@ def _judge(
     tried: int,
     failed: int,
     last_failure: str,
-    slope_error: float,
+    slope_error: Callable[[], float],
 ) -> Run:
     """Whether a minimiser's answer is an optimum, and why not."""
     # That the value stopped changing is not convergence by itself: the gradient must be small per
     # observation, or in total so small that changing a parameter by a factor of e would hardly matter, or
     # not to be told from zero, where it is an estimate.
-    small = projected <= 10 * tol or projected * n <= max(NEGLIGIBLE, 3 * slope_error)
+    small = projected <= 10 * tol or projected * n <= NEGLIGIBLE
+    small = small or (math.isfinite(projected) and projected * n <= 3 * slope_error())
     hopeless = failed == tried
     reason = answer.reason
     if hopeless:

@@ -25,6 +25,7 @@ O(n (rank + steps * samples)).
 from __future__ import annotations
 
 import warnings
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, ClassVar
@@ -53,6 +54,7 @@ LARGEST_RANK = 1000
 STEPS = 250.0  # counted where the number is not known before, see iterative_cost
 ROUND_BYTES = 2**31  # what a round of probes may hold, half of the usual budget
 EXACT = 64  # test points for whose variances systems are solved
+GROUPS = 32  # of probes, whose means tell the error of the derivatives
 AFFORDABLE = 2.5e12  # flops for which they are solved for more, where the cached root is not good enough
 
 
@@ -175,7 +177,7 @@ class LazyConditioned(Conditioned):
 
     info: ``standard_error`` is that of the log marginal likelihood, with what unfinished steps may have left
     out of it; ``residual`` of ``A a = r`` recomputed,
-    ``iterations`` are Lanczos steps.  gradient_error: standard errors of ``gradient()``, in the same form.
+    ``iterations`` are Lanczos steps.
     variance_errors: of predictive variances ("prediction", "leave-one-out"), absolute, once they are made.
     Single precision data are computed with in double precision where the library has it.
     """
@@ -311,45 +313,63 @@ class LazyConditioned(Conditioned):
         return self.backend.astype(self._value()[0], self.data.y.dtype)
 
     # -- derivatives ------------------------------------------------------------------------------------
-    @cached_property
-    def _derivatives(self) -> tuple[list[Array], list[Array], Array, Array]:
-        """Derivatives of the log likelihood for the kernel's leaves with their standard errors, and for the
-        diagonal with one for the sum of its entries."""
+    def _probed(self) -> tuple[Array, Array]:
+        """``W = S R Z`` and ``E = S R (B^{-1} - I) Z``; what the preconditioner leaves of a derivative is the
+        mean over probes of ``-(e^T dK w) / 2``.
+        """
         xp = self.backend.xp
         Z = xp.concat([z for z, _ in self._runs], axis=1)
         Y = xp.concat([y for _, y in self._runs], axis=1)
+        return self._half @ Z, self._half @ (Y - Z)
+
+    @cached_property
+    def _derivatives(self) -> tuple[tuple[Array, ...], Array]:
+        """Derivatives of the log likelihood by the kernel's leaves, and by the diagonal."""
+        xp = self.backend.xp
         a, V = self._alpha[:, None], self.white.low_rank
         base = -0.5 / self.white.d
-        exact = (xp.concat([0.5 * a, 0.5 * V], axis=1), xp.concat([a, V], axis=1), base)
-        diagonal = 0.5 * (self._alpha**2 + xp.vecdot(V, V)) + base
-        del V
-        W, E = self._half @ Z, self._half @ (Y - Z)
-        m = Z.shape[1]
-        halves, sides = [], []
-        for part in (slice(0, m // 2), slice(m // 2, m)):
-            e, w = E[:, part], W[:, part]
-            c = -0.25 / e.shape[1]
-            halves.append((xp.concat([c * e, c * w], axis=1), xp.concat([w, e], axis=1)))
-            sides.append(2.0 * c * xp.vecdot(e, w))
-        known, first, second = pull_low_rank(self.kernel, self.points, exact, *halves)
-        share = (m // 2) / m
-        kernel = [k + share * f + (1 - share) * s for k, f, s in zip(known, first, second, strict=True)]
-        errors = [0.5 * xp.abs(f - s) for f, s in zip(first, second, strict=True)]
-        diagonal = diagonal + share * sides[0] + (1 - share) * sides[1]
-        return kernel, errors, diagonal, 0.5 * xp.abs(xp.sum(sides[0] - sides[1]))
+        W, E = self._probed()
+        c = -0.25 / W.shape[1]
+        left, right = [0.5 * a, 0.5 * V, c * E, c * W], [a, V, W, E]
+        diagonal = 0.5 * (self._alpha**2 + xp.vecdot(V, V)) + base + 2.0 * c * xp.vecdot(E, W)
+        cotangent = (xp.concat(left, axis=1), xp.concat(right, axis=1), base)
+        del V, W, E, left, right
+        return pull_low_rank(self.kernel, self.points, cotangent)[0], diagonal
 
     def _covariance_gradient(self) -> tuple[tuple[Array, ...], Array]:
-        kernel, _, diagonal, _ = self._derivatives
+        kernel, diagonal = self._derivatives
         narrow = self.data.y.dtype
         return tuple(self.backend.astype(g, narrow) for g in kernel), self.backend.astype(diagonal, narrow)
 
-    @property
+    @cached_property
     def gradient_error(self) -> tuple[list[Array], Array]:
         """Standard errors of the derivatives: for the kernel's leaves, and for one common noise variance.
 
-        From the difference between two halves of the probes: right in size, not to many digits.
+        From the spread of what every probe contributes, so with one degree of freedom less than there are
+        probes; above ``GROUPS`` of them from the means of as many groups.  Cost: one pass over the pairs of
+        points, with a pullback for every group, about as much as the inference itself takes.
         """
-        return self._derivatives[1], self._derivatives[3]
+        xp = self.backend.xp
+        W, E = self._probed()
+        m = W.shape[1]
+        count = min(m, GROUPS)
+        ends = [m * (i + 1) // count for i in range(count)]
+        parts = [slice(start, end) for start, end in zip([0, *ends], ends, strict=False)]
+        cotangents, sums = [], []
+        for part in parts:
+            e, w = E[:, part], W[:, part]
+            cotangents.append((xp.concat([-0.25 * e, -0.25 * w], axis=1), xp.concat([w, e], axis=1)))
+            sums.append(-0.5 * xp.sum(e * w))
+        weights = [end.stop - end.start for end in parts]
+
+        def error(of_groups: Sequence[Array]) -> Array:
+            # sums over groups of w probes have the variance w s^2; the estimate is their sum over m
+            mean = sum(of_groups[1:], of_groups[0]) / m
+            squares = sum((x - w * mean) ** 2 / w for x, w in zip(of_groups, weights, strict=True))
+            return xp.sqrt(squares / ((count - 1) * m))
+
+        pulled = pull_low_rank(self.kernel, self.points, *cotangents)
+        return [error(leaf) for leaf in zip(*pulled, strict=True)], error(sums)
 
     # -- predictions ------------------------------------------------------------------------------------
     def latent_mean(self, X: Array) -> Array:
