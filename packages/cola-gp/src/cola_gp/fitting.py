@@ -291,9 +291,9 @@ def fit(
     first (:class:`~cola_gp.data.Scaling`), as :class:`~cola_gp.GPRegressor` does, or use ``initial="data"``.
     """
     check_problem(model, data)
-    for name, value in (("restarts", restarts), ("max_iters", max_iters)):
-        if not isinstance(value, (int, np.integer)):
-            raise TypeError(f"{name} must be a whole number, not {value!r}.")
+    for name, count in (("restarts", restarts), ("max_iters", max_iters)):
+        if not isinstance(count, (int, np.integer)):
+            raise TypeError(f"{name} must be a whole number, not {count!r}.")
     if restarts < 0 or max_iters < 0:
         raise ValueError("restarts and max_iters must not be negative.")
     if optimizer not in OPTIMIZERS:

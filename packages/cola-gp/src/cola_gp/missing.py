@@ -67,7 +67,7 @@ def unveiled(x: Any) -> Any:
     """A masked array with NaN where it hides something; anything else as it is."""
     if not isinstance(x, np.ma.MaskedArray):
         return x
-    return (x if x.dtype.kind == "f" else x.astype(float)).filled(np.nan)
+    return np.ma.filled(x if x.dtype.kind == "f" else x.astype(float), np.nan)
 
 
 def _numpy(x: Any) -> np.ndarray:
