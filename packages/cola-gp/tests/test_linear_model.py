@@ -222,6 +222,11 @@ def test_units_do_not_matter(rng):
     other = gp.BayesianLinearRegressor().fit(X * 1e3 + 5.0, 1e-4 * y - 2.0)
     np.testing.assert_allclose(other.predict(X * 1e3 + 5.0), 1e-4 * one.predict(X) - 2.0, rtol=1e-8)
     assert other.log_evidence_ == pytest.approx(one.log_evidence_ - 24 * math.log(1e-4), rel=1e-9)
+    for a, b in ((1e200, 1e-200), (1e-200, 1e200)):  # weights of 1e-400 and 1e400, which are no numbers
+        with np.errstate(all="ignore"):
+            far = gp.BayesianLinearRegressor().fit(a * X, b * y)
+        found = np.stack(far.predict(a * X, return_std=True)) / b
+        np.testing.assert_allclose(found, np.stack(one.predict(X, return_std=True)), rtol=1e-8, atol=1e-12)
 
 
 @pytest.mark.filterwarnings("ignore")

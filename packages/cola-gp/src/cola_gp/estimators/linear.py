@@ -64,7 +64,8 @@ class BayesianLinearRegressor(Saved, RegressorMixin, BaseEstimator):
     prior precision per weight instead of one for all.  max_iters, tol: of the optimiser with ``ard``; tol is
     the largest derivative of the evidence per observation.
 
-    After ``fit``: ``coef_ (d,)`` and ``intercept_`` in the units of the data, ``noise_variance_``,
+    After ``fit``: ``coef_ (d,)`` and ``intercept_`` in the units of the data (predictions do not depend on
+    whether a float can hold them), ``noise_variance_``,
     ``weight_precision_`` (of scaled inputs, relative to the variance of the targets: one number, or ``(d,)``
     with ``ard``), ``effective_parameters_`` (how many weights the data determine), ``log_evidence_``,
     ``at_bounds_`` (whether noise or a precision ended where only a limit is meaningful: an exact fit, or
@@ -108,7 +109,8 @@ class BayesianLinearRegressor(Saved, RegressorMixin, BaseEstimator):
         if not self.scale:
             # One common unit: it leaves the prior spherical, and keeps squares of extreme values finite.
             unit = np.full(d, np.max(np.abs(X - shift)) or 1.0)
-        self._shift, self._unit, self._y_unit = shift, unit, float(y_unit)
+        self._shift, self._unit = shift, unit
+        self._y_shift, self._y_unit = float(y_shift), float(y_unit)
         design, target = (X - shift) / unit, (y - y_shift) / y_unit
         count = n - 1 if self.fit_intercept else n
         reduced = _Reduced(design, target, count)
@@ -184,10 +186,11 @@ class BayesianLinearRegressor(Saved, RegressorMixin, BaseEstimator):
             raise ValueError("ask for return_std or return_cov, not both.")
         check_is_fitted(self)
         X = validate_data(self, X, reset=False, dtype=np.float64)
-        mean = X @ self.coef_ + self.intercept_
+        # Not by the weights in the units of the data, which no number may hold.
+        scaled = (X - self._shift) / self._unit
+        mean = self._y_unit * (scaled @ self._posterior.mean) + self._y_shift
         if not (return_std or return_cov):
             return mean
-        scaled = (X - self._shift) / self._unit
         noise = self._noise if include_noise else 0.0
         if return_std:
             variance = self._posterior.variance(scaled) + self._intercept_variance
