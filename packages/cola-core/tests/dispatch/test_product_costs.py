@@ -118,6 +118,9 @@ TRANSFORMED = {
     "convolution": lambda n: ops.ConvolveND(np.ones((n, n)), (n, n)),
     "kronecker": lambda n: ops.Kronecker(ops.Toeplitz(np.ones(n)), ops.Toeplitz(np.ones(n))),
     "kronsum": lambda n: ops.KronSum(ops.Toeplitz(np.ones(n)), ops.Toeplitz(np.ones(n))),
+    "block diagonal": lambda n: ops.BlockDiag(ops.Toeplitz(np.ones(n * n)), ops.Diagonal(np.ones(n))),
+    "block": lambda n: cola.block([[ops.Toeplitz(np.ones(n * n)), ops.Diagonal(np.ones(n * n))]]),
+    "concatenated": lambda n: ops.Concatenated(*[ops.Toeplitz(np.ones(n * n))] * 2, axis=-2),
 }
 
 

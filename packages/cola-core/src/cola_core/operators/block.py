@@ -187,11 +187,18 @@ class Block(LinearOperator):
         return self.replace(Ms=Ms)  # type: ignore[no-any-return]
 
     def _matvec_cost(self) -> Cost:
-        m, n = self.shape[-2:]
-        total = Cost(0, 2 * self.itemsize * (m + n), self.itemsize * (m + n), 0, len(self.heights))
+        return self._columns_cost(1)
+
+    def matmat_cost(self, k: float) -> Cost:
+        """Every block on its columns, and sums along the rows."""
+        return self._placed(self._columns_cost(k), k)
+
+    def _columns_cost(self, k: float) -> Cost:
+        size = self.itemsize * sum(self.shape[-2:]) * k
+        total = Cost(0, 2 * size, size, 0, len(self.heights))
         for M in self.Ms:
-            total = total + M.matvec_cost
-        return Cost(total.flops, total.bytes, total.memory, 1, total.calls)
+            total = total + M.matmat_cost(k)
+        return Cost(total.flops, total.bytes, total.memory, k, total.calls)
 
     def _short(self) -> str:
         shown = self.pattern if len(self.Ms) <= 9 else ()

@@ -152,8 +152,15 @@ class BlockDiag(LinearOperator):
         return self.replace(Ms=tuple(prop(M) for M in self.Ms))  # type: ignore[no-any-return]
 
     def _matvec_cost(self) -> Cost:
+        return self._columns_cost(1)
+
+    def matmat_cost(self, k: float) -> Cost:
+        """Every block on its rows."""
+        return self._placed(self._columns_cost(k), k)
+
+    def _columns_cost(self, k: float) -> Cost:
         total = Cost(calls=0)
         for M, t in zip(self.Ms, self.multiplicities, strict=True):
-            one = M.matvec_cost
+            one = M.matmat_cost(k)
             total = total + Cost(one.flops * t, one.bytes * t, one.memory * t, 1, one.calls + 2)
-        return Cost(total.flops, total.bytes, 2 * self.itemsize * max(self.shape[-2:]), 1, total.calls)
+        return Cost(total.flops, total.bytes, 2 * self.itemsize * max(self.shape[-2:]) * k, k, total.calls)

@@ -125,11 +125,18 @@ class Concatenated(LinearOperator):
         return Concatenated(*(add(a, b) for a, b in zip(self.Ms, other.Ms, strict=True)), axis=self.axis)
 
     def _matvec_cost(self) -> Cost:
-        m, n = self.shape[-2:]
-        total = Cost(0, self.itemsize * (m + n), self.itemsize * (m + n), 0, 1)
+        return self._columns_cost(1)
+
+    def matmat_cost(self, k: float) -> Cost:
+        """Every part."""
+        return self._placed(self._columns_cost(k), k)
+
+    def _columns_cost(self, k: float) -> Cost:
+        size = self.itemsize * sum(self.shape[-2:]) * k
+        total = Cost(0, size, size, 0, 1)
         for M in self.Ms:
-            total = total + M.matvec_cost
-        return Cost(total.flops, total.bytes, total.memory, 1, total.calls)
+            total = total + M.matmat_cost(k)
+        return Cost(total.flops, total.bytes, total.memory, k, total.calls)
 
 
 def _backend(X: Array) -> Any:

@@ -197,11 +197,18 @@ class Interpolated(LinearOperator):
         return be.xp.sum(lw * K * be.conj(rw), axis=(-2, -1))
 
     def _matvec_cost(self) -> Cost:
-        out = self.base.matvec_cost
-        size = self.itemsize
+        return self._columns_cost(1)
+
+    def matmat_cost(self, k: float) -> Cost:
+        """To the grid, on it, and back."""
+        return self._placed(self._columns_cost(k), k)
+
+    def _columns_cost(self, k: float) -> Cost:
+        out, size = self.base.matmat_cost(k), self.itemsize
         for index, _ in (self._left, self._right):
             stored, points = math.prod(index.shape), index.shape[-2]
-            out = out + Cost(2.0 * stored, (2 * size + 8) * stored + size * points, size * stored, 0, 2)
+            moved = 2 * size * stored + size * points
+            out = out + Cost(2.0 * stored * k, moved * k + 8 * stored, size * stored * k, 0, 2)
         return out
 
     def _short(self) -> str:
