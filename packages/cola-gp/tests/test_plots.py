@@ -51,7 +51,20 @@ def test_other_likelihoods(rng, likelihood):
     wide = gp.Predictor.fit(
         np.column_stack([X, X**2, X**3]), y, gp.GP(1.0 * gp.RBF(1.0), noise=likelihood), max_iters=3
     )
-    assert labels(plot_predictor(wide)) == [("y observed", "y predicted from all data, 2 sd")]
+    binary = isinstance(likelihood, BernoulliLikelihood)
+    beside = ("y observed", "probability from all data" if binary else "y predicted from all data, 2 sd")
+    assert labels(plot_predictor(wide)) == [beside]
+    flat = gp.Predictor.fit(
+        np.column_stack([X, X**2]), y, gp.GP(1.0 * gp.RBF(1.0), noise=likelihood), max_iters=3
+    )
+    figure = plot_predictor(flat)
+    assert labels(figure)[0] == beside
+    bars = {
+        a.get_ylabel(): a for a in figure.axes if not a.get_xlabel()
+    }  # not the function, on its own scale
+    assert list(bars) == ["y, probability" if binary else "y, mean", "function, sd"]
+    low, high = next(iter(bars.values())).get_ylim()
+    assert 0 <= low < high <= (1 if binary else 3)
 
 
 def test_two_inputs_and_grids(rng):

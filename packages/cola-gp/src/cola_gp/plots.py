@@ -30,8 +30,9 @@ def plot_predictor(
 
     One input: data, mean and two standard deviations of the latent function and of observations, over the
     data's range extended by ``extend`` of its length; under a likelihood that is not Gaussian, mean and two
-    standard deviations of observations alone.  Two inputs: maps of the mean and of the standard deviation of
-    the function over the data's rectangle, and beside them as with more inputs: predictions against
+    standard deviations of observations alone, of classes their probability.  Two inputs: maps of the mean (of
+    observations, under a likelihood) and of the standard deviation of the function over the data's rectangle,
+    and beside them as with more inputs: predictions against
     observations, by leave-one-out where there are exact answers, otherwise of the training points themselves.
     """
     Figure, Canvas = _pyplot()
@@ -91,19 +92,28 @@ def _against(axes: Any, predictor: Predictor, X: np.ndarray, y: np.ndarray, targ
     except (ColaError, NotImplementedError):
         how = "from all data"
         mean, variance = predictor.response(X)
-    axes.errorbar(y, mean, yerr=2 * np.sqrt(variance), fmt=".", ms=4, lw=0.5, color="C0")
+    classes = isinstance(predictor.model.noise, BernoulliLikelihood)
+    bars = None if classes else 2 * np.sqrt(variance)
+    axes.errorbar(y, mean, yerr=bars, fmt=".", ms=4, lw=0.5, color="C0")
     ends = [min(y.min(), mean.min()), max(y.max(), mean.max())]
     axes.plot(ends, ends, color="0.5", lw=1, label="perfect")
     axes.set_xlabel(f"{target} observed")
-    axes.set_ylabel(f"{target} predicted {how}, 2 sd")
+    axes.set_ylabel(f"probability {how}" if classes else f"{target} predicted {how}, 2 sd")
 
 
 def _maps(figure: Any, predictor: Predictor, X: np.ndarray, features: list[str], target: str) -> None:
-    """Mean and standard deviation of the function over the rectangle of two inputs, with the data."""
+    """Mean and standard deviation over the rectangle of two inputs, with the data.
+
+    Of the function; under another likelihood the mean is that of observations, as in the other panels.
+    """
     sides = [np.linspace(X[:, i].min(), X[:, i].max() + (np.ptp(X[:, i]) == 0), 60) for i in (0, 1)]
     mesh = np.stack(np.meshgrid(*sides, indexing="ij"), axis=-1).reshape(-1, 2)
-    values = (predictor.mean(mesh), np.sqrt(predictor.variance(mesh)))
-    for i, (value, label) in enumerate(zip(values, (f"{target}, mean", f"{target}, sd"), strict=True)):
+    noise = predictor.model.noise
+    mean = predictor.mean(mesh) if noise.gaussian else predictor.response(mesh)[0]
+    values = (mean, predictor.deviation(mesh))
+    first = f"{target}, probability" if isinstance(noise, BernoulliLikelihood) else f"{target}, mean"
+    second = f"{target}, sd" if noise.gaussian else "function, sd"
+    for i, (value, label) in enumerate(zip(values, (first, second), strict=True)):
         axes = figure.add_subplot(1, 3, i + 1)
         shown = axes.pcolormesh(*sides, value.reshape(60, 60).T, shading="nearest", rasterized=True)
         figure.colorbar(shown, ax=axes, label=label)
