@@ -42,7 +42,9 @@ class Struct:
         parts = []
         for field in dataclasses.fields(self):  # type: ignore[arg-type]
             value = getattr(self, field.name)
-            if field.name in self._static_fields and value is field.default:
+            # Not by identity: a text that was read from a file equals its default and is another object.
+            static_default = field.default if field.name in self._static_fields else dataclasses.MISSING
+            if type(value) is type(static_default) and value == static_default:
                 continue
             if field.name.startswith("log_"):
                 parts.append(f"{field.name[4:]}={_show_exp(value)}")
