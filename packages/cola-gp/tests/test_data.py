@@ -21,8 +21,10 @@ def test_bad_input():
         gp.Data(np.zeros((3, 1)), np.zeros(2))
     with pytest.raises(ShapeError, match="2 axes, not shape"):
         gp.Data(np.zeros((3, 1, 1)), np.zeros(3))
-    with pytest.raises(ShapeError, match="1 axes, not shape"):
+    with pytest.raises(ShapeError, match="1 axis, not shape"):
         gp.Data(np.zeros((3, 1)), np.zeros((3, 2)))
+    with pytest.raises(ShapeError, match=r"shape \(3, 1\); give its column, y\[:, 0\]"):
+        gp.Data(np.zeros((3, 1)), np.zeros((3, 1)))
     with pytest.raises(NonFiniteError, match="y holds 1 NaN"):
         gp.Data(np.zeros((3, 1)), np.array([0.0, np.nan, 1.0]))
     with pytest.raises(NonFiniteError, match="X holds 1 NaN or inf"):

@@ -56,7 +56,10 @@ def numbers(name: str, value: Any, ndim: int) -> Array:
     except (TypeError, ValueError):
         raise DTypeError(f"{name} must be numbers, not an array of dtype {value.dtype}.") from None
     if value.ndim != ndim:
-        raise ShapeError(f"{name} must have {ndim} axes, not shape {tuple(value.shape)}.")
+        axes = "1 axis" if ndim == 1 else f"{ndim} axes"
+        column = ndim == 1 and value.ndim == 2 and value.shape[1] == 1
+        remedy = f"; give its column, {name}[:, 0]" if column else ""
+        raise ShapeError(f"{name} must have {axes}, not shape {tuple(value.shape)}{remedy}.")
     return value
 
 
