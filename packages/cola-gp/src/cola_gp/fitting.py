@@ -200,7 +200,8 @@ class _Objective:
         if self.best is None or not self.best.rough:
             return 0.0
         model = self.space.build(self.best.theta)
-        kernel, noise = condition(model, self.data, self.alg, on_failure="ignore").gradient_error
+        rough: Any = condition(model, self.data, self.alg, on_failure="ignore")  # which tells its errors
+        kernel, noise = rough.gradient_error
         largest = [float(backend_for(e).xp.max(e)) for e in (*kernel, noise) if math.prod(e.shape)]
         return max(largest, default=0.0)
 
