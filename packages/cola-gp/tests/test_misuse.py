@@ -32,6 +32,15 @@ def test_masked_entries_are_not_taken_for_data():
     assert gp.GPRegressor(missing="drop", max_iters=1, optimize=False).fit(X, hidden).predictor_.dropped == 5
 
 
+def test_estimators_take_no_grids():
+    grid = gp.Grid(gp.Regular(0.0, 1.0, 8))
+    for estimator in (gp.GPRegressor(), gp.GPClassifier(), gp.BayesianLinearRegressor(), gp.PCA()):
+        with pytest.raises(
+            TypeError, match=r"takes an \(n, d\) array, not a Grid: give X.points\(\), or use"
+        ):
+            estimator.fit(grid, Y)
+
+
 def test_dates_are_not_numbers():
     """They were taken as days in one array and as nanoseconds in another."""
     days = np.datetime64("2024-01-01") + np.arange(8)

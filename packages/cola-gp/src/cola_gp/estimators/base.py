@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from ..checks import plain
+from ..grids import GRIDS
 
 try:
     from sklearn.base import BaseEstimator, ClassifierMixin, RegressorMixin, TransformerMixin
@@ -141,8 +142,13 @@ def validate_data(estimator: Any, X: Any, y: Any = "no_validation", **options: A
     """scikit-learn's check of inputs ``X (n, d)`` and targets ``y (n,)``, or what stands in for it.
 
     Raises NonFiniteError, a ValueError, for masked entries, which scikit-learn takes for data, and
-    DTypeError, a TypeError, for dates.
+    DTypeError, a TypeError, for dates; TypeError for a Grid.
     """
+    if isinstance(X, GRIDS):
+        raise TypeError(
+            f"{type(estimator).__name__} takes an (n, d) array, not a {type(X).__name__}: give X.points(), "
+            "or use cola_gp.Predictor.fit(grid, y), which keeps the structure of the grid."
+        )
     return _validate(estimator, plain("X", X), plain("y", y), **options)
 
 
