@@ -109,6 +109,8 @@ class FixedNoise(Noise):
     """Known noise variances; no parameter is fitted.
 
     variance: one per observation; on a grid with missing targets, one per observation or one per grid point.
+    In the units of the model: where columns are scaled first (``Predictor``, ``GPRegressor``), those of
+    scaled targets, so divide known variances by ``y.var()`` or give ``scale=False``.
     """
 
     variance: Array
