@@ -145,14 +145,14 @@ def test_predictions(dtype):
 
 
 def test_variances_that_cannot_be_cached_are_solved_for_or_told(monkeypatch):
-    from cola_gp.inference import lazy
+    from cola_gp.inference import variances
 
     model, data = problem(kernel=1.5 * gp.Matern12(0.3), noise=1e-3)
     found = condition(model, data, IterativeInference(rank=5, tol=1.0, samples=2))
     Z = np.random.default_rng(0).uniform(size=(100, 2)) * 3
     want = condition(model, data, DenseInference()).latent_variance(Z)
     np.testing.assert_allclose(found.latent_variance(Z), want, rtol=1e-4)
-    monkeypatch.setattr(lazy, "AFFORDABLE", 0.0)
+    monkeypatch.setattr(variances, "AFFORDABLE", 0.0)
     with pytest.warns(ConvergenceWarning, match="variances miss"):
         told = found.latent_variance(Z)
     error = np.sqrt(np.mean((told - want) ** 2))

@@ -24,10 +24,11 @@ from ..kernels.base import Array
 CHECKS = 6  # vectors for which the system is solved
 
 
-def solved_forms(B: Any, G: Array, tol: float, steps: int) -> Array:
-    """``g^T B^{-1} g`` by solving, for every column of ``G (n, m)``."""
+def solved_forms(B: Any, G: Array, tol: float, steps: int) -> tuple[Array, Array]:
+    """``g^T B^{-1} g`` by solving, for every column of ``G (n, m)``, and the relative residuals."""
+    backend = backend_for(G)
     T = lanczos_tridiagonal(B, G, min(steps, G.shape[0]), tol=tol)
-    return T.quadrature(backend_for(G), lambda t: 1.0 / t)
+    return T.quadrature(backend, lambda t: 1.0 / t), T.residuals(backend)
 
 
 @dataclass(frozen=True)
@@ -76,19 +77,23 @@ class InverseRoot:
         whole = xp.sum(G * G, axis=0)
         return whole - self.gains @ inside, xp.clip(whole - xp.sum(inside, axis=0), 0.0, None)
 
-    def calibrate(self, G: Array, tol: float, steps: int, enough: float = 0.0) -> tuple[float, float]:
+    def share(self, G: Array, true: Array) -> float:
+        """``c`` from columns whose forms are known."""
+        xp = backend_for(G).xp
+        near, outside = self.split(G)
+        c = float(xp.sum((near - true) * outside) / xp.clip(xp.sum(outside * outside), 1e-300, None))
+        return min(max(c, 0.0), 1.0)
+
+    def calibrate(self, G: Array, tol: float, steps: int) -> tuple[float, float]:
         """``c`` from a few columns, and the root mean square of what it leaves unexplained.
 
-        enough: absolute error that the forms of these columns may have.  A relative residual t leaves an
-        error of at most ``t^2 |g|^2``, since B is never below the identity; it is part of what is returned.
+        A relative residual t leaves an error of at most ``t^2 |g|^2``, since B is never below the identity;
+        it is part of what is returned.
         """
-        backend = backend_for(G)
-        xp = backend.xp
+        xp = backend_for(G).xp
+        true, left = solved_forms(self.B, G, tol, steps)
+        c = self.share(G, true)
         near, outside = self.split(G)
-        size = float(xp.max(xp.sum(G * G, axis=0)))
-        tol = max(tol, min(0.1, (enough / size) ** 0.5 if size > 0 else tol))
-        true = solved_forms(self.B, G, tol, steps)
-        missed = near - true
-        c = float(xp.sum(missed * outside) / xp.clip(xp.sum(outside * outside), 1e-300, None))
-        c = min(max(c, 0.0), 1.0)
-        return c, float(xp.sqrt(xp.mean((missed - c * outside) ** 2))) + tol**2 * size
+        missed = near - c * outside - true
+        doubt = float(xp.max(left)) ** 2 * float(xp.max(xp.sum(G * G, axis=0)))
+        return c, float(xp.sqrt(xp.mean(missed**2))) + doubt

@@ -44,18 +44,17 @@ from ..covariance import CovarianceOperator
 from ..data import as_points
 from ..kernels.base import Array
 from ..kernels.symmetric import pull_low_rank
-from .base import LOG_2PI, Conditioned, blocks
-from .inverse_root import CHECKS, InverseRoot, solved_forms
+from .base import LOG_2PI, Conditioned
+from .inverse_root import CHECKS
 from .questions import CONDITION, REPRESENT, Inference, Problem, Representation
+from .variances import WAYS, Variances
 from .whitening import Whitening
 
 RULES = RuleBook()
 LARGEST_RANK = 1000
 STEPS = 250.0  # counted where the number is not known before, see iterative_cost
 ROUND_BYTES = 2**31  # what a round of probes may hold, half of the usual budget
-EXACT = 64  # test points for whose variances systems are solved
 GROUPS = 32  # of probes, whose means tell the error of the derivatives
-AFFORDABLE = 2.5e12  # flops for which they are solved for more, where the cached root is not good enough
 
 
 def default_rank(n: int) -> int:
@@ -118,8 +117,11 @@ class IterativeInference(Inference):
     rank: columns of the preconditioner (default: n / 5, from 100 to 1000, fewer above 50,000 points).
     samples: probes of a round (default: 32, fewer above 32,000 points, to hold 2 GiB at most); there are
     rounds up to max_samples.  solve_tol: relative residual of the solves, in the preconditioner's norm.
-    variance_tol: error of variances, relative to their mean, above which a warning is given: those of many
-    points come from a cached inverse root, whose error is measured for a few of them.
+    variance: how variances of predictions are found: "solve" a system for every test point; from a cached
+    inverse "root"; as upper "bound", by conditioning on the nearest observations and on some directions of
+    all; or "auto", by solving for up to 64 points, and for more by the first of these that is good enough.
+    variance_tol: error of variances, relative to their mean, that is good enough and above which a warning is
+    given; it is measured by solving for a few of the points.
     max_iters: steps at most.  key: seed of the probes and of the preconditioner; the same key gives the same
     numbers.  The noise must be diagonal and positive.
     """
@@ -133,6 +135,7 @@ class IterativeInference(Inference):
     samples: int | None = None
     max_samples: int = 128
     solve_tol: float = 1e-5
+    variance: str = "auto"
     variance_tol: float = 0.1
     max_iters: int = 400
     key: int = 0
@@ -143,6 +146,8 @@ class IterativeInference(Inference):
         for name in ("tol", "solve_tol", "variance_tol"):
             if not getattr(self, name) > 0:
                 raise ValueError(f"IterativeInference: {name} must be positive, not {getattr(self, name)}.")
+        if self.variance not in WAYS:
+            raise ValueError(f"IterativeInference: variance must be one of {WAYS}, not {self.variance!r}.")
         if self.max_iters < 1 or (self.rank is not None and self.rank < 0):
             raise ValueError(
                 "IterativeInference: max_iters must be positive and rank not negative, not "
@@ -197,7 +202,7 @@ class LazyConditioned(Conditioned):
         K = CovarianceOperator(model.kernel, self.points, block_bytes=prior.block_bytes)
         self.kernel = K.kernel
         d = self._wider(diag(noise)) + xp.zeros_like(self.points[:, 0])
-        A = PSD(K + ops.Diagonal(d))
+        A = self._A = PSD(K + ops.Diagonal(d))
         rank = alg.rank_for(data.n)
         self.white = Whitening.of(self.kernel, self.points, d + K.nugget(), rank, alg.key)
         self._half = self.white.half
@@ -377,56 +382,25 @@ class LazyConditioned(Conditioned):
         return self.backend.astype(cross @ self._alpha, X.dtype)
 
     @cached_property
-    def _inverse_root(self) -> InverseRoot:
-        return InverseRoot.of(self.B, self._first)
+    def _variances(self) -> Variances:
+        return Variances(self.kernel, self.points, self._A, self.B, self.white, self._first, self.alg)
 
-    def _form(self, G: Array) -> Array:
-        """``diag(G^T B^{-1} G)``; what the Krylov space has missed is measured the first time."""
-        root, alg = self._inverse_root, self.alg
-        near, outside = root.split(G)
-        if self._share is None:
-            chosen = G[:, :: max(1, G.shape[1] // CHECKS)][:, :CHECKS]
-            # a fifth of what is allowed beside the noise, see _good_enough
-            enough = 0.02 * alg.variance_tol * float(self.backend.xp.mean(self.white.d))
-            self._share, error = root.calibrate(chosen, alg.solve_tol, alg.max_iters, enough)
-            self.variance_errors["prediction"] = error
-        return near - self._share * outside
+    @property
+    def variance_info(self) -> Info | None:
+        """How the last variances of predictions were found, and their error; None before."""
+        return self._variances.info
+
+    def latent_variance(self, X: Array) -> Array:
+        found = self._variances.at(self._wider(X))
+        if self.variance_info is not None and self.variance_info.error_estimate is not None:
+            self.variance_errors["prediction"] = self.variance_info.error_estimate
+        return self.backend.astype(self.backend.xp.clip(found, 0.0, None), X.dtype)
 
     def explained_variance(self, X: Array) -> Array:
-        m, n = X.shape[0], self.data.n
-        xp = self.backend.xp
-        affordable = self._steps * float(n) ** 2 * m <= AFFORDABLE
-        if m > EXACT:
-            out = xp.concat([self._form(self._whitened_cross(X[part])) for part in blocks(m, n)])
-            latent = self.kernel.cross_diag(self._wider(X)) - out
-            if self._good_enough("prediction", latent):
-                return self.backend.astype(out, X.dtype)
-            if not affordable:
-                self._warn("prediction", latent)
-                return self.backend.astype(out, X.dtype)
-        parts = [slice(i, min(i + EXACT, m)) for i in range(0, max(m, 1), EXACT)]
-        steps, tol = self.alg.max_iters, self.alg.solve_tol
-        forms = [solved_forms(self.B, self._whitened_cross(X[part]), tol, steps) for part in parts]
-        return self.backend.astype(xp.concat(forms), X.dtype)
+        return self.model.kernel.cross_diag(X) - self.latent_variance(X)
 
     def _whitened_cross(self, X: Array) -> Array:
         return self._half.T @ self.kernel(self.points, self._wider(X))
-
-    def _good_enough(self, key: str, variances: Array) -> bool:
-        """Whether the error of variances is small beside their mean, or the noise of what is predicted."""
-        xp = self.backend.xp
-        size = float(xp.mean(variances)) + 0.1 * float(xp.mean(self.white.d))
-        return self.variance_errors[key] <= self.alg.variance_tol * size
-
-    def _warn(self, key: str, variances: Array) -> None:
-        size = float(self.backend.xp.mean(variances))
-        warnings.warn(
-            f"{key}: variances miss those of exact solves by about {self.variance_errors[key]:.2g}, their "
-            f"mean is {size:.3g}. Raise the rank of IterativeInference, or ask for at most {EXACT} points at "
-            "a time, for which systems are solved.",
-            ConvergenceWarning,
-            stacklevel=4,
-        )
 
     def explained_covariance(self, X: Array) -> Array:
         G = self._whitened_cross(X)
@@ -440,7 +414,7 @@ class LazyConditioned(Conditioned):
         return self.backend.astype(self._half @ T.solve(self.backend), B.dtype)
 
     def inverse_diagonal(self) -> Array:
-        xp, root = self.backend.xp, self._inverse_root
+        xp, root = self.backend.xp, self._variances.root
         low, white = self.white.low_rank, self.white
         whole = 1.0 / white.d - xp.vecdot(low, low)  # the diagonal of P^{-1}
         Q = self._half @ root.vectors
@@ -451,6 +425,12 @@ class LazyConditioned(Conditioned):
         units = xp.astype(xp.arange(n)[:, None] == chosen[None, :], self._wide)
         share, error = root.calibrate(self._half.T @ units, self.alg.solve_tol, self.alg.max_iters)
         self.variance_errors["leave-one-out"] = error
-        if not self._good_enough("leave-one-out", near):
-            self._warn("leave-one-out", near)
+        size = float(xp.mean(near))
+        if error > self.alg.variance_tol * (size + 0.1 * float(xp.mean(white.d))):
+            warnings.warn(
+                f"leave-one-out: inverse variances miss those of exact solves by about {error:.2g}, their "
+                f"mean is {size:.3g}. Raise the rank of IterativeInference.",
+                ConvergenceWarning,
+                stacklevel=3,
+            )
         return self.backend.astype(near - share * outside, self.data.y.dtype)
