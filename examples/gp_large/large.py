@@ -188,6 +188,7 @@ def run(
     for score, spent in zip(scores.values(), seconds, strict=True):
         score["seconds"] = spent
     full["error_of_variances"] = found.variance_errors.get("prediction")
+    full["variances_from"] = found.variance_info.method
 
     out.mkdir(parents=True, exist_ok=True)
     lengthscales = np.concatenate(

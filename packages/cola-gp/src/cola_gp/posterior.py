@@ -84,6 +84,12 @@ class Posterior:
     def jitter(self) -> float:
         return self._conditioned.jitter
 
+    @property
+    def variance_info(self) -> Any:
+        """How the last variances were found and their absolute error (``error_estimate`` of a
+        ``cola_core.info.Info``), where they are not exact by construction; else None."""
+        return self._conditioned.variance_info
+
     def log_marginal_likelihood(self) -> Array:
         """Log density of the training targets."""
         return self._conditioned.log_marginal_likelihood()

@@ -46,8 +46,9 @@ class Conditioned:
 
     alpha: ``K^{-1} (y - mean)``, shape ``(n,)``.  log_det: ``log|K|``.  jitter: what was added to the
     diagonal, zero in the normal case.  method: how, in a few words.  info: what an iterative or stochastic
-    computation knows of its error (a ``cola_core.info.Info``), None where the answers are exact.  doubt: what
-    a warning says of an answer that did not converge, empty for all others.
+    computation knows of its error (a ``cola_core.info.Info``), None where the answers are exact.
+    variance_info: the same of the last predictive variances.  doubt: what a warning says of an answer that
+    did not converge, empty for all others.
     """
 
     model: Any
@@ -61,6 +62,7 @@ class Conditioned:
     rcond: float = 1.0
     method: str = ""
     info: Any = None
+    variance_info: Any = None
     doubt: str = ""
     # Variance of an observation predicted from all others beyond 1 / diag(K^{-1}); zero where K is exact.
     left_out_variance: Any = 0.0

@@ -183,7 +183,8 @@ class LazyConditioned(Conditioned):
     info: ``standard_error`` is that of the log marginal likelihood, with what unfinished steps may have left
     out of it; ``residual`` of ``A a = r`` recomputed,
     ``iterations`` are Lanczos steps.
-    variance_errors: of predictive variances ("prediction", "leave-one-out"), absolute, once they are made.
+    variance_errors: of predictive variances ("prediction", "leave-one-out"), absolute, once they are made;
+    variance_info: how the last of predictions were made.
     Single precision data are computed with in double precision where the library has it.
     """
 
@@ -385,14 +386,9 @@ class LazyConditioned(Conditioned):
     def _variances(self) -> Variances:
         return Variances(self.kernel, self.points, self._A, self.B, self.white, self._first, self.alg)
 
-    @property
-    def variance_info(self) -> Info | None:
-        """How the last variances of predictions were found, and their error; None before."""
-        return self._variances.info
-
     def latent_variance(self, X: Array) -> Array:
-        found = self._variances.at(self._wider(X))
-        if self.variance_info is not None and self.variance_info.error_estimate is not None:
+        found, self.variance_info = self._variances.at(self._wider(X))
+        if self.variance_info.error_estimate is not None:
             self.variance_errors["prediction"] = self.variance_info.error_estimate
         return self.backend.astype(self.backend.xp.clip(found, 0.0, None), X.dtype)
 

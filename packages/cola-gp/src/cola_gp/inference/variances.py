@@ -28,9 +28,11 @@ from .nearest import Nearest
 from .whitening import Whitening
 
 SOLVED = "a system for every test point"
+ROOT = "a cached inverse root"
 WAYS = ("auto", "solve", "root", "bound")
 EXACT = 64  # test points for whose variances systems are solved
 AFFORDABLE = 2.5e12  # flops for which they are solved for more, where nothing cheaper is good enough
+SCREENED = 256  # test points at which the root is held against a bound
 NEIGHBOURS = (128, 256, 512)
 DIRECTIONS = 300  # products with the covariance that are made for sharper bounds: some ten steps of the run
 
@@ -52,8 +54,6 @@ class Variances:
 
     white, B: the preconditioner and A in its coordinates; run: of Lanczos, for the cached root; alg: an
     ``IterativeInference``.  Arrays have the library and dtype of ``points (n, d)``.
-
-    info: of the last answer, with ``error_estimate``, absolute; None before.
     """
 
     def __init__(
@@ -70,11 +70,11 @@ class Variances:
         self.white, self.run, self.alg = white, run, alg
         self.steps = run.alpha.shape[0]
         self.backend: Any = backend_for(points)
-        self.info: Info | None = None
         self._way: Way | None = None
 
-    def at(self, X: Array) -> Array:
-        """Variances ``(m,)`` at ``X (m, d)``, not clipped at zero."""
+    def at(self, X: Array) -> tuple[Array, Info]:
+        """Variances ``(m,)`` at ``X (m, d)``, not clipped at zero, and how they were found, with an absolute
+        ``error_estimate``."""
         m, asked = X.shape[0], self.alg.variance
         concrete = self.backend.is_concrete(X, self.points)
         if asked == "solve" or (asked == "auto" and m <= EXACT) or m == 0 or not concrete:
@@ -89,15 +89,14 @@ class Variances:
         enough = self._enough(way.error, found)
         if not enough and asked == "auto" and self.steps * float(self.points.shape[0]) ** 2 * m <= AFFORDABLE:
             return self._solved(X)
-        self._tell(way, found, enough)
-        return found
+        return found, self._told(way, found, enough)
 
-    def _tell(self, way: Way, found: Array, enough: bool) -> None:
+    def _told(self, way: Way, found: Array, enough: bool) -> Info:
         size = self.backend.number(self.backend.xp.mean(found))
         reason = "converged" if enough else f"an error of {way.error:.2g} beside a mean of {size:.3g}"
-        self.info = Info(way.words, enough, reason, error_estimate=way.error)
+        info = Info(way.words, enough, reason, error_estimate=way.error)
         if enough:
-            return
+            return info
         large = f", {100 * way.excess:.2g} % too large on average" if way.excess > 0 else ""
         remedy = "max_iters of IterativeInference"
         if way.words != SOLVED:
@@ -111,6 +110,7 @@ class Variances:
             ConvergenceWarning,
             stacklevel=5,
         )
+        return info
 
     def _enough(self, error: float, variances: Array) -> bool:
         return error <= self._allowed(variances)
@@ -129,26 +129,29 @@ class Variances:
     def _choose(self, X: Array) -> Way:
         """The first way that is good enough at some of the points ``X``, else the best."""
         xp, number, alg = self.backend.xp, self.backend.number, self.alg
-        some = X[:: max(1, X.shape[0] // CHECKS)][:CHECKS]
+        some = X[:: -(-X.shape[0] // CHECKS)]
         G = self._whitened_cross(some)
         size = number(xp.max(xp.sum(G * G, axis=0)))
         # a relative residual t leaves at most t^2 |g|^2: a small part of what is allowed beside the noise
-        least = 0.005 * alg.variance_tol * number(xp.mean(self.white.d))
+        least = 0.005 * min(alg.variance_tol, 0.1) * number(xp.mean(self.white.d))
         tol = max(alg.solve_tol, min(0.1, (least / size) ** 0.5 if size > 0 else 0.1))
         prior = self.kernel.cross_diag(some)
         forms, left = solved_forms(self.B, G, tol, alg.max_iters)
         exact, doubt = prior - forms, max(tol, number(xp.max(left))) ** 2 * size
         allowed, mean = self._allowed(exact), number(xp.mean(exact))
-        best: Way | None = None
+        tried: list[Way] = []
         for words, variance, part in self._ways(G, exact, prior):
             off = variance(some) - exact
             error = number(xp.sqrt(xp.mean(off * off))) + doubt
-            if best is None or error < best.error:
-                best = Way(words, variance, error, number(xp.mean(off)) / mean if mean > 0 else 0.0)
+            if words == ROOT:
+                error = max(error, self._above(variance, X))
+            excess = number(xp.mean(off)) / mean if mean > 0 else 0.0
+            tried.append(Way(words, variance, error, excess))
             if error <= part * allowed:
                 break
-        assert best is not None
-        self._way = best
+        best = self._way = min(tried, key=lambda way: way.error)
+        if best.words != ROOT:
+            self.__dict__.pop("root", None)
         return best
 
     def _ways(
@@ -156,26 +159,38 @@ class Variances:
     ) -> Iterator[tuple[str, Callable[[Array], Array], float]]:
         """Names, functions, and which part of the error that is allowed is wanted to look no further."""
         asked, n = self.alg.variance, self.points.shape[0]
-        near = Nearest(self.kernel, self.points, self.white.d, min(NEIGHBOURS[0], n))
+        near = self._nearest()
         if asked != "root":
             # needs nothing that is cached; but the root may be far better than asked for, at the same cost
             yield near.words, near.variance, 0.1 if asked == "auto" else 1.0
         if asked != "bound":
-            yield "a cached inverse root", self._by_root(G, exact, prior), 1.0
+            yield ROOT, self._by_root(G, exact, prior), 1.0
         if asked == "root":
             return
         sharper = near.among(NEIGHBOURS[1])
         yield sharper.words, sharper.variance, 1.0
-        for count in (DIRECTIONS, self.white.U.shape[1]):
-            count = min(count, n // 4)
+        most = min(self.white.U.shape[1], n // 4)
+        for count in (min(DIRECTIONS, most), most):
             if count > DIRECTIONS and count * float(n) ** 2 > AFFORDABLE:
                 return
             near = near.with_directions(self.A, self.white, count)
             for neighbours in NEIGHBOURS[1:]:
                 sharper = near.among(neighbours)
                 yield sharper.words, sharper.variance, 1.0
-            if count >= min(self.white.U.shape[1], n // 4):
+            if count == most:
                 return
+
+    def _nearest(self) -> Nearest:
+        n = self.points.shape[0]
+        return Nearest(self.kernel, self.points, self.white.d, min(NEIGHBOURS[0], n))
+
+    def _above(self, variance: Callable[[Array], Array], X: Array) -> float:
+        """By how much variances are above an upper bound: what the root misses is often all at few points,
+        which those that are solved for need not meet."""
+        xp = self.backend.xp
+        some = X[:: -(-X.shape[0] // SCREENED)]
+        above = xp.clip(variance(some) - self._nearest().variance(some), 0.0, None)
+        return float(self.backend.number(xp.sqrt(xp.mean(above * above))))
 
     def _by_root(self, G: Array, exact: Array, prior: Array) -> Callable[[Array], Array]:
         """By the root, and by a share of its remainder that a few test points have told."""
@@ -197,7 +212,7 @@ class Variances:
     def _whitened_cross(self, X: Array) -> Array:
         return self.white.half.T @ self.kernel(self.points, X)
 
-    def _solved(self, X: Array) -> Array:
+    def _solved(self, X: Array) -> tuple[Array, Info]:
         alg, number, xp = self.alg, self.backend.number, self.backend.xp
         found, errors = [], []
         for i in range(0, max(X.shape[0], 1), EXACT):
@@ -208,9 +223,6 @@ class Variances:
             errors.append(left**2 * xp.sum(G * G, axis=0))
         out = xp.concat(found)
         if not self.backend.is_concrete(out) or 0 in out.shape:
-            self.info = Info(SOLVED, tolerance=alg.solve_tol)
-            return out
+            return out, Info(SOLVED, tolerance=alg.solve_tol)
         error = number(xp.max(xp.concat(errors)))
-        enough = self._enough(error, out)
-        self._tell(Way(SOLVED, self._solved, error, 0.0), out, enough)
-        return out
+        return out, self._told(Way(SOLVED, self._solved, error, 0.0), out, self._enough(error, out))
