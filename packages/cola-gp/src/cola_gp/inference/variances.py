@@ -162,7 +162,7 @@ class Variances:
         near = self._nearest()
         if asked != "root":
             # needs nothing that is cached; but the root may be far better than asked for, at the same cost
-            yield near.words, near.variance, 0.1 if asked == "auto" else 1.0
+            yield near.words, near.variance, 0.2 if asked == "auto" else 1.0
         if asked != "bound":
             yield ROOT, self._by_root(G, exact, prior), 1.0
         if asked == "root":
