@@ -92,12 +92,12 @@ def test_bounds_are_never_below_and_off_by_what_is_told(few, name):
     assert 0.3 < np.mean(told) / np.mean(off) < 3 or np.mean(off) < 1e-5
 
 
-def test_the_way_follows_from_what_is_measured():
-    for kernel, words in ((LONG, "cached inverse root"), (ROUGH, "nearest")):
+def test_the_way_follows_from_what_is_measured(few):
+    for kernel, words in ((LONG, "cached inverse root"), (gp.Matern12(0.02), "6 nearest")):
         model, data, Z = problem(1, kernel)
         found = condition(model, data, IterativeInference(tol=1.0, rank=60, samples=4))
         want = condition(model, data, DenseInference()).latent_variance(Z)
-        np.testing.assert_allclose(found.latent_variance(Z), want, rtol=1e-2)
+        np.testing.assert_allclose(found.latent_variance(Z), want, rtol=2e-2)
         assert words in found.variance_info.method and found.variance_info.converged
         np.testing.assert_allclose(found.latent_variance(Z[:9]), want[:9], rtol=1e-6)
         assert found.variance_info.method == variances.SOLVED
