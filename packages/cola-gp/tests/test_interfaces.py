@@ -89,6 +89,17 @@ def test_no_column_disappears_silently(tmp_path, capsys):
     assert report["left_out"]["a"] == "data row 1: '1,5' is not a number"
 
 
+def test_rows_of_empty_cells_are_rows(tmp_path):
+    """They were taken for blank lines, and the predictions of the rows behind them stood one row too high."""
+    table = read(tmp_path, "\n,\na,y\n1,2\n,\n\n  \n3,4\n,\n,\n")
+    assert table.rows == 3 and np.isnan(table.matrix(["a"], missing=True)[1, 0])
+    with pytest.raises(FileFormatError, match="data row 2: '' is not a number; the value is missing"):
+        table.matrix(["y"])
+    assert read(tmp_path, 't\n1\n\n2\n""\n').rows == 3  # one column: an empty line is none
+    with pytest.raises(FileFormatError, match="needs a header line"):
+        read(tmp_path, ",\n\n")
+
+
 def test_delimiters_and_names(tmp_path):
     assert read(tmp_path, "a\ty\n1\t2\n", delimiter=r"\t").names == ["a", "y"]
     with pytest.raises(FileFormatError, match="one character"):

@@ -149,11 +149,7 @@ def _read_csv(name: str, delimiter: str) -> tuple[list[str], list[Any]]:
     try:
         with open(name, newline="", encoding="utf-8-sig") as file:
             reader = csv.reader(file, delimiter=delimiter)
-            rows = [
-                (reader.line_num, [cell.strip() for cell in row])
-                for row in reader
-                if any(c.strip() for c in row)
-            ]
+            rows = [(reader.line_num, [cell.strip() for cell in row]) for row in reader]
     except UnicodeDecodeError:
         raise FileFormatError(
             f"{name} cannot be read as CSV: it is not encoded as UTF-8; save it again as 'CSV UTF-8', or "
@@ -161,6 +157,7 @@ def _read_csv(name: str, delimiter: str) -> tuple[list[str], list[Any]]:
         ) from None
     except (OSError, csv.Error) as error:
         raise FileFormatError(f"{name} cannot be read as CSV: {error}.") from None
+    rows = _without_blanks(rows)
     if len(rows) < 2:
         raise FileFormatError(f"{name} needs a header line and at least one row of data.")
     header = rows[0][1]
@@ -170,6 +167,18 @@ def _read_csv(name: str, delimiter: str) -> tuple[list[str], list[Any]]:
                 f"{name}, line {line}: {len(row)} cells, but the header has {len(header)} columns."
             )
     return header, [list(column) for column in zip(*(row for _, row in rows[1:]), strict=True)]
+
+
+def _without_blanks(rows: list[tuple[int, list[str]]]) -> list[tuple[int, list[str]]]:
+    """Without blank lines, and without rows of empty cells before the header and behind the data, as
+    spreadsheets write them.  Such a row between others is an observation whose values are missing."""
+    texts = [i for i, (_, row) in enumerate(rows) if any(row)]
+    if not texts:
+        return []
+    first, last = texts[0], texts[-1]
+    if len(rows[first][1]) == 1:  # an empty cell of one column is quoted, and no blank line
+        return [(line, row) for line, row in rows[first:] if row]
+    return [(line, row) for line, row in rows[first : last + 1] if len(row) > 1 or any(row)]
 
 
 def _pyarrow() -> Any:
