@@ -145,6 +145,11 @@ def test_predict_needs_the_features(table, tmp_path):
     new.write_text("q\n1\n")
     with pytest.raises(UnknownNameError, match="no column 't'"):
         invoke("predict", tmp_path / "data.npz", new)
+    new.write_text('t\n1\n""\n')
+    with pytest.raises(
+        FileFormatError, match="data row 2: '' is not a number; the value is missing; fill it in"
+    ):
+        invoke("predict", tmp_path / "data.npz", new)
     with pytest.raises(ColaError, match="at least 1"):
         invoke("sample", tmp_path / "data.npz", table, "--count", 0)
 

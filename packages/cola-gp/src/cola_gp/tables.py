@@ -26,6 +26,7 @@ MISSING = frozenset(
     {"", "na", "n/a", "<na>", "nan", "-nan", "nat", "null", "none", "#n/a", "#na", "#n/a n/a"}
     | {"1.#ind", "-1.#ind", "1.#qnan", "-1.#qnan"}
 )
+REMEDY = "; fill it in, or leave the row out"
 TRUTH = {"true": 1.0, "false": 0.0}
 NAMELESS_INDEX = re.compile(r"__index_level_\d+__")
 OUTPUT = (".csv", ".tsv", ".txt", ".dat", ".parquet", ".pq", "")
@@ -44,7 +45,7 @@ class Table:
         """Number of rows."""
         return len(self.columns[0]) if self.columns else 0
 
-    def matrix(self, names: Sequence[str], missing: bool = False, remedy: str = "") -> np.ndarray:
+    def matrix(self, names: Sequence[str], missing: bool = False, remedy: str = REMEDY) -> np.ndarray:
         """The named columns as an ``(n, k)`` array of numbers.
 
         missing: missing values become NaN; else they are refused, and ``remedy`` says what to do.
