@@ -172,7 +172,8 @@ def measure(bench: Bench, short: bool = False, clock: Clock | None = None) -> Re
         loops.append(1 if short else _loops(contender.run, clock))
     rounds = 2 if short else bench.rounds
     enabled = gc.isenabled()
-    gc.collect()
+    if not short:
+        gc.collect()  # looks at everything that all libraries keep: most of the time of a short bench
     gc.disable()
     try:
         for r in range(rounds):
