@@ -244,8 +244,8 @@ def test_jax_compiles_and_differentiates():
     be = library("jax")
     import jax
 
-    # 40 times: chunks of seven, the last with a time that is not there
-    model, y = random_model(0, 2, 1, 40)
+    # 11 times: chunks of four, the last with a time that is not there
+    model, y = random_model(0, 2, 1, 11)
     y = holes(y, 3)
     for form, method in (VARIANTS[0], VARIANTS[3]):
         run = jax.jit(
@@ -292,15 +292,13 @@ def test_parallel_gradient_of_a_long_series_in_jax():
         )
 
 
-@pytest.mark.parametrize("name", ["torch", "jax"])
-def test_prefixes_of_an_associative_operation(name):
-    """Products of matrices, in either order in time, for lengths around those of chunks."""
+def test_prefixes_of_an_associative_operation():
+    """Products of matrices, in either order in time: no chunks, two of two, and five of five."""
     from cola_gp.statespace.scans import parallel
 
-    be = library(name)
+    be = library("jax")
     rng = np.random.default_rng(0)
-    lengths = [(n, False) for n in (1, 2, 3, 17, 1025)] + [(17, True)]
-    for n, backwards in lengths:
+    for n, backwards in ((1, False), (3, False), (23, True)):
         M = np.linalg.qr(rng.normal(size=(n, 2, 2)))[0]
         want = [M[-1] if backwards else M[0]]
         for k in range(1, n):
