@@ -6,6 +6,7 @@ matrices of the problem grid have the condition number that is asked for.
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -25,8 +26,12 @@ def normal(seed: int, shape: tuple[int, ...], dtype: Any = "float64") -> Any:
 
 def orthogonal(seed: int, n: int, dtype: Any = "float64") -> Any:
     """A random orthogonal (unitary) matrix in double precision."""
-    double = np.complex128 if np.dtype(dtype).kind == "c" else np.float64
-    return np.linalg.qr(normal(seed, (n, n), double))[0]
+    return _orthogonal(seed, n, np.dtype(dtype).kind == "c").copy()
+
+
+@lru_cache(maxsize=256)  # most operators of the kit are made of a few such matrices, hundreds of times
+def _orthogonal(seed: int, n: int, unitary: bool) -> Any:
+    return np.linalg.qr(normal(seed, (n, n), np.complex128 if unitary else np.float64))[0]
 
 
 def with_spectrum(seed: int, w: Any, dtype: Any = "float64") -> Any:

@@ -7,6 +7,7 @@ import math
 import time
 from collections.abc import Iterable
 from dataclasses import replace
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -241,17 +242,22 @@ def check_rule_cost(case: Any, backend: Any, dtype: str, seed: int) -> None:
 def check_rule_unambiguous(case: Any, backend: Any, dtype: str, seed: int) -> None:
     """For no registered operator class does the rule tie with another that nothing could settle."""
     rule = rule_named(case)
-    found = [pair for pair in ambiguities(REGISTRY, [rule]) if rule.id in (pair[0].id, pair[1].id)]
+    found = [
+        pair for pair in ambiguities(REGISTRY, [rule], rule.question) if rule.id in (pair[0].id, pair[1].id)
+    ]
     if found:
         a, b, cls = found[0]
         expect(False, f"{a} and {b} tie for {cls.__name__}: give one a precedence, a guard, or both a cost")
 
 
-def ambiguities(registry: Any, extra: Iterable[Rule] = ()) -> list[tuple[Rule, Rule, type]]:
+def ambiguities(
+    registry: Any, extra: Iterable[Rule] = (), question: str | None = None
+) -> list[tuple[Rule, Rule, type]]:
     """Pairs of rules that apply equally well to some registered class:
     incomparable, unguarded, equal precedence, no costs.
 
-    Every class that a rule names is tried, and every subclass of those that exists now.
+    Every class that a rule names is tried, and every subclass of those that exists now. Of all questions, or
+    of one.
     """
     out = []
     questions: dict[str, list[Rule]] = {q: list(rules) for q, rules in registry.rules.items()}
@@ -260,12 +266,15 @@ def ambiguities(registry: Any, extra: Iterable[Rule] = ()) -> list[tuple[Rule, R
         if all(r.id != rule.id for r in known):
             known.append(rule)
     classes = _classes({t for rules in questions.values() for r in rules for t in r.types[:-1]})
-    for rules in questions.values():
+    for rules in [rules for name, rules in questions.items() if question in (None, name)]:
         algorithms = {r.types[-1] for r in rules} | {Auto}
+        below = cache(more_specific)
         for cls in classes:
             for alg in algorithms:
                 fit = [r for r in rules if r.matches((cls, alg))]
-                top = [r for r in fit if not any(more_specific(o.types, r.types) for o in fit if o is not r)]
+                if len(fit) < 2:
+                    continue
+                top = [r for r in fit if not any(below(o.types, r.types) for o in fit if o is not r)]
                 for i, a in enumerate(top):
                     for b in top[i + 1 :]:
                         free = a.when is None and b.when is None
@@ -298,6 +307,7 @@ def rule_cases(plugin: str, cases: Iterable[Case], skip: Iterable[str] = ()) -> 
     operators = [
         c for c in cases if c.kind == "operator" and any(installed(b) for b in c.capabilities.backends.names)
     ]
+    made = cache(lambda i, backend, dtype: make(operators[i], backend, dtype, operators[i].seed))
     seen = set(skip)
     out: list[Case] = []
     left: list[Rule] = []
@@ -305,11 +315,11 @@ def rule_cases(plugin: str, cases: Iterable[Case], skip: Iterable[str] = ()) -> 
         for rule in rules:
             if rule.provenance.plugin != plugin or rule.id in seen:
                 continue
-            for case in operators:
+            for i, case in enumerate(operators):
                 name = next(b for b in case.capabilities.backends.names if installed(b))
                 dtype, be = case.capabilities.all_dtypes[0], get_backend(name)
                 with precision(name, dtype):
-                    A, M = make(case, be, dtype, case.seed)
+                    A, M = made(i, be, dtype)
                     fits = rule.matches((type(A), Auto)) and bool(
                         probes_for(rule, A, _wide(M), be, dtype, case.seed)
                     )
