@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import sys
 from pathlib import Path
 
@@ -72,6 +73,12 @@ def _dtypes(library, question):
         left_out = library == "jax" and dtype != only
         turn = pytest.mark.skipif(left_out, reason="on JAX in one of two dtypes, in turn")
         yield pytest.param(library, dtype, id=f"{library}-{dtype}", marks=(present, turn))
+
+
+def pytest_collection_finish(session):
+    """Tens of thousands of tests stay until the end: no collection of garbage need look at them."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture
