@@ -1,13 +1,13 @@
 """Dense factorisations of operators spread over devices: gathered and reported within the budget, refused by
 name above it, never chosen by ``Auto`` then; and what plans say is sent between devices."""
 
-import os
 import subprocess
 import sys
 import textwrap
 
 import numpy as np
 import pytest
+from cpu_devices import environment
 
 import cola_core as cola
 from cola_core.dispatch import gathering
@@ -153,9 +153,10 @@ assert plan.as_dict()["measured_collectives"] is None
 @pytest.mark.parametrize("kind", ["Auto", "Explicit"])
 def test_gathering_is_counted_reported_and_refused(kind):
     pytest.importorskip("jax")
-    env = {**os.environ, "XLA_FLAGS": "--xla_force_host_platform_device_count=4", "JAX_PLATFORMS": "cpu"}
     command = [sys.executable, "-W", "ignore", "-c", textwrap.dedent(PROGRAM), kind]
-    done = subprocess.run(command, env=env, capture_output=True, text=True, check=False, timeout=300)
+    done = subprocess.run(
+        command, env=environment(4), capture_output=True, text=True, check=False, timeout=300
+    )
     assert done.returncode == 0, done.stderr[-3000:]
 
 

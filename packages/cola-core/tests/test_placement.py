@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import os
 import subprocess
 import sys
 from typing import Any
 
 import numpy as np
 import pytest
+from cpu_devices import environment
 
 import cola_core as cola
 from cola_core.cost import Cost
@@ -131,8 +131,7 @@ print("done")
 
 def test_sharded_arrays():
     pytest.importorskip("jax")
-    environment = os.environ | {"XLA_FLAGS": "--xla_force_host_platform_device_count=4"}
     run = subprocess.run(
-        [sys.executable, "-c", PROGRAM], env=environment, capture_output=True, text=True, timeout=900
+        [sys.executable, "-c", PROGRAM], env=environment(4), capture_output=True, text=True, timeout=900
     )
     assert run.stdout.strip() == "done", run.stderr[-3000:]

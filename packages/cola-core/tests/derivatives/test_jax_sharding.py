@@ -1,12 +1,12 @@
 """Operators whose arrays are spread over eight devices, with automatic and with explicit mesh axes: products,
 solves and their gradients lie like what they are made of, and no matrix is gathered."""
 
-import os
 import subprocess
 import sys
 import textwrap
 
 import pytest
+from cpu_devices import environment
 
 pytest.importorskip("jax")
 
@@ -79,7 +79,6 @@ check("Lanczos", "S", lambda S: cola.eigmax(PSD(Dense(S)), cola.Lanczos(tol=1e-1
 
 @pytest.mark.parametrize("kind", ["Auto", "Explicit"])
 def test_sharded_operators(kind):
-    env = {**os.environ, "XLA_FLAGS": "--xla_force_host_platform_device_count=8", "JAX_PLATFORMS": "cpu"}
     command = [sys.executable, "-W", "ignore", "-c", textwrap.dedent(PROGRAM), kind]
-    done = subprocess.run(command, env=env, capture_output=True, text=True, check=False)
+    done = subprocess.run(command, env=environment(8), capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr[-3000:]
