@@ -20,7 +20,6 @@ the directions, once, ``q`` products with A.
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -144,6 +143,7 @@ class Nearest:
                 C = backend.cholesky(R + backend.matrix_diag(noise + jitter * size))
                 return backend.solve_triangular(C, b[:, :, None])[:, :, 0]
             except NotPositiveDefiniteError:
+                # A bound for any of it, so only entries that are not finite end here.
                 jitter *= 100.0
-                if jitter > math.sqrt(eps):
+                if jitter > 1.0:
                     raise

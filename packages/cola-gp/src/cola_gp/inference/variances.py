@@ -98,7 +98,7 @@ class Variances:
         if enough:
             return info
         large = f", {100 * way.excess:.2g} % too large on average" if way.excess > 0 else ""
-        remedy = "max_iters of IterativeInference"
+        remedy = "max_iters of IterativeInference, or the noise where it is as small as rounding"
         if way.words != SOLVED:
             remedy = (
                 "the rank of IterativeInference, or solve for every test point: variance='solve', or at "
@@ -138,6 +138,7 @@ class Variances:
         prior = self.kernel.cross_diag(some)
         forms, left = solved_forms(self.B, G, tol, alg.max_iters)
         exact, doubt = prior - forms, max(tol, number(xp.max(left))) ** 2 * size
+        doubt = doubt + number(xp.max(self._rounding(some, G)))
         allowed, mean = self._allowed(exact), number(xp.mean(exact))
         tried: list[Way] = []
         for words, variance, part in self._ways(G, exact, prior):
@@ -212,6 +213,17 @@ class Variances:
     def _whitened_cross(self, X: Array) -> Array:
         return self.white.half.T @ self.kernel(self.points, X)
 
+    def _rounding(self, X: Array, G: Array) -> Array:
+        """What rounding may leave in the forms of ``G (n, b)``, the whitened cross covariances at ``X``.
+
+        Where the noise is very small it is far more than what a solve that ends early leaves: what is divided
+        by the root of the noise in G has its errors.  The factor was measured.
+        """
+        xp = self.backend.xp
+        cross = self.kernel(self.points, X)
+        size = xp.sum(cross * cross, axis=0) * xp.sum(G * G, axis=0) / xp.min(self.white.d)
+        return 16.0 * float(xp.finfo(G.dtype).eps) * xp.sqrt(size)
+
     def _solved(self, X: Array) -> tuple[Array, Info]:
         alg, number, xp = self.alg, self.backend.number, self.backend.xp
         found, errors = [], []
@@ -220,7 +232,7 @@ class Variances:
             G = self._whitened_cross(x)
             forms, left = solved_forms(self.B, G, alg.solve_tol, alg.max_iters)
             found.append(self.kernel.cross_diag(x) - forms)
-            errors.append(left**2 * xp.sum(G * G, axis=0))
+            errors.append(left**2 * xp.sum(G * G, axis=0) + self._rounding(x, G))
         out = xp.concat(found)
         if not self.backend.is_concrete(out) or 0 in out.shape:
             return out, Info(SOLVED, tolerance=alg.solve_tol)
